@@ -1,0 +1,80 @@
+"""What a solver answers: a status, a point, and a certificate that says how good the point is.
+
+A certificate's ``bound`` is a true bound on the optimum of the program that was solved, or None where none is known: a
+Frank-Wolfe gap of a non-convex loss measures stationarity and is never put there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from solvers.sets import FloatArray
+
+__all__ = ["Certificate", "InfeasibleError", "Result", "SolverError", "Status"]
+
+
+class Status(StrEnum):
+    """How a solve ended."""
+
+    OPTIMAL = "optimal"  # proven, to the tolerance the solver states
+    FEASIBLE = "feasible"  # fits, not proven best
+    INFEASIBLE = "infeasible"  # nothing fits, proven
+    VIOLATED = "violated"  # an unsafe baseline answered with a point that does not fit
+    TIME_LIMIT = "time limit"  # stopped early; the point, if any, fits
+
+
+class SolverError(RuntimeError):
+    """A solver could not answer: a failed numerical method or a back end that reports an error."""
+
+
+class InfeasibleError(ValueError):
+    """Nothing fits the budget. The message names the budget and the least cost there is."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Certificate:
+    """Evidence for an answer, in the units of the objective as the caller stated it.
+
+    Attributes:
+        primal: objective of the answer.
+        bound: nothing feasible is better than this (an upper bound when maximising, a lower one when minimising); None if unknown.
+        violation: greatest excess over a budget, in its own unit; 0.0 if the answer fits.
+        dual: one multiplier a budget (objective per unit of the budget), or None.
+        maximise: the sense of the objective.
+    """
+
+    primal: float
+    bound: float | None
+    violation: float
+    dual: FloatArray | None
+    maximise: bool
+
+    @property
+    def gap(self) -> float | None:
+        """``|bound - primal|`` clipped at 0 against rounding; None where no bound is known."""
+        if self.bound is None:
+            return None
+        return max(0.0, self.bound - self.primal if self.maximise else self.primal - self.bound)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """A point and its evidence. ``x`` is None only where no point exists or none was found."""
+
+    x: FloatArray | None
+    status: Status
+    certificate: Certificate | None
+    iterations: int
+    seconds: float
+    message: str = ""
+
+    def require_feasible(self) -> Result:
+        """Return self if it holds a point that fits.
+
+        Raises:
+            InfeasibleError: nothing fits, or the point violates a budget; with the numbers.
+        """
+        if self.x is None or self.certificate is None or self.status in (Status.INFEASIBLE, Status.VIOLATED):
+            raise InfeasibleError(self.message or f"no feasible point: {self.status}")
+        return self

@@ -1,0 +1,82 @@
+"""Stages of blocks with a choice of depth: the layout of HardCoRe-NAS's bilinear program.
+
+A stage holds blocks in a chain; each block picks a configuration (alpha) and the stage picks how many of its blocks run (beta). A
+point is ``x = (alpha, beta)``: first every block's simplex, stage after stage, then one simplex of depths a stage. A cost that a
+block incurs only when it runs is bilinear in (alpha, beta); :meth:`StagedBlocks.cost` builds it.
+
+Reference: Nayman et al., HardCoRe-NAS, Eq. 3 (latency) and Eq. 9 (its matrix Theta).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from solvers.quadratic import Quadratic
+from solvers.sets import Blocks, read_only
+
+__all__ = ["Stage", "StagedBlocks"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """``configurations[b]`` options for block b of the chain; option i of the depth runs the first ``depths[i]`` blocks."""
+
+    configurations: tuple[int, ...]
+    depths: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StagedBlocks:
+    """The product of simplices of a staged space, and where its parts lie. Build it with :meth:`of`."""
+
+    stages: tuple[Stage, ...]
+    blocks: Blocks
+    alpha: slice
+    beta: slice
+
+    @classmethod
+    def of(cls, stages: Sequence[Stage]) -> StagedBlocks:
+        """Lay out the stages.
+
+        Raises:
+            ValueError: no stages, a stage without blocks or depths, or depths that are not increasing within 0..number of blocks.
+        """
+        for index, stage in enumerate(stages):
+            if not stage.configurations or not stage.depths:
+                raise ValueError(f"stage {index}: expected at least one block and one depth, got {stage}")
+            rising = all(low < high for low, high in zip(stage.depths, stage.depths[1:], strict=False))
+            if not rising or stage.depths[0] < 0 or stage.depths[-1] > len(stage.configurations):
+                raise ValueError(f"stage {index}: depths {stage.depths} must increase within 0..{len(stage.configurations)}")
+        alpha_sizes = [size for stage in stages for size in stage.configurations]
+        blocks = Blocks.of([*alpha_sizes, *(len(stage.depths) for stage in stages)])
+        split = sum(alpha_sizes)
+        return cls(tuple(stages), blocks, slice(0, split), slice(split, blocks.dimension))
+
+    def alpha_blocks(self, stage: int) -> range:
+        """Indices (into ``blocks``) of the stage's configuration blocks."""
+        first = sum(len(other.configurations) for other in self.stages[:stage])
+        return range(first, first + len(self.stages[stage].configurations))
+
+    def beta_block(self, stage: int) -> int:
+        """Index (into ``blocks``) of the stage's depth block."""
+        return sum(len(other.configurations) for other in self.stages) + stage
+
+    def cost(self, fixed: float, per_configuration: ArrayLike) -> Quadratic:
+        """The expected cost ``fixed + sum over blocks of P(block runs) * sum_c alpha_c t_c`` (Eq. 3).
+
+        Args:
+            fixed: cost of what always runs, in the unit of the budget.
+            per_configuration: shape (alpha dimension,), the cost t of each configuration where its block runs.
+        """
+        times = read_only(per_configuration, "cost per configuration", (self.alpha.stop,))
+        theta = np.zeros((self.blocks.dimension, self.blocks.dimension))
+        for index, stage in enumerate(self.stages):
+            depth_options = self.blocks.slice(self.beta_block(index))
+            for position, block in enumerate(self.alpha_blocks(index)):
+                runs = np.asarray(stage.depths) > position
+                theta[self.blocks.slice(block), depth_options] = np.outer(times[self.blocks.slice(block)], runs)
+        return Quadratic.of(fixed, np.zeros(self.blocks.dimension), theta)
