@@ -75,6 +75,17 @@ class Blocks:
         """Where block ``block`` lies in a point."""
         return slice(self.offsets[block], self.offsets[block + 1])
 
+    def part(self, start: int, stop: int) -> Blocks:
+        """The blocks that fill ``x[start:stop]`` (from one block's border to another's), as a set of their own.
+
+        Raises:
+            ValueError: the part is empty or cuts a block.
+        """
+        if start not in self.offsets or stop not in self.offsets or start >= stop:
+            raise ValueError(f"a part must run from one block's border to a later one, got x[{start}:{stop}]")
+        first, last = self.offsets.index(start), self.offsets.index(stop)
+        return Blocks.of(self.sizes[first:last], self.totals[first:last])
+
     def split(self, x: FloatArray) -> list[FloatArray]:
         """Views of the blocks of ``x`` (shape (dimension,)), in order."""
         return [x[self.slice(block)] for block in range(self.count)]

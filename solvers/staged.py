@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from solvers.quadratic import Quadratic
-from solvers.sets import Blocks, read_only
+from solvers.sets import Blocks, FloatArray, read_only
 
 __all__ = ["Stage", "StagedBlocks"]
 
@@ -80,3 +80,32 @@ class StagedBlocks:
                 runs = np.asarray(stage.depths) > position
                 theta[self.blocks.slice(block), depth_options] = np.outer(times[self.blocks.slice(block)], runs)
         return Quadratic.of(fixed, np.zeros(self.blocks.dimension), theta)
+
+    def runs(self) -> FloatArray:
+        """Which depths run which blocks: shape (beta dimension, number of configuration blocks), entries 0 or 1."""
+        table = np.zeros((self.beta.stop - self.beta.start, self.blocks.count - len(self.stages)))
+        row = 0
+        for index, stage in enumerate(self.stages):
+            blocks = self.alpha_blocks(index)
+            for depth in stage.depths:
+                table[row, blocks.start : blocks.start + depth] = 1.0
+                row += 1
+        return table
+
+    def per_configuration(self, cost: Quadratic) -> FloatArray:
+        """The inverse of :meth:`cost`: what each configuration costs where its block runs, shape (alpha dimension,).
+
+        A block that no depth runs comes back as zeros.
+
+        Raises:
+            ValueError: ``cost`` was not built by :meth:`cost` on this space.
+        """
+        coupling = cost.theta[self.alpha, self.beta] if cost.dimension == self.blocks.dimension else np.zeros((0, 0))
+        runs = np.repeat(self.runs(), self.blocks.sizes[: self.blocks.count - len(self.stages)], axis=1).T  # (alpha, beta)
+        if coupling.shape == runs.shape:
+            column = runs.argmax(axis=1)  # any depth that runs the block shows its cost
+            times = coupling[np.arange(len(column)), column] * runs[np.arange(len(column)), column]
+            only_here = np.count_nonzero(cost.theta) == np.count_nonzero(coupling) and not cost.linear.any()
+            if only_here and np.array_equal(coupling, times[:, None] * runs):
+                return times
+        raise ValueError("expected a cost built by StagedBlocks.cost on the same space (fixed part plus what running blocks cost)")
