@@ -150,7 +150,8 @@ def block_frank_wolfe(
         generator: draws the parts, and nothing else.
         step_rule: of the global step count, see ``solvers.step_rules``; None means the paper's ``open_loop(4)``. Its first step,
             1, forgets the start of the part it falls on; ``open_loop(4, 8)`` does not.
-        momentum: share of the past in an exponential mean of the gradients, in [0, 1); the paper's Algorithm 1 has 0, its release .9.
+        momentum: share of the past in an exponential mean of the gradients, in [0, 1); the paper's Algorithm 1 has 0, its release
+            .9.
         probabilities: of the parts; None draws them alike.
         objective: for histories and line searches only.
         callback: called after each step with the point before it; True stops.
@@ -158,8 +159,9 @@ def block_frank_wolfe(
 
     Returns:
         The run. ``gaps`` holds each step's gap on its own part under the gradient that was used, one entry a step. The certificate
-        states the violation of the last point (greatest excess over a budget) and no bound: the problem is not convex. Its primal is
-        NaN where no objective was given. A run that the oracle ends early (a start that fits only by round-off) says so in message.
+        states the violation of the last point (greatest excess over a budget) and no bound: the problem is not convex. Its primal
+        is NaN where no objective was given. A run that the oracle ends early (a start that fits only by round-off) says so in
+        message.
 
     Raises:
         ValueError: a start that is outside the blocks or above a budget, momentum outside [0, 1), parts that are malformed.

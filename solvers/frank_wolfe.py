@@ -100,7 +100,8 @@ def frank_wolfe(
 
     Returns:
         The run. Status is OPTIMAL where ``convex`` and the gap met the tolerance, INFEASIBLE where the oracle's set is empty, else
-        FEASIBLE. The certificate's primal is NaN where no objective was given; its violation is 0 by construction, if the start fits.
+        FEASIBLE. The certificate's primal is NaN where no objective was given; its violation is 0 by construction, if the start
+        fits.
 
     Raises:
         ValueError: an unknown variant, negative iterations, a start of another shape than the gradient.

@@ -88,7 +88,8 @@ class BudgetOracle:
             backend: "native" (one budget, no LP solver), "highs" (a persistent model), "scipy" (linprog), "cvxpy" (HiGHS simplex).
                 None takes "native" for one budget and "highs" for several.
             relaxation: how far, in the budgets' own units (a number or (m,)), a budget may be exceeded when nothing else
-                fits: the round-off of a sum that should meet it with equality. None means 1e-10 of each capacity's magnitude. Native only relaxes for the
+                fits: the round-off of a sum that should meet it with equality. None means 1e-10 of each capacity's magnitude.
+                    Native only relaxes for the
                 lightest point, so an answer that can fit does fit.
 
         Raises:
