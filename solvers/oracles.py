@@ -89,8 +89,7 @@ class BudgetOracle:
                 None takes "native" for one budget and "highs" for several.
             relaxation: how far, in the budgets' own units (a number or (m,)), a budget may be exceeded when nothing else
                 fits: the round-off of a sum that should meet it with equality. None means 1e-10 of each capacity's magnitude.
-                    Native only relaxes for the
-                lightest point, so an answer that can fit does fit.
+                Native only relaxes for the lightest point, so an answer that can fit does fit.
 
         Raises:
             ValueError: an unknown backend, or "native" with other than one budget.
