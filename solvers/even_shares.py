@@ -26,7 +26,8 @@ __all__ = ["QuadraticBackend", "even_shares", "unevenness"]
 QuadraticBackend = Literal["native", "highs", "cvxpy"]
 IntegerArray = NDArray[np.intp]
 
-# Round-off of the least cost against a budget that equals it, relative to the summed weights; a few ulps are needed.
+# Round-off of weights that were summed up elsewhere, relative to their sum: of the least cost against a budget that equals it, and
+# of weights that should be equal. A few ulps are needed.
 _ROUND_OFF = 1e-12
 
 
@@ -64,10 +65,11 @@ def even_shares(feasible: BudgetedBlocks, order: IntegerArray, *, backend: Quadr
     if order.shape != (blocks.dimension,) or (np.sort(order) != np.arange(blocks.dimension)).any() or (group[order] != group).any():
         raise ValueError("order: expected a permutation of the options within each block, block after block")
     weights, capacity = feasible.weights[0][order], float(feasible.capacities[0])
-    if (np.diff(weights)[np.diff(group) == 0] < 0).any():
+    noise = _ROUND_OFF * float(np.abs(weights).sum())
+    if (np.diff(weights)[np.diff(group) == 0] < -noise).any():
         raise ValueError("order: the weights must rise within each block")
     least = float(weights[np.asarray(blocks.offsets[:-1])] @ blocks.totals)
-    if least > capacity + _ROUND_OFF * float(np.abs(weights).sum()):
+    if least > capacity + noise:
         message = f"the budget is {capacity!r}, the least cost there is is {least!r}"
         return Result(None, Status.INFEASIBLE, None, 0, time.perf_counter() - began, message)
     if backend == "native":

@@ -177,6 +177,9 @@ def _native(feasible: BudgetedBlocks, slack: float) -> Callable[[FloatArray], Re
     least = padded_weights.min(axis=1)
     not_lightest = padded_weights > least[:, None]
     least_weight = float(least.sum())
+    # A weight of 1e-300 asks for an infinite multiplier. Any multiplier proves a bound, so a product that still fits a double
+    # will do.
+    ceiling = 1e300 / max(1.0, float(np.abs(weights).max()), abs(capacity))
 
     def solve(gradient: FloatArray) -> Result:
         began = time.perf_counter()
@@ -195,13 +198,13 @@ def _native(feasible: BudgetedBlocks, slack: float) -> Callable[[FloatArray], Re
         light_weight, light_cost = least_weight, float(costs[block, light].sum())
         heavy_cost = float(cheapest.sum())
         if light_weight >= capacity:  # only the lightest point fits (or does, but for round-off)
-            multiplier = _steepest(costs, weights, light, past)
+            multiplier = min(_steepest(costs, weights, light, past), ceiling)
             bound = float((costs + multiplier * weights).min(axis=1).sum() - multiplier * capacity)
             return _certified(gradient, _spread(blocks, column, light), bound, multiplier, feasible, 1, began)
         iterations = 1
         while True:
             # light_weight < capacity < heavy_weight, and both choices minimise the Lagrangian, each at a multiplier of its side.
-            multiplier = (light_cost - heavy_cost) / (heavy_weight - light_weight)
+            multiplier = min((light_cost - heavy_cost) / (heavy_weight - light_weight), ceiling)
             lagrangian = costs + multiplier * weights
             choice = lagrangian.argmin(axis=1)
             weight, cost = float(weights[block, choice].sum()), float(costs[block, choice].sum())
@@ -227,8 +230,9 @@ def _steepest(costs: FloatArray, weights: FloatArray, light: IntegerArray, past:
     heavier = weights - weights[block, light][:, None]
     saving = costs[block, light][:, None] - costs
     usable = heavier > 0 if past is None else (heavier > 0) & ~past
-    slopes = np.divide(saving, heavier, out=np.zeros_like(saving), where=usable)
-    return float(max(slopes.max(initial=0.0), 0.0))
+    with np.errstate(over="ignore"):
+        slopes = np.divide(saving, heavier, out=np.zeros_like(saving), where=usable)
+    return float(slopes.max(initial=0.0))
 
 
 def _spread(blocks: Blocks, column: IntegerArray, choice: IntegerArray) -> FloatArray:
@@ -245,7 +249,10 @@ def _between(
     light_weights, heavy_weights = weights[block, light], weights[block, heavy]
     # Sums after the first k moves, k = 0..count; the last exceeds the capacity, the first does not.
     after = light_weights.sum() + np.concatenate([[0.0], np.cumsum(heavy_weights - light_weights)])
-    critical = int(np.argmax(after[1:] > capacity))
+    over = after[1:] > capacity
+    if not over.any():  # summed in this order, all the heavy options fit after all
+        return _spread(blocks, column, heavy)
+    critical = int(over.argmax())
     x = _spread(blocks, column, np.where(block < critical, heavy, light))
     if light[critical] != heavy[critical]:
         share = (capacity - after[critical]) / (after[critical + 1] - after[critical])
