@@ -1,9 +1,10 @@
 """The exact 0-1 multiple-choice knapsack with one budget and real-valued costs.
 
 The relaxation's dual prices the budget; a greedy selection improved by swaps is the incumbent; every option whose reduced cost
-exceeds the gap between them is out. What survives, the core, is solved by dynamic programming over undominated states (cost, value),
-group after group. A state is bounded by the relaxation of the groups still to come at the room it leaves them, a concave piecewise
-linear function of that room; the integral part of the same relaxation completes it to a selection, which may raise the incumbent.
+exceeds the gap between them is out. What survives, the core, is solved by dynamic programming over undominated states of cost and
+value, group after group. A state is bounded by the relaxation of the groups still to come at the room it leaves them, a concave
+piecewise linear function of that room; the integral part of the same relaxation completes it to a selection, which may raise the
+incumbent.
 
 Budgets are held to the correctly rounded sum of the costs (``math.fsum``). The states therefore carry their cost in two floats,
 kept by the error-free TwoSum: the leading one is the rounded sum, so no selection that fits is lost to round-off and none that

@@ -1,9 +1,9 @@
 """Zero-one programs whose budgets hold strictly: mixed-integer solvers are exact up to a tolerance, budgets here are not.
 
-``max objective @ x`` over binary x with equality rows and budgets ``fixed_j + costs_j @ x <= budgets_j``. HiGHS accepts a point that
-exceeds a row by its tolerance; such a point is caught by ``math.fsum`` over its own costs, cut off (``sum of x over its support
-<= size - 1``, which loses nothing else as costs are not negative) and the program is solved again. So the answer always fits, and
-the bound remains one for the strict program.
+``max objective @ x`` over binary x with equality rows and budgets ``fixed_j + costs_j @ x <= budgets_j``. HiGHS accepts a point
+that exceeds a row by its tolerance; such a point is caught by ``math.fsum`` over its own costs, cut off (``sum of x over its
+support <= size - 1``, which loses nothing else as costs are not negative) and the program is solved again. So the answer always
+fits, and the bound remains one for the strict program.
 
 Reference: Balas and Jeroslow, Canonical cuts on the unit hypercube, 1972 (the cut).
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -136,16 +136,14 @@ def _by_scipy(
 
     scaled, _ = polyhedron.scaled()
     unit = float(np.abs(costs).max(initial=0.0)) or 1.0
-    matrix = csr_array((scaled.values, scaled.indices, scaled.starts), shape=(len(scaled.row_lower), len(costs)))
-    options: dict[str, float] = {"mip_rel_gap": 0.0}
-    if time_limit_seconds is not None:
-        options["time_limit"] = time_limit_seconds
+    matrix: Any = csr_array((scaled.values, scaled.indices, scaled.starts), shape=(len(scaled.row_lower), len(costs)))
+    limit = math.inf if time_limit_seconds is None else time_limit_seconds
     answer = milp(
         costs / unit,
-        integrality=np.ones(len(costs)),
+        integrality=np.ones(len(costs), dtype=np.int64),
         bounds=Bounds(scaled.lower, scaled.upper),
         constraints=LinearConstraint(matrix, scaled.row_lower, scaled.row_upper),
-        options=options,
+        options={"mip_rel_gap": 0.0, "time_limit": limit},
     )
     statuses = {0: Status.OPTIMAL, 1: Status.TIME_LIMIT, 2: Status.INFEASIBLE}
     if answer.status not in statuses:

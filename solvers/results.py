@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from solvers.sets import FloatArray
 
-__all__ = ["Certificate", "InfeasibleError", "Result", "SolverError", "Status"]
+__all__ = ["Certificate", "CertificateError", "InfeasibleError", "Result", "SolverError", "Status"]
 
 
 class Status(StrEnum):
@@ -28,6 +29,10 @@ class SolverError(RuntimeError):
     """A solver could not answer: a failed numerical method or a back end that reports an error."""
 
 
+class CertificateError(RuntimeError):
+    """A certificate does not hold against the raw data. The message says which of its claims is wrong, with the numbers."""
+
+
 class InfeasibleError(ValueError):
     """Nothing fits the budget. The message names the budget and the least cost there is."""
 
@@ -42,6 +47,7 @@ class Certificate:
         violation: greatest excess over a budget, in its own unit; 0.0 if the answer fits.
         dual: one multiplier a budget (objective per unit of the budget), or None.
         maximise: the sense of the objective.
+        choices: the selection it speaks of (indices or names), where the answer is one option a group.
     """
 
     primal: float
@@ -49,6 +55,7 @@ class Certificate:
     violation: float
     dual: FloatArray | None
     maximise: bool
+    choices: tuple[Any, ...] | None = None
 
     @property
     def gap(self) -> float | None:
@@ -56,6 +63,22 @@ class Certificate:
         if self.bound is None:
             return None
         return max(0.0, self.bound - self.primal if self.maximise else self.primal - self.bound)
+
+    def verify(self, scores: Any, costs: Any, budget: Any) -> Certificate:
+        """Recheck every claim against the data given to ``solvers.project_to_budget``, and return self.
+
+        The choices must be valid and allowed, value and cost their correctly rounded sums, the budget met unless a violation is
+        declared, and the bound proven: by weak duality with the stored multipliers where they reach it, else by solving the
+        program again with an independent back end (scipy).
+
+        Raises:
+            CertificateError: a claim is wrong.
+            ValueError: this certificate holds no selection, or the data are malformed.
+        """
+        from solvers.verification import verify_selection
+
+        verify_selection(self, scores, costs, budget)
+        return self
 
 
 @dataclass(frozen=True, slots=True, eq=False)
