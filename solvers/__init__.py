@@ -3,8 +3,13 @@
 ``project_to_budget`` is the front door: the best selection of one option a group that fits, with a certificate.
 """
 
+from solvers.block_frank_wolfe import BlockStep, block_frank_wolfe, block_oracle, block_step
+from solvers.even_shares import even_shares, unevenness
+from solvers.frank_wolfe import ActiveSet, Iterate, Run, frank_wolfe
 from solvers.mckp import Increments, Knapsack, Relaxation, relax
 from solvers.mckp_exact import ExactSelection, solve_exact
+from solvers.oracles import BudgetOracle, LinearOracle, SimplexOracle
+from solvers.penalties import Residual, augmented_lagrangian, gradient_descent, log_power, target_ratio
 from solvers.projection import project_jointly
 from solvers.projection_schemes import argmax_projection, project_separately, project_sequentially
 from solvers.quadratic import Quadratic
@@ -13,30 +18,58 @@ from solvers.selection import Selection, project_to_budget
 from solvers.sets import Blocks, BudgetedBlocks
 from solvers.staged import Stage, StagedBlocks
 from solvers.staged_cost import StagedCost
+from solvers.starts import balanced_start, cheapest_start, maximum_entropy_start
+from solvers.step_rules import StepRule, backtracking, exact_line_search, open_loop, short_step
 
-__all__ = [
+__all__ = [  # noqa: RUF022 (the front door first)
     "project_to_budget",
+    "ActiveSet",
+    "BlockStep",
     "Blocks",
+    "BudgetOracle",
     "BudgetedBlocks",
     "Certificate",
     "CertificateError",
     "ExactSelection",
     "Increments",
     "InfeasibleError",
+    "Iterate",
     "Knapsack",
+    "LinearOracle",
     "Quadratic",
     "Relaxation",
+    "Residual",
     "Result",
+    "Run",
     "Selection",
+    "SimplexOracle",
     "SolverError",
     "Stage",
     "StagedBlocks",
     "StagedCost",
     "Status",
+    "StepRule",
     "argmax_projection",
+    "augmented_lagrangian",
+    "backtracking",
+    "balanced_start",
+    "block_frank_wolfe",
+    "block_oracle",
+    "block_step",
+    "cheapest_start",
+    "even_shares",
+    "exact_line_search",
+    "frank_wolfe",
+    "gradient_descent",
+    "log_power",
+    "maximum_entropy_start",
+    "open_loop",
     "project_jointly",
     "project_separately",
     "project_sequentially",
     "relax",
+    "short_step",
     "solve_exact",
+    "target_ratio",
+    "unevenness",
 ]
