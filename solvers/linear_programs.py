@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -68,9 +68,8 @@ def _scipy(polyhedron: Polyhedron, count: int) -> Callable[[FloatArray], Result]
 
     scaled, scale = polyhedron.scaled()
     shape = (len(scaled.row_lower), len(scaled.lower))
-    matrix = csr_array((scaled.values, scaled.indices, scaled.starts), shape=shape)
-    tolerances = {"primal_feasibility_tolerance": _FEASIBILITY, "dual_feasibility_tolerance": _FEASIBILITY}
-    bounds = np.column_stack([scaled.lower, scaled.upper])
+    matrix: Any = csr_array((scaled.values, scaled.indices, scaled.starts), shape=shape)  # linprog's stubs know dense arrays only
+    bounds = list(zip(scaled.lower.tolist(), scaled.upper.tolist(), strict=True))
 
     def solve(costs: FloatArray) -> Result:
         began = time.perf_counter()
@@ -83,7 +82,7 @@ def _scipy(polyhedron: Polyhedron, count: int) -> Callable[[FloatArray], Result]
             b_eq=scaled.row_upper[:count],
             bounds=bounds,
             method="highs-ds",
-            options=tolerances,
+            options={"primal_feasibility_tolerance": _FEASIBILITY, "dual_feasibility_tolerance": _FEASIBILITY},
         )
         if answer.status == 2:
             return _no_point(int(answer.nit), began)
