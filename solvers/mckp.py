@@ -28,6 +28,7 @@ __all__ = [
     "greedy",
     "increments",
     "lagrangian_bound",
+    "priced_budget",
     "relax",
     "undominated",
 ]
@@ -187,7 +188,15 @@ def increments(knapsack: Knapsack, frontier: IntArray | None = None) -> Incremen
 def lagrangian_bound(knapsack: Knapsack, budget: float, dual: float) -> float:
     """``dual * budget + sum_g max_o (v - dual * c)``: an upper bound on every selection that fits, for any dual >= 0."""
     best = np.maximum.reduceat(knapsack.values - dual * knapsack.costs, knapsack.offsets[:-1])
-    return math.fsum([*best.tolist(), dual * budget if dual else 0.0])
+    return math.fsum([*best.tolist(), *priced_budget(budget, dual)])
+
+
+def priced_budget(budget: float, dual: float) -> tuple[float, float]:
+    """Two terms that sum to what the budget is worth at ``dual``; the second is the half ulp that correct rounding gives away.
+
+    A selection fits if its sum *rounds* to the budget or less, so its exact cost may be half an ulp more.
+    """
+    return (dual * budget, dual * 0.5 * math.ulp(budget)) if dual else (0.0, 0.0)
 
 
 def relax(knapsack: Knapsack, budget: float) -> Relaxation:

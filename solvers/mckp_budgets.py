@@ -9,13 +9,14 @@ Reference: Kellerer, Pferschy and Pisinger, Knapsack Problems, 2004, Ch. 9 and 1
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from solvers.highs import LinearModel, Polyhedron
-from solvers.mckp import IntArray, Knapsack, exact_sum, increments
+from solvers.mckp import IntArray, Knapsack, exact_sum, increments, priced_budget
 from solvers.milp import BinaryAnswer, BinaryProgram, MilpBackend, maximise_binary
 from solvers.results import Status
 from solvers.sets import Blocks, BudgetedBlocks, FloatArray
@@ -54,7 +55,8 @@ class BudgetedKnapsack:
         """``duals @ budgets + sum_g max_o (v - duals @ c)``, an upper bound for any duals >= 0."""
         priced = np.flatnonzero(duals)  # an infinite budget has the multiplier 0
         best = np.maximum.reduceat(self.values - duals[priced] @ self.costs[priced], self.offsets[:-1])
-        return math.fsum([*best.tolist(), *(duals[priced] * self.budgets[priced]).tolist()])
+        terms = (priced_budget(float(self.budgets[row]), float(duals[row])) for row in priced)
+        return math.fsum([*best.tolist(), *itertools.chain.from_iterable(terms)])
 
     def relax(self) -> BudgetedRelaxation:
         """The linear relaxation by HiGHS, checked; its bound is recomputed from the multipliers."""

@@ -22,7 +22,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from solvers.mckp import Increments, IntArray, Knapsack, Relaxation, exact_sum, greedy, increments, relax, undominated
+from solvers.mckp import (
+    Increments,
+    IntArray,
+    Knapsack,
+    Relaxation,
+    exact_sum,
+    greedy,
+    increments,
+    priced_budget,
+    relax,
+    undominated,
+)
 from solvers.results import Status
 from solvers.sets import FloatArray
 
@@ -105,7 +116,7 @@ def solve_exact(
     noise = 4 * _EPSILON * spread  # rounding of a sum of shifted values
     reduced = shifted.values - relaxed.dual * shifted.costs
     top = np.maximum.reduceat(reduced, shifted.offsets[:-1])
-    upper = math.fsum([*top.tolist(), relaxed.dual * budget if relaxed.dual else 0.0])
+    upper = math.fsum([*top.tolist(), *priced_budget(budget, relaxed.dual)])
     if upper > incumbent.value + noise:
         _improve(shifted, budget, relaxed, incumbent)
     # Half the promised 1e-9 of the value, and no more of the spread, so that scores may be scaled and shifted at will.
@@ -165,11 +176,14 @@ class _Remainder:
     gain: FloatArray
     slope: FloatArray
 
-    def bounds(self, room: FloatArray) -> tuple[IntArray, FloatArray, FloatArray]:
-        """For rooms >= 0 beyond the base: whole steps that fit, value of that integral completion, value of the relaxation."""
+    def bounds(self, room: FloatArray, slack: float) -> tuple[IntArray, FloatArray, FloatArray]:
+        """For rooms >= 0 beyond the base: whole steps that fit, value of that integral completion, value of the relaxation.
+
+        The latter is a bound for the room and ``slack`` more: on a concave function, going on along a segment stays above it.
+        """
         whole = np.searchsorted(self.reach, room, side="right") - 1
         completed = self.value + self.gain[whole]
-        return whole, completed, completed + self.slope[whole] * (room - self.reach[whole])
+        return whole, completed, completed + self.slope[whole] * (room + slack - self.reach[whole])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -268,7 +282,8 @@ def _search(
     rest = math.fsum([*costs[fixed].tolist(), -start])
     none = np.zeros(1, dtype=np.intp)
     states = _States(np.array([start]), np.array([rest]), np.array([exact_sum(values[fixed])]), np.array([upper]), none, none)
-    slack = 8 * _EPSILON * budget if math.isfinite(budget) else 0.0  # a state's room is rounded three times; keep it if in doubt
+    # A state's room is rounded three times, and a sum may exceed the budget by the half ulp that rounds away: in doubt, keep it.
+    slack = 8 * _EPSILON * budget if math.isfinite(budget) else 0.0
     history: list[_States] = []
     cut_off, kept = -math.inf, 0
     for stage, group in enumerate(core.order.tolist()):
@@ -282,7 +297,7 @@ def _search(
             grown = _expand(states, slice(first, first + chunk), costs[options], values[options], options)
             room = (budget - remainder.cost) - grown.hi
             fits = room >= -slack if len(remainder.base) else grown.hi <= budget
-            whole, completed, bound = remainder.bounds(np.maximum(room, 0.0))
+            whole, completed, bound = remainder.bounds(np.maximum(room, 0.0), slack)
             completed = np.where(fits, grown.value + completed, -math.inf)
             bound = np.where(fits, grown.value + bound, -math.inf)
             best = int(np.argmax(completed))

@@ -223,8 +223,9 @@ def _joint_dual(
             break
         multiplier = (high_value - low_value) / (high_cost - low_cost)
         worth, priced, value, spent = evaluate(multiplier)
-        if priced + multiplier * room < best[1]:
-            best = (multiplier, priced + multiplier * room, worth)
+        bound = priced + multiplier * (room + 0.5 * math.ulp(budget))  # a sum fits if it rounds to the budget
+        if bound < best[1]:
+            best = (multiplier, bound, worth)
         above = priced - (low_value - multiplier * low_cost)
         if above <= 1e-14 * (abs(priced) + abs(low_value)):  # nothing lies above the chord but rounding
             break
