@@ -1,0 +1,24 @@
+"""Search spaces, super-networks and their costs, on networkx and torch."""
+
+from graphs.dag import Edge, Layer, add_edge, add_layer, validate_dag
+from graphs.fabrics.mbconv import MBConvSettings, MBConvSpace, StageSetting, hardcore_imagenet, hardcore_small
+from graphs.space import Architecture, Decision, SearchSpace
+from graphs.supernet import Supernet, compile_supernet
+
+__all__ = [
+    "Architecture",
+    "Decision",
+    "Edge",
+    "Layer",
+    "MBConvSettings",
+    "MBConvSpace",
+    "SearchSpace",
+    "StageSetting",
+    "Supernet",
+    "add_edge",
+    "add_layer",
+    "compile_supernet",
+    "hardcore_imagenet",
+    "hardcore_small",
+    "validate_dag",
+]

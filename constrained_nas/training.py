@@ -1,0 +1,266 @@
+"""Training: one loop for a bare network, a one-shot super-network, and distillation fine-tuning.
+
+The super-network is trained as HardCoRe-NAS does: the heaviest network first, then multi-path sampling, an architecture drawn
+uniformly for every example of a batch (Sec. 3.3). Found networks inherit its weights and are fine-tuned with the heaviest one as
+their teacher, "2 for 1" (Appendix G).
+
+Reference: Nayman et al., HardCoRe-NAS, Sec. 3.3 and Appendices A, G; Hinton et al. 2015 for distillation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import Dataset
+
+from constrained_nas.checkpoints import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
+from constrained_nas.data import loader
+from graphs import Supernet
+
+__all__ = ["TrainingOptions", "evaluate", "fine_tune", "recalibrate", "train_supernet", "uniform_rows"]
+
+Progress = Callable[[int, int, str], None]  # steps done, steps in all, what is going on
+Forward = Callable[[Tensor, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOptions:
+    """SGD with Nesterov momentum under a cosine schedule; the defaults are the paper's."""
+
+    epochs: int = 250
+    batch_size: int = 256
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    label_smoothing: float = 0.1
+    mixup: float = 0.2  # Beta parameter; 0 turns it off
+    ema_decay: float = 0.0  # 0 turns the moving average of the weights off
+    workers: int = 0
+    seed: int = 0
+
+
+def uniform_rows(supernet: Supernet, rows: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """One-hot gates, an architecture drawn uniformly for each row: {decision: (rows, options)}."""
+    gates = {}
+    for decision in supernet.space.decisions:
+        options = len(decision.options)
+        picks = torch.randint(options, (rows,), generator=generator)
+        gates[decision.name] = functional.one_hot(picks, options).float()
+    return gates
+
+
+def train_supernet(
+    supernet: Supernet,
+    heaviest: dict[str, Tensor],
+    data: Dataset[Any],
+    warm_up: TrainingOptions,
+    multi_path: TrainingOptions,
+    fabric: Fabric,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Train the heaviest network under ``warm_up``, then uniformly sampled paths under ``multi_path``, in place.
+
+    Args:
+        supernet: trained in place; ends in evaluation mode.
+        heaviest: its one-hot gates, each (options,).
+        data: the ``weights`` split.
+        checkpoint: where to save after each epoch; if the file is there, training resumes and ends in the same weights.
+        progress: called after each step.
+    """
+
+    def one(images: Tensor, _: torch.Generator) -> Tensor:
+        return supernet(images, {name: gate.to(images.device) for name, gate in heaviest.items()})
+
+    def many(images: Tensor, generator: torch.Generator) -> Tensor:
+        rows = uniform_rows(supernet, len(images), generator)
+        return supernet(images, {name: gate.to(images.device) for name, gate in rows.items()})
+
+    first = checkpoint.with_suffix(".heaviest" + checkpoint.suffix) if checkpoint else None
+    if checkpoint is None or not checkpoint.exists():
+        _train(supernet, one, data, warm_up, fabric, first, progress, "heaviest network")
+    _train(supernet, many, data, multi_path, fabric, checkpoint, progress, "sampled paths")
+
+
+def fine_tune(
+    network: nn.Module,
+    data: Dataset[Any],
+    options: TrainingOptions,
+    fabric: Fabric,
+    teacher: nn.Module | None = None,
+    temperature: float = 1.0,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Train a bare network in place; with a ``teacher``, towards the mean of the labels' and the teacher's distributions."""
+    _train(network, lambda images, _: network(images), data, options, fabric, checkpoint, progress, "network", teacher, temperature)
+
+
+@torch.no_grad()
+def evaluate(forward: Callable[[Tensor], Tensor], data: Dataset[Any], fabric: Fabric, batch_size: int = 500) -> float:
+    """Accuracy (share correct) of ``forward`` on ``data``. Put the network in evaluation mode first."""
+    correct = total = 0
+    for images, labels in loader(data, batch_size):
+        predictions = forward(_layout(fabric.to_device(images))).argmax(1).cpu()
+        correct += int((predictions == labels).sum())
+        total += len(labels)
+    if not total:
+        raise ValueError("cannot evaluate on an empty data set")
+    return correct / total
+
+
+@torch.no_grad()
+def recalibrate(network: nn.Module, batches: Callable[[], Iterator[Callable[[], Tensor]]]) -> None:
+    """Replace the running statistics of every batch normalisation by the cumulative average over forward passes.
+
+    ``batches()`` yields one call a batch that runs ``network`` on it; the network is left in evaluation mode.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    kept = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # cumulative average
+    network.train()
+    for run in batches():
+        run()
+    for norm, momentum in zip(norms, kept, strict=True):
+        norm.momentum = momentum
+    network.eval()
+
+
+def _train(
+    network: nn.Module,
+    forward: Forward,
+    data: Dataset[Any],
+    options: TrainingOptions,
+    fabric: Fabric,
+    checkpoint: Path | None,
+    progress: Progress | None,
+    what: str,
+    teacher: nn.Module | None = None,
+    temperature: float = 1.0,
+) -> None:
+    network.to(fabric.device).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(
+        network.parameters(),
+        options.learning_rate,
+        options.momentum,
+        nesterov=options.momentum > 0,
+        weight_decay=options.weight_decay,
+    )
+    average = (
+        AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(options.ema_decay), use_buffers=True)
+        if options.ema_decay
+        else None
+    )
+    first = _resume(network, optimizer, average, options, checkpoint)
+    steps = len(loader(data, options.batch_size, torch.Generator(), drop_last=True))
+    if steps == 0:
+        raise ValueError(f"a batch of {options.batch_size} is larger than the data set: choose a smaller batch_size")
+    for epoch in range(first, options.epochs):
+        # Every draw of an epoch comes from (seed, epoch): a resumed run continues exactly as an unbroken one.
+        generator = torch.Generator().manual_seed(options.seed * 100_003 + epoch)
+        network.train()
+        for step, (images, labels) in enumerate(loader(data, options.batch_size, generator, True, options.workers)):
+            images, labels = _layout(fabric.to_device(images)), fabric.to_device(labels)
+            images, labels, partner, share = _mixup(images, labels, options.mixup, generator)
+            with fabric.autocast():
+                logits = forward(images, generator)
+                loss = _loss(logits, labels, partner, share, options.label_smoothing)
+                if teacher is not None:
+                    loss = 0.5 * loss + 0.5 * _distillation(logits, teacher, images, temperature)
+            if not torch.isfinite(loss):
+                raise FloatingPointError(f"training the {what}: loss {loss.item()} in epoch {epoch + 1}; lower the learning rate")
+            optimizer.zero_grad(set_to_none=True)
+            fabric.backward(loss)
+            # The cosine schedule in closed form: it needs no state of its own to resume.
+            done = (epoch * steps + step) / (options.epochs * steps)
+            for group in optimizer.param_groups:
+                group["lr"] = options.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+            optimizer.step()
+            if average is not None:
+                average.update_parameters(network)
+            if progress:
+                progress(epoch * steps + step + 1, options.epochs * steps, what)
+        _save(network, optimizer, average, options, checkpoint, epoch + 1)
+    if average is not None:
+        network.load_state_dict(average.module.state_dict())
+    network.eval()
+
+
+def _loss(logits: Tensor, labels: Tensor, partner: Tensor, share: float, smoothing: float) -> Tensor:
+    loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+    if share == 1.0:
+        return loss
+    return share * loss + (1 - share) * functional.cross_entropy(logits, partner, label_smoothing=smoothing)
+
+
+def _mixup(images: Tensor, labels: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, float]:
+    """Zhang et al. 2018, with the loss in place of mixed labels: the same gradient, and label smoothing stays the loss's own."""
+    if alpha == 0:
+        return images, labels, labels, 1.0
+    first, second = (torch._standard_gamma(torch.tensor(alpha), generator=generator) for _ in range(2))
+    share = float(first / (first + second))
+    order = torch.randperm(len(labels), generator=generator).to(labels.device)
+    return share * images + (1 - share) * images[order], labels, labels[order], share
+
+
+def _distillation(logits: Tensor, teacher: nn.Module, images: Tensor, temperature: float) -> Tensor:
+    with torch.no_grad():
+        target = functional.log_softmax(teacher(images) / temperature, 1)
+    student = functional.log_softmax(logits / temperature, 1)
+    return functional.kl_div(student, target, reduction="batchmean", log_target=True) * temperature**2
+
+
+def _layout(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
+
+
+def _save(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: AveragedModel | None,
+    options: TrainingOptions,
+    checkpoint: Path | None,
+    epochs: int,
+) -> None:
+    if checkpoint is None:
+        return
+    tensors, groups = flatten_optimizer(optimizer)
+    tensors |= {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
+    save_checkpoint(checkpoint, tensors, {"options": asdict(options), "epochs": epochs, "groups": groups})
+
+
+def _resume(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: AveragedModel | None,
+    options: TrainingOptions,
+    checkpoint: Path | None,
+) -> int:
+    """Load the checkpoint, if there is one, and return the number of epochs already done."""
+    if checkpoint is None or not checkpoint.exists():
+        return 0
+    tensors, values = load_checkpoint(checkpoint)
+    if values["options"] != asdict(options):
+        raise ValueError(f"{checkpoint}: saved under other options ({values['options']}); delete it or restore them")
+    network.load_state_dict(_part(tensors, "network."))
+    if average is not None:
+        average.load_state_dict(_part(tensors, "average."))
+    restore_optimizer(optimizer, tensors, values["groups"])
+    return int(values["epochs"])
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

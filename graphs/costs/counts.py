@@ -1,0 +1,85 @@
+"""Multiply-adds and parameters, counted on the modules themselves.
+
+A multiply-add (MAC) is one multiplication with its addition, in convolutions and linear layers; normalisation, activations, pooling
+and additions count nothing. FLOPs as ``torch.utils.flop_counter`` counts them are twice the MACs; the tests hold the two together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from graphs.costs.models import StagedCost
+from graphs.elastic import ElasticInvertedResidual
+from graphs.fabrics.mbconv import BlockShape, MBConvSpace
+
+__all__ = ["Counts", "count", "mac_cost", "parameter_cost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Multiply-adds of one example and number of parameters."""
+
+    macs: int
+    parameters: int
+
+
+def count(module: nn.Module, input_shape: tuple[int, ...]) -> Counts:
+    """Count a module for one example of ``input_shape`` (no batch dimension).
+
+    Parameters are those of the module. Works on any device, on the meta device without arithmetic.
+
+    Raises:
+        ValueError: the module cannot take that shape.
+    """
+    macs = 0
+
+    def add(layer: nn.Module, _: object, output: Tensor) -> None:
+        nonlocal macs
+        if isinstance(layer, nn.Conv2d):
+            window = layer.kernel_size[0] * layer.kernel_size[1] * layer.in_channels // layer.groups
+            macs += output[0].numel() * window
+        elif isinstance(layer, nn.Linear):
+            macs += output[0].numel() * layer.in_features
+
+    hooks = [layer.register_forward_hook(add) for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    training = module.training
+    reference = next(module.parameters(), torch.empty(0))
+    try:
+        with torch.no_grad():
+            module.eval()(torch.zeros(1, *input_shape, device=reference.device, dtype=reference.dtype))
+    except RuntimeError as error:
+        raise ValueError(f"cannot count the module on input shape {input_shape}: {error}") from error
+    finally:
+        module.train(training)
+        for hook in hooks:
+            hook.remove()
+    return Counts(macs, sum(parameter.numel() for parameter in module.parameters()))
+
+
+def mac_cost(space: MBConvSpace) -> StagedCost:
+    """Multiply-adds of a whole network, exact for every architecture."""
+    return _counted_cost(space, "macs")
+
+
+def parameter_cost(space: MBConvSpace) -> StagedCost:
+    """Parameters of a whole network, exact for every architecture."""
+    return _counted_cost(space, "parameters")
+
+
+def _counted_cost(space: MBConvSpace, what: str) -> StagedCost:
+    with torch.device("meta"):
+        per_shape = {shape: _block_counts(space, shape, what) for shape in set(space.block_shapes)}
+        per_configuration = [per_shape[shape] for shape in space.block_shapes]
+        fixed = sum(getattr(count(module, shape), what) for module, shape in space.fixed_modules())
+    quadratic = space.staged.cost(float(fixed), np.concatenate(per_configuration))
+    return StagedCost(what, "MACs" if what == "macs" else "parameters", space.space, quadratic)
+
+
+def _block_counts(space: MBConvSpace, shape: BlockShape, what: str) -> list[float]:
+    elastic = ElasticInvertedResidual(shape.inputs, shape.outputs, shape.stride, space.configurations, shape.activation)
+    size = (shape.inputs, shape.side, shape.side)
+    return [float(getattr(count(elastic.narrow(option), size), what)) for option in range(len(space.configurations))]

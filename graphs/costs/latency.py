@@ -1,0 +1,116 @@
+"""Latency tables: what each block costs on a device, as a versioned JSON file, and the cost model they make.
+
+A table states its unit, device, runtime, threads, dtype, batch and resolution; a table in another unit is an error, not a
+conversion, because budgets in the wrong unit are the commonest failure of all. Measuring is ``constrained_nas.timing``'s work.
+
+Reference: Nayman et al., HardCoRe-NAS, Sec. 3.1 (latency table), Eq. 3.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from graphs.costs.models import StagedCost
+from graphs.fabrics.mbconv import MBConvSpace
+
+__all__ = ["LatencyEntry", "LatencyTable", "latency_cost", "load_latency_table", "save_latency_table"]
+
+
+class LatencyEntry(BaseModel):
+    """One configuration of one block: median and interquartile range over ``samples`` measurements, in ms."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    block: str
+    configuration: str
+    median: float = Field(ge=0, allow_inf_nan=False)
+    spread: float = Field(ge=0, allow_inf_nan=False)
+    samples: int = Field(ge=1)
+
+
+class LatencyTable(BaseModel):
+    """Latencies of every configuration of every block of a space and of the rest of the network (``fixed``), in ms.
+
+    ``slope`` and ``intercept`` are those of the affine calibration already applied to the entries (1 and 0: none).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["latency table"] = "latency table"
+    schema_version: Literal[1] = 1
+    unit: str
+    space: str
+    device: str
+    runtime: str
+    threads: int = Field(ge=1)
+    dtype: str
+    batch: int = Field(ge=1)
+    resolution: int = Field(ge=1)
+    torch_version: str
+    fixed: float = Field(ge=0, allow_inf_nan=False)
+    slope: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    intercept: float = Field(default=0.0, allow_inf_nan=False)
+    entries: tuple[LatencyEntry, ...]
+
+    @field_validator("unit")
+    @classmethod
+    def _milliseconds(cls, unit: str) -> str:
+        if unit != "ms":
+            raise ValueError(f"the table is in {unit!r}, expected 'ms': convert every number to milliseconds, then say unit 'ms'")
+        return unit
+
+
+def load_latency_table(path: Path | str) -> LatencyTable:
+    """Read and validate a table.
+
+    Raises:
+        ValueError: the file is not complete JSON, is no latency table of this version, or is in another unit; says which and where.
+        FileNotFoundError: there is no such file.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path}: not complete JSON (line {error.lineno}: {error.msg}); was the file cut off? Measure it again"
+        ) from error
+    try:
+        return LatencyTable.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "file"
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise ValueError(f"{path}: no valid latency table: {where}: {first['msg']}{more}") from error
+
+
+def save_latency_table(table: LatencyTable, path: Path | str) -> None:
+    """Write a table whole or not at all."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".partial")
+    partial.write_text(table.model_dump_json(indent=1), encoding="utf-8")
+    os.replace(partial, target)
+
+
+def latency_cost(table: LatencyTable, space: MBConvSpace) -> StagedCost:
+    """The expected latency of the space's networks by the table, in ms: bilinear in configurations and depths.
+
+    Raises:
+        ValueError: the table is of another space, or lacks a block's configuration; names the first missing one.
+    """
+    if table.space != space.space.name:
+        raise ValueError(
+            f"the latency table is of space {table.space!r}, the search is in {space.space.name!r}: measure this space"
+        )
+    medians = {(entry.block, entry.configuration): entry.median for entry in table.entries}
+    times = []
+    for block in space.block_names:
+        for configuration in space.configurations:
+            if (block, configuration.name) not in medians:
+                raise ValueError(f"the latency table has no entry for block {block!r}, configuration {configuration.name!r}")
+            times.append(medians[block, configuration.name])
+    return StagedCost("latency", table.unit, space.space, space.staged.cost(table.fixed, np.asarray(times)))

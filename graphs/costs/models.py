@@ -1,0 +1,54 @@
+"""What the library asks of a cost.
+
+Any cost prices an architecture; a *relaxed* cost is also a ``solvers.Quadratic`` on the points of the space, so that budgets on it
+can be optimised over, projected onto and certified. Methods that only sample accept any cost; the others say so when they start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from graphs.space import Architecture, SearchSpace
+from solvers import Quadratic
+
+__all__ = ["CostModel", "RelaxedCost", "StagedCost"]
+
+
+@runtime_checkable
+class CostModel(Protocol):
+    """A named cost with a unit."""
+
+    @property
+    def name(self) -> str:
+        """What is counted, e.g. ``latency``."""
+
+    @property
+    def unit(self) -> str:
+        """In what, e.g. ``ms``."""
+
+    def cost(self, architecture: Architecture) -> float:
+        """The cost of an architecture, in ``unit``."""
+
+
+@runtime_checkable
+class RelaxedCost(CostModel, Protocol):
+    """A cost that extends to relaxed architectures."""
+
+    @property
+    def quadratic(self) -> Quadratic:
+        """The cost as a function of a point of the space."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagedCost:
+    """A cost that adds up over the blocks that run: bilinear in configurations and depths (HardCoRe-NAS, Eq. 3)."""
+
+    name: str
+    unit: str
+    space: SearchSpace
+    quadratic: Quadratic
+
+    def cost(self, architecture: Architecture) -> float:
+        """The cost of an architecture, in ``unit``."""
+        return self.quadratic.value(self.space.point(architecture))

@@ -1,0 +1,1 @@
+"""The search spaces of the papers, each a function of its parameters."""
