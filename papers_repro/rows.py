@@ -67,7 +67,12 @@ def print_rows(rows: Rows, console: Console) -> None:
         raise ValueError(f"{rows.title}: published rows need a source")
     table = Table(title=rows.title, title_justify="left", header_style="bold")
     for index, column in enumerate(rows.columns):
-        table.add_column(column.heading, justify="left" if index == 0 else "right", no_wrap=index == 0)
+        cells = [_written(row.get(column.key), column.style) for row in (*rows.ours, *rows.published)]
+        widest = max((len(cell) for cell in cells), default=0)
+        # Numbers are never cut on a narrow terminal; headings and the first column fold.
+        table.add_column(
+            column.heading, justify="left" if index == 0 else "right", overflow="fold", min_width=widest if index else None
+        )
     for row in rows.ours:
         table.add_row(*(_written(row.get(column.key), column.style) for column in rows.columns))
     if rows.published:

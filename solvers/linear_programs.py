@@ -86,7 +86,7 @@ def _scipy(polyhedron: Polyhedron, count: int) -> Callable[[FloatArray], Result]
         )
         if answer.status == 2:
             return _no_point(int(answer.nit), began)
-        if answer.status != 0:
+        if answer.status != 0 or answer.x is None:
             raise SolverError(f"scipy.optimize.linprog: {answer.message}")
         multipliers = np.concatenate([answer.eqlin.marginals, answer.ineqlin.marginals])
         return _checked(scaled, scale, costs, unit, answer.x, multipliers, count, int(answer.nit), began)
