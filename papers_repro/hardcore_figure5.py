@@ -110,10 +110,10 @@ def _interior(dimension: int, generator: np.random.Generator) -> FloatArray:
 
 def _frank_wolfe_methods() -> Sequence[tuple[str, StepRule, Variant]]:
     return (
-        ("Frank-Wolfe, 2 / (t + 2)", open_loop(2), "vanilla"),
-        ("Frank-Wolfe, 4 / (t + 4)", open_loop(4), "vanilla"),
-        ("Frank-Wolfe, line search", exact_line_search(), "vanilla"),
-        ("Frank-Wolfe, pairwise", exact_line_search(), "pairwise"),
+        ("FW, 2 / (t + 2)", open_loop(2), "vanilla"),
+        ("FW, 4 / (t + 4)", open_loop(4), "vanilla"),
+        ("FW, line search", exact_line_search(), "vanilla"),
+        ("FW, pairwise", exact_line_search(), "pairwise"),
     )
 
 
@@ -167,7 +167,9 @@ def _soft(start: FloatArray, iterations: int, coefficient: float, rate: float) -
 def _methods_table(curves: Sequence[Curve], options: Options, iterations: int) -> Rows:
     columns = (
         Column(
-            "method", "method", "Frank-Wolfe over the simplex with a step rule; lambda, rate: gradient descent on the soft penalty"
+            "method",
+            "method",
+            "FW: Frank-Wolfe over the simplex with this step rule; lambda, rate: gradient descent on the soft penalty",
         ),
         Column(
             "reached",
@@ -176,7 +178,6 @@ def _methods_table(curves: Sequence[Curve], options: Options, iterations: int) -
         ),
         Column("error", "error", "|f(x) - f*| / f* at the end; f* = 1/d", ".1e"),
         Column("violation", "violation", "|sum x - 1| at the end", ".1e"),
-        Column("worst", "worst", "greatest |sum x - 1| over all iterations", ".1e"),
         Column("predicted", "predicted", "1 / (1 + lambda d), the violation of the soft problem's own optimum", ".1e"),
         Column("diverged", "diverged", "the violation grows without bound: the learning rate is above 2 / (2 + 2 lambda d)"),
     )
@@ -186,7 +187,6 @@ def _methods_table(curves: Sequence[Curve], options: Options, iterations: int) -
             "reached": curve.reached,
             "error": float(curve.errors[-1]),
             "violation": float(curve.violations[-1]),
-            "worst": float(curve.violations.max()),
             "predicted": curve.predicted if curve.soft else None,
             "diverged": _diverges(curve) if curve.soft else None,
         }

@@ -68,8 +68,8 @@ def print_rows(rows: Rows, console: Console) -> None:
     table = Table(title=rows.title, title_justify="left", header_style="bold")
     for index, column in enumerate(rows.columns):
         cells = [_written(row.get(column.key), column.style) for row in (*rows.ours, *rows.published)]
-        widest = max((len(cell) for cell in cells), default=0)
-        # Numbers are never cut on a narrow terminal; headings and the first column fold.
+        # Numbers and words of headings are never cut on a narrow terminal; the first column folds.
+        widest = max(len(word) for word in (*cells, *column.heading.split()))
         table.add_column(
             column.heading, justify="left" if index == 0 else "right", overflow="fold", min_width=widest if index else None
         )
