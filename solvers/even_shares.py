@@ -12,6 +12,7 @@ Reference: Nayman et al., HardCoRe-NAS, App. E, Eq. 27.
 from __future__ import annotations
 
 import time
+import warnings
 from typing import Literal
 
 import numpy as np
@@ -209,9 +210,11 @@ def _clarabel(feasible: BudgetedBlocks, hessian: FloatArray) -> tuple[FloatArray
     budget = (feasible.weights[0] / scale) @ x <= feasible.capacities[0] / scale
     problem = cvxpy.Problem(cvxpy.Minimize(0.5 * cvxpy.quad_form(x, cvxpy.psd_wrap(hessian))), [*sums, budget, x >= 0])
     try:
-        problem.solve(solver=cvxpy.CLARABEL)
+        with warnings.catch_warnings():  # what it warns of, an inaccurate answer, is an error below
+            warnings.simplefilter("ignore")
+            problem.solve(solver=cvxpy.CLARABEL)
     except cvxpy.SolverError as error:
         raise SolverError(f"cvxpy: {error}") from error
-    if x.value is None:
+    if x.value is None or problem.status != cvxpy.OPTIMAL:
         raise SolverError(f"cvxpy ended with '{problem.status}'")
     return np.asarray(x.value, dtype=np.float64), int(problem.solver_stats.num_iters or 0)

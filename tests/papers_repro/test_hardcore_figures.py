@@ -1,0 +1,129 @@
+"""The scripts of HardCoRe-NAS's figures 5 and 7, run as a user runs them; and how rows are printed and saved."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from papers_repro.rows import Column, Rows, machine, print_rows, save_record
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(script: str, out: Path, *arguments: str) -> dict:
+    """Run a script in a folder of its own and read its record."""
+    command = [sys.executable, str(ROOT / "papers_repro" / f"{script}.py"), "--scale", "smoke", "--out", str(out), *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
+    done = subprocess.run(command, cwd=out.parent, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "…" not in done.stdout  # no number is cut on a narrow terminal
+    assert (out / f"{script}.png").read_bytes().startswith(b"\x89PNG")
+    record = json.loads((out / f"{script}.json").read_text())
+    assert record["scale"] == "smoke" and record["machine"]["cores"] >= 1 and "numpy" in record["versions"]
+    assert str(out) not in json.dumps(record)
+    return record
+
+
+def test_figure_5(tmp_path: Path) -> None:
+    methods, starts = run("hardcore_figure5", tmp_path / "run")["tables"]
+    rows = {row["method"]: row for row in methods["ours"]}
+    assert rows["FW, 2 / (t + 2)"]["reached"] == 181 and rows["FW, 4 / (t + 4)"]["reached"] == 362
+    assert all(row["violation"] <= 1e-12 for name, row in rows.items() if name.startswith("FW"))
+    soft = {name: row for name, row in rows.items() if name.startswith("lambda")}
+    assert [name for name, row in soft.items() if row["diverged"]] == ["lambda 10, rate 0.01", "lambda 100, rate 0.01"]
+    for row in soft.values():
+        if not row["diverged"]:  # the violation of lambda .1 shrinks slowest, by 1 - .01 * (2 + 2 lambda d) = .96 a step: 2e-11
+            assert row["violation"] == pytest.approx(row["predicted"], rel=1e-9)
+    assert all(row["worst"] <= 1e-12 for row in starts["ours"]) and not starts["published"]
+
+
+def test_figure_7(tmp_path: Path) -> None:
+    (table,) = run("hardcore_figure7", tmp_path / "run", "--no-references")["tables"]
+    assert len(table["ours"]) == 6
+    assert all(row["fits"] and row["residual"] <= 1e-12 for row in table["ours"])
+    alive = {row["start"]: row["alive"] for row in table["ours"]}
+    assert alive["cheapest"] == pytest.approx(100 / 12) and alive["maximum entropy"] > alive["balanced"]
+    assert "made up" in table["remark"]
+
+
+def test_figure_7_below_the_least_latency(tmp_path: Path) -> None:
+    (table,) = run("hardcore_figure7", tmp_path / "run", "--no-references", "--budgets-ms", "1.0", "40.0")["tables"]
+    notes = [row.get("note") for row in table["ours"]]
+    assert all("the budget is 1.0, the least cost there is is" in note for note in notes[:3]) and notes[3:] == [None] * 3
+
+
+def test_figure_7_on_a_measured_table(tmp_path: Path) -> None:
+    names = ("ir_e3", "ir_e6")
+    entries = [
+        {"block": f"stage{s}.block{b}", "configuration": name, "median": 1.0 + place, "spread": 0.1, "samples": 5}
+        for s in (1, 2)
+        for b in (1, 2, 3)
+        for place, name in enumerate(names)
+    ]
+    table = {
+        "unit": "ms",
+        "space": "made for a test",
+        "device": "a processor",
+        "runtime": "eager",
+        "threads": 1,
+        "dtype": "float32",
+        "batch": 1,
+        "resolution": 32,
+        "torch_version": "2",
+        "fixed": 0.5,
+        "entries": entries,
+    }
+    path = tmp_path / "table.json"
+    path.write_text(json.dumps(table))
+    arguments = ("--table", str(path), "--depths", "2", "3", "--no-references", "--budgets-ms", "6.0")
+    (rows,) = run("hardcore_figure7", tmp_path / "run", *arguments)["tables"]
+    assert [row["latency"] for row in rows["ours"]] == pytest.approx([4.5, 6.0, 6.0], abs=1e-9)
+    assert rows["remark"].startswith("Latencies: measured: a processor")
+
+
+@pytest.mark.parametrize("script", ["hardcore_figure5", "hardcore_figure7"])
+def test_help_explains_the_options(script: str) -> None:
+    command = [sys.executable, str(ROOT / "papers_repro" / f"{script}.py"), "--help"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and "--scale {smoke,laptop,paper}" in done.stdout and "--seed" in done.stdout
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Options of a script that does not exist."""
+
+    budget: float = float("inf")
+    out: Path = Path("somewhere")
+
+
+COLUMNS = (Column("name", "name", "who"), Column("top1", "top-1 %", "accuracy", ".1f"))
+
+
+def test_published_rows_stand_apart_and_are_named(tmp_path: Path) -> None:
+    rows = Rows("Table", COLUMNS, [{"name": "ours", "top1": 91.26}], [{"name": "theirs", "top1": 75.0}], "Table 1")
+    written = io.StringIO()
+    print_rows(rows, Console(file=written, width=60))
+    text = written.getvalue()
+    assert text.index("ours") < text.index("published (Table 1)") < text.index("theirs")
+    assert "91.3" in text and "top-1 %: accuracy" in text
+    record = json.loads(save_record(tmp_path, "nothing", "smoke", 3, Chosen(), [rows], time.perf_counter()).read_text())
+    assert record["tables"][0]["ours"] == [{"name": "ours", "top1": 91.26}]
+    assert record["tables"][0]["published"][0]["name"] == "theirs" and record["tables"][0]["source"] == "Table 1"
+    assert record["options"] == {"budget": None} and record["seed"] == 3  # infinities are not JSON, paths are nobody's business
+    assert set(machine()) == {"processor", "cores", "system", "architecture"}
+
+
+def test_rows_are_checked() -> None:
+    console = Console(file=io.StringIO())
+    with pytest.raises(ValueError, match=r"no column for \['speed'\]"):
+        print_rows(Rows("Table", COLUMNS, [{"speed": 1.0}]), console)
+    with pytest.raises(ValueError, match="published rows need a source"):
+        print_rows(Rows("Table", COLUMNS, [], [{"name": "theirs"}]), console)
