@@ -46,7 +46,8 @@ class ExactSelection:
     """What :func:`solve_exact` found.
 
     Attributes:
-        status: OPTIMAL (gap <= 1e-9 max(1, |value|)), INFEASIBLE, or TIME_LIMIT when the time or the number of states ran out.
+        status: OPTIMAL (gap <= 1e-9 max(1, |value|), or nothing beats the cutoff), INFEASIBLE, or TIME_LIMIT when the time or the
+            number of states ran out.
         choices: (groups,) flat options, which fit; the cheapest selection where nothing does.
         value, bound: of ``choices``, and an upper bound on every selection that fits.
         dual: the relaxation's price of the budget.
@@ -78,7 +79,7 @@ def solve_exact(
         cutoff: selections of this value or less are of no interest: the answer may then be any selection that fits, and its bound
             says that nothing beats the cutoff.
         time_limit_seconds: stop after this time with the best selection so far and its true gap.
-        state_limit: states kept at once; beyond it those with the lowest bounds are dropped, and the gap says so.
+        state_limit: states kept at once; beyond it only the tens of thousands with the greatest bounds go on, and the gap says so.
         relaxation: ``relax(knapsack, budget)`` where it is known already.
     """
     deadline = math.inf if time_limit_seconds is None else time.perf_counter() + time_limit_seconds
@@ -121,7 +122,7 @@ def solve_exact(
     else:
         bound = max(upper, incumbent.value)
     value = exact_sum(knapsack.values[incumbent.choices])
-    bound = max(math.floor(lift + bound + 2.0**-10) if whole else lift + bound, value)
+    bound = max(math.floor(lift + bound + 2.0**-10) if whole else min(lift + bound, relaxed.bound), value)
     certified = bound - value <= 1e-9 * max(1.0, abs(value)) or (not stopped and bound <= max(value, cutoff) + tolerance)
     return ExactSelection(Status.OPTIMAL if certified else Status.TIME_LIMIT, incumbent.choices, value, bound, relaxed.dual, states)
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from references import FAMILIES, brute_force, highs_lp, highs_milp, random_options, sizes_to_offsets
 
+from solvers import mckp_core
 from solvers.mckp import Increments, Knapsack, exact_sum, greedy, increments, lagrangian_bound, relax, undominated
 from solvers.mckp_exact import solve_exact
 from solvers.results import Status
@@ -81,6 +82,34 @@ def test_exact_equals_brute_force_on_ties(groups: list[list[tuple[int, int]]], s
     costs = [np.array([pair[1] * scale for pair in group]) for group in groups]
     knapsack = Knapsack.of(np.concatenate(scores), np.concatenate(costs), sizes_to_offsets([len(row) for row in scores]))
     check_exact(scores, costs, knapsack, budget * scale)
+
+
+@pytest.mark.parametrize("most", [3, 12, 200])
+def test_listing_and_joining_the_last_groups_equals_brute_force(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The list serves searches of thousands of states; here it starts at once, at several lengths, with expansions in small pieces.
+    monkeypatch.setattr(mckp_core, "_HARD", 0)
+    monkeypatch.setattr(mckp_core, "_TAIL", most)
+    monkeypatch.setattr(mckp_core, "_CHUNK", 8)
+    rng = np.random.default_rng(most)
+    searched = 0
+    for index in range(120):
+        scores, costs, knapsack = make(rng, FAMILIES[index % len(FAMILIES)], int(rng.integers(3, 7)), 4)
+        for budget in trap_budgets(rng, costs)[::3]:
+            check_exact(scores, costs, knapsack, budget)
+            searched += solve_exact(knapsack, budget).states > 0
+    assert searched > 20
+
+
+@pytest.mark.parametrize("family", ["subset", "strong", "proportional"])
+def test_families_without_bounds_to_go_by_are_solved_to_the_promised_gap(family: str) -> None:
+    rng = np.random.default_rng(12)
+    for groups in (20, 60):
+        scores, costs = random_options(rng, [12] * groups, family)
+        knapsack = Knapsack.of(np.concatenate(scores), np.concatenate(costs), sizes_to_offsets([12] * groups))
+        budget = 0.45 * groups
+        found = solve_exact(knapsack, budget)
+        assert found.status is Status.OPTIMAL and found.bound - found.value <= EXACT * max(1.0, found.value)
+        assert found.bound <= relax(knapsack, budget).bound and math.fsum(knapsack.costs[found.choices]) <= budget
 
 
 @pytest.mark.parametrize("family", ["uniform", "weak", "integer", "zero", "duplicates", "signed"])
@@ -239,6 +268,11 @@ def test_cutoff_proves_that_nothing_is_better() -> None:
     cut = solve_exact(knapsack, budget, cutoff=best.value + 0.01)
     assert best.value <= cut.bound <= best.value + 0.01 + EXACT * max(1.0, best.value)
     assert math.fsum(knapsack.costs[cut.choices]) <= budget
+
+
+def test_a_fractional_cutoff_does_not_hide_the_next_whole_value() -> None:
+    knapsack = Knapsack.of([0.0, 2.0, 0.0, 1.0, 0.0, 2.0], [0.0, 2.0, 0.0, 1.0, 0.0, 2.0], [0, 2, 4, 6])
+    assert solve_exact(knapsack, 4.5, cutoff=3.5).value == 4.0
 
 
 @pytest.mark.parametrize("limits", [{"time_limit_seconds": 1e-9}, {"state_limit": 3}])
