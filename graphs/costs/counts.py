@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from graphs.costs.models import StagedCost
+from graphs.costs.models import QuadraticCost
 from graphs.elastic import ElasticInvertedResidual
 from graphs.fabrics.mbconv import BlockShape, MBConvSpace
 
@@ -60,23 +60,23 @@ def count(module: nn.Module, input_shape: tuple[int, ...]) -> Counts:
     return Counts(macs, sum(parameter.numel() for parameter in module.parameters()))
 
 
-def mac_cost(space: MBConvSpace) -> StagedCost:
+def mac_cost(space: MBConvSpace) -> QuadraticCost:
     """Multiply-adds of a whole network, exact for every architecture."""
     return _counted_cost(space, "macs")
 
 
-def parameter_cost(space: MBConvSpace) -> StagedCost:
+def parameter_cost(space: MBConvSpace) -> QuadraticCost:
     """Parameters of a whole network, exact for every architecture."""
     return _counted_cost(space, "parameters")
 
 
-def _counted_cost(space: MBConvSpace, what: str) -> StagedCost:
+def _counted_cost(space: MBConvSpace, what: str) -> QuadraticCost:
     with torch.device("meta"):
         per_shape = {shape: _block_counts(space, shape, what) for shape in set(space.block_shapes)}
         per_configuration = [per_shape[shape] for shape in space.block_shapes]
         fixed = sum(getattr(count(module, shape), what) for module, shape in space.fixed_modules())
     quadratic = space.staged.cost(float(fixed), np.concatenate(per_configuration))
-    return StagedCost(what, "MACs" if what == "macs" else "parameters", space.space, quadratic)
+    return QuadraticCost(what, "MACs" if what == "macs" else "parameters", space.space, quadratic)
 
 
 def _block_counts(space: MBConvSpace, shape: BlockShape, what: str) -> list[float]:

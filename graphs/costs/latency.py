@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from graphs.costs.models import StagedCost
+from graphs.costs.models import QuadraticCost
 from graphs.fabrics.mbconv import MBConvSpace
 
 __all__ = ["LatencyEntry", "LatencyTable", "latency_cost", "load_latency_table", "save_latency_table"]
@@ -96,7 +96,7 @@ def save_latency_table(table: LatencyTable, path: Path | str) -> None:
     os.replace(partial, target)
 
 
-def latency_cost(table: LatencyTable, space: MBConvSpace) -> StagedCost:
+def latency_cost(table: LatencyTable, space: MBConvSpace) -> QuadraticCost:
     """The expected latency of the space's networks by the table, in ms: bilinear in configurations and depths.
 
     Raises:
@@ -113,4 +113,4 @@ def latency_cost(table: LatencyTable, space: MBConvSpace) -> StagedCost:
             if (block, configuration.name) not in medians:
                 raise ValueError(f"the latency table has no entry for block {block!r}, configuration {configuration.name!r}")
             times.append(medians[block, configuration.name])
-    return StagedCost("latency", table.unit, space.space, space.staged.cost(table.fixed, np.asarray(times)))
+    return QuadraticCost("latency", table.unit, space.space, space.staged.cost(table.fixed, np.asarray(times)))

@@ -6,13 +6,16 @@ can be optimised over, projected onto and certified. Methods that only sample ac
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+import numpy as np
 
 from graphs.space import Architecture, SearchSpace
 from solvers import Quadratic
 
-__all__ = ["CostModel", "RelaxedCost", "StagedCost"]
+__all__ = ["CostModel", "QuadraticCost", "RelaxedCost"]
 
 
 @runtime_checkable
@@ -41,8 +44,8 @@ class RelaxedCost(CostModel, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class StagedCost:
-    """A cost that adds up over the blocks that run: bilinear in configurations and depths (HardCoRe-NAS, Eq. 3)."""
+class QuadraticCost:
+    """A relaxed cost given by its quadratic form, such as one that adds up over the blocks that run (HardCoRe-NAS, Eq. 3)."""
 
     name: str
     unit: str
@@ -50,5 +53,7 @@ class StagedCost:
     quadratic: Quadratic
 
     def cost(self, architecture: Architecture) -> float:
-        """The cost of an architecture, in ``unit``."""
-        return self.quadratic.value(self.space.point(architecture))
+        """The cost of an architecture of one-unit decisions, in ``unit``: the correctly rounded sum, as budgets are checked."""
+        chosen = np.flatnonzero(self.space.point(architecture) == 1)
+        couplings = self.quadratic.theta[np.ix_(chosen, chosen)]
+        return math.fsum([self.quadratic.offset, *self.quadratic.linear[chosen].tolist(), *couplings.ravel().tolist()])

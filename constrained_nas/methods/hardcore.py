@@ -1,0 +1,167 @@
+"""HardCoRe-NAS: block-coordinate stochastic Frank-Wolfe under hard budgets, ended by an exact joint projection.
+
+Every step draws a part (configurations or depths) at random, samples an architecture for every example from the current point,
+estimates the loss gradient of that part, and moves towards the vertex that the one-budget oracle returns: each point is feasible.
+The end departs from the paper: Eq. 13 projects configurations and depths separately, and its two halves together may violate the
+budget; here they are projected jointly and exactly, with a certificate.
+
+Reference: Nayman et al., HardCoRe-NAS, Eq. 4-5, 10-11, 13, Algorithm 1; Appendix E for the starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from constrained_nas.distributions import gumbel_rows, point_gradient
+from constrained_nas.problem import SearchProblem
+from constrained_nas.search import Feedback, Proposal, SearchResult
+from graphs import SearchSpace
+from solvers import StagedBlocks, balanced_start, block_step, cheapest_start, maximum_entropy_start, project_jointly
+
+__all__ = ["HardCoRe", "HardCoReState", "project_point", "sample_rows", "start_point"]
+
+FloatArray = NDArray[np.float64]
+Start = Literal["cheapest", "balanced", "entropy"]
+
+
+@dataclass(frozen=True, slots=True)
+class HardCoReState:
+    """The point (n,), the running mean of gradients (n,) with the weight of what it has seen (n,), and the step count."""
+
+    point: FloatArray
+    gradient: FloatArray
+    seen: FloatArray
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class HardCoRe:
+    """The method. Its defaults are Algorithm 1's.
+
+    Attributes:
+        space: the decisions: configurations first, then one depth a stage.
+        staged: their layout.
+        start: ``balanced`` (Eq. 27), ``cheapest``, or ``entropy`` (the joint maximum-entropy point).
+        numerator, offset: step size ``numerator / (t + offset)``. The paper's 4 / (t + 4) begins with a step of 1, which forgets
+            the start of the first part drawn; 4 / (t + 8) does not.
+        momentum: of the gradients, in [0, 1).
+        objective: what the projection maximises: the point's ``credits`` (paper), or ``linearise``: minus the running mean of the
+            loss gradients.
+    """
+
+    space: SearchSpace
+    staged: StagedBlocks
+    start: Start = "balanced"
+    numerator: float = 4.0
+    offset: float = 4.0
+    momentum: float = 0.0
+    objective: Literal["credits", "linearise"] = "credits"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.numerator <= self.offset:
+            raise ValueError(
+                f"HardCoRe: expected 0 < numerator <= offset, so that steps lie in (0, 1]; got {self.numerator}, {self.offset}"
+            )
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"HardCoRe: expected momentum in [0, 1), got {self.momentum}")
+
+    def init(self, problem: SearchProblem, generator: np.random.Generator) -> HardCoReState:
+        """A feasible start.
+
+        Raises:
+            ValueError: several budgets (the starts take one) or a cost without a relaxed form.
+            InfeasibleError: nothing fits; with the least cost there is.
+        """
+        point = start_point(problem, self.staged, self.start)
+        return HardCoReState(point, np.zeros_like(point), np.zeros_like(point), 0)
+
+    def ask(self, state: HardCoReState, rows: int, generator: np.random.Generator) -> Proposal:
+        """Rows sampled from the point, and the part whose gradient the next step needs."""
+        draw = float(generator.random())
+        names = [decision.name for decision in self.space.decisions]
+        split = len(names) - len(self.staged.stages)
+        part = names[:split] if draw < 0.5 else names[split:]
+        return sample_rows(self.space, state.point, rows, generator, part, {"part": np.array([draw])})
+
+    def tell(self, problem: SearchProblem, state: HardCoReState, proposal: Proposal, feedback: Feedback) -> HardCoReState:
+        """One Frank-Wolfe step on the proposal's part."""
+        part = self.staged.alpha if proposal.noise["part"][0] < 0.5 else self.staged.beta
+        estimate = np.zeros_like(state.point)
+        for decision, gate_gradient in feedback.gate_gradients.items():
+            where = problem.space.slice(decision)
+            estimate[where] = point_gradient(state.point[where], proposal.noise[decision], gate_gradient)
+        gradient, seen = state.gradient.copy(), state.seen.copy()
+        # The mean kept for `linearise` is long (0.9); without momentum a step uses its own estimate alone.
+        decay = self.momentum or 0.9
+        gradient[part] = decay * gradient[part] + (1 - decay) * estimate[part]
+        seen[part] = decay * seen[part] + (1 - decay)
+        direction = gradient if self.momentum else estimate
+        step = block_step(
+            state.point,
+            direction,
+            part,
+            self.staged.blocks,
+            problem.quadratics("HardCoRe-NAS"),
+            problem.limits,
+            self.numerator / (state.step + self.offset),
+        )
+        return HardCoReState(step.x, gradient, seen, state.step + 1)
+
+    def finish(self, problem: SearchProblem, state: HardCoReState) -> SearchResult:
+        """The exact joint projection of the point (or of the linearised loss) onto the budgets."""
+        scores = state.point
+        if self.objective == "linearise":
+            scores = -state.gradient / np.maximum(state.seen, 1e-12)  # the mean, freed of its zero start; unseen parts score 0
+        return project_point(problem, self.staged, state.point, scores)
+
+
+def start_point(problem: SearchProblem, staged: StagedBlocks, start: Start) -> FloatArray:
+    """A feasible relaxed architecture under the problem's one budget (HardCoRe-NAS, Appendix E).
+
+    Raises:
+        ValueError: more than one budget, or an unknown start.
+        InfeasibleError: nothing fits.
+    """
+    quadratics = problem.quadratics("HardCoRe-NAS")
+    if len(quadratics) != 1:
+        raise ValueError(f"HardCoRe-NAS starts from a point under one budget, got {len(quadratics)}")
+    if start == "balanced":
+        found = balanced_start(staged, quadratics[0], problem.limits[0])
+    elif start == "cheapest":
+        found = cheapest_start(staged, quadratics[0], problem.limits[0])
+    elif start == "entropy":
+        found = maximum_entropy_start(staged, quadratics[0], problem.limits[0])
+    else:
+        raise ValueError(f"start: expected 'balanced', 'cheapest' or 'entropy', got {start!r}")
+    return cast(FloatArray, found.require_feasible().x)
+
+
+def sample_rows(
+    space: SearchSpace,
+    point: FloatArray,
+    rows: int,
+    generator: np.random.Generator,
+    differentiable: Sequence[str],
+    noise: dict[str, FloatArray],
+) -> Proposal:
+    """An architecture a row from the product of the point's categorical distributions (multi-path sampling, Eq. 4-5)."""
+    gates, draws = {}, dict(noise)
+    for block, decision in enumerate(space.decisions):
+        gates[decision.name], draws[decision.name] = gumbel_rows(point[space.blocks.slice(block)], rows, generator)
+    return Proposal(gates, frozenset(differentiable), draws)
+
+
+def project_point(problem: SearchProblem, staged: StagedBlocks, point: FloatArray, scores: FloatArray) -> SearchResult:
+    """The architecture of greatest score that meets every budget, exactly and with a certificate.
+
+    Raises:
+        InfeasibleError: nothing fits.
+    """
+    found = project_jointly(staged, scores, problem.quadratics("the joint projection"), problem.limits).require_feasible()
+    architecture = problem.space.architecture(cast(FloatArray, found.x))
+    return SearchResult(architecture, problem.costs(architecture), problem.fits(architecture), point, found.certificate)

@@ -1,0 +1,55 @@
+"""Random architectures that fit: the baseline every search must beat.
+
+Architectures are drawn uniformly, decision by decision, until one meets the budgets. Where the budgets are so tight that the
+allowed number of draws finds none, random scores are projected onto them instead: exact, though no longer uniform, and said so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from constrained_nas.methods.hardcore import project_point
+from constrained_nas.problem import SearchProblem
+from constrained_nas.search import SearchResult
+from solvers import StagedBlocks
+
+__all__ = ["RandomFeasible", "random_feasible"]
+
+
+@dataclass(frozen=True, slots=True)
+class RandomFeasible:
+    """A random architecture that fits, the draws it took, and whether it is uniform among those that fit."""
+
+    result: SearchResult
+    draws: int
+    uniform: bool
+
+
+def random_feasible(
+    problem: SearchProblem, staged: StagedBlocks, generator: np.random.Generator, draws: int = 20_000
+) -> RandomFeasible:
+    """A random architecture that meets every budget.
+
+    Args:
+        problem: space and budgets.
+        staged: the layout of the space.
+        generator: source of all randomness.
+        draws: uniform draws before random scores are projected instead.
+
+    Raises:
+        InfeasibleError: nothing fits; with the least cost there is.
+    """
+    sizes = staged.blocks.sizes
+    for draw in range(draws):
+        point = staged.blocks.vertex([int(choice) for choice in generator.integers(sizes)])
+        if all(
+            quadratic.value(point) <= limit for quadratic, limit in zip(problem.quadratics("random"), problem.limits, strict=True)
+        ):
+            architecture = problem.space.architecture(point)
+            if problem.fits(architecture):
+                result = SearchResult(architecture, problem.costs(architecture), True, point, None)
+                return RandomFeasible(result, draw + 1, True)
+    scores = generator.random(staged.blocks.dimension)
+    return RandomFeasible(project_point(problem, staged, scores, scores), draws, False)

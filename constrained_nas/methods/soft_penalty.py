@@ -1,0 +1,101 @@
+"""The soft-penalty baseline: what most differentiable searches do with a budget.
+
+Logits of every decision follow Adam on ``loss + coefficient * max(0, LAT / T - 1)``, the latency being that of the relaxed
+architecture. Nothing holds the result to the budget: the usual end, the likeliest option of every decision (``argmax``), may
+violate it. ``projection="joint"`` ends instead in this library's exact projection of the very same point, so that the two can be
+compared.
+
+Reference: Cai et al., ProxylessNAS and Wu et al., FBNet, for penalised latencies; the comparison in HardCoRe-NAS, Sec. 4.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from constrained_nas.distributions import point_gradient, softmax
+from constrained_nas.methods.hardcore import project_point, sample_rows
+from constrained_nas.problem import SearchProblem
+from constrained_nas.search import Feedback, Proposal, SearchResult
+from graphs import SearchSpace
+from solvers import StagedBlocks
+
+__all__ = ["SoftPenalty", "SoftPenaltyState"]
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class SoftPenaltyState:
+    """Logits (n,) and Adam's moments (n,) and step count."""
+
+    logits: FloatArray
+    first: FloatArray
+    second: FloatArray
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class SoftPenalty:
+    """The method.
+
+    Attributes:
+        space: the decisions.
+        staged: their layout.
+        coefficient: weight of the relative excess over each budget.
+        learning_rate: Adam's.
+        projection: ``argmax`` (unsafe, the usual end) or ``joint`` (exact, always fits).
+    """
+
+    space: SearchSpace
+    staged: StagedBlocks
+    coefficient: float = 10.0
+    learning_rate: float = 0.1
+    projection: Literal["argmax", "joint"] = "argmax"
+
+    def init(self, problem: SearchProblem, generator: np.random.Generator) -> SoftPenaltyState:
+        """Uniform distributions, whatever they cost."""
+        problem.quadratics("the soft penalty")  # refuses costs without a relaxed form before any work is done
+        zeros = np.zeros(self.staged.blocks.dimension)
+        return SoftPenaltyState(zeros, zeros, zeros, 0)
+
+    def ask(self, state: SoftPenaltyState, rows: int, generator: np.random.Generator) -> Proposal:
+        """Rows sampled from the softmax of the logits; every decision's gradient is wanted."""
+        names = [decision.name for decision in self.space.decisions]
+        return sample_rows(self.space, self._point(state), rows, generator, names, {})
+
+    def tell(self, problem: SearchProblem, state: SoftPenaltyState, proposal: Proposal, feedback: Feedback) -> SoftPenaltyState:
+        """One Adam step on the penalised loss."""
+        point = self._point(state)
+        slope = np.zeros_like(point)
+        for quadratic, limit in zip(problem.quadratics("the soft penalty"), problem.limits, strict=True):
+            if quadratic.value(point) > limit:
+                slope += self.coefficient / limit * quadratic.gradient(point)
+        gradient = np.zeros_like(point)
+        for block, decision in enumerate(self.space.decisions):
+            where = self.space.blocks.slice(block)
+            probabilities = point[where]
+            estimate = (
+                point_gradient(probabilities, proposal.noise[decision.name], feedback.gate_gradients[decision.name]) + slope[where]
+            )
+            gradient[where] = probabilities * (estimate - probabilities @ estimate)  # through the softmax
+        first = 0.9 * state.first + 0.1 * gradient
+        second = 0.999 * state.second + 0.001 * gradient**2
+        step = state.step + 1
+        moved = (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+        return SoftPenaltyState(state.logits - self.learning_rate * moved, first, second, step)
+
+    def finish(self, problem: SearchProblem, state: SoftPenaltyState) -> SearchResult:
+        """The likeliest options, fitting or not, or the exact projection."""
+        point = self._point(state)
+        if self.projection == "joint":
+            return project_point(problem, self.staged, point, point)
+        choices = [int(part.argmax()) for part in self.staged.blocks.split(point)]
+        architecture = self.space.architecture(self.staged.blocks.vertex(choices))
+        return SearchResult(architecture, problem.costs(architecture), problem.fits(architecture), point, None)
+
+    def _point(self, state: SoftPenaltyState) -> FloatArray:
+        return np.concatenate([softmax(part) for part in self.staged.blocks.split(state.logits)])

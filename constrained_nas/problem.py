@@ -1,0 +1,72 @@
+"""What a search is asked: a space and the budgets that its answer must meet.
+
+A budget states its unit and must agree with its cost's: a limit of 25 on a table in seconds is the commonest way to a network that
+does not fit.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from graphs import Architecture, SearchSpace
+from graphs.costs import CostModel, RelaxedCost
+from solvers import Quadratic
+
+__all__ = ["Budget", "SearchProblem"]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """``cost <= limit``, the limit in ``unit``.
+
+    Raises:
+        ValueError: the unit is not the cost's, or the limit is not a positive number.
+    """
+
+    cost: CostModel
+    limit: float
+    unit: str
+
+    def __post_init__(self) -> None:
+        if self.unit != self.cost.unit:
+            raise ValueError(f"budget on {self.cost.name}: the limit is in {self.unit!r} but the cost is in {self.cost.unit!r}")
+        if not (math.isfinite(self.limit) and self.limit > 0):
+            raise ValueError(f"budget on {self.cost.name}: expected a positive limit in {self.unit}, got {self.limit}")
+
+
+@dataclass(frozen=True, slots=True)
+class SearchProblem:
+    """A space and its budgets, all held at once."""
+
+    space: SearchSpace
+    budgets: tuple[Budget, ...]
+
+    @property
+    def limits(self) -> list[float]:
+        """The limits, in order."""
+        return [budget.limit for budget in self.budgets]
+
+    def costs(self, architecture: Architecture) -> dict[str, float]:
+        """The cost of an architecture under every budget, by the cost's name."""
+        return {budget.cost.name: budget.cost.cost(architecture) for budget in self.budgets}
+
+    def fits(self, architecture: Architecture) -> bool:
+        """Whether an architecture meets every budget."""
+        return all(budget.cost.cost(architecture) <= budget.limit for budget in self.budgets)
+
+    def quadratics(self, method: str) -> list[Quadratic]:
+        """The relaxed costs, for methods that optimise over relaxed architectures.
+
+        Raises:
+            ValueError: no budgets, or a cost that has no relaxed form; names it and ``method``.
+        """
+        if not self.budgets:
+            raise ValueError(f"{method}: expected at least one budget")
+        quadratics = []
+        for budget in self.budgets:
+            if not isinstance(budget.cost, RelaxedCost):
+                name = budget.cost.name
+                raise ValueError(f"{method} needs costs with a relaxed form; {name!r} has none: use a method that samples")
+            quadratics.append(budget.cost.quadratic)
+        return quadratics

@@ -1,0 +1,295 @@
+"""Measure latencies on this machine: whole networks, and the table of every block of a space.
+
+Blocks are timed where they run: hooks inside uniform networks (every block in the same configuration), because blocks timed alone
+under-estimate whole networks by a tenth. Rounds visit the networks in random order, so that a slow spell of the machine falls on
+all of them alike; an entry is the median over rounds and its spread the interquartile range. Hooks and their neighbours still leave
+a small bias, which an affine calibration on a few random networks, measured whole, takes out.
+
+Reference: Nayman et al., HardCoRe-NAS, Sec. 3.1 and Fig. 3 (table against measured networks).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from graphs import Architecture, MBConvSpace, Supernet
+from graphs.costs import LatencyEntry, LatencyTable, QuadraticCost, latency_cost
+
+__all__ = [
+    "Measurement",
+    "TableFit",
+    "Timer",
+    "calibrate",
+    "device_name",
+    "measure_networks",
+    "measure_table",
+    "uniform_architecture",
+]
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Latency in ms: median, interquartile range, and number of samples."""
+
+    median: float
+    spread: float
+    samples: int
+
+    @classmethod
+    def of(cls, milliseconds: Sequence[float]) -> Measurement:
+        """Summarise samples."""
+        low, middle, high = np.percentile(milliseconds, [25, 50, 75]).tolist()
+        return cls(middle, high - low, len(milliseconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """How latencies are measured: evaluation mode, fixed batch, resolution, threads and device."""
+
+    batch: int = 1
+    threads: int = 1
+    device: str = "cpu"
+    channels_last: bool = True
+
+    @contextmanager
+    def threads_set(self) -> Iterator[None]:
+        """Use ``threads`` torch threads inside the block."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def images(self, space: MBConvSpace) -> Tensor:
+        """A batch of the space's input shape."""
+        shape = (self.batch, space.settings.image_channels, space.settings.resolution, space.settings.resolution)
+        return torch.zeros(shape, device=self.device).to(memory_format=self.memory_format)
+
+    def place(self, network: nn.Module) -> nn.Module:
+        """The network as it is timed: evaluation mode, on the device, in the memory format."""
+        return network.eval().to(self.device).to(memory_format=self.memory_format)
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Layout of images and weights."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def now(self) -> float:
+        """Milliseconds on a monotonic clock, once the device is idle."""
+        if self.device != "cpu":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter_ns() / 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class TableFit:
+    """How well a table predicts whole networks: least squares ``measured = intercept + slope * estimated``, and R^2 of that line.
+
+    ``worst`` is the greatest relative error of the estimates themselves.
+    """
+
+    slope: float
+    intercept: float
+    r_squared: float
+    worst: float
+
+    @classmethod
+    def of(cls, estimated: Sequence[float], measured: Sequence[float]) -> TableFit:
+        """Fit at least three networks.
+
+        Raises:
+            ValueError: fewer than three pairs, or estimates that are all the same.
+        """
+        x, y = np.asarray(estimated, dtype=np.float64), np.asarray(measured, dtype=np.float64)
+        if len(x) < 3 or np.ptp(x) == 0:
+            raise ValueError(f"expected at least three networks of different estimates, got {len(x)}")
+        slope, intercept = np.polyfit(x, y, 1).tolist()
+        residual = y - (intercept + slope * x)
+        r_squared = 1.0 - float(residual @ residual) / float(((y - y.mean()) ** 2).sum())
+        return cls(slope, intercept, r_squared, float(np.abs(x / y - 1).max()))
+
+
+def measure_networks(
+    networks: Sequence[nn.Module],
+    images: Tensor,
+    timer: Timer,
+    rounds: int,
+    generator: np.random.Generator,
+    progress: Progress | None = None,
+) -> list[Measurement]:
+    """Latency of whole networks, interleaved: each round runs every network once, in random order."""
+    placed = [timer.place(network) for network in networks]
+    samples: list[list[float]] = [[] for _ in placed]
+    with timer.threads_set(), torch.inference_mode():
+        for network in placed:
+            for _ in range(2):  # warm-up: allocations and kernel choice
+                network(images)
+        for round_number in range(rounds):
+            for index in generator.permutation(len(placed)).tolist():
+                began = timer.now()
+                placed[index](images)
+                samples[index].append(timer.now() - began)
+            if progress:
+                progress(round_number + 1, rounds, "timing networks")
+    return [Measurement.of(times) for times in samples]
+
+
+def uniform_architecture(space: MBConvSpace, configuration: int) -> Architecture:
+    """Every block in the same configuration, every stage at full depth."""
+    choices = dict.fromkeys(space.block_names, space.configurations[configuration].name)
+    deepest = str(space.settings.depths[-1])
+    choices |= {f"stage{stage + 1}.depth": deepest for stage in range(len(space.settings.stages))}
+    return space.space.choose(choices)
+
+
+def measure_table(
+    space: MBConvSpace,
+    supernet: Supernet,
+    timer: Timer,
+    rounds: int,
+    generator: np.random.Generator,
+    progress: Progress | None = None,
+) -> LatencyTable:
+    """Time every configuration of every block in context, and what remains of the networks as ``fixed``.
+
+    Args:
+        space: its networks at full depth must fit the device.
+        supernet: of the space; its weights do not matter.
+        timer: batch, threads and device.
+        rounds: passes over the uniform networks, at least 3.
+        generator: decides the order of each round.
+
+    Raises:
+        ValueError: fewer than three rounds.
+    """
+    if rounds < 3:
+        raise ValueError(f"rounds: expected at least 3 for a median, got {rounds}")
+    options, blocks = len(space.configurations), len(space.block_names)
+    networks = [timer.place(supernet.extract(uniform_architecture(space, option))) for option in range(options)]
+    samples = np.empty((options, blocks, rounds))
+    rest = np.empty((options, rounds))
+    images = timer.images(space)
+    with timer.threads_set(), torch.inference_mode():
+        for network in networks:
+            network(images)
+            network(images)
+        for round_number in range(rounds):
+            for option in generator.permutation(options).tolist():
+                samples[option, :, round_number], rest[option, round_number] = _timed_pass(space, networks[option], images, timer)
+            if progress:
+                progress(round_number + 1, rounds, "timing blocks")
+    entries = _entries(space, samples)
+    return LatencyTable(
+        unit="ms",
+        space=space.space.name,
+        device=device_name(timer.device),
+        runtime="torch eager" + (", channels last" if timer.channels_last else ""),
+        threads=timer.threads,
+        dtype="float32",
+        batch=timer.batch,
+        resolution=space.settings.resolution,
+        torch_version=str(torch.__version__),
+        fixed=float(np.median(rest)),
+        entries=entries,
+    )
+
+
+def _timed_pass(space: MBConvSpace, network: nn.Module, images: Tensor, timer: Timer) -> tuple[np.ndarray, float]:
+    """One pass: ms of each block, and of everything else."""
+    stamps: dict[str, list[float]] = {name: [] for name in space.block_names}
+    hooks = []
+    for name in space.block_names:
+        module = network.get_submodule(name.replace(".", "_"))
+        hooks.append(module.register_forward_pre_hook(lambda *_, at=stamps[name]: at.append(timer.now())))
+        hooks.append(module.register_forward_hook(lambda *_, at=stamps[name]: at.append(timer.now())))
+    began = timer.now()
+    network(images)
+    total = timer.now() - began
+    for hook in hooks:
+        hook.remove()
+    times = np.array([stamps[name][1] - stamps[name][0] for name in space.block_names])
+    return times, total - float(times.sum())
+
+
+def _entries(space: MBConvSpace, samples: np.ndarray) -> tuple[LatencyEntry, ...]:
+    """Blocks of the same shape are one block: their samples are pooled."""
+    groups: dict[object, list[int]] = {}
+    for block, shape in enumerate(space.block_shapes):
+        groups.setdefault(shape, []).append(block)
+    entries = []
+    for block, (name, shape) in enumerate(zip(space.block_names, space.block_shapes, strict=True)):
+        del block
+        for option, configuration in enumerate(space.configurations):
+            found = Measurement.of(samples[option, groups[shape]].ravel().tolist())
+            entries.append(
+                LatencyEntry(
+                    block=name, configuration=configuration.name, median=found.median, spread=found.spread, samples=found.samples
+                )
+            )
+    return tuple(entries)
+
+
+def calibrate(
+    table: LatencyTable,
+    space: MBConvSpace,
+    supernet: Supernet,
+    timer: Timer,
+    networks: int,
+    rounds: int,
+    generator: np.random.Generator,
+    progress: Progress | None = None,
+) -> tuple[LatencyTable, TableFit, TableFit]:
+    """Measure random networks whole, fit ``measured = intercept + slope * estimated`` on half of them and scale the table by it.
+
+    Returns:
+        the calibrated table, the fit of the raw table on the first half, and that of the calibrated table on the other half, which
+        took no part in the calibration.
+
+    Raises:
+        ValueError: fewer than six networks.
+    """
+    if networks < 6:
+        raise ValueError(f"networks: expected at least 6, half to calibrate and half to check, got {networks}")
+    raw = latency_cost(table, space)
+    drawn = _spread_architectures(space, raw, networks, generator)
+    measured = measure_networks([supernet.extract(a) for a in drawn], timer.images(space), timer, rounds, generator, progress)
+    times = [measurement.median for measurement in measured]
+    before = TableFit.of([raw.cost(a) for a in drawn[::2]], times[::2])
+    slope = max(before.slope, 1e-6)  # a table of pure noise could fit any slope; a latency never falls as blocks are added
+    entries = tuple(e.model_copy(update={"median": e.median * slope, "spread": e.spread * slope}) for e in table.entries)
+    fixed = max(0.0, table.fixed * slope + before.intercept)
+    scaled = table.model_copy(update={"entries": entries, "fixed": fixed, "slope": slope, "intercept": before.intercept})
+    cost = latency_cost(scaled, space)
+    after = TableFit.of([cost.cost(a) for a in drawn[1::2]], times[1::2])
+    return scaled, before, after
+
+
+def _spread_architectures(
+    space: MBConvSpace, cost: QuadraticCost, count: int, generator: np.random.Generator
+) -> list[Architecture]:
+    """Random architectures, evenly spaced in estimated latency among many draws (uniform draws alone crowd the middle)."""
+    drawn = []
+    for _ in range(40 * count):
+        share = generator.random()  # how heavy this one tends to be
+        picks = {}
+        for decision in space.space.decisions:
+            weights = np.linspace(1 - share, share, len(decision.options)) + 0.05
+            picks[decision.name] = str(generator.choice(decision.options, p=weights / weights.sum()))
+        drawn.append(space.space.choose(picks))
+    drawn.sort(key=cost.cost)
+    return [drawn[index] for index in np.linspace(0, len(drawn) - 1, count).round().astype(int)]
+
+
+def device_name(device: str) -> str:
+    """The device as tables and records state it."""
+    return torch.cuda.get_device_name(device) if device != "cpu" else "cpu"
