@@ -1,0 +1,34 @@
+"""The command line of a script: the scale is read first, and its values are the defaults of every other flag.
+
+So a flag that is not given takes the value of its scale, and ``--scale paper --help`` shows the paper's values.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import TypeVar, get_args
+
+import tyro
+
+from papers_repro.rows import Scale
+
+__all__ = ["read_options"]
+
+Options = TypeVar("Options")
+
+
+def read_options(preset: Callable[[Scale], Options], arguments: Sequence[str] | None = None) -> Options:
+    """Options from the command line (or ``arguments``).
+
+    Args:
+        preset: the options of a scale, a dataclass with a field ``scale`` that says which.
+        arguments: instead of ``sys.argv[1:]``.
+    """
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--scale", default="laptop")
+    scale = first.parse_known_args(arguments)[0].scale
+    if scale not in get_args(Scale):
+        scale = "laptop"  # tyro refuses it in a moment, with its own message
+    default = preset(scale)
+    return tyro.cli(type(default), default=default, args=arguments)
