@@ -107,7 +107,7 @@ def save_record(folder: Path, script: str, scale: Scale, seed: int, options: obj
         "seed": seed,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - began, 3),
-        "options": _plain({key: value for key, value in _fields(options).items() if not isinstance(value, Path)}),
+        "options": _plain(_fields(options)),
         "versions": versions(),
         "machine": machine(),
         "tables": [
@@ -179,9 +179,9 @@ def _written(value: Cell, style: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """JSON's types: numpy scalars and arrays as numbers and lists, NaN and infinities as null."""
+    """JSON's types: numpy scalars and arrays as numbers and lists, NaN and infinities as null; paths are left out."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): _plain(entry) for key, entry in value.items() if not isinstance(entry, Path)}
     if isinstance(value, np.ndarray):
         return _plain(value.tolist())
     if isinstance(value, (list, tuple)):

@@ -1,0 +1,207 @@
+"""Searches under the same budgets on the same super-network, and what their networks come to.
+
+For one seed: HardCoRe-NAS with our joint projection, a soft penalty ended by argmax and by our projection, a random network that
+fits, and the cheapest network. Every distinct network is extracted with the super-network's weights, fine-tuned towards the labels
+and the heaviest network's answers ("2 for 1", Appendix G), and tested once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from constrained_nas.data import loader
+from constrained_nas.methods import HardCoRe, SoftPenalty, random_feasible
+from constrained_nas.problem import Budget, SearchProblem
+from constrained_nas.search import SearchOptions, SearchResult, search
+from constrained_nas.training import TrainingOptions, evaluate, fine_tune, recalibrate
+from graphs import Architecture
+from papers_repro.hardcore_setup import Prepared, heaviest_architecture
+from papers_repro.progress import ProgressBars
+from solvers import cheapest_start
+
+__all__ = ["CHEAPEST", "OURS", "PENALTY", "PENALTY_PROJECTED", "RANDOM", "ContestOptions", "Outcome", "Tests", "run_contest"]
+
+OURS = "HardCoRe-NAS, joint projection"
+PENALTY = "soft penalty, argmax"
+PENALTY_PROJECTED = "soft penalty, joint projection"
+RANDOM = "random that fits"
+CHEAPEST = "cheapest network"
+
+
+@dataclass(frozen=True, slots=True)
+class ContestOptions:
+    """The searches and the fine-tuning."""
+
+    search_epochs: int = 4
+    """Passes over the architecture split."""
+    search_batch: int = 64
+    """Rows of a search step, an architecture each."""
+    start: str = "balanced"
+    """balanced, cheapest or entropy."""
+    step_offset: float = 8.0
+    """Step size 4 / (t + offset); the paper prints 4."""
+    gradient_momentum: float = 0.9
+    """Of HardCoRe-NAS's gradients; the paper's Algorithm 1 has 0, its release .9."""
+    objective: str = "linearise"
+    """What the projection maximises: credits (paper) or linearise (minus the loss gradient at the last points)."""
+    penalty: float = 10.0
+    """Coefficient of the soft penalty."""
+    penalty_rate: float = 0.1
+    """Learning rate of the soft penalty's Adam."""
+    fine_tune_epochs: int = 2
+    """Of every network that is tested."""
+    fine_tune_rate: float = 0.05
+    """Learning rate at the start of fine-tuning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one method found under one budget with one seed; ``gap`` is the certificate's, None where there is none."""
+
+    seed: int
+    budget: int
+    limit_ms: float
+    method: str
+    architecture: Architecture
+    estimated_ms: float
+    fits: bool
+    search_seconds: float
+    gap: float | None
+
+
+def run_contest(
+    prepared: Prepared,
+    limits_ms: list[float],
+    options: ContestOptions,
+    seed: int,
+    fabric: Fabric,
+    progress: ProgressBars,
+    checkpoints: Path,
+    resume: bool,
+) -> list[Outcome]:
+    """Every method under every budget (ms), with one seed.
+
+    Raises:
+        InfeasibleError: a budget below the cheapest network; names it.
+    """
+    outcomes = []
+    for index, limit in enumerate(limits_ms):
+        problem = SearchProblem(prepared.space.space, (Budget(prepared.cost, limit, "ms"),))
+        for method, result, seconds in _results(prepared, problem, options, seed, index, fabric, progress, checkpoints, resume):
+            gap = None if result.certificate is None else result.certificate.gap
+            costs = result.costs[prepared.cost.name]
+            outcomes.append(Outcome(seed, index, limit, method, result.architecture, costs, result.feasible, seconds, gap))
+    return outcomes
+
+
+def _results(
+    prepared: Prepared,
+    problem: SearchProblem,
+    options: ContestOptions,
+    seed: int,
+    budget: int,
+    fabric: Fabric,
+    progress: ProgressBars,
+    checkpoints: Path,
+    resume: bool,
+) -> Iterator[tuple[str, SearchResult, float]]:
+    space, staged = prepared.space.space, prepared.space.staged
+    settings = SearchOptions(options.search_epochs, options.search_batch, seed=seed * 1000 + budget)
+    ours = HardCoRe(
+        space,
+        staged,
+        start=options.start,  # type: ignore[arg-type] # checked by the method
+        offset=options.step_offset,
+        momentum=options.gradient_momentum,
+        objective=options.objective,  # type: ignore[arg-type]
+    )
+    penalty = SoftPenalty(space, staged, options.penalty, options.penalty_rate)
+    label = f"seed {seed}, budget {problem.limits[0]:.3g} ms"
+
+    def checkpoint(name: str) -> Path:
+        path = checkpoints / f"search_{name}_seed{seed}_budget{budget}.safetensors"
+        if not resume:
+            path.unlink(missing_ok=True)
+        return path
+
+    began = time.perf_counter()
+    run = search(
+        problem, ours, prepared.supernet, prepared.data.architecture, settings, fabric, checkpoint("ours"), progress.callback(label)
+    )
+    yield OURS, run.result, time.perf_counter() - began
+    began = time.perf_counter()
+    soft = search(
+        problem,
+        penalty,
+        prepared.supernet,
+        prepared.data.architecture,
+        settings,
+        fabric,
+        checkpoint("soft"),
+        progress.callback(label),
+    )
+    seconds = time.perf_counter() - began
+    yield PENALTY, soft.result, seconds
+    yield PENALTY_PROJECTED, replace(penalty, projection="joint").finish(problem, soft.state), seconds
+    began = time.perf_counter()
+    drawn = random_feasible(problem, staged, np.random.default_rng([seed, budget]))
+    yield RANDOM, drawn.result, time.perf_counter() - began
+    began = time.perf_counter()
+    point = cheapest_start(staged, prepared.cost.quadratic, problem.limits[0]).require_feasible().x
+    architecture = space.architecture(point)  # type: ignore[arg-type] # a feasible result has a point
+    cheapest = SearchResult(architecture, problem.costs(architecture), problem.fits(architecture), space.point(architecture), None)
+    yield CHEAPEST, cheapest, time.perf_counter() - began
+
+
+class Tests:
+    """Test accuracies of networks after fine-tuning, each measured once and remembered in a file.
+
+    A network is fine-tuned from the super-network of its seed, so a result belongs to (seed, architecture).
+    """
+
+    def __init__(self, prepared: Prepared, training: TrainingOptions, fabric: Fabric, memory: Path, resume: bool) -> None:
+        self.prepared, self.training, self.fabric, self.memory = prepared, training, fabric, memory
+        self.known: dict[str, dict[str, float]] = {}
+        if resume and memory.exists():
+            self.known = json.loads(memory.read_text(encoding="utf-8"))
+        self.teacher = self._extract(heaviest_architecture(prepared.space))
+
+    def accuracy(self, architecture: Architecture, report: Callable[[int, int, str], None]) -> tuple[float, float]:
+        """(test accuracy, seconds of fine-tuning) of an architecture."""
+        key = "|".join(map(str, self.prepared.space.space.describe(architecture).values()))
+        if key not in self.known:
+            began = time.perf_counter()
+            network = self._extract(architecture)
+            fine_tune(network, self.prepared.data.weights, self.training, self.fabric, self.teacher, progress=report)
+            seconds = time.perf_counter() - began
+            self.known[key] = {"accuracy": evaluate(network, self.prepared.data.test, self.fabric), "seconds": seconds}
+            unfinished = self.memory.with_name(self.memory.name + ".partial")
+            unfinished.write_text(json.dumps(self.known, indent=1), encoding="utf-8")
+            os.replace(unfinished, self.memory)
+        return self.known[key]["accuracy"], self.known[key]["seconds"]
+
+    def _extract(self, architecture: Architecture) -> nn.Module:
+        """The bare network with the super-network's weights and statistics of its own."""
+        network = self.prepared.supernet.extract(architecture)
+        network.to(self.fabric.device).to(memory_format=torch.channels_last)
+
+        def batches() -> Iterator[Callable[[], Tensor]]:
+            shuffle = torch.Generator().manual_seed(self.training.seed)
+            for step, (images, _) in enumerate(loader(self.prepared.data.weights, self.training.batch_size, shuffle, True)):
+                if step == 10:
+                    return
+                yield partial(network, self.fabric.to_device(images))
+
+        recalibrate(network, batches)
+        return network

@@ -1,0 +1,364 @@
+"""Table 1 of HardCoRe-NAS at your scale: networks found under several hard latency budgets, beside others under the same ones.
+
+A latency table is measured on this machine, a super-network is trained, and each method searches under each budget. Every network
+of ours has an estimated latency within its budget, by an exact projection with a certificate; what it takes on the device is
+measured and printed beside it. Accuracies are compared over seeds with 95 % intervals (Student's t over seeds), and rows that
+cannot be told apart say so.
+
+Laptop scale: scikit-learn's digits drawn at 32x32 at random size, place and slant among clutter and noise, 640 of them for weights
+and 160 for the search (see constrained_nas.data), in a space of 1.2e13 networks. The published rows are ImageNet on the authors'
+devices and stand apart.
+
+Reference: Nayman et al., HardCoRe-NAS, Table 1.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from rich.console import Console
+
+from constrained_nas.problem import Budget, SearchProblem
+from constrained_nas.records import save_architecture
+from constrained_nas.search import SearchResult
+from constrained_nas.timing import Measurement, measure_networks
+from constrained_nas.training import TrainingOptions
+from graphs import Architecture
+from papers_repro.command_line import read_options
+from papers_repro.hardcore_contest import (
+    CHEAPEST,
+    OURS,
+    PENALTY,
+    PENALTY_PROJECTED,
+    RANDOM,
+    ContestOptions,
+    Outcome,
+    Tests,
+    run_contest,
+)
+from papers_repro.hardcore_published import TABLE1
+from papers_repro.hardcore_setup import Latencies, Prepared, SetupOptions, make_fabric, prepare, setup_preset
+from papers_repro.intervals import compared, half_width, verdict
+from papers_repro.progress import ProgressBars, progress_bars
+from papers_repro.rows import Cell, Column, Rows, Scale, output_folder, print_rows, save_record
+
+SCRIPT = "hardcore_table1"
+METHODS = (OURS, PENALTY, PENALTY_PROJECTED, RANDOM, CHEAPEST)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Networks found under several hard latency budgets, estimated, measured and tested."""
+
+    scale: Scale = "laptop"
+    """smoke: seconds, to see that it runs. laptop: minutes on two cores. paper: the paper's protocol on an ImageNet folder."""
+    seed: int = 0
+    """The first seed."""
+    seeds: int = 3
+    """How many seeds: each trains its own super-network."""
+    out: Path | None = None
+    """Folder of the results; runs/hardcore_table1 by default."""
+    shares: tuple[float, ...] = (0.15, 0.35, 0.55, 0.8)
+    """Budgets, as shares of the way from the cheapest network's latency to the dearest's."""
+    budgets_ms: tuple[float, ...] = ()
+    """Budgets in ms instead."""
+    measuring_rounds: int = 40
+    """Timed passes of every found network."""
+    setup: SetupOptions = field(default_factory=SetupOptions)
+    contest: ContestOptions = field(default_factory=ContestOptions)
+
+
+def preset(scale: Scale) -> Options:
+    """The options of a scale."""
+    setup = setup_preset(scale)
+    if scale == "smoke":
+        return Options(
+            scale,
+            seeds=2,
+            measuring_rounds=5,
+            setup=setup,
+            contest=ContestOptions(search_epochs=1, search_batch=16, fine_tune_epochs=1),
+        )
+    if scale == "laptop":
+        return Options(scale, setup=setup)
+    contest = ContestOptions(search_epochs=2, search_batch=256, fine_tune_epochs=10, fine_tune_rate=0.05)
+    return Options(scale, seeds=1, setup=replace(setup, latency_batch=1), contest=contest)
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """An outcome with its network's test accuracy (%), fine-tuning time, and latency on the device."""
+
+    outcome: Outcome
+    accuracy: float
+    fine_tune_seconds: float
+    measured: Measurement
+
+
+def main() -> None:
+    """Run at the scale of the command line."""
+    options = read_options(preset)
+    began = time.perf_counter()
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    folder = output_folder(options.out, SCRIPT)
+    console.print(f"{SCRIPT}, scale {options.scale}: results go to {folder}", highlight=False)
+    with progress_bars(console) as progress:
+        tested, latencies, training = run(options, folder, progress)
+    _print_fit(latencies, console)
+    tables = [
+        _latency_rows(options, tested),
+        _accuracy_rows(options, tested, training),
+        _difference_rows(options, tested),
+        _published_rows(),
+    ]
+    for rows in tables:
+        print_rows(rows, console)
+    draw(tested, folder / f"{SCRIPT}.png", options)
+    record = save_record(folder, SCRIPT, options.scale, options.seed, options, tables, began)
+    console.print(f"{record}, {SCRIPT}.png and architectures/ in {time.perf_counter() - began:.0f} s", highlight=False)
+
+
+def run(options: Options, folder: Path, progress: ProgressBars) -> tuple[list[Tested], Latencies, list[float]]:
+    """Every seed: train, search, fine-tune, test; then measure every distinct network on the device, interleaved."""
+    fabric = make_fabric(options.setup)
+    resume = options.setup.resume
+    checkpoints = folder / "checkpoints"
+    latencies: Latencies | None = None
+    found: list[tuple[Outcome, float, float]] = []
+    training: list[float] = []
+    for seed in range(options.seed, options.seed + options.seeds):
+        prepared = prepare(options.setup, seed, fabric, progress, folder, latencies)
+        latencies = prepared.latencies
+        training.append(prepared.training_seconds)
+        limits = list(options.budgets_ms) or latencies.budgets(options.shares)
+        outcomes = run_contest(prepared, limits, options.contest, seed, fabric, progress, checkpoints, resume)
+        tests = Tests(prepared, _fine_tuning(options, seed), fabric, checkpoints / f"accuracies_seed{seed}.json", resume)
+        for done, outcome in enumerate(outcomes):
+            progress.update(f"seed {seed}: fine-tuning and testing", done, len(outcomes))
+            found.append((outcome, *tests.accuracy(outcome.architecture, lambda *_: None)))
+            _save(outcome, prepared, folder)
+        progress.update(f"seed {seed}: fine-tuning and testing", len(outcomes), len(outcomes))
+    measured = _measure([outcome.architecture for outcome, _, _ in found], prepared, options, progress)
+    tested = [Tested(o, 100 * accuracy, seconds, m) for (o, accuracy, seconds), m in zip(found, measured, strict=True)]
+    return tested, prepared.latencies, training
+
+
+def _fine_tuning(options: Options, seed: int) -> TrainingOptions:
+    setup, contest = options.setup, options.contest
+    return TrainingOptions(
+        epochs=contest.fine_tune_epochs,
+        batch_size=setup.batch_size,
+        learning_rate=contest.fine_tune_rate,
+        momentum=setup.momentum,
+        weight_decay=setup.weight_decay,
+        label_smoothing=setup.label_smoothing,
+        mixup=setup.mixup,
+        workers=setup.workers,
+        seed=seed,
+    )
+
+
+def _measure(
+    architectures: Sequence[Architecture], prepared: Prepared, options: Options, progress: ProgressBars
+) -> list[Measurement]:
+    keys = [str(prepared.space.space.describe(architecture)) for architecture in architectures]
+    distinct = dict(zip(keys, architectures, strict=True))
+    networks = [prepared.supernet.extract(architecture) for architecture in distinct.values()]
+    timer, generator = prepared.latencies.timer, np.random.default_rng(options.seed)
+    images = timer.images(prepared.space)
+    times = measure_networks(networks, images, timer, options.measuring_rounds, generator, progress.callback("found networks"))
+    by_key = dict(zip(distinct, times, strict=True))
+    return [by_key[key] for key in keys]
+
+
+def _save(outcome: Outcome, prepared: Prepared, folder: Path) -> None:
+    problem = SearchProblem(prepared.space.space, (Budget(prepared.cost, outcome.limit_ms, "ms"),))
+    point = prepared.space.space.point(outcome.architecture)
+    result = SearchResult(outcome.architecture, problem.costs(outcome.architecture), outcome.fits, point, None)
+    name = outcome.method.replace(",", "").replace(" ", "_").lower()
+    save_architecture(
+        problem, result, outcome.method, folder / "architectures" / f"{name}_budget{outcome.budget}_seed{outcome.seed}.json"
+    )
+
+
+def _latency_rows(options: Options, tested: Sequence[Tested]) -> Rows:
+    columns = [
+        Column("method", "method", "how the network was chosen, all on the same super-networks"),
+        Column("budget", "T ms", "the latency budget"),
+        Column("estimated", "est. ms", "latency by the table, mean over seeds", ".3f"),
+        Column("worst", "est./T", "the greatest share of the budget that a seed's network takes; above 1 it is violated", ".4f"),
+        Column("fits", "fits", "seeds whose network's estimated latency is within T"),
+        Column("measured", "meas. ms", "latency measured on this device: median over rounds, mean over seeds", ".3f"),
+        Column("spread", "spread", "interquartile range over the rounds, in ms, mean over seeds", ".3f"),
+        Column("gap", "gap", "greatest optimality gap of the projection's certificate; - where nothing was projected", ".1e"),
+    ]
+    rows: list[dict[str, Cell]] = []
+    for method, group in _groups(tested):
+        gaps = [t.outcome.gap for t in group if t.outcome.gap is not None]
+        rows.append(
+            {
+                "method": method,
+                "budget": f"{group[0].outcome.limit_ms:.3f}",
+                "estimated": float(np.mean([t.outcome.estimated_ms for t in group])),
+                "worst": max(t.outcome.estimated_ms / t.outcome.limit_ms for t in group),
+                "fits": f"{sum(t.outcome.fits for t in group)}/{len(group)}",
+                "measured": float(np.mean([t.measured.median for t in group])),
+                "spread": float(np.mean([t.measured.spread for t in group])),
+                "gap": max(gaps) if gaps else None,
+            }
+        )
+    remark = f"Batch {options.setup.latency_batch}, {options.setup.latency_threads} thread(s), {options.setup.latency_device}."
+    return Rows("Latency of the networks found under hard budgets", columns, rows, remark=remark)
+
+
+def _accuracy_rows(options: Options, tested: Sequence[Tested], training: Sequence[float]) -> Rows:
+    columns = [
+        Column("method", "method", "as above"),
+        Column("budget", "T ms", "the latency budget"),
+        Column("accuracy", "acc. %", "test accuracy after fine-tuning, mean over seeds", ".2f"),
+        Column("interval", "95 %", "half the 95 % interval of that mean over seeds", ".2f"),
+        Column("versus", "ours minus it", "mean over seeds, half its 95 % interval, and whether it can be told from 0"),
+        Column("search", "search s", "seconds of the search, mean over seeds", ".1f"),
+        Column(
+            "training", "train s", "seconds of training, means: super-network (shared by the rows of a seed) + fine-tuning", ".0f"
+        ),
+    ]
+    rows: list[dict[str, Cell]] = []
+    for method, group in _groups(tested):
+        ours = [t.accuracy for t in _of(tested, OURS, group[0].outcome.budget)]
+        accuracies = [t.accuracy for t in group]
+        rows.append(
+            {
+                "method": method,
+                "budget": f"{group[0].outcome.limit_ms:.3f}",
+                "accuracy": float(np.mean(accuracies)),
+                "interval": half_width(accuracies),
+                "versus": None if method == OURS else compared(ours, accuracies, "ours"),
+                "search": float(np.mean([t.outcome.search_seconds for t in group])),
+                "training": float(np.mean(training) + np.mean([t.fine_tune_seconds for t in group])),
+            }
+        )
+    remark = f"{options.setup.data}, {options.seeds} seed(s), scale {options.scale}."
+    return Rows("Accuracy of the same networks", columns, rows, remark=remark)
+
+
+def _published_rows() -> Rows:
+    columns = [
+        Column("network", "network (device)", "as published; HardCoRe-NAS with its budget in ms"),
+        Column("latency", "ms", "latency on that device, not on this one", ".0f"),
+        Column("accuracy", "top-1 %", "on ImageNet", ".1f"),
+    ]
+    published: list[dict[str, Cell]] = [{"network": name, "latency": ms, "accuracy": top1} for name, ms, top1 in TABLE1]
+    return Rows("Published, for orientation: another task, other devices", columns, [], published, "Nayman et al., Table 1")
+
+
+def _difference_rows(options: Options, tested: Sequence[Tested]) -> Rows:
+    """All budgets together: the mean difference of a seed over its budgets, then an interval over seeds."""
+    columns = [
+        Column("method", "method", "compared with ours"),
+        Column(
+            "difference", "ours minus it, %", "accuracy difference, averaged over the budgets of a seed, then over seeds", "+.2f"
+        ),
+        Column("interval", "95 %", "half the 95 % interval over seeds", ".2f"),
+        Column("verdict", "verdict", "whether the interval leaves out 0"),
+        Column("violations", "violations", "networks over their budget, of all budgets and seeds"),
+    ]
+    rows: list[dict[str, Cell]] = []
+    seeds = sorted({t.outcome.seed for t in tested})
+    for method in METHODS[1:]:
+        differences = []
+        for seed in seeds:
+            pairs = zip(_seed(tested, OURS, seed), _seed(tested, method, seed), strict=True)
+            differences.append(float(np.mean([a.accuracy - b.accuracy for a, b in pairs])))
+        all_of = [t for t in tested if t.outcome.method == method]
+        rows.append(
+            {
+                "method": method,
+                "difference": float(np.mean(differences)),
+                "interval": half_width(differences),
+                "verdict": verdict(differences, "ours"),
+                "violations": f"{sum(not t.outcome.fits for t in all_of)}/{len(all_of)}",
+            }
+        )
+    ours = [t for t in tested if t.outcome.method == OURS]
+    remark = f"Ours: {sum(not t.outcome.fits for t in ours)}/{len(ours)} networks over their budget."
+    return Rows("All budgets together", columns, rows, remark=remark)
+
+
+def _groups(tested: Sequence[Tested]) -> list[tuple[str, list[Tested]]]:
+    """The networks of every seed, by budget and method, in the order of the table."""
+    budgets = sorted({t.outcome.budget for t in tested})
+    return [(method, _of(tested, method, budget)) for budget in budgets for method in METHODS]
+
+
+def _of(tested: Sequence[Tested], method: str, budget: int) -> list[Tested]:
+    return [t for t in tested if t.outcome.method == method and t.outcome.budget == budget]
+
+
+def _seed(tested: Sequence[Tested], method: str, seed: int) -> list[Tested]:
+    return [t for t in tested if t.outcome.method == method and t.outcome.seed == seed]
+
+
+def _print_fit(latencies: Latencies, console: Console) -> None:
+    if latencies.fit is not None:
+        fit = latencies.fit
+        console.print(
+            f"latency table: measured = {fit.intercept:.3f} ms + {fit.slope:.3f} x estimated, R^2 {fit.r_squared:.3f}, worst error "
+            f"{fit.worst:.1%} on networks that took no part in its calibration; networks range from {latencies.cheapest_ms:.2f} to "
+            f"{latencies.dearest_ms:.2f} ms",
+            highlight=False,
+        )
+
+
+def draw(tested: Sequence[Tested], path: Path, options: Options) -> None:
+    """Accuracy over measured latency: a dot a seed, a line through the means, budgets as vertical lines."""
+    figure, axes = plt.subplots(figsize=(8.5, 5))
+    colours = dict(zip(METHODS, ("#d62728", "#7f7f7f", "#1f77b4", "#2ca02c", "#9467bd"), strict=True))
+    markers = dict(zip(METHODS, "osD^v", strict=True))
+    budgets = sorted({t.outcome.budget for t in tested})
+    for budget in budgets:
+        limit = _of(tested, OURS, budget)[0].outcome.limit_ms
+        axes.axvline(limit, color="0.6", linewidth=1, linestyle="--", zorder=0)
+        axes.annotate(
+            f"T = {limit:.2f} ms",
+            (limit, 1),
+            (2, -3),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            rotation=90,
+            va="top",
+            fontsize=8,
+            color="0.35",
+        )
+    for method in METHODS:
+        shown = budgets[:1] if method == CHEAPEST else budgets
+        groups = [_of(tested, method, budget) for budget in shown]
+        dots = [t for group in groups for t in group]
+        axes.scatter(
+            [t.measured.median for t in dots], [t.accuracy for t in dots], s=14, color=colours[method], alpha=0.45, linewidths=0
+        )
+        x = [float(np.mean([t.measured.median for t in group])) for group in groups]
+        y = [float(np.mean([t.accuracy for t in group])) for group in groups]
+        axes.plot(x, y, marker=markers[method], color=colours[method], label=method, markersize=7, linewidth=1.3, alpha=0.9)
+    axes.set_xlabel(f"measured latency, ms (batch {options.setup.latency_batch}, {options.setup.latency_threads} thread)")
+    axes.set_ylabel("test accuracy, %")
+    axes.set_title(f"Networks under hard latency budgets: {options.setup.data}, {options.seeds} seeds (small dots)", fontsize=11)
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, loc="lower right")
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
