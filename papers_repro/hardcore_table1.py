@@ -46,7 +46,7 @@ from papers_repro.hardcore_contest import (
     Tests,
     run_contest,
 )
-from papers_repro.hardcore_published import TABLE1
+from papers_repro.hardcore_published import table1_rows
 from papers_repro.hardcore_setup import Latencies, Prepared, SetupOptions, make_fabric, prepare, setup_preset
 from papers_repro.intervals import compared, half_width, verdict
 from papers_repro.progress import ProgressBars, progress_bars
@@ -119,7 +119,7 @@ def main() -> None:
         _latency_rows(options, tested),
         _accuracy_rows(options, tested, training),
         _difference_rows(options, tested),
-        _published_rows(),
+        table1_rows(),
     ]
     for rows in tables:
         print_rows(rows, console)
@@ -250,16 +250,6 @@ def _accuracy_rows(options: Options, tested: Sequence[Tested], training: Sequenc
         )
     remark = f"{options.setup.data}, {options.seeds} seed(s), scale {options.scale}."
     return Rows("Accuracy of the same networks", columns, rows, remark=remark)
-
-
-def _published_rows() -> Rows:
-    columns = [
-        Column("network", "network (device)", "as published; HardCoRe-NAS with its budget in ms"),
-        Column("latency", "ms", "latency on that device, not on this one", ".0f"),
-        Column("accuracy", "top-1 %", "on ImageNet", ".1f"),
-    ]
-    published: list[dict[str, Cell]] = [{"network": name, "latency": ms, "accuracy": top1} for name, ms, top1 in TABLE1]
-    return Rows("Published, for orientation: another task, other devices", columns, [], published, "Nayman et al., Table 1")
 
 
 def _difference_rows(options: Options, tested: Sequence[Tested]) -> Rows:

@@ -1,6 +1,7 @@
 """Intervals over seeds, and what they allow one to say.
 
-Seeds are few, so intervals are Student's t at 95 %, and comparisons are paired: the same seed, data and super-network on both sides.
+Seeds are few, so intervals are Student's t at 95 %, and comparisons are paired: the same seed, data and super-network on both
+sides.
 """
 
 from __future__ import annotations
