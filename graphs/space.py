@@ -74,8 +74,19 @@ class SearchSpace:
         return self.blocks.slice([other.name for other in self.decisions].index(decision))
 
     def point(self, architecture: Architecture) -> NDArray[np.float64]:
-        """The architecture as a point of ``blocks``, shape (dimension,)."""
+        """The architecture as a point of ``blocks``, shape (dimension,).
+
+        Raises:
+            ValueError: the architecture is of another space: other decisions, options or units.
+        """
         self._check_names(architecture.counts)
+        for decision in self.decisions:
+            counts = architecture.counts[decision.name]
+            if len(counts) != len(decision.options) or sum(counts) != decision.units or min(counts) < 0:
+                raise ValueError(
+                    f"decision {decision.name!r}: expected {len(decision.options)} counts, none negative, that sum to "
+                    f"{decision.units}, got {counts}"
+                )
         return np.concatenate([np.asarray(architecture.counts[decision.name], dtype=np.float64) for decision in self.decisions])
 
     def architecture(self, point: ArrayLike) -> Architecture:

@@ -106,18 +106,23 @@ class Supernet(nn.Module):
     def extract(self, architecture: Architecture) -> nn.Module:
         """The bare network of an architecture: plain modules with copies of the weights, the same output as the super-network's.
 
-        A chain becomes an ``nn.Sequential``, anything else an :class:`ExtractedNetwork`.
+        A chain becomes an ``nn.Sequential``, anything else an :class:`ExtractedNetwork`. Torch's random state is left alone.
+
+        Raises:
+            ValueError: a decision of several units (its counts would scale outputs), or gates that disconnect the network.
         """
-        gates = self.gates(architecture)
+        for decision in self.space.decisions:
+            architecture.choice(decision.name)
         selected: list[tuple[EdgeKey, nn.Module]] = []
-        for index in self._running_edges(gates):
-            key = self.edge_keys[index]
-            edge, module = edge_of(self.dag, key), self.edge_modules[index]
-            if edge.decision is not None and edge.option is None:
-                narrow = cast(Callable[[int], nn.Module], module.narrow)
-                selected.append((key, narrow(architecture.choice(edge.decision))))
-            else:
-                selected.append((key, _copy(module, edge)))
+        with torch.random.fork_rng(devices=[]):  # fresh modules draw weights, which copies then replace
+            for index in self._running_edges(self.gates(architecture)):
+                key = self.edge_keys[index]
+                edge, module = edge_of(self.dag, key), self.edge_modules[index]
+                if edge.decision is not None and edge.option is None:
+                    narrow = cast(Callable[[int], nn.Module], module.narrow)
+                    selected.append((key, narrow(architecture.choice(edge.decision))))
+                else:
+                    selected.append((key, _copy(module, edge)))
         if all(before[1] == after[0] for (before, _), (after, _) in pairwise(selected)):
             parts = [(str(key[1]).replace(".", "_"), module) for key, module in selected if not isinstance(module, nn.Identity)]
             return nn.Sequential(OrderedDict(parts)).train(self.training)

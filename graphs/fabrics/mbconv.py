@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import product
+from itertools import pairwise, product
 from math import prod
 from typing import Literal
 
@@ -40,7 +40,12 @@ class StageSetting:
 
 @dataclass(frozen=True, slots=True)
 class MBConvSettings:
-    """Everything that defines a space; sides in pixels."""
+    """Everything that defines a space; sides in pixels.
+
+    Raises:
+        ValueError: no stages, depths that do not increase from 1 or more to ``blocks_per_stage``, options that are missing or
+            repeated, or an even kernel size.
+    """
 
     name: str
     resolution: int
@@ -58,6 +63,21 @@ class MBConvSettings:
     head_channels: int = 960
     features: int = 1280
     dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ValueError(f"space {self.name!r}: expected at least one stage")
+        rising = all(low < high for low, high in pairwise(self.depths))
+        if not self.depths or not rising or self.depths[0] < 1 or self.depths[-1] != self.blocks_per_stage:
+            raise ValueError(
+                f"space {self.name!r}: depths {self.depths} must increase from 1 or more to the "
+                f"{self.blocks_per_stage} blocks of a stage"
+            )
+        for what, options in (("expansions", self.expansions), ("kernels", self.kernels), ("squeeze_excite", self.squeeze_excite)):
+            if not options or len(set(options)) < len(options):
+                raise ValueError(f"space {self.name!r}: {what} must be different options, at least one; got {options}")
+        if any(kernel % 2 == 0 for kernel in self.kernels):
+            raise ValueError(f"space {self.name!r}: kernels must be odd, so that padding keeps the side; got {self.kernels}")
 
 
 @dataclass(frozen=True, slots=True)
