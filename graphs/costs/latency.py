@@ -71,7 +71,10 @@ def load_latency_table(path: Path | str) -> LatencyTable:
         ValueError: the file is not complete JSON, is no latency table of this version, or is in another unit; says which and where.
         FileNotFoundError: there is no such file.
     """
-    text = Path(path).read_text(encoding="utf-8")
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text file ({error.reason}); expected a latency table as JSON") from error
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
@@ -100,13 +103,18 @@ def latency_cost(table: LatencyTable, space: MBConvSpace) -> QuadraticCost:
     """The expected latency of the space's networks by the table, in ms: bilinear in configurations and depths.
 
     Raises:
-        ValueError: the table is of another space, or lacks a block's configuration; names the first missing one.
+        ValueError: the table is of another space, or has none or two entries for a block's configuration; names the first.
     """
     if table.space != space.space.name:
         raise ValueError(
             f"the latency table is of space {table.space!r}, the search is in {space.space.name!r}: measure this space"
         )
-    medians = {(entry.block, entry.configuration): entry.median for entry in table.entries}
+    medians: dict[tuple[str, str], float] = {}
+    for entry in table.entries:
+        if (entry.block, entry.configuration) in medians:
+            where = f"block {entry.block!r}, configuration {entry.configuration!r}"
+            raise ValueError(f"the latency table has two entries for {where}")
+        medians[entry.block, entry.configuration] = entry.median
     times = []
     for block in space.block_names:
         for configuration in space.configurations:
