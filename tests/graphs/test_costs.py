@@ -118,7 +118,7 @@ def test_tables_of_another_space_or_with_holes() -> None:
     table = table_of(space, generator)
     with pytest.raises(ValueError, match="table is of space 'other', the search is in 'tiny': measure this space"):
         latency_cost(table.model_copy(update={"space": "other"}), space)
-    with pytest.raises(ValueError, match="no entry for block 'stage1.block2', configuration 'e2_k3_se'"):
+    with pytest.raises(ValueError, match=r"no entry for block 'stage1\.block2', configuration 'e2_k3_se'"):
         latency_cost(table.model_copy(update={"entries": table.entries[:9] + table.entries[10:]}), space)
-    with pytest.raises(ValueError, match="two entries for block 'stage1.block1', configuration 'e2_k3'"):
+    with pytest.raises(ValueError, match=r"two entries for block 'stage1\.block1', configuration 'e2_k3'"):
         latency_cost(table.model_copy(update={"entries": (*table.entries, table.entries[0])}), space)
