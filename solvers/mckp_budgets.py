@@ -1,8 +1,9 @@
-"""Multiple-choice knapsack with any number of budgets, through linear and mixed-integer solvers.
+"""Multiple-choice knapsack with any number of budgets.
 
 ``max sum_g v[g, o_g]  s.t.  sum_g c_j[g, o_g] <= budgets_j for every j``. With two budgets or more even a selection that fits is
-hard to find, so the exact method is a mixed-integer program with strict budgets, and the heuristics fall back on it where their
-start does not fit.
+hard to find, so the heuristics fall back on the exact method where their start does not fit. The native methods are
+``solvers.mckp_budgets_exact``; where numba is not installed, or on demand, a linear and a mixed-integer solver with strict budgets
+take their place.
 
 Reference: Kellerer, Pferschy and Pisinger, Knapsack Problems, 2004, Ch. 9 and 11.
 """
@@ -12,16 +13,20 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from solvers.highs import LinearModel, Polyhedron
 from solvers.mckp import IntArray, Knapsack, exact_sum, increments, priced_budget
-from solvers.milp import BinaryAnswer, BinaryProgram, MilpBackend, maximise_binary
+from solvers.mckp_budgets_exact import compiled, relax_budgets, solve_budgets
+from solvers.milp import BinaryAnswer, BinaryProgram, maximise_binary
 from solvers.results import Status
 from solvers.sets import Blocks, BudgetedBlocks, FloatArray
 
-__all__ = ["BudgetedKnapsack", "BudgetedRelaxation"]
+__all__ = ["BudgetBackend", "BudgetedKnapsack", "BudgetedRelaxation"]
+
+BudgetBackend = Literal["native", "highs", "scipy"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,8 +63,14 @@ class BudgetedKnapsack:
         terms = (priced_budget(float(self.budgets[row]), float(duals[row])) for row in priced)
         return math.fsum([*best.tolist(), *itertools.chain.from_iterable(terms)])
 
-    def relax(self) -> BudgetedRelaxation:
-        """The linear relaxation by HiGHS, checked; its bound is recomputed from the multipliers."""
+    def relax(self, *, backend: BudgetBackend = "native") -> BudgetedRelaxation:
+        """The linear relaxation, a vertex; by HiGHS, checked, unless ``backend`` is "native" and numba is installed.
+
+        The bound is recomputed from the multipliers whoever found them.
+        """
+        if backend == "native" and compiled():
+            x, duals = relax_budgets(self.values, self.costs, self.budgets, self.offsets)
+            return BudgetedRelaxation(x, duals, -math.inf if x is None else self.lagrangian_bound(duals))
         finite = np.flatnonzero(np.isfinite(self.budgets))
         duals = np.zeros(len(self.budgets))
         feasible = BudgetedBlocks.of(Blocks.of(self.sizes.tolist()), self.costs[finite], self.budgets[finite])
@@ -69,12 +80,25 @@ class BudgetedKnapsack:
         duals[finite] = np.maximum(-answer.certificate.dual[len(self.sizes) :], 0.0)
         return BudgetedRelaxation(answer.x, duals, self.lagrangian_bound(duals))
 
-    def solve(self, *, backend: MilpBackend = "highs", time_limit_seconds: float | None = None) -> BinaryAnswer:
+    def solve(self, *, backend: BudgetBackend = "native", time_limit_seconds: float | None = None) -> BinaryAnswer:
         """The exact optimum; its support holds one option a group, in order.
+
+        Args:
+            backend: "native" is the compiled branch and bound, or "highs" where numba is not installed.
+            time_limit_seconds: stop then with the best selection so far and its true gap.
 
         Raises:
             SolverError: see :func:`solvers.milp.maximise_binary`.
         """
+        if backend == "native" and compiled():
+            found = solve_budgets(self.values, self.costs, self.budgets, self.offsets, time_limit_seconds=time_limit_seconds)
+            if found.choices is None or self.fits(found.choices):
+                return BinaryAnswer(found.status, found.choices, found.value, found.bound, 0)
+            # Two floats carry 106 bits of a sum; where even those round to the other side, the other solver decides.
+        return self._mixed_integer("scipy" if backend == "scipy" else "highs", time_limit_seconds)
+
+    def _mixed_integer(self, backend: Literal["highs", "scipy"], time_limit_seconds: float | None) -> BinaryAnswer:
+        """The same through a mixed-integer solver."""
         n, groups = len(self.values), len(self.sizes)
         # Values below each group's best: the solver sees no common offset, and its relative tolerances mean something.
         best = np.maximum.reduceat(self.values, self.offsets[:-1])
@@ -96,20 +120,20 @@ class BudgetedKnapsack:
         offsets = np.concatenate([[0], np.cumsum(sizes)])
         return BudgetedKnapsack(self.values[kept], self.costs[:, kept], self.budgets, offsets)
 
-    def round_relaxation(self, relaxation: BudgetedRelaxation, *, backend: MilpBackend = "highs") -> IntArray | None:
+    def round_relaxation(self, relaxation: BudgetedRelaxation, *, backend: BudgetBackend = "native") -> IntArray | None:
         """Best selection that fits among the options the vertex uses; where none of them fits, the best of all; None if none.
 
         At a vertex of m budgets at most m groups are fractional, so the first program is tiny.
         """
         if relaxation.x is None:
             return None
-        support = np.flatnonzero(relaxation.x > 1e-9)  # HiGHS is asked for 1e-10
+        support = np.flatnonzero(relaxation.x > 1e-9)  # HiGHS is asked for 1e-10, weights of the native vertex are 1e-9 exact
         answer = self.restrict(support).solve(backend=backend)
         if answer.support is not None:
             return support[answer.support]
         return self.solve(backend=backend).support
 
-    def greedy(self, *, backend: MilpBackend = "highs") -> IntArray | None:
+    def greedy(self, *, backend: BudgetBackend = "native") -> IntArray | None:
         """From the cheapest selection by falling value per cost, all budgets merged into one by their sizes; None if nothing fits.
 
         Where the merged cheapest selection does not fit, the start is the exact one of least merged cost that does.

@@ -89,8 +89,8 @@ def project_to_budget(
             per cost; both always fit. "argmax" ignores the budget, the unsafe baseline, and reports its violation.
         minimize: the scores are losses.
         time_limit_seconds: for "exact": stop after this time with the best selection so far and its true gap.
-        backend: of one budget: "native", or a mixed-integer program by "highs" or "scipy". Several budgets always use the latter
-            two, "native" meaning "highs".
+        backend: "native", or a mixed-integer program by "highs" or "scipy". Several budgets need numba for "native", which means
+            "highs" where it is not installed.
 
     Costs are summed by ``math.fsum`` and do not exceed the budget, not by an ulp. Only if nothing fits is the cheapest selection
     accepted when it exceeds the budget by at most 1e-12 relative (a budget that was itself a sum in another order); the
@@ -150,9 +150,8 @@ def _one_budget(program: BudgetedKnapsack, method: Method, time_limit_seconds: f
 def _any_budgets(
     program: BudgetedKnapsack, table: Table, method: Method, backend: Backend, time_limit_seconds: float | None
 ) -> _Answer:
-    """The same methods through linear and mixed-integer programs."""
-    solver: Literal["highs", "scipy"] = "scipy" if backend == "scipy" else "highs"
-    relaxation = program.relax()
+    """The same methods for any number of budgets."""
+    relaxation = program.relax(backend=backend)
     if method == "argmax":
         bounded = relaxation.x is not None
         return _Answer(_argmax(program), relaxation.bound if bounded else None, relaxation.duals if bounded else None)
@@ -160,15 +159,15 @@ def _any_budgets(
     if relaxation.x is None:
         choices = None
     elif method == "exact":
-        found = program.solve(backend=solver, time_limit_seconds=time_limit_seconds)
+        found = program.solve(backend=backend, time_limit_seconds=time_limit_seconds)
         choices, stopped = found.support, found.status is Status.TIME_LIMIT
         bound = min(found.bound, relaxation.bound)
         if choices is None and stopped:
-            raise SolverError(f"{solver}: no selection found within {time_limit_seconds} s; allow more time")
+            raise SolverError(f"{backend}: no selection found within {time_limit_seconds} s; allow more time")
     elif method == "lp":
-        choices = program.round_relaxation(relaxation, backend=solver)
+        choices = program.round_relaxation(relaxation, backend=backend)
     else:
-        choices = program.greedy(backend=solver)
+        choices = program.greedy(backend=backend)
     if choices is None:
         least = table.least_costs(program.costs, program.offsets)
         alone = ", ".join(

@@ -1,0 +1,207 @@
+"""The exact multiple-choice knapsack with several budgets: preparation of the compiled branch and bound, and its answer.
+
+Costs are scaled by powers of two, which changes no sum, so that budgets of any units weigh alike; values are taken below each
+group's best, so that differences keep their digits. The search itself is ``solvers.mckp_budgets_search``; it runs in slices,
+between which the time is looked at. numba is imported here, when the first program is solved.
+
+Reference: Kellerer, Pferschy and Pisinger, Knapsack Problems, 2004, Ch. 9 and 11.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from solvers.mckp import IntArray, exact_sum
+from solvers.results import Status
+from solvers.sets import FloatArray
+
+__all__ = ["BudgetedSelection", "compiled", "relax_budgets", "solve_budgets"]
+
+_NODES = 20_000_000  # about a minute; families that need more (real-valued subset sums) would not end in a day either
+_SLICE = 4096  # nodes between two looks at the clock: some ten milliseconds
+_EPSILON = 2.0**-52
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BudgetedSelection:
+    """What :func:`solve_budgets` found.
+
+    Attributes:
+        status: OPTIMAL (gap <= 1e-9 max(1, |value|), or nothing beats the cutoff), INFEASIBLE, or TIME_LIMIT when the time or the
+            number of nodes ran out.
+        choices: (groups,) flat options that fit; None where none is known.
+        value, bound: of ``choices`` (-inf where there are none), and an upper bound on every selection that fits.
+        duals: (m,) the multipliers of the linear relaxation.
+        nodes: of the search.
+    """
+
+    status: Status
+    choices: IntArray | None
+    value: float
+    bound: float
+    duals: FloatArray
+    nodes: int
+
+
+def compiled() -> bool:
+    """Whether numba, which the search needs, is installed."""
+    return importlib.util.find_spec("numba") is not None
+
+
+def relax_budgets(
+    values: FloatArray, costs: FloatArray, budgets: FloatArray, offsets: IntArray
+) -> tuple[FloatArray | None, FloatArray]:
+    """A vertex (n,) of the linear relaxation, None if it is infeasible, and multipliers (m,); arguments: :func:`solve_budgets`.
+
+    At most one group a budget is fractional. Where the descent ends early (degenerate ties) the vertex may miss a budget by the
+    rest; the multipliers prove a true bound in any case.
+    """
+    from solvers.mckp_budgets_dual import INFEASIBLE, descend
+
+    groups, n = len(offsets) - 1, len(values)
+    finite, shift, rows, limits = _scaled(costs, budgets)
+    m = len(finite)
+    dual, weight, kinks = np.zeros(m), np.zeros(m), np.zeros((m, 2), dtype=np.intp)
+    key = np.zeros(groups, dtype=np.intp)
+    room = limits + 0.5 * np.spacing(limits)
+    arguments = values, rows, np.arange(n), offsets, groups, room, dual, -math.inf
+    status, _, held = descend(*arguments, key, kinks, weight, np.empty(n))
+    duals = np.zeros(len(budgets))
+    if status == INFEASIBLE:
+        return None, duals
+    duals[finite] = np.ldexp(dual, shift)
+    x = np.zeros(n)
+    x[key] = 1.0
+    for (group, option), share in zip(kinks[:held].tolist(), weight[:held].tolist(), strict=True):
+        if group >= 0:
+            share = min(max(share, 0.0), float(x[key[group]]))
+            x[option] += share
+            x[key[group]] -= share
+    return x, duals
+
+
+def _scaled(costs: FloatArray, budgets: FloatArray) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+    """The finite budgets, the powers of two that make their rows comparable, and scaled costs (n, m) and limits.
+
+    Scaling by a power of two is exact.
+    """
+    finite = np.flatnonzero(np.isfinite(budgets))
+    sizes = np.maximum(budgets[finite], costs[finite].max(axis=1, initial=0.0))
+    shift = -np.frexp(sizes)[1].astype(np.intp)
+    rows = np.ascontiguousarray(np.ldexp(costs[finite], shift[:, None]).T)
+    return finite, shift, rows, np.ldexp(budgets[finite], shift)
+
+
+def solve_budgets(
+    values: FloatArray,
+    costs: FloatArray,
+    budgets: FloatArray,
+    offsets: IntArray,
+    *,
+    cutoff: float = -math.inf,
+    time_limit_seconds: float | None = None,
+    node_limit: int = _NODES,
+) -> BudgetedSelection:
+    """The most valuable selection of one option a group that meets every budget by its correctly rounded sums.
+
+    Args:
+        values: (n,), finite.
+        costs: (m, n), finite, not negative.
+        budgets: (m,), infinite means none.
+        offsets: (groups + 1,) where each group starts.
+        cutoff: selections of this value or less are of no interest; with OPTIMAL and no choices nothing beats it.
+        time_limit_seconds, node_limit: stop then with the best selection so far and its true gap.
+    """
+    from solvers.mckp_budgets_search import DONE, FULL, search
+
+    deadline = math.inf if time_limit_seconds is None else time.perf_counter() + time_limit_seconds
+    groups, n = len(offsets) - 1, len(values)
+    finite, shift, rows, limits = _scaled(costs, budgets)
+    m = len(finite)
+    lift = np.maximum.reduceat(values, offsets[:-1])
+    shifted = values - np.repeat(lift, np.diff(offsets))
+    base = exact_sum(lift)
+    spread = -exact_sum(np.minimum.reduceat(shifted, offsets[:-1]))
+    noise = 4 * _EPSILON * spread
+    whole = max(spread, abs(base)) < 2.0**40 and not (values % 1.0).any()
+    start = math.floor(cutoff) - base if whole and math.isfinite(cutoff) else cutoff - base
+
+    levels = 16
+    pool = 4 * n + 64
+    place = np.array([0, 1], dtype=np.intp)
+    level_ints, level_floats = np.zeros((levels, 5), dtype=np.intp), np.zeros((levels, 2))
+    level_fixed, level_dual = np.zeros((levels, m, 2)), np.zeros((levels, m))
+    group_pool, cut_pool = np.zeros(pool, dtype=np.intp), np.zeros(pool + levels, dtype=np.intp)
+    option_pool, loss_pool = np.zeros(pool, dtype=np.intp), np.zeros(pool)
+    level_ints[0, 0], level_floats[0, 0] = groups, math.inf
+    group_pool[:groups], cut_pool[: groups + 1], option_pool[:n] = np.arange(groups), offsets, np.arange(n)
+    path, chosen = np.zeros(groups, dtype=np.intp), np.full(groups, -1, dtype=np.intp)
+    best = np.array([start, -math.inf, 0.0])
+    # A sum fits if it rounds to the budget: half an ulp; the room left at a node is rounded some times more.
+    slack = 0.5 * np.spacing(limits) + 8 * _EPSILON * limits
+    duals = np.zeros(len(budgets))
+    root = math.inf
+    stopped = False
+    while True:
+        # Half the promised 1e-9 of the value, and no more of the spread, so that scores may be scaled and shifted at will.
+        known = abs(base + best[0]) if math.isfinite(best[0]) else 0.0
+        tolerance = 1.0 - 2.0**-10 if whole else max(noise, 5e-10 * min(spread, known))
+        nodes = 1 if best[2] == 0 else _SLICE
+        code = search(
+            shifted, rows, limits, slack, tolerance, nodes, place, level_ints, level_floats, level_fixed, level_dual,
+            group_pool, cut_pool, option_pool, loss_pool, path, chosen, best,
+        )  # fmt: skip
+        if math.isinf(root):
+            root = float(level_floats[0, 0])
+            duals[finite] = np.ldexp(level_dual[0], shift)
+        if code == DONE:
+            break
+        if code == FULL:
+            more = len(level_ints)
+            level_ints, level_floats = np.concatenate([level_ints, level_ints]), np.concatenate([level_floats, level_floats])
+            level_fixed, level_dual = np.concatenate([level_fixed, level_fixed]), np.concatenate([level_dual, level_dual])
+            group_pool, option_pool = np.concatenate([group_pool, group_pool]), np.concatenate([option_pool, option_pool])
+            loss_pool = np.concatenate([loss_pool, loss_pool])
+            cut_pool = np.concatenate([cut_pool, cut_pool, np.zeros(more, dtype=np.intp)])
+            continue
+        if time.perf_counter() > deadline or best[2] >= node_limit:
+            stopped = True
+            break
+    nodes = int(best[2])
+    upper = max(float(best[0]), float(best[1]))
+    if stopped:
+        upper = max(upper, _open_bound(place, level_ints, level_floats, cut_pool, loss_pool))
+    bound = base + min(upper, root)
+    if whole and math.isfinite(bound):
+        bound = math.floor(bound + 2.0**-10)
+    if chosen[0] < 0:
+        if stopped:
+            return BudgetedSelection(Status.TIME_LIMIT, None, -math.inf, bound, duals, nodes)
+        if math.isfinite(cutoff):
+            return BudgetedSelection(Status.OPTIMAL, None, -math.inf, bound, duals, nodes)
+        return BudgetedSelection(Status.INFEASIBLE, None, -math.inf, -math.inf, duals, nodes)
+    value = exact_sum(values[chosen])
+    bound = max(bound, value)
+    certified = not stopped or bound - value <= 1e-9 * max(1.0, abs(value))
+    return BudgetedSelection(Status.OPTIMAL if certified else Status.TIME_LIMIT, chosen, value, bound, duals, nodes)
+
+
+def _open_bound(
+    place: IntArray, level_ints: IntArray, level_floats: FloatArray, cut_pool: IntArray, loss_pool: FloatArray
+) -> float:
+    """The greatest bound of what the search has not looked at."""
+    bound = -math.inf
+    for level in range(int(place[0]) + 1):
+        _, group_at, option_at, branch, child = level_ints[level].tolist()
+        if level == place[0] and place[1] == 1:
+            bound = max(bound, float(level_floats[level, 0]))
+        elif branch >= 0:
+            first, last = cut_pool[group_at + level + branch], cut_pool[group_at + level + branch + 1]
+            if first + child < last:
+                bound = max(bound, float(level_floats[level, 0] - loss_pool[option_at + first + child]))
+    return bound
