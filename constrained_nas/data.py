@@ -72,6 +72,8 @@ def digits(
     labels = torch.as_tensor(bunch.target, dtype=torch.int64)
     order = torch.randperm(len(images), generator=generator)
     for_architecture = round(training_digits * architecture_share)
+    if not 0 < for_architecture < training_digits:
+        raise ValueError(f"digits: a share of {architecture_share} of {training_digits} digits leaves one of the two parts empty")
     bounds = [0, training_digits - for_architecture, training_digits, len(images)]
 
     def part(index: int, copies: int) -> TensorDataset:
@@ -203,6 +205,8 @@ def _split_indices(count: int, architecture_share: float, seed: int) -> tuple[li
         raise ValueError(f"architecture_share must lie strictly between 0 and 1, got {architecture_share}")
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
     cut = count - max(1, round(count * architecture_share))
+    if cut < 1:
+        raise ValueError(f"a share of {architecture_share} of {count} images leaves none to train the weights")
     return order[:cut], order[cut:]
 
 

@@ -86,7 +86,8 @@ def train_supernet(
         return supernet(images, {name: gate.to(images.device) for name, gate in rows.items()})
 
     first = checkpoint.with_suffix(".heaviest" + checkpoint.suffix) if checkpoint else None
-    if checkpoint is None or not checkpoint.exists():
+    # The first phase's file is read even if the second has begun: it says under which options it was trained.
+    if checkpoint is None or first is None or first.exists() or not checkpoint.exists():
         _train(supernet, one, data, warm_up, fabric, first, progress, "heaviest network")
     _train(supernet, many, data, multi_path, fabric, checkpoint, progress, "sampled paths")
 
@@ -101,7 +102,12 @@ def fine_tune(
     checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Train a bare network in place; with a ``teacher``, towards the mean of the labels' and the teacher's distributions."""
+    """Train a bare network in place; with a ``teacher``, towards the mean of the labels' and the teacher's distributions.
+
+    The teacher is put in evaluation mode on the fabric's device; its weights stay as they are.
+    """
+    if teacher is not None:
+        teacher.eval().to(fabric.device)
     _train(network, lambda images, _: network(images), data, options, fabric, checkpoint, progress, "network", teacher, temperature)
 
 
@@ -170,27 +176,32 @@ def _train(
         # Every draw of an epoch comes from (seed, epoch): a resumed run continues exactly as an unbroken one.
         generator = torch.Generator().manual_seed(options.seed * 100_003 + epoch)
         network.train()
-        for step, (images, labels) in enumerate(loader(data, options.batch_size, generator, True, options.workers)):
-            images, labels = _layout(fabric.to_device(images)), fabric.to_device(labels)
-            images, labels, partner, share = _mixup(images, labels, options.mixup, generator)
-            with fabric.autocast():
-                logits = forward(images, generator)
-                loss = _loss(logits, labels, partner, share, options.label_smoothing)
-                if teacher is not None:
-                    loss = 0.5 * loss + 0.5 * _distillation(logits, teacher, images, temperature)
-            if not torch.isfinite(loss):
-                raise FloatingPointError(f"training the {what}: loss {loss.item()} in epoch {epoch + 1}; lower the learning rate")
-            optimizer.zero_grad(set_to_none=True)
-            fabric.backward(loss)
-            # The cosine schedule in closed form: it needs no state of its own to resume.
-            done = (epoch * steps + step) / (options.epochs * steps)
-            for group in optimizer.param_groups:
-                group["lr"] = options.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-            optimizer.step()
-            if average is not None:
-                average.update_parameters(network)
-            if progress:
-                progress(epoch * steps + step + 1, options.epochs * steps, what)
+        # Dropout and augmentation draw from torch's global state: it too is seeded for the epoch, and given back as it was.
+        with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
+            torch.manual_seed(options.seed * 100_003 + epoch)
+            for step, (images, labels) in enumerate(loader(data, options.batch_size, generator, True, options.workers)):
+                images, labels = _layout(fabric.to_device(images)), fabric.to_device(labels)
+                images, labels, partner, share = _mixup(images, labels, options.mixup, generator)
+                with fabric.autocast():
+                    logits = forward(images, generator)
+                    loss = _loss(logits, labels, partner, share, options.label_smoothing)
+                    if teacher is not None:
+                        loss = 0.5 * loss + 0.5 * _distillation(logits, teacher, images, temperature)
+                if not torch.isfinite(loss):
+                    raise FloatingPointError(
+                        f"training the {what}: loss {loss.item()} in epoch {epoch + 1}; lower the learning rate"
+                    )
+                optimizer.zero_grad(set_to_none=True)
+                fabric.backward(loss)
+                # The cosine schedule in closed form: it needs no state of its own to resume.
+                done = (epoch * steps + step) / (options.epochs * steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = options.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+                optimizer.step()
+                if average is not None:
+                    average.update_parameters(network)
+                if progress:
+                    progress(epoch * steps + step + 1, options.epochs * steps, what)
         _save(network, optimizer, average, options, checkpoint, epoch + 1)
     if average is not None:
         network.load_state_dict(average.module.state_dict())
@@ -208,7 +219,7 @@ def _mixup(images: Tensor, labels: Tensor, alpha: float, generator: torch.Genera
     """Zhang et al. 2018, with the loss in place of mixed labels: the same gradient, and label smoothing stays the loss's own."""
     if alpha == 0:
         return images, labels, labels, 1.0
-    first, second = (torch._standard_gamma(torch.tensor(alpha), generator=generator) for _ in range(2))
+    first, second = (torch._standard_gamma(torch.tensor(float(alpha)), generator=generator) for _ in range(2))
     share = float(first / (first + second))
     order = torch.randperm(len(labels), generator=generator).to(labels.device)
     return share * images + (1 - share) * images[order], labels, labels[order], share
@@ -255,7 +266,10 @@ def _resume(
     tensors, values = load_checkpoint(checkpoint)
     if values["options"] != asdict(options):
         raise ValueError(f"{checkpoint}: saved under other options ({values['options']}); delete it or restore them")
-    network.load_state_dict(_part(tensors, "network."))
+    try:
+        network.load_state_dict(_part(tensors, "network."))
+    except RuntimeError as error:
+        raise ValueError(f"{checkpoint}: saved from another network ({error}); delete it to start over") from error
     if average is not None:
         average.load_state_dict(_part(tensors, "average."))
     restore_optimizer(optimizer, tensors, values["groups"])

@@ -1,0 +1,270 @@
+"""Training: losses fall, a killed run ends bit for bit where an unbroken one does, and what is wrong is said."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+from tiny_spaces import random_architecture, striped_data, tiny_space
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import Dataset, TensorDataset
+
+from constrained_nas.data import loader
+from constrained_nas.training import TrainingOptions, evaluate, fine_tune, recalibrate, train_supernet, uniform_rows
+from graphs import Supernet
+
+FABRIC = Fabric(accelerator="cpu", devices=1)
+SHORT = TrainingOptions(epochs=2, batch_size=16, learning_rate=0.05, mixup=0.0, seed=3)
+
+
+class KilledError(Exception):
+    """What a test raises in the middle of a run."""
+
+
+def fresh(dropout: float = 0.0) -> tuple[Supernet, dict[str, Tensor]]:
+    space = tiny_space(dropout=dropout)
+    torch.manual_seed(0)
+    net = space.supernet()
+    return net, net.gates(space.space.choose({d.name: d.options[-1] for d in space.space.decisions}))
+
+
+def loss_of(network: Any, data: TensorDataset) -> float:
+    images, labels = data.tensors
+    with torch.no_grad():
+        return float(functional.cross_entropy(network(images), labels))
+
+
+def same_state(one: nn.Module, two: nn.Module) -> bool:
+    first, second = one.state_dict(), two.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_supernet_learns() -> None:
+    net, heaviest = fresh()
+    data = striped_data(128, 0)
+    many = uniform_rows(net, 128, torch.Generator().manual_seed(0))
+
+    def losses() -> list[float]:
+        return [loss_of(lambda x: net(x, heaviest), data), loss_of(lambda x: net(x, many), data)]
+
+    net.eval()
+    before = losses()
+    calls: list[tuple[int, int, str]] = []
+    options = replace(SHORT, epochs=6)
+    train_supernet(net, heaviest, data, options, options, FABRIC, progress=lambda *call: calls.append(call))
+    assert not net.training
+    after = losses()
+    assert all(late < 0.7 * early for early, late in zip(before, after, strict=True)), (before, after)
+    expected = [(step, 48, what) for what in ("heaviest network", "sampled paths") for step in range(1, 49)]
+    assert calls == expected
+    # 0.8 lies far above the third that guessing reaches.
+    assert evaluate(lambda x: net(x, heaviest), striped_data(60, 9), FABRIC) > 0.8
+
+
+def test_uniform_rows() -> None:
+    net, _ = fresh()
+    rows = uniform_rows(net, 4000, torch.Generator().manual_seed(0))
+    assert set(rows) == {decision.name for decision in net.space.decisions}
+    for decision in net.space.decisions:
+        gate = rows[decision.name]
+        assert torch.equal(gate.sum(1), torch.ones(4000))
+        share = 1 / len(decision.options)
+        assert float((gate.mean(0) - share).abs().max()) < 5 * (share * (1 - share) / 4000) ** 0.5  # five standard deviations
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.8])
+@pytest.mark.parametrize("killed_after", [11, 20, 27])  # of 16 + 16 steps, 8 an epoch: in either phase, in the midst of an epoch
+def test_killed_training_resumes_to_the_same_weights(tmp_path: Path, ema: float, killed_after: int) -> None:
+    data = striped_data(130, 0)
+    # Mixup and dropout draw random numbers of their own, dropout from torch's global state.
+    warm_up, multi_path = replace(SHORT, ema_decay=ema, mixup=0.2), replace(SHORT, ema_decay=ema, mixup=0.2, seed=4)
+    unbroken, heaviest = fresh(dropout=0.3)
+    train_supernet(unbroken, heaviest, data, warm_up, multi_path, FABRIC)
+    net, heaviest = fresh(dropout=0.3)
+    checkpoint = tmp_path / "weights.safetensors"
+    steps = 0
+
+    def kill(*_: object) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == killed_after:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train_supernet(net, heaviest, data, warm_up, multi_path, FABRIC, checkpoint, kill)
+    assert not same_state(net, unbroken)
+    net, heaviest = fresh(dropout=0.3)  # a new process knows only the files
+    torch.manual_seed(12345)
+    train_supernet(net, heaviest, data, warm_up, multi_path, FABRIC, checkpoint)
+    assert same_state(net, unbroken)
+    again, heaviest = fresh(dropout=0.3)
+    train_supernet(again, heaviest, data, warm_up, multi_path, FABRIC, checkpoint, progress=kill)  # nothing is left to do
+    assert same_state(again, unbroken)
+
+
+def test_training_leaves_the_global_random_state_alone() -> None:
+    net, heaviest = fresh(dropout=0.3)
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    train_supernet(net, heaviest, striped_data(32, 0), replace(SHORT, epochs=1), replace(SHORT, epochs=1), FABRIC)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_other_options_are_refused(tmp_path: Path) -> None:
+    data, checkpoint = striped_data(32, 0), tmp_path / "w.safetensors"
+    short = replace(SHORT, epochs=1)
+    net, heaviest = fresh()
+    train_supernet(net, heaviest, data, short, short, FABRIC, checkpoint)
+    for warm_up, multi_path in ((short, replace(short, learning_rate=0.1)), (replace(short, learning_rate=0.1), short)):
+        with pytest.raises(ValueError, match=r"saved under other options .*delete it or restore them"):
+            train_supernet(net, heaviest, data, warm_up, multi_path, FABRIC, checkpoint)
+
+
+def test_checkpoints_of_other_networks_or_cut_off(tmp_path: Path) -> None:
+    data, checkpoint = striped_data(32, 0), tmp_path / "n.safetensors"
+    short = replace(SHORT, epochs=1)
+    net, _ = fresh()
+    architecture = random_architecture(net.space, np.random.default_rng(0))
+    fine_tune(net.extract(architecture), data, short, FABRIC, checkpoint=checkpoint)
+    with pytest.raises(ValueError, match=r"n\.safetensors: saved from another network"):
+        fine_tune(nn.Sequential(nn.Flatten(), nn.Linear(256, 3)), data, short, FABRIC, checkpoint=checkpoint)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-10])
+    with pytest.raises(ValueError, match=r"n\.safetensors: cut off"):
+        fine_tune(net.extract(architecture), data, short, FABRIC, checkpoint=checkpoint)
+
+
+def test_losses_that_are_not_finite() -> None:
+    net, heaviest = fresh()
+    images, labels = striped_data(32, 0).tensors
+    broken = TensorDataset(torch.where(torch.arange(32)[:, None, None, None] == 5, torch.nan, images), labels)
+    with pytest.raises(FloatingPointError, match="training the heaviest network: loss nan in epoch 1; lower the learning rate"):
+        train_supernet(net, heaviest, broken, SHORT, SHORT, FABRIC)
+
+
+def test_batches_larger_than_the_data() -> None:
+    net, heaviest = fresh()
+    with pytest.raises(ValueError, match="a batch of 16 is larger than the data set"):
+        train_supernet(net, heaviest, striped_data(15, 0), SHORT, SHORT, FABRIC)
+
+
+class FixedLogits(nn.Module):
+    """A teacher that is sure of class 2 whatever it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.tensor([0.0, 0.0, 20.0]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.logits.expand(len(images), 3)
+
+
+def test_fine_tuning_with_a_teacher() -> None:
+    data = striped_data(64, 1)
+    space = tiny_space()
+    torch.manual_seed(0)
+    net = space.supernet()
+    student = net.extract(random_architecture(net.space, np.random.default_rng(1)))
+    plain = copy.deepcopy(student)
+    options = replace(SHORT, epochs=12, label_smoothing=0.0)
+    before = loss_of(copy.deepcopy(student).eval(), data)
+    teacher = FixedLogits().train()
+    fine_tune(plain, data, options, FABRIC)
+    fine_tune(student, data, options, FABRIC, teacher=teacher, temperature=2.0)
+    assert loss_of(plain, data) < 0.7 * before
+    assert not student.training
+    assert not teacher.training
+    assert torch.equal(teacher.logits, torch.tensor([0.0, 0.0, 20.0]))
+    assert teacher.logits.grad is None
+    images, _ = data.tensors
+    with torch.no_grad():
+        towards = functional.softmax(student(images), 1)[:, 2].mean(), functional.softmax(plain(images), 1)[:, 2].mean()
+    assert towards[0] > towards[1] + 0.1, "the teacher, who only ever says class 2, must be heard"
+
+
+def test_fine_tuning_resumes(tmp_path: Path) -> None:
+    data = striped_data(48, 2)
+    net, _ = fresh()
+    network = net.extract(random_architecture(net.space, np.random.default_rng(2)))
+    unbroken, killed, resumed = (copy.deepcopy(network) for _ in range(3))
+    teacher = FixedLogits()
+    fine_tune(unbroken, data, SHORT, FABRIC, teacher)
+
+    def kill(done: int, total: int, what: str) -> None:
+        assert (total, what) == (6, "network")
+        if done == 5:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        fine_tune(killed, data, SHORT, FABRIC, teacher, checkpoint=tmp_path / "c", progress=kill)
+    fine_tune(resumed, data, SHORT, FABRIC, teacher, checkpoint=tmp_path / "c")
+    assert same_state(resumed, unbroken)
+
+
+def test_moving_average_by_hand() -> None:
+    data = striped_data(32, 3)
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(256, 3))
+    seen: list[Tensor] = []
+    options = replace(SHORT, ema_decay=0.75)
+    # Progress is called after the step and its average: these are the weights that went into the average.
+    fine_tune(network, data, options, FABRIC, progress=lambda *_: seen.append(network[1].weight.detach().clone()))
+    average = seen[0]
+    for weight in seen[1:]:
+        average = 0.75 * average + 0.25 * weight
+    torch.testing.assert_close(network[1].weight.detach(), average)
+
+
+def test_recalibration_gives_the_statistics_of_the_data() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4, momentum=0.3), nn.ReLU()).train()
+    data = striped_data(48, 4)
+    for _ in range(3):
+        network(torch.randn(8, 1, 16, 16) * 7)  # statistics of something else
+
+    def batches() -> Iterator[Any]:
+        for images, _ in loader(data, 16):
+            yield lambda images=images: network(images)
+
+    recalibrate(network, batches)
+    assert not network.training
+    norm = network[1]
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.momentum == 0.3
+    with torch.no_grad():
+        features = [network[0](images) for images, _ in loader(data, 16)]
+    mean = torch.stack([f.mean((0, 2, 3)) for f in features]).mean(0)
+    variance = torch.stack([f.var((0, 2, 3)) for f in features]).mean(0)  # unbiased, as running statistics are
+    torch.testing.assert_close(norm.running_mean, mean, rtol=1e-4, atol=1e-5)  # float32 sums of some thousand numbers
+    torch.testing.assert_close(norm.running_var, variance, rtol=1e-4, atol=1e-5)
+
+
+class Empty(Dataset[Any]):
+    def __len__(self) -> int:
+        return 0
+
+    def __getitem__(self, index: int) -> Any:
+        raise IndexError(index)
+
+
+def test_evaluate() -> None:
+    data = striped_data(70, 5)
+    labels = data.tensors[1]
+    right = iter(labels.split(20))
+
+    def forward(images: Tensor) -> Tensor:
+        answer = functional.one_hot(next(right), 3).float()
+        answer[0] = torch.tensor([0.0, 0.0, 0.0])  # a tie: class 0
+        return answer
+
+    firsts = sum(int(part[0] != 0) for part in labels.split(20))
+    assert evaluate(forward, data, FABRIC, batch_size=20) == pytest.approx((70 - firsts) / 70)
+    with pytest.raises(ValueError, match="empty data set"):
+        evaluate(lambda images: images, Empty(), FABRIC)
