@@ -24,19 +24,33 @@ from constrained_nas.data import loader
 from constrained_nas.methods import HardCoRe, SoftPenalty, random_feasible
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.search import SearchOptions, SearchResult, search
+from constrained_nas.timing import Measurement
 from constrained_nas.training import TrainingOptions, evaluate, fine_tune, recalibrate
 from graphs import Architecture
 from papers_repro.hardcore_setup import Prepared, heaviest_architecture
-from papers_repro.progress import ProgressBars
+from papers_repro.progress import Reports
 from solvers import cheapest_start
 
-__all__ = ["CHEAPEST", "OURS", "PENALTY", "PENALTY_PROJECTED", "RANDOM", "ContestOptions", "Outcome", "Tests", "run_contest"]
+__all__ = [
+    "CHEAPEST",
+    "METHODS",
+    "OURS",
+    "PENALTY",
+    "PENALTY_PROJECTED",
+    "RANDOM",
+    "ContestOptions",
+    "Outcome",
+    "Tested",
+    "Tests",
+    "run_contest",
+]
 
 OURS = "HardCoRe-NAS, joint projection"
 PENALTY = "soft penalty, argmax"
 PENALTY_PROJECTED = "soft penalty, joint projection"
 RANDOM = "random that fits"
 CHEAPEST = "cheapest network"
+METHODS = (OURS, PENALTY, PENALTY_PROJECTED, RANDOM, CHEAPEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +100,7 @@ def run_contest(
     options: ContestOptions,
     seed: int,
     fabric: Fabric,
-    progress: ProgressBars,
+    progress: Reports,
     checkpoints: Path,
     resume: bool,
 ) -> list[Outcome]:
@@ -112,7 +126,7 @@ def _results(
     seed: int,
     budget: int,
     fabric: Fabric,
-    progress: ProgressBars,
+    progress: Reports,
     checkpoints: Path,
     resume: bool,
 ) -> Iterator[tuple[str, SearchResult, float]]:
@@ -164,6 +178,16 @@ def _results(
     yield CHEAPEST, cheapest, time.perf_counter() - began
 
 
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """An outcome with its network's test accuracy (%), fine-tuning time, and latency on the device."""
+
+    outcome: Outcome
+    accuracy: float
+    fine_tune_seconds: float
+    measured: Measurement
+
+
 class Tests:
     """Test accuracies of networks after fine-tuning, each measured once and remembered in a file.
 
@@ -177,13 +201,13 @@ class Tests:
             self.known = json.loads(memory.read_text(encoding="utf-8"))
         self.teacher = self._extract(heaviest_architecture(prepared.space))
 
-    def accuracy(self, architecture: Architecture, report: Callable[[int, int, str], None]) -> tuple[float, float]:
+    def accuracy(self, architecture: Architecture) -> tuple[float, float]:
         """(test accuracy, seconds of fine-tuning) of an architecture."""
         key = "|".join(map(str, self.prepared.space.space.describe(architecture).values()))
         if key not in self.known:
             began = time.perf_counter()
             network = self._extract(architecture)
-            fine_tune(network, self.prepared.data.weights, self.training, self.fabric, self.teacher, progress=report)
+            fine_tune(network, self.prepared.data.weights, self.training, self.fabric, self.teacher)
             seconds = time.perf_counter() - began
             self.known[key] = {"accuracy": evaluate(network, self.prepared.data.test, self.fabric), "seconds": seconds}
             unfinished = self.memory.with_name(self.memory.name + ".partial")

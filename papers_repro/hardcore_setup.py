@@ -25,7 +25,7 @@ from constrained_nas.timing import TableFit, Timer, calibrate, measure_table
 from constrained_nas.training import TrainingOptions, train_supernet
 from graphs import Architecture, MBConvSpace, Supernet, hardcore_imagenet, hardcore_small
 from graphs.costs import LatencyTable, QuadraticCost, latency_cost, load_latency_table, save_latency_table
-from papers_repro.progress import ProgressBars
+from papers_repro.progress import Reports
 from papers_repro.rows import Scale
 
 __all__ = [
@@ -236,7 +236,7 @@ def heaviest_architecture(space: MBConvSpace) -> Architecture:
 
 
 def measure_latencies(
-    space: MBConvSpace, options: SetupOptions, seed: int, progress: ProgressBars, folder: Path | None = None
+    space: MBConvSpace, options: SetupOptions, seed: int, progress: Reports, folder: Path | None = None
 ) -> Latencies:
     """Measure, calibrate and (where there is a folder) save the table; or load the one that the options name or resume from.
 
@@ -280,7 +280,7 @@ def prepare(
     options: SetupOptions,
     seed: int,
     fabric: Fabric,
-    progress: ProgressBars,
+    progress: Reports,
     folder: Path | None = None,
     latencies: Latencies | None = None,
 ) -> Prepared:

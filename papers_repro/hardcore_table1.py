@@ -18,13 +18,9 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
 from rich.console import Console
 
@@ -33,27 +29,28 @@ from constrained_nas.records import save_architecture
 from constrained_nas.search import SearchResult
 from constrained_nas.timing import Measurement, measure_networks
 from constrained_nas.training import TrainingOptions
-from graphs import Architecture
+from graphs import Architecture, MBConvSpace
 from papers_repro.command_line import read_options
-from papers_repro.hardcore_contest import (
-    CHEAPEST,
-    OURS,
-    PENALTY,
-    PENALTY_PROJECTED,
-    RANDOM,
-    ContestOptions,
-    Outcome,
-    Tests,
-    run_contest,
-)
+from papers_repro.hardcore_contest import METHODS, OURS, ContestOptions, Outcome, Tested, Tests, run_contest
+from papers_repro.hardcore_contest_picture import draw_contest
 from papers_repro.hardcore_published import table1_rows
-from papers_repro.hardcore_setup import Latencies, Prepared, SetupOptions, make_fabric, prepare, setup_preset
+from papers_repro.hardcore_setup import (
+    Latencies,
+    Prepared,
+    SetupOptions,
+    load_data,
+    make_fabric,
+    make_space,
+    measure_latencies,
+    prepare,
+    setup_preset,
+)
 from papers_repro.intervals import compared, half_width, verdict
-from papers_repro.progress import ProgressBars, progress_bars
+from papers_repro.progress import ProgressBars, Reports, progress_bars
 from papers_repro.rows import Cell, Column, Rows, Scale, output_folder, print_rows, save_record
+from papers_repro.seeds import available_cores, run_seeds
 
 SCRIPT = "hardcore_table1"
-METHODS = (OURS, PENALTY, PENALTY_PROJECTED, RANDOM, CHEAPEST)
 
 
 @dataclass(frozen=True)
@@ -72,6 +69,8 @@ class Options:
     """Budgets, as shares of the way from the cheapest network's latency to the dearest's."""
     budgets_ms: tuple[float, ...] = ()
     """Budgets in ms instead."""
+    processes: int = 0
+    """Seeds at a time, a process each (CPU only); 0: one a core."""
     measuring_rounds: int = 40
     """Timed passes of every found network."""
     setup: SetupOptions = field(default_factory=SetupOptions)
@@ -95,16 +94,6 @@ def preset(scale: Scale) -> Options:
     return Options(scale, seeds=1, setup=replace(setup, latency_batch=1), contest=contest)
 
 
-@dataclass(frozen=True, slots=True)
-class Tested:
-    """An outcome with its network's test accuracy (%), fine-tuning time, and latency on the device."""
-
-    outcome: Outcome
-    accuracy: float
-    fine_tune_seconds: float
-    measured: Measurement
-
-
 def main() -> None:
     """Run at the scale of the command line."""
     options = read_options(preset)
@@ -123,34 +112,42 @@ def main() -> None:
     ]
     for rows in tables:
         print_rows(rows, console)
-    draw(tested, folder / f"{SCRIPT}.png", options)
+    conditions = f"batch {options.setup.latency_batch}, {options.setup.latency_threads} thread(s)"
+    draw_contest(tested, folder / f"{SCRIPT}.png", f"{options.setup.data}, {options.seeds} seeds", conditions)
     record = save_record(folder, SCRIPT, options.scale, options.seed, options, tables, began)
     console.print(f"{record}, {SCRIPT}.png and architectures/ in {time.perf_counter() - began:.0f} s", highlight=False)
 
 
 def run(options: Options, folder: Path, progress: ProgressBars) -> tuple[list[Tested], Latencies, list[float]]:
-    """Every seed: train, search, fine-tune, test; then measure every distinct network on the device, interleaved."""
-    fabric = make_fabric(options.setup)
-    resume = options.setup.resume
-    checkpoints = folder / "checkpoints"
-    latencies: Latencies | None = None
-    found: list[tuple[Outcome, float, float]] = []
-    training: list[float] = []
-    for seed in range(options.seed, options.seed + options.seeds):
-        prepared = prepare(options.setup, seed, fabric, progress, folder, latencies)
-        latencies = prepared.latencies
-        training.append(prepared.training_seconds)
-        limits = list(options.budgets_ms) or latencies.budgets(options.shares)
-        outcomes = run_contest(prepared, limits, options.contest, seed, fabric, progress, checkpoints, resume)
-        tests = Tests(prepared, _fine_tuning(options, seed), fabric, checkpoints / f"accuracies_seed{seed}.json", resume)
-        for done, outcome in enumerate(outcomes):
-            progress.update(f"seed {seed}: fine-tuning and testing", done, len(outcomes))
-            found.append((outcome, *tests.accuracy(outcome.architecture, lambda *_: None)))
-            _save(outcome, prepared, folder)
-        progress.update(f"seed {seed}: fine-tuning and testing", len(outcomes), len(outcomes))
-    measured = _measure([outcome.architecture for outcome, _, _ in found], prepared, options, progress)
+    """Measure the table, run every seed, then measure every distinct network on the device, interleaved."""
+    data = load_data(options.setup, options.seed)
+    space = make_space(options.setup, data.classes, data.image_channels)
+    latencies = measure_latencies(space, options.setup, options.seed, progress, folder)
+    seeds = range(options.seed, options.seed + options.seeds)
+    processes = min(options.processes or available_cores(), options.seeds) if options.setup.device == "cpu" else 1
+    answers = run_seeds(partial(_run_seed, options, folder, latencies), seeds, processes, progress)
+    found = [entry for entries, _ in answers for entry in entries]
+    measured = _measure([outcome.architecture for outcome, _, _ in found], space, latencies, options, progress)
     tested = [Tested(o, 100 * accuracy, seconds, m) for (o, accuracy, seconds), m in zip(found, measured, strict=True)]
-    return tested, prepared.latencies, training
+    return tested, latencies, [seconds for _, seconds in answers]
+
+
+def _run_seed(
+    options: Options, folder: Path, latencies: Latencies, seed: int, progress: Reports
+) -> tuple[list[tuple[Outcome, float, float]], float]:
+    """Train, search, fine-tune, test: outcomes with accuracy and seconds of fine-tuning, and the seconds of the super-network."""
+    fabric, resume, checkpoints = make_fabric(options.setup), options.setup.resume, folder / "checkpoints"
+    prepared = prepare(options.setup, seed, fabric, progress, folder, latencies)
+    limits = list(options.budgets_ms) or latencies.budgets(options.shares)
+    outcomes = run_contest(prepared, limits, options.contest, seed, fabric, progress, checkpoints, resume)
+    tests = Tests(prepared, _fine_tuning(options, seed), fabric, checkpoints / f"accuracies_seed{seed}.json", resume)
+    found = []
+    for done, outcome in enumerate(outcomes):
+        progress.update(f"seed {seed}: fine-tuning and testing", done, len(outcomes))
+        found.append((outcome, *tests.accuracy(outcome.architecture)))
+        _save(outcome, prepared, folder)
+    progress.update(f"seed {seed}: fine-tuning and testing", len(outcomes), len(outcomes))
+    return found, prepared.training_seconds
 
 
 def _fine_tuning(options: Options, seed: int) -> TrainingOptions:
@@ -169,14 +166,15 @@ def _fine_tuning(options: Options, seed: int) -> TrainingOptions:
 
 
 def _measure(
-    architectures: Sequence[Architecture], prepared: Prepared, options: Options, progress: ProgressBars
+    architectures: Sequence[Architecture], space: MBConvSpace, latencies: Latencies, options: Options, progress: ProgressBars
 ) -> list[Measurement]:
-    keys = [str(prepared.space.space.describe(architecture)) for architecture in architectures]
+    supernet = space.supernet()  # latencies do not depend on weights
+    keys = [str(space.space.describe(architecture)) for architecture in architectures]
     distinct = dict(zip(keys, architectures, strict=True))
-    networks = [prepared.supernet.extract(architecture) for architecture in distinct.values()]
-    timer, generator = prepared.latencies.timer, np.random.default_rng(options.seed)
-    images = timer.images(prepared.space)
-    times = measure_networks(networks, images, timer, options.measuring_rounds, generator, progress.callback("found networks"))
+    networks = [supernet.extract(architecture) for architecture in distinct.values()]
+    images, generator = latencies.timer.images(space), np.random.default_rng(options.seed)
+    report = progress.callback("found networks")
+    times = measure_networks(networks, images, latencies.timer, options.measuring_rounds, generator, report)
     by_key = dict(zip(distinct, times, strict=True))
     return [by_key[key] for key in keys]
 
@@ -308,46 +306,6 @@ def _print_fit(latencies: Latencies, console: Console) -> None:
             f"{latencies.dearest_ms:.2f} ms",
             highlight=False,
         )
-
-
-def draw(tested: Sequence[Tested], path: Path, options: Options) -> None:
-    """Accuracy over measured latency: a dot a seed, a line through the means, budgets as vertical lines."""
-    figure, axes = plt.subplots(figsize=(8.5, 5))
-    colours = dict(zip(METHODS, ("#d62728", "#7f7f7f", "#1f77b4", "#2ca02c", "#9467bd"), strict=True))
-    markers = dict(zip(METHODS, "osD^v", strict=True))
-    budgets = sorted({t.outcome.budget for t in tested})
-    for budget in budgets:
-        limit = _of(tested, OURS, budget)[0].outcome.limit_ms
-        axes.axvline(limit, color="0.6", linewidth=1, linestyle="--", zorder=0)
-        axes.annotate(
-            f"T = {limit:.2f} ms",
-            (limit, 1),
-            (2, -3),
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            rotation=90,
-            va="top",
-            fontsize=8,
-            color="0.35",
-        )
-    for method in METHODS:
-        shown = budgets[:1] if method == CHEAPEST else budgets
-        groups = [_of(tested, method, budget) for budget in shown]
-        dots = [t for group in groups for t in group]
-        axes.scatter(
-            [t.measured.median for t in dots], [t.accuracy for t in dots], s=14, color=colours[method], alpha=0.45, linewidths=0
-        )
-        x = [float(np.mean([t.measured.median for t in group])) for group in groups]
-        y = [float(np.mean([t.accuracy for t in group])) for group in groups]
-        axes.plot(x, y, marker=markers[method], color=colours[method], label=method, markersize=7, linewidth=1.3, alpha=0.9)
-    axes.set_xlabel(f"measured latency, ms (batch {options.setup.latency_batch}, {options.setup.latency_threads} thread)")
-    axes.set_ylabel("test accuracy, %")
-    axes.set_title(f"Networks under hard latency budgets: {options.setup.data}, {options.seeds} seeds (small dots)", fontsize=11)
-    axes.grid(alpha=0.25)
-    axes.legend(fontsize=8, loc="lower right")
-    figure.tight_layout()
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
 if __name__ == "__main__":

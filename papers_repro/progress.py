@@ -10,17 +10,27 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-__all__ = ["ProgressBars", "ProgressCallback", "progress_bars"]
+__all__ = ["ProgressBars", "ProgressCallback", "Reports", "progress_bars"]
 
 Item = TypeVar("Item")
 ProgressCallback = Callable[[int, int, str], None]  # steps done, steps in all, what is going on
 
 _WORTH_A_LINE = 2.0  # seconds; what takes less leaves no line behind
+
+
+class Reports(Protocol):
+    """What work reports its progress to, here or from another process."""
+
+    def callback(self, label: str = "") -> ProgressCallback:
+        """A callback whose bar is named ``label: what``."""
+
+    def update(self, description: str, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` steps are done."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
