@@ -37,10 +37,20 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class SearchProblem:
-    """A space and its budgets, all held at once."""
+    """A space and its budgets, all held at once.
+
+    Raises:
+        ValueError: two budgets on costs of the same name.
+    """
 
     space: SearchSpace
     budgets: tuple[Budget, ...]
+
+    def __post_init__(self) -> None:
+        names = [budget.cost.name for budget in self.budgets]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"budgets must be on costs of different names, repeated: {repeated}; rename one of the costs")
 
     @property
     def limits(self) -> list[float]:

@@ -11,7 +11,7 @@ which training ended, no longer fit once the search has narrowed the distributio
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -115,7 +115,7 @@ def search(
     checkpoint: Path | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> SearchRun[State]:
-    """Search with the super-network's weights frozen; they are left as they were, in evaluation mode.
+    """Search with the super-network's weights frozen; weights and statistics are left as they were, in evaluation mode.
 
     Args:
         problem: space and budgets.
@@ -128,18 +128,19 @@ def search(
         progress: called after each step.
 
     Raises:
-        ValueError: the problem does not suit the method, nothing fits its budgets, or the checkpoint is of other options.
+        ValueError: the problem does not suit the method, nothing fits its budgets, or the checkpoint is of other options, another
+            problem or another method.
         FloatingPointError: a loss is not finite.
     """
     supernet.to(fabric.device).to(memory_format=torch.channels_last)
     state = method.init(problem, np.random.default_rng([options.seed, 0]))
     first, losses = 0, list[float]()
     if checkpoint is not None and checkpoint.exists():
-        state, first, losses = _load(state, options, checkpoint)
+        state, first, losses = _load(state, _identity(problem, method, options), checkpoint)
     steps = len(loader(data, options.batch_size, torch.Generator(), drop_last=True))
     if steps == 0:
         raise ValueError(f"a batch of {options.batch_size} is larger than the architecture split: choose a smaller batch_size")
-    momenta = _freeze(supernet, options.batch_statistics)
+    kept = _freeze(supernet, options.batch_statistics)
     try:
         for epoch in range(first, options.epochs):
             # All randomness of an epoch comes from (seed, epoch), so that a resumed search repeats an unbroken one.
@@ -153,9 +154,9 @@ def search(
                 if progress:
                     progress(epoch * steps + step + 1, options.epochs * steps, "search")
             if checkpoint is not None:
-                _save(state, options, checkpoint, epoch + 1, losses)
+                _save(state, _identity(problem, method, options), checkpoint, epoch + 1, losses)
     finally:
-        _thaw(supernet, momenta)
+        _thaw(supernet, kept)
     return SearchRun(method.finish(problem, state), state, losses)
 
 
@@ -176,35 +177,50 @@ def _evaluate(supernet: Supernet, proposal: Proposal, images: torch.Tensor, labe
     return Feedback(losses.detach().double().cpu().numpy(), found)
 
 
-def _freeze(supernet: Supernet, batch_statistics: bool) -> list[tuple[nn.Module, float | None]]:
+_Norm = nn.modules.batchnorm._BatchNorm
+
+
+def _freeze(supernet: Supernet, batch_statistics: bool) -> list[tuple[_Norm, bool]]:
+    """Freeze the weights; returns every normalisation and whether it tracks statistics, for :func:`_thaw`."""
     supernet.eval().requires_grad_(False)
-    norms = [module for module in supernet.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    kept: list[tuple[nn.Module, float | None]] = [(norm, norm.momentum) for norm in norms]
+    norms = [module for module in supernet.modules() if isinstance(module, _Norm)]
+    kept = [(norm, norm.track_running_stats) for norm in norms]
     if batch_statistics:
         for norm in norms:
             norm.train()
-            norm.momentum = 0.0  # the running statistics stay as training left them
+            # The running statistics stay as training left them. A momentum of 0 would not do: 0 times NaN is NaN.
+            norm.track_running_stats = False
     return kept
 
 
-def _thaw(supernet: Supernet, momenta: list[tuple[nn.Module, float | None]]) -> None:
-    for norm, momentum in momenta:
-        norm.momentum = momentum  # type: ignore[assignment]
+def _thaw(supernet: Supernet, kept: list[tuple[_Norm, bool]]) -> None:
+    for norm, tracked in kept:
+        norm.track_running_stats = tracked
     supernet.requires_grad_(True).eval()
 
 
-def _save(state: Any, options: SearchOptions, checkpoint: Path, epochs: int, losses: list[float]) -> None:
+def _identity(problem: SearchProblem, method: SearchMethod[Any], options: SearchOptions) -> dict[str, Any]:
+    """What a checkpoint must agree on to be resumed, JSON-ready."""
+    names: list[str] = [field.name for field in fields(method)] if is_dataclass(method) else []
+    plain = {name: getattr(method, name) for name in names if isinstance(getattr(method, name), str | int | float)}
+    budgets = [[budget.cost.name, budget.unit, float(budget.limit)] for budget in problem.budgets]
+    named = {"method": type(method).__name__, "settings": plain, "space": problem.space.name, "budgets": budgets}
+    return {**named, "options": asdict(options)}
+
+
+def _save(state: Any, identity: dict[str, Any], checkpoint: Path, epochs: int, losses: list[float]) -> None:
     entries = {field.name: getattr(state, field.name) for field in fields(state)}
     arrays = {name: torch.as_tensor(value) for name, value in entries.items() if isinstance(value, np.ndarray)}
     plain = {name: value for name, value in entries.items() if not isinstance(value, np.ndarray)}
-    save_checkpoint(checkpoint, arrays, {"options": asdict(options), "epochs": epochs, "losses": losses, "state": plain})
+    save_checkpoint(checkpoint, arrays, {"identity": identity, "epochs": epochs, "losses": losses, "state": plain})
 
 
-def _load(state: State, options: SearchOptions, checkpoint: Path) -> tuple[State, int, list[float]]:
+def _load(state: State, identity: dict[str, Any], checkpoint: Path) -> tuple[State, int, list[float]]:
     arrays, values = load_checkpoint(checkpoint)
-    if values["options"] != asdict(options):
-        raise ValueError(f"{checkpoint}: saved under other options ({values['options']}); delete it or restore them")
+    saved = values.get("identity", {})
+    different = [name for name, value in identity.items() if saved.get(name) != value]
+    if different:
+        was = {name: saved.get(name) for name in different}
+        raise ValueError(f"{checkpoint}: saved by another search, with {was}; delete it to start over")
     entries = values["state"] | {name: array.numpy() for name, array in arrays.items()}
-    if set(entries) != {field.name for field in fields(state)}:  # type: ignore[arg-type]
-        raise ValueError(f"{checkpoint}: saved by another method (it holds {sorted(entries)}); delete it to start over")
     return type(state)(**entries), int(values["epochs"]), list(values["losses"])

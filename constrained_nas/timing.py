@@ -109,11 +109,14 @@ class TableFit:
         """Fit at least three networks.
 
         Raises:
-            ValueError: fewer than three pairs, or estimates that are all the same.
+            ValueError: fewer than three pairs, estimates or measurements that are all the same, or latencies that are not positive.
         """
         x, y = np.asarray(estimated, dtype=np.float64), np.asarray(measured, dtype=np.float64)
-        if len(x) < 3 or np.ptp(x) == 0:
-            raise ValueError(f"expected at least three networks of different estimates, got {len(x)}")
+        if x.shape != y.shape or len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0 or not (y > 0).all():
+            raise ValueError(
+                "expected estimates and positive measurements of at least three different networks, got "
+                f"{len(x)} estimates in {np.unique(x).size} values and {len(y)} measurements in {np.unique(y).size} values"
+            )
         slope, intercept = np.polyfit(x, y, 1).tolist()
         residual = y - (intercept + slope * x)
         r_squared = 1.0 - float(residual @ residual) / float(((y - y.mean()) ** 2).sum())
@@ -128,7 +131,15 @@ def measure_networks(
     generator: np.random.Generator,
     progress: Progress | None = None,
 ) -> list[Measurement]:
-    """Latency of whole networks, interleaved: each round runs every network once, in random order."""
+    """Latency of whole networks, interleaved: each round runs every network once, in random order.
+
+    The networks are put in evaluation mode on the timer's device.
+
+    Raises:
+        ValueError: no round.
+    """
+    if rounds < 1:
+        raise ValueError(f"rounds: expected at least one, got {rounds}")
     placed = [timer.place(network) for network in networks]
     samples: list[list[float]] = [[] for _ in placed]
     with timer.threads_set(), torch.inference_mode():
@@ -252,6 +263,8 @@ def calibrate(
 ) -> tuple[LatencyTable, TableFit, TableFit]:
     """Measure random networks whole, fit ``measured = intercept + slope * estimated`` on half of them and scale the table by it.
 
+    A table that was calibrated before states both calibrations as one.
+
     Returns:
         the calibrated table, the fit of the raw table on the first half, and that of the calibrated table on the other half, which
         took no part in the calibration.
@@ -269,7 +282,8 @@ def calibrate(
     slope = max(before.slope, 1e-6)  # a table of pure noise could fit any slope; a latency never falls as blocks are added
     entries = tuple(e.model_copy(update={"median": e.median * slope, "spread": e.spread * slope}) for e in table.entries)
     fixed = max(0.0, table.fixed * slope + before.intercept)
-    scaled = table.model_copy(update={"entries": entries, "fixed": fixed, "slope": slope, "intercept": before.intercept})
+    both = {"slope": table.slope * slope, "intercept": table.intercept * slope + before.intercept}
+    scaled = table.model_copy(update={"entries": entries, "fixed": fixed, **both})
     cost = latency_cost(scaled, space)
     after = TableFit.of([cost.cost(a) for a in drawn[1::2]], times[1::2])
     return scaled, before, after

@@ -152,14 +152,15 @@ def _narrow_block(block: ConvNormActivation, images: Tensor, outputs: int, input
     conv, norm = cast(nn.Conv2d, block.conv), cast(nn.BatchNorm2d, block.norm)
     features = functional.conv2d(images, conv.weight[:outputs, :inputs], None, conv.stride, conv.padding, 1, groups)
     momentum = 0.0 if norm.momentum is None else norm.momentum
-    if norm.training and norm.num_batches_tracked is not None:
+    tracked = norm.track_running_stats or not norm.training  # as nn.BatchNorm2d: statistics are read in evaluation all the same
+    if norm.training and tracked and norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)
         if norm.momentum is None:  # cumulative average, as nn.BatchNorm2d does it
             momentum = 1.0 / float(norm.num_batches_tracked)
     features = functional.batch_norm(
         features,
-        cast(Tensor, norm.running_mean)[:outputs],
-        cast(Tensor, norm.running_var)[:outputs],
+        cast(Tensor, norm.running_mean)[:outputs] if tracked else None,
+        cast(Tensor, norm.running_var)[:outputs] if tracked else None,
         norm.weight[:outputs],
         norm.bias[:outputs],
         norm.training,

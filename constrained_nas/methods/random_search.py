@@ -6,7 +6,7 @@ allowed number of draws finds none, random scores are projected onto them instea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,4 +52,6 @@ def random_feasible(
                 result = SearchResult(architecture, problem.costs(architecture), True, point, None)
                 return RandomFeasible(result, draw + 1, True)
     scores = generator.random(staged.blocks.dimension)
-    return RandomFeasible(project_point(problem, staged, scores, scores), draws, False)
+    found = project_point(problem, staged, scores, scores)
+    at_its_vertex = replace(found, point=problem.space.point(found.architecture))  # random scores are no point of the space
+    return RandomFeasible(at_its_vertex, draws, False)

@@ -247,6 +247,23 @@ def test_weights_are_shared() -> None:
         assert moved() == [True, True, False]
 
 
+def test_untracked_statistics_stay_as_they_were() -> None:
+    torch.manual_seed(0)
+    block = ElasticInvertedResidual(8, 8, 1, [Configuration(2, 3, False), Configuration(3, 3, True)]).double().train()
+    stir(block, 0)
+    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
+    x = torch.randn(4, 8, 6, 6, dtype=torch.float64)
+    tracked = [block(x, gate).detach() for gate in torch.eye(2)]
+    for norm in norms:
+        norm.track_running_stats = False
+    before = {name: value.clone() for name, value in block.state_dict().items()}
+    untracked = [block(x, gate).detach() for gate in torch.eye(2)]
+    assert all(torch.equal(one, two) for one, two in zip(tracked, untracked, strict=True)), "both normalise by the batch"
+    block(x * torch.nan, torch.eye(2)[0])
+    block(x, torch.eye(2)[[0, 1, 0, 1]])
+    assert all(torch.equal(before[name], value) for name, value in block.state_dict().items())
+
+
 def test_narrow_training_updates_only_its_channels() -> None:
     torch.manual_seed(0)
     options = [Configuration(2, 3, False), Configuration(3, 3, False), Configuration(3, 5, True)]
