@@ -69,12 +69,13 @@ class BudgetedKnapsack:
         The bound is recomputed from the multipliers whoever found them.
         """
         if backend == "native" and compiled():
-            x, duals = relax_budgets(self.values, self.costs, self.budgets, self.offsets)
-            return BudgetedRelaxation(x, duals, -math.inf if x is None else self.lagrangian_bound(duals))
+            feasible, x, duals = relax_budgets(self.values, self.costs, self.budgets, self.offsets)
+            if x is not None or not feasible:
+                return BudgetedRelaxation(x, duals, self.lagrangian_bound(duals) if feasible else -math.inf)
         finite = np.flatnonzero(np.isfinite(self.budgets))
         duals = np.zeros(len(self.budgets))
-        feasible = BudgetedBlocks.of(Blocks.of(self.sizes.tolist()), self.costs[finite], self.budgets[finite])
-        answer = LinearModel.of(Polyhedron.of_budgeted_blocks(feasible)).minimise(-self.values)
+        blocks = BudgetedBlocks.of(Blocks.of(self.sizes.tolist()), self.costs[finite], self.budgets[finite])
+        answer = LinearModel.of(Polyhedron.of_budgeted_blocks(blocks)).minimise(-self.values)
         if answer.x is None or answer.certificate is None or answer.certificate.dual is None:
             return BudgetedRelaxation(None, duals, -math.inf)
         duals[finite] = np.maximum(-answer.certificate.dual[len(self.sizes) :], 0.0)

@@ -20,11 +20,12 @@ import numpy as np
 from solvers.mckp import IntArray
 from solvers.sets import FloatArray
 
-__all__ = ["BOUNDED", "INFEASIBLE", "PRUNED", "descend"]
+__all__ = ["BOUNDED", "INFEASIBLE", "PRUNED", "STALLED", "descend"]
 
-BOUNDED, PRUNED, INFEASIBLE = 0, 1, 2
+BOUNDED, PRUNED, INFEASIBLE, STALLED = 0, 1, 2, 3  # STALLED: a true bound, but the weights are no vertex (degenerate ties)
 _STEPS = 60  # per budget; a cold start takes some ten, a warm one two or three, degenerate ties end here with a true bound
 _FLAT = 1e-11  # of the gradient against the sizes of its terms: 4 digits above their rounding
+_ROUNDING = 2.0**-52  # a term; the sum of so many
 _WEIGHT = 1e-9  # a weight so far outside [0, 1] is outside
 
 
@@ -105,9 +106,10 @@ def descend(
     for step in range(_STEPS * m):
         # A fresh bound at the multipliers; keys change only where they are beaten by more than the rounding of a tie.
         bound = 0.0
-        size = 0.0
+        size, terms = 0.0, 0.0
         for i in range(m):
             bound += dual[i] * room[i]
+            terms += abs(dual[i] * room[i])
             gradient[i] = room[i]
             size = max(size, abs(room[i]))
         for g in range(count):
@@ -124,6 +126,7 @@ def descend(
                 if step > 0 and j == key[g]:
                     mine = r
             bound += top
+            terms += abs(top)
             if top > mine + 1e-13 * (abs(top) + abs(values[best])):
                 tied = False
                 for k in range(held):
@@ -134,6 +137,7 @@ def descend(
             for i in range(m):
                 gradient[i] -= costs[key[g], i]
                 size = max(size, costs[key[g], i])
+        bound += _ROUNDING * (count + 4) * terms
         if bound <= target:
             return PRUNED, bound, held
         while True:
@@ -185,7 +189,7 @@ def descend(
                 wall, walled = dual[i] / rest[i], i
         for g in range(count):
             _next(g, 0.0, costs, options, cuts, price, rest, key, kinks, held, reach, rival)
-        now = 0.0
+        now = last = 0.0
         while True:
             first = -1
             for g in range(count):
@@ -194,7 +198,7 @@ def descend(
             if first < 0 or wall <= reach[first]:
                 now = wall
                 break
-            now = reach[first]
+            now = last = reach[first]
             j = rival[first]
             turn = 0.0
             for i in range(m):
@@ -209,14 +213,26 @@ def descend(
             held = _forget(kinks, held, first)
             _next(first, now, costs, options, cuts, price, rest, key, kinks, held, reach, rival)
         if now == np.inf:
-            return INFEASIBLE, -np.inf, held
+            # Every group is at its cheapest along the direction. If that is beyond the room, so is every selection.
+            excess, terms = 0.0, 0.0
+            for i in range(m):
+                excess -= room[i] * rest[i]
+                terms += abs(room[i] * rest[i])
+                for g in range(count):
+                    excess += costs[key[g], i] * rest[i]
+                    terms += abs(costs[key[g], i] * rest[i])
+            if excess < -_ROUNDING * (count + 4) * terms:
+                return INFEASIBLE, -np.inf, held
+            if last == 0.0:
+                return STALLED, bound, held
+            now, walled = last, -1  # flat from there on, but for rounding
         for i in range(m):
             dual[i] = max(0.0, dual[i] - now * rest[i])
         if walled >= 0:
             dual[walled] = 0.0
             kinks[held, 0], kinks[held, 1] = -1, walled
             held += 1
-    return BOUNDED, bound, held
+    return STALLED, bound, held
 
 
 @numba.njit(cache=True)
@@ -256,11 +272,11 @@ def _next(
     reach[group], rival[group] = np.inf, -1
     for p in range(cuts[group], cuts[group + 1]):
         j = options[p]
-        rate = -own
+        pull = 0.0  # summed like the key's own, so that a walk from key to key strictly rises in it and ends
         for i in range(m):
-            rate += costs[j, i] * rest[i]
-        if rate > 0.0 and j != key[group]:  # its price rises against the key's
-            at = max(now, (mine - price[p]) / rate)
+            pull += costs[j, i] * rest[i]
+        if pull > own:  # its price rises against the key's
+            at = max(now, (mine - price[p]) / (pull - own))
             if at < reach[group]:
                 tied = False
                 for k in range(held):

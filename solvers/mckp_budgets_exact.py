@@ -55,13 +55,12 @@ def compiled() -> bool:
 
 def relax_budgets(
     values: FloatArray, costs: FloatArray, budgets: FloatArray, offsets: IntArray
-) -> tuple[FloatArray | None, FloatArray]:
-    """A vertex (n,) of the linear relaxation, None if it is infeasible, and multipliers (m,); arguments: :func:`solve_budgets`.
+) -> tuple[bool, FloatArray | None, FloatArray]:
+    """Whether the linear relaxation is feasible, a vertex (n,) of it, and multipliers (m,); arguments: :func:`solve_budgets`.
 
-    At most one group a budget is fractional. Where the descent ends early (degenerate ties) the vertex may miss a budget by the
-    rest; the multipliers prove a true bound in any case.
+    At most one group a budget is fractional. There is no vertex where the descent stalls among degenerate ties.
     """
-    from solvers.mckp_budgets_dual import INFEASIBLE, descend
+    from solvers.mckp_budgets_dual import BOUNDED, INFEASIBLE, descend
 
     groups, n = len(offsets) - 1, len(values)
     finite, shift, rows, limits = _scaled(costs, budgets)
@@ -73,8 +72,10 @@ def relax_budgets(
     status, _, held = descend(*arguments, key, kinks, weight, np.empty(n))
     duals = np.zeros(len(budgets))
     if status == INFEASIBLE:
-        return None, duals
+        return False, None, duals
     duals[finite] = np.ldexp(dual, shift)
+    if status != BOUNDED:
+        return True, None, duals
     x = np.zeros(n)
     x[key] = 1.0
     for (group, option), share in zip(kinks[:held].tolist(), weight[:held].tolist(), strict=True):
@@ -82,7 +83,7 @@ def relax_budgets(
             share = min(max(share, 0.0), float(x[key[group]]))
             x[option] += share
             x[key[group]] -= share
-    return x, duals
+    return True, x, duals
 
 
 def _scaled(costs: FloatArray, budgets: FloatArray) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
@@ -91,7 +92,8 @@ def _scaled(costs: FloatArray, budgets: FloatArray) -> tuple[IntArray, IntArray,
     Scaling by a power of two is exact.
     """
     finite = np.flatnonzero(np.isfinite(budgets))
-    sizes = np.maximum(budgets[finite], costs[finite].max(axis=1, initial=0.0))
+    most = costs[finite].max(axis=1, initial=0.0)
+    sizes = np.where(budgets[finite] > 0.0, np.maximum(budgets[finite], 2.0**-200 * most), most)  # nothing overflows
     shift = -np.frexp(sizes)[1].astype(np.intp)
     rows = np.ascontiguousarray(np.ldexp(costs[finite], shift[:, None]).T)
     return finite, shift, rows, np.ldexp(budgets[finite], shift)
@@ -120,9 +122,7 @@ def solve_budgets(
     from solvers.mckp_budgets_search import DONE, FULL, search
 
     deadline = math.inf if time_limit_seconds is None else time.perf_counter() + time_limit_seconds
-    groups, n = len(offsets) - 1, len(values)
     finite, shift, rows, limits = _scaled(costs, budgets)
-    m = len(finite)
     lift = np.maximum.reduceat(values, offsets[:-1])
     shifted = values - np.repeat(lift, np.diff(offsets))
     base = exact_sum(lift)
@@ -130,78 +130,103 @@ def solve_budgets(
     noise = 4 * _EPSILON * spread
     whole = max(spread, abs(base)) < 2.0**40 and not (values % 1.0).any()
     start = math.floor(cutoff) - base if whole and math.isfinite(cutoff) else cutoff - base
-
-    levels = 16
-    pool = 4 * n + 64
-    place = np.array([0, 1], dtype=np.intp)
-    level_ints, level_floats = np.zeros((levels, 5), dtype=np.intp), np.zeros((levels, 2))
-    level_fixed, level_dual = np.zeros((levels, m, 2)), np.zeros((levels, m))
-    group_pool, cut_pool = np.zeros(pool, dtype=np.intp), np.zeros(pool + levels, dtype=np.intp)
-    option_pool, loss_pool = np.zeros(pool, dtype=np.intp), np.zeros(pool)
-    level_ints[0, 0], level_floats[0, 0] = groups, math.inf
-    group_pool[:groups], cut_pool[: groups + 1], option_pool[:n] = np.arange(groups), offsets, np.arange(n)
-    path, chosen = np.zeros(groups, dtype=np.intp), np.full(groups, -1, dtype=np.intp)
-    best = np.array([start, -math.inf, 0.0])
     # A sum fits if it rounds to the budget: half an ulp; the room left at a node is rounded some times more.
     slack = 0.5 * np.spacing(limits) + 8 * _EPSILON * limits
     duals = np.zeros(len(budgets))
+    tree = _Tree.of(rows, limits + slack, offsets)
+    if tree is None:
+        return BudgetedSelection(Status.INFEASIBLE, None, -math.inf, -math.inf, duals, 0)
+    path, chosen = tree.path, np.full(len(offsets) - 1, -1, dtype=np.intp)
+    best = np.array([start, -math.inf, 0.0])
     root = math.inf
     stopped = False
     while True:
         # Half the promised 1e-9 of the value, and no more of the spread, so that scores may be scaled and shifted at will.
         known = abs(base + best[0]) if math.isfinite(best[0]) else 0.0
         tolerance = 1.0 - 2.0**-10 if whole else max(noise, 5e-10 * min(spread, known))
-        nodes = 1 if best[2] == 0 else _SLICE
         code = search(
-            shifted, rows, limits, slack, tolerance, nodes, place, level_ints, level_floats, level_fixed, level_dual,
-            group_pool, cut_pool, option_pool, loss_pool, path, chosen, best,
+            shifted, rows, limits, slack, tolerance, _SLICE if best[2] else 1, tree.place, tree.ints, tree.floats, tree.fixed,
+            tree.dual, tree.groups, tree.cuts, tree.options, tree.loss, path, chosen, best,
         )  # fmt: skip
         if math.isinf(root):
-            root = float(level_floats[0, 0])
-            duals[finite] = np.ldexp(level_dual[0], shift)
+            root = float(tree.floats[0, 0])
+            duals[finite] = np.ldexp(tree.dual[0], shift)
         if code == DONE:
             break
         if code == FULL:
-            more = len(level_ints)
-            level_ints, level_floats = np.concatenate([level_ints, level_ints]), np.concatenate([level_floats, level_floats])
-            level_fixed, level_dual = np.concatenate([level_fixed, level_fixed]), np.concatenate([level_dual, level_dual])
-            group_pool, option_pool = np.concatenate([group_pool, group_pool]), np.concatenate([option_pool, option_pool])
-            loss_pool = np.concatenate([loss_pool, loss_pool])
-            cut_pool = np.concatenate([cut_pool, cut_pool, np.zeros(more, dtype=np.intp)])
-            continue
-        if time.perf_counter() > deadline or best[2] >= node_limit:
+            tree.grow()
+        elif time.perf_counter() > deadline or best[2] >= node_limit:
             stopped = True
             break
-    nodes = int(best[2])
-    upper = max(float(best[0]), float(best[1]))
-    if stopped:
-        upper = max(upper, _open_bound(place, level_ints, level_floats, cut_pool, loss_pool))
+    upper = max(float(best[0]), float(best[1]), tree.open_bound() if stopped else -math.inf)
     bound = base + min(upper, root)
     if whole and math.isfinite(bound):
         bound = math.floor(bound + 2.0**-10)
+    nodes = int(best[2])
     if chosen[0] < 0:
-        if stopped:
-            return BudgetedSelection(Status.TIME_LIMIT, None, -math.inf, bound, duals, nodes)
-        if math.isfinite(cutoff):
-            return BudgetedSelection(Status.OPTIMAL, None, -math.inf, bound, duals, nodes)
-        return BudgetedSelection(Status.INFEASIBLE, None, -math.inf, -math.inf, duals, nodes)
+        if not stopped and math.isinf(cutoff):
+            return BudgetedSelection(Status.INFEASIBLE, None, -math.inf, -math.inf, duals, nodes)
+        return BudgetedSelection(Status.TIME_LIMIT if stopped else Status.OPTIMAL, None, -math.inf, bound, duals, nodes)
     value = exact_sum(values[chosen])
     bound = max(bound, value)
     certified = not stopped or bound - value <= 1e-9 * max(1.0, abs(value))
     return BudgetedSelection(Status.OPTIMAL if certified else Status.TIME_LIMIT, chosen, value, bound, duals, nodes)
 
 
-def _open_bound(
-    place: IntArray, level_ints: IntArray, level_floats: FloatArray, cut_pool: IntArray, loss_pool: FloatArray
-) -> float:
-    """The greatest bound of what the search has not looked at."""
-    bound = -math.inf
-    for level in range(int(place[0]) + 1):
-        _, group_at, option_at, branch, child = level_ints[level].tolist()
-        if level == place[0] and place[1] == 1:
-            bound = max(bound, float(level_floats[level, 0]))
-        elif branch >= 0:
-            first, last = cut_pool[group_at + level + branch], cut_pool[group_at + level + branch + 1]
-            if first + child < last:
-                bound = max(bound, float(level_floats[level, 0] - loss_pool[option_at + first + child]))
-    return bound
+@dataclass(slots=True)
+class _Tree:
+    """The open path of the search in flat arrays; see :func:`solvers.mckp_budgets_search.search` for what they hold."""
+
+    place: IntArray
+    ints: IntArray
+    floats: FloatArray
+    fixed: FloatArray
+    dual: FloatArray
+    groups: IntArray
+    cuts: IntArray
+    options: IntArray
+    loss: FloatArray
+    path: IntArray
+
+    @classmethod
+    def of(cls, rows: FloatArray, limits: FloatArray, offsets: IntArray) -> _Tree | None:
+        """The root with the options that fit beside the cheapest of all other groups; None where a group has none."""
+        groups, (n, m) = len(offsets) - 1, rows.shape
+        least = np.minimum.reduceat(rows, offsets[:-1], axis=0)
+        # The sum of the least is rounded some times more than the slack in the limits allows for.
+        room = limits * (1.0 + groups * _EPSILON) - least.sum(axis=0)
+        alive = np.flatnonzero((rows - np.repeat(least, np.diff(offsets), axis=0) <= room).all(axis=1))
+        cuts = np.searchsorted(alive, offsets)
+        if not np.diff(cuts).all():
+            return None
+        levels, pool = 16, 4 * n + 64
+        tree = cls(
+            np.array([0, 1], dtype=np.intp), np.zeros((levels, 5), dtype=np.intp), np.zeros((levels, 2)),
+            np.zeros((levels, m, 2)), np.zeros((levels, m)), np.zeros(pool, dtype=np.intp),
+            np.zeros(pool + levels, dtype=np.intp), np.zeros(pool, dtype=np.intp), np.zeros(pool),
+            np.zeros(groups, dtype=np.intp),
+        )  # fmt: skip
+        tree.ints[0, 0], tree.floats[0, 0] = groups, math.inf
+        tree.groups[:groups], tree.cuts[: groups + 1], tree.options[: len(alive)] = np.arange(groups), cuts, alive
+        return tree
+
+    def grow(self) -> None:
+        """Room for twice the levels, groups and options."""
+        more = np.zeros(len(self.ints), dtype=np.intp)  # the cut pool has one entry a level more
+        self.cuts = np.concatenate([self.cuts, self.cuts, more])
+        for name in ("ints", "floats", "fixed", "dual", "groups", "options", "loss"):
+            array = getattr(self, name)
+            setattr(self, name, np.concatenate([array, array]))
+
+    def open_bound(self) -> float:
+        """The greatest bound of what the search has not looked at."""
+        bound = -math.inf
+        for level in range(int(self.place[0]) + 1):
+            _, group_at, option_at, branch, child = self.ints[level].tolist()
+            if level == self.place[0] and self.place[1] == 1:
+                bound = max(bound, float(self.floats[level, 0]))
+            elif branch >= 0:
+                first, last = self.cuts[group_at + level + branch], self.cuts[group_at + level + branch + 1]
+                if first + child < last:
+                    bound = max(bound, float(self.floats[level, 0] - self.loss[option_at + first + child]))
+        return bound

@@ -19,7 +19,7 @@ import numba
 import numpy as np
 
 from solvers.mckp import IntArray
-from solvers.mckp_budgets_dual import BOUNDED, INFEASIBLE, descend
+from solvers.mckp_budgets_dual import INFEASIBLE, PRUNED, descend
 from solvers.sets import FloatArray
 
 __all__ = ["DONE", "FULL", "SLICE", "search"]
@@ -217,7 +217,7 @@ def search(
             level_floats[level, 0] = min(bound, level_floats[level, 0])
             if status == INFEASIBLE:
                 continue
-            if status != BOUNDED:
+            if status == PRUNED:
                 best[1] = max(best[1], level_floats[level, 0])
                 continue
             _round(
