@@ -103,7 +103,7 @@ def descend(
     reach, rival = np.empty(count), np.empty(count, dtype=np.intp)
     held = 0
     bound = np.inf
-    for step in range(_STEPS * m):
+    for step in range(_STEPS * m + 1):
         # A fresh bound at the multipliers; keys change only where they are beaten by more than the rounding of a tie.
         bound = 0.0
         size, terms = 0.0, 0.0
