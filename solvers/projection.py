@@ -30,8 +30,8 @@ from solvers.milp import BinaryProgram, maximise_binary
 from solvers.quadratic import Quadratic
 from solvers.results import Certificate, Result, Status
 from solvers.sets import FloatArray, read_only
-from solvers.staged import StagedBlocks
-from solvers.staged_cost import StagedCost, StagedLayout
+from solvers.staged import StagedBlocks, StagedLayout
+from solvers.staged_cost import StagedCost
 
 __all__ = ["JointBackend", "project_jointly"]
 
@@ -82,7 +82,7 @@ def project_jointly(
     limits = np.atleast_1d(np.asarray(budget, dtype=np.float64)).copy()
     if limits.shape != (len(costs),) or np.isnan(limits).any():
         raise ValueError(f"budget: expected {len(costs)} number(s), one a cost, got {budget!r}")
-    layout = StagedLayout.of(staged)
+    layout = staged.layout
     given = limits.copy()
     for row, part in enumerate(costs):
         least = part.least(layout)

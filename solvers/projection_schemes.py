@@ -21,8 +21,8 @@ from solvers.mckp_exact import solve_exact
 from solvers.quadratic import Quadratic
 from solvers.results import Certificate, Result, Status
 from solvers.sets import FloatArray, read_only
-from solvers.staged import StagedBlocks
-from solvers.staged_cost import StagedCost, StagedLayout
+from solvers.staged import StagedBlocks, StagedLayout
+from solvers.staged_cost import StagedCost
 
 __all__ = ["argmax_projection", "project_separately", "project_sequentially"]
 
@@ -43,7 +43,7 @@ def argmax_projection(staged: StagedBlocks, scores: ArrayLike, cost: Quadratic |
     """
     began = time.perf_counter()
     credit, flat = _read(staged, scores, cost)
-    layout = StagedLayout.of(staged)
+    layout = staged.layout
     alpha, beta = credit[staged.alpha], credit[staged.beta]
     configurations, options = _first_best(alpha, layout.configurations), _first_best(beta, layout.depths)
     bound = exact_sum(alpha[configurations]) + exact_sum(beta[options])
@@ -70,7 +70,7 @@ def project_separately(
     began = time.perf_counter()
     credit, flat = _read(staged, scores, cost)
     start = read_only(point, "point", (staged.blocks.dimension,))
-    layout = StagedLayout.of(staged)
+    layout = staged.layout
     alpha, beta = credit[staged.alpha], credit[staged.beta]
     shares = _running_shares(start[staged.beta], layout)
     alpha_costs = flat.per_configuration * np.repeat(shares, np.diff(layout.configurations))
@@ -94,7 +94,7 @@ def project_sequentially(
     began = time.perf_counter()
     credit, flat = _read(staged, scores, cost)
     start = read_only(point, "point", (staged.blocks.dimension,))
-    layout = StagedLayout.of(staged)
+    layout = staged.layout
     alpha, beta = credit[staged.alpha], credit[staged.beta]
     options = _exact(beta, _depth_costs(start[staged.alpha], flat, layout), layout.depths, flat.fixed, budget)
     configurations = None

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from solvers.mckp import IntArray
 from solvers.quadratic import Quadratic
 from solvers.sets import Blocks, FloatArray, read_only
 
-__all__ = ["Stage", "StagedBlocks"]
+__all__ = ["Stage", "StagedBlocks", "StagedLayout"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,59 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class StagedLayout:
+    """Where things lie in a staged point, as flat arrays over configurations, blocks, depth options and stages.
+
+    Attributes:
+        configurations: (blocks + 1,) block b holds alpha entries ``configurations[b]:configurations[b + 1]``.
+        depths: (stages + 1,) stage s holds depth options ``depths[s]:depths[s + 1]``.
+        first, end: (depth options,) the option runs blocks ``first:end``.
+        last: (depth options,) end of the blocks of the option's stage.
+    """
+
+    configurations: IntArray
+    depths: IntArray
+    first: IntArray
+    end: IntArray
+    last: IntArray
+
+    @classmethod
+    def of(cls, stages: Sequence[Stage]) -> StagedLayout:
+        """Lay out checked ``stages``."""
+        block_counts = np.array([len(stage.configurations) for stage in stages])
+        option_counts = np.array([len(stage.depths) for stage in stages])
+        sizes = [size for stage in stages for size in stage.configurations]
+        starts = np.concatenate([[0], np.cumsum(block_counts)])
+        first = np.repeat(starts[:-1], option_counts)
+        end = first + np.array([depth for stage in stages for depth in stage.depths])
+        return cls(
+            np.concatenate([[0], np.cumsum(sizes)]),
+            np.concatenate([[0], np.cumsum(option_counts)]),
+            first,
+            end,
+            np.repeat(starts[1:], option_counts),
+        )
+
+    def running_sums(self, per_block: FloatArray) -> FloatArray:
+        """(depth options,) the sum of ``per_block`` (blocks,) over the blocks each option runs."""
+        total = np.zeros(len(per_block) + 1)
+        np.cumsum(per_block, out=total[1:])
+        return total[self.end] - total[self.first]
+
+    def idle_sums(self, per_block: FloatArray) -> FloatArray:
+        """(depth options,) the sum over the blocks of its stage that an option leaves out."""
+        total = np.zeros(len(per_block) + 1)
+        np.cumsum(per_block, out=total[1:])
+        return total[self.last] - total[self.end]
+
+    def runs(self, options: IntArray) -> IntArray:
+        """The blocks that run under one depth option a stage (``options`` index all depth options), in order."""
+        lengths = self.end[options] - self.first[options]
+        skipped = np.concatenate([[0], np.cumsum(lengths)])
+        return np.arange(skipped[-1]) + np.repeat(self.first[options] - skipped[:-1], lengths)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class StagedBlocks:
     """The product of simplices of a staged space, and where its parts lie. Build it with :meth:`of`."""
 
@@ -37,6 +91,7 @@ class StagedBlocks:
     blocks: Blocks
     alpha: slice
     beta: slice
+    layout: StagedLayout
 
     @classmethod
     def of(cls, stages: Sequence[Stage]) -> StagedBlocks:
@@ -54,7 +109,7 @@ class StagedBlocks:
         alpha_sizes = [size for stage in stages for size in stage.configurations]
         blocks = Blocks.of([*alpha_sizes, *(len(stage.depths) for stage in stages)])
         split = sum(alpha_sizes)
-        return cls(tuple(stages), blocks, slice(0, split), slice(split, blocks.dimension))
+        return cls(tuple(stages), blocks, slice(0, split), slice(split, blocks.dimension), StagedLayout.of(stages))
 
     def alpha_blocks(self, stage: int) -> range:
         """Indices (into ``blocks``) of the stage's configuration blocks."""
@@ -100,12 +155,21 @@ class StagedBlocks:
         Raises:
             ValueError: ``cost`` was not built by :meth:`cost` on this space.
         """
-        coupling = cost.theta[self.alpha, self.beta] if cost.dimension == self.blocks.dimension else np.zeros((0, 0))
-        runs = np.repeat(self.runs(), self.blocks.sizes[: self.blocks.count - len(self.stages)], axis=1).T  # (alpha, beta)
-        if coupling.shape == runs.shape:
-            column = runs.argmax(axis=1)  # any depth that runs the block shows its cost
-            times = coupling[np.arange(len(column)), column] * runs[np.arange(len(column)), column]
-            only_here = np.count_nonzero(cost.theta) == np.count_nonzero(coupling) and not cost.linear.any()
+        layout = self.layout
+        if cost.dimension != self.blocks.dimension:
+            raise ValueError(
+                f"cost: expected dimension {self.blocks.dimension}, as built by StagedBlocks.cost, got {cost.dimension}"
+            )
+        if not cost.linear.any():
+            coupling = cost.theta[self.alpha, self.beta]
+            # A stage's last option is its deepest: it runs every block that any option runs, so it shows every cost.
+            starts = layout.first[layout.depths[:-1]]
+            stage = np.searchsorted(starts, np.arange(len(layout.configurations) - 1), side="right") - 1
+            deepest = np.repeat(layout.depths[1:][stage] - 1, np.diff(layout.configurations))
+            times = coupling[np.arange(len(deepest)), deepest]
+            block = np.repeat(np.arange(len(stage)), np.diff(layout.configurations))[:, None]
+            runs = (layout.first <= block) & (block < layout.end)  # (alpha, beta)
+            only_here = np.count_nonzero(cost.theta) == np.count_nonzero(coupling)
             if only_here and np.array_equal(coupling, times[:, None] * runs):
                 return times
         raise ValueError("expected a cost built by StagedBlocks.cost on the same space (fixed part plus what running blocks cost)")

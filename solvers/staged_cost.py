@@ -18,60 +18,9 @@ from numpy.typing import ArrayLike
 from solvers.mckp import IntArray
 from solvers.quadratic import Quadratic
 from solvers.sets import FloatArray, read_only
-from solvers.staged import StagedBlocks
+from solvers.staged import StagedBlocks, StagedLayout
 
-__all__ = ["StagedCost", "StagedLayout"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StagedLayout:
-    """Where things lie in a staged point, as flat arrays over configurations, blocks, depth options and stages.
-
-    Attributes:
-        configurations: (blocks + 1,) block b holds alpha entries ``configurations[b]:configurations[b + 1]``.
-        depths: (stages + 1,) stage s holds depth options ``depths[s]:depths[s + 1]``.
-        first, end: (depth options,) the option runs blocks ``first:end``.
-        last: (depth options,) end of the blocks of the option's stage.
-    """
-
-    configurations: IntArray
-    depths: IntArray
-    first: IntArray
-    end: IntArray
-    last: IntArray
-
-    @classmethod
-    def of(cls, staged: StagedBlocks) -> StagedLayout:
-        """Read the layout of ``staged``."""
-        block_counts = np.array([len(stage.configurations) for stage in staged.stages])
-        option_counts = np.array([len(stage.depths) for stage in staged.stages])
-        sizes = [size for stage in staged.stages for size in stage.configurations]
-        starts = np.concatenate([[0], np.cumsum(block_counts)])
-        first = np.repeat(starts[:-1], option_counts)
-        end = first + np.array([depth for stage in staged.stages for depth in stage.depths])
-        return cls(
-            np.concatenate([[0], np.cumsum(sizes)]),
-            np.concatenate([[0], np.cumsum(option_counts)]),
-            first,
-            end,
-            np.repeat(starts[1:], option_counts),
-        )
-
-    def running_sums(self, per_block: FloatArray) -> FloatArray:
-        """(depth options,) the sum of ``per_block`` (blocks,) over the blocks each option runs."""
-        total = np.concatenate([[0.0], np.cumsum(per_block)])
-        return total[self.end] - total[self.first]
-
-    def idle_sums(self, per_block: FloatArray) -> FloatArray:
-        """(depth options,) the sum over the blocks of its stage that an option leaves out."""
-        total = np.concatenate([[0.0], np.cumsum(per_block)])
-        return total[self.last] - total[self.end]
-
-    def runs(self, options: IntArray) -> IntArray:
-        """The blocks that run under one depth option a stage (``options`` index all depth options), in order."""
-        lengths = self.end[options] - self.first[options]
-        skipped = np.concatenate([[0], np.cumsum(lengths)])
-        return np.arange(skipped[-1]) + np.repeat(self.first[options] - skipped[:-1], lengths)
+__all__ = ["StagedCost"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,20 +53,10 @@ class StagedCost:
             ValueError: the cost has another shape or structure: it is then not a sum over blocks that run.
         """
         if isinstance(cost, StagedCost):
+            if cost.per_configuration.shape == (staged.alpha.stop,):
+                return cost  # frozen and checked when it was made
             return cls.of(staged, cost.fixed, cost.per_configuration)
-        if cost.dimension != staged.blocks.dimension:
-            raise ValueError(f"cost: expected dimension {staged.blocks.dimension} of the staged space, got {cost.dimension}")
-        layout = StagedLayout.of(staged)
-        coupling = cost.theta[staged.alpha, staged.beta]
-        # A stage's last option is its deepest: it runs every block that any option runs.
-        deepest = layout.depths[1:] - 1
-        block_stage = np.repeat(np.arange(len(deepest)), [len(stage.configurations) for stage in staged.stages])
-        rows = np.arange(staged.alpha.stop)
-        column = np.repeat(deepest[block_stage], np.diff(layout.configurations))
-        flat = cls.of(staged, cost.offset, coupling[rows, column])
-        if cost.linear.any() or not np.array_equal(staged.cost(flat.fixed, flat.per_configuration).theta, cost.theta):
-            raise ValueError("cost: expected one built by StagedBlocks.cost (fixed part and costs of the blocks that run)")
-        return flat
+        return cls.of(staged, cost.offset, staged.per_configuration(cost))
 
     def total(self, layout: StagedLayout, configurations: IntArray, options: IntArray) -> float:
         """Correctly rounded cost of one configuration a block and one depth option a stage (all flat)."""

@@ -1,10 +1,10 @@
-"""Feasible points to start a search from: the cheapest, the balanced (QP), the one of maximum entropy.
+"""Feasible points to start a search from: the cheapest and the balanced (QP); ``solvers.maximum_entropy`` has the third.
 
-All three live on :class:`StagedBlocks` under one bilinear budget. The cheapest architecture is a vertex: a search that starts there
-sees one network. The balanced start spreads every block as evenly as the budget allows (HardCoRe-NAS, Eq. 27) by alternating two
-convex quadratic programs. The maximum-entropy start spreads blocks and depths jointly, and is one root in one variable.
+All live on :class:`StagedBlocks` under one bilinear budget. The cheapest architecture is a vertex: a search that starts there sees
+one network. The balanced start spreads every block as evenly as the budget allows (HardCoRe-NAS, Eq. 27) by alternating two convex
+quadratic programs.
 
-Reference: Nayman et al., HardCoRe-NAS, App. E, Eq. 26-27; Jaynes, Information theory and statistical mechanics, 1957.
+Reference: Nayman et al., HardCoRe-NAS, App. E, Eq. 26-27.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ import numpy as np
 
 from solvers.block_frank_wolfe import block_oracle
 from solvers.even_shares import QuadraticBackend, even_shares, unevenness
+from solvers.maximum_entropy import maximum_entropy_start
 from solvers.quadratic import Quadratic
 from solvers.results import Certificate, Result, Status
 from solvers.sets import FloatArray
 from solvers.staged import StagedBlocks
+from solvers.staged_cost import StagedCost
 
 __all__ = ["balanced_start", "cheapest_start", "maximum_entropy_start"]
 
@@ -28,12 +30,12 @@ __all__ = ["balanced_start", "cheapest_start", "maximum_entropy_start"]
 _ROUND_OFF = 1e-12
 
 
-def cheapest_start(space: StagedBlocks, cost: Quadratic, budget: float) -> Result:
+def cheapest_start(space: StagedBlocks, cost: Quadratic | StagedCost, budget: float) -> Result:
     """The cheapest architecture there is; a vertex. Blocks that do not run take the option that is cheapest where they run.
 
     Args:
         space: the staged space.
-        cost: built by :meth:`StagedBlocks.cost`.
+        cost: built by :meth:`StagedBlocks.cost` or ``StagedCost.of``.
         budget: in the cost's unit.
 
     Returns:
@@ -107,128 +109,25 @@ def balanced_start(
     return Result(x, Status.FEASIBLE, certificate, done, time.perf_counter() - began)
 
 
-def maximum_entropy_start(space: StagedBlocks, cost: Quadratic, budget: float) -> Result:
-    """The point of the maximum-entropy distribution over architectures whose mean cost is within the budget.
-
-    The program: over all joint distributions P of (a depth a stage, a configuration for every block, idle ones included), maximise
-    the entropy of P subject to ``E_P[cost] <= budget``. Its solution is ``P ~ exp(-lam * cost)``. With ``Z_b = sum_c exp(-lam
-    t_bc)`` and n_b options in block b,
-
-    - ``beta_d ~ prod_{b <= d} Z_b * prod_{b > d} n_b`` in each stage,
-    - ``alpha_b ~ exp(-lam t_b)``: the law of a block's configuration given that it runs. (Idle blocks are uniform under P, and cost
-      nothing; the point holds one law a block, and the cost only sees it where the block runs.)
-
-    Hence ``LAT(alpha, beta) = E_P[cost]`` exactly, which falls in lam: one root, found by Newton's method on the convex dual within
-    a bracket. The point is interior, and its cost is the budget or just below it: within 1e-12 relative. Where the budget leaves
-    the uniform point room, lam is 0.
-
-    Args:
-        space: the staged space.
-        cost: built by :meth:`StagedBlocks.cost`.
-        budget: in the cost's unit.
-
-    Returns:
-        The point (n,); primal and bound are the entropy of P in nats, dual is lam (nats per unit of the budget). Status.INFEASIBLE
-        names the least cost. A budget that equals the least cost gives the cheapest point.
-
-    Raises:
-        ValueError: another cost, or a budget that is NaN.
-    """
-    began = time.perf_counter()
-    times = _checked(space, cost, budget)
-    cheapest = _cheapest(space, cost, budget, times)
-    if cheapest.x is None:
-        return cheapest
-    program = _Entropy(space, cost.offset, times)
-    low, high, lam, iterations = 0.0, math.inf, 0.0, 0
-    alpha, beta, mean, variance, log_count = program.at(lam)
-    scale = abs(budget) + float(np.abs(times).max(initial=0.0))
-    best: tuple[FloatArray, FloatArray, float, float, float] | None = None
-    if mean <= budget:
-        best = (alpha, beta, mean, lam, log_count)
-    while best is None or budget - best[2] > 0.5 * _ROUND_OFF * scale:
-        if best is not None and best[3] == 0.0:
-            break
-        iterations += 1
-        low, high = (lam, high) if mean > budget else (low, lam)
-        newton = lam + (mean - budget) / variance if variance > 0 else math.inf
-        # Aim a hair inside the budget: the root itself is as often an ulp above it as below.
-        newton += 0.25 * _ROUND_OFF * scale / variance if variance > 0 else 0.0
-        bracketed = low < newton < high and math.isfinite(newton)
-        widened = 2.0 * lam + 1.0 / scale if high == math.inf else 0.5 * (low + high)
-        lam = newton if bracketed else widened
-        if iterations > 200 or lam in (low, high):  # bisection alone ends within 200; two neighbouring floats end it as well
-            break
-        alpha, beta, mean, variance, log_count = program.at(lam)
-        if mean <= budget and (best is None or mean > best[2]):
-            best = (alpha, beta, mean, lam, log_count)
-    if best is None:  # the budget is the least cost, to round-off: no interior point fits
-        evidence = Certificate(0.0, None, max(0.0, cost.value(cheapest.x) - budget), None, maximise=True)
-        return Result(cheapest.x, Status.FEASIBLE, evidence, iterations, time.perf_counter() - began, "only the cheapest fits")
-    alpha, beta, mean, lam, log_count = best
-    x = np.concatenate([alpha, beta])
-    entropy = log_count + lam * (mean - cost.offset)  # log of the partition function plus lam times the mean of what varies
-    bound = log_count + lam * (budget - cost.offset)
-    certificate = Certificate(entropy, bound, max(0.0, cost.value(x) - budget), np.array([lam]), maximise=True)
-    return Result(x, Status.OPTIMAL, certificate, iterations, time.perf_counter() - began)
-
-
-class _Entropy:
-    """The Gibbs distribution of a staged cost as a function of its inverse temperature."""
-
-    __slots__ = ("log_options", "offset", "option_starts", "runs", "sizes", "stage_sizes", "stage_starts", "times")
-
-    def __init__(self, space: StagedBlocks, offset: float, times: FloatArray) -> None:
-        blocks = space.blocks
-        count = blocks.count - len(space.stages)
-        self.sizes = np.asarray(blocks.sizes[:count])
-        self.option_starts = np.asarray(blocks.offsets[:count])
-        self.stage_sizes = np.asarray(blocks.sizes[count:])
-        self.stage_starts = np.concatenate([[0], np.cumsum(self.stage_sizes)[:-1]])
-        self.log_options = np.log(self.sizes)
-        self.runs, self.times, self.offset = space.runs(), times, offset
-
-    def at(self, lam: float) -> tuple[FloatArray, FloatArray, float, float, float]:
-        """``alpha, beta, mean cost, variance of the cost, log of the partition function`` at multiplier ``lam``."""
-        least = np.minimum.reduceat(self.times, self.option_starts)  # exponents relative to the cheapest: no underflow of Z
-        weight = np.exp(-lam * (self.times - np.repeat(least, self.sizes)))
-        partition = np.add.reduceat(weight, self.option_starts)
-        alpha = weight / np.repeat(partition, self.sizes)
-        mean_block = np.add.reduceat(alpha * self.times, self.option_starts)
-        centred = self.times - np.repeat(mean_block, self.sizes)
-        variance_block = np.add.reduceat(alpha * centred * centred, self.option_starts)
-        # log of Z_b / n_b, the factor a block brings to every depth that runs it
-        factor = np.log(partition) - lam * least - self.log_options
-        logits = self.runs @ factor
-        top = np.maximum.reduceat(logits, self.stage_starts)
-        depth_weight = np.exp(logits - np.repeat(top, self.stage_sizes))
-        depth_partition = np.add.reduceat(depth_weight, self.stage_starts)
-        beta = depth_weight / np.repeat(depth_partition, self.stage_sizes)
-        mean_depth = self.runs @ mean_block
-        mean_stage = np.add.reduceat(beta * mean_depth, self.stage_starts)
-        spread = mean_depth - np.repeat(mean_stage, self.stage_sizes)
-        # Law of total variance: within a depth, and between depths.
-        variance = float(beta @ (self.runs @ variance_block + spread * spread))
-        log_partition = float((top + np.log(depth_partition)).sum() + self.log_options.sum())
-        return alpha, beta, float(self.offset + mean_stage.sum()), variance, log_partition
-
-
-def _checked(space: StagedBlocks, cost: Quadratic, budget: float) -> FloatArray:
+def _checked(space: StagedBlocks, cost: Quadratic | StagedCost, budget: float) -> FloatArray:
     if math.isnan(budget):
         raise ValueError("budget: expected a number, got NaN")
-    return space.per_configuration(cost)
+    return StagedCost.read(space, cost).per_configuration if isinstance(cost, StagedCost) else space.per_configuration(cost)
 
 
-def _cheapest(space: StagedBlocks, cost: Quadratic, budget: float, times: FloatArray) -> Result:
+def _cheapest(space: StagedBlocks, cost: Quadratic | StagedCost, budget: float, times: FloatArray) -> Result:
     began = time.perf_counter()
-    count = space.blocks.count - len(space.stages)
-    starts = space.blocks.offsets[: count + 1]
-    choices = [int(times[low:high].argmin()) for low, high in pairwise(starts)]
-    depth_costs = space.runs() @ np.minimum.reduceat(times, starts[:-1])  # (beta,)
-    ends = np.cumsum([len(stage.depths) for stage in space.stages])[:-1]
-    choices += [int(depths.argmin()) for depths in np.split(depth_costs, ends)]
+    layout = space.layout
+    choices = [int(times[low:high].argmin()) for low, high in pairwise(layout.configurations.tolist())]
+    depth_costs = layout.running_sums(np.minimum.reduceat(times, layout.configurations[:-1]))
+    choices += [int(depth_costs[low:high].argmin()) for low, high in pairwise(layout.depths.tolist())]
     x = space.blocks.vertex(choices)
-    least = cost.value(x)
+    if isinstance(cost, StagedCost):
+        blocks = len(layout.configurations) - 1
+        flat = layout.configurations[:-1] + np.array(choices[:blocks])
+        least = cost.total(layout, flat, layout.depths[:-1] + np.array(choices[blocks:]))
+    else:
+        least = cost.value(x)
     if least > budget + _ROUND_OFF * abs(budget):
         message = f"the budget is {budget!r}, the least cost there is is {least!r}"
         return Result(None, Status.INFEASIBLE, None, 0, time.perf_counter() - began, message)

@@ -14,7 +14,6 @@ from references import brute_force_staged, highs_milp_staged
 from solvers import Quadratic, Stage, StagedBlocks, StagedCost, Status
 from solvers.projection import project_jointly
 from solvers.projection_schemes import argmax_projection, project_separately, project_sequentially
-from solvers.staged_cost import StagedLayout
 
 # The certified gap of "exact", relative to max(1, |value|).
 EXACT = 1e-9
@@ -36,7 +35,7 @@ class Program:
 
     @property
     def least(self) -> float:
-        return self.cost.least(StagedLayout.of(self.staged))
+        return self.cost.least(self.staged.layout)
 
     def nested(self, flat: np.ndarray) -> list[list[np.ndarray]]:
         blocks = self.staged.blocks
@@ -122,7 +121,7 @@ def test_several_bilinear_budgets_equal_brute_force() -> None:
             float(rng.uniform(program.least, program.fixed + 0.6 * program.times.sum() + 0.01))
             if program.times.any()
             else program.fixed,
-            float(second.least(StagedLayout.of(program.staged)) + 0.2 * memory.sum()),
+            float(second.least(program.staged.layout) + 0.2 * memory.sum()),
         ]
         budgets[0] = max(budgets[0], program.least)
         best = brute_force_staged(

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
+from solvers import maximum_entropy
 from solvers.quadratic import Quadratic
 from solvers.results import Result, Status
 from solvers.sets import Blocks, FloatArray
 from solvers.staged import Stage, StagedBlocks
+from solvers.staged_cost import StagedCost
 from solvers.starts import balanced_start, cheapest_start, maximum_entropy_start
 
 Start = Callable[[StagedBlocks, Quadratic, float], Result]
@@ -198,3 +200,27 @@ def test_per_configuration_inverts_cost() -> None:
         assert np.array_equal(space.cost(0.5, read).theta, cost.theta)
         reached = np.repeat(space.runs().any(axis=0), space.blocks.sizes[: space.blocks.count - len(space.stages)])
         assert np.array_equal(read, np.where(reached, times, 0.0))
+
+
+def test_flat_costs_give_the_same_starts_as_dense_ones() -> None:
+    for seed in range(10):
+        space, cost, least, uniform = hardcore(seed)
+        flat = StagedCost.of(space, cost.offset, space.per_configuration(cost))
+        budget = least + 0.4 * (uniform - least)
+        for start in (cheapest_start, maximum_entropy_start):
+            dense, other = start(space, cost, budget), start(space, flat, budget)  # type: ignore[operator]
+            assert np.array_equal(dense.x, other.x) and dense.status is other.status
+            assert cost.value(other.x) <= budget * (1 + 1e-15) and other.certificate.violation <= 1e-15 * budget
+
+
+def test_maximum_entropy_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in range(10):
+        space, cost, least, uniform = hardcore(seed)
+        budget = least + 0.3 * (uniform - least)
+        native = maximum_entropy_start(space, cost, budget)
+        with monkeypatch.context() as patch:
+            patch.setattr(maximum_entropy, "compiled", lambda: False)
+            plain = maximum_entropy_start(space, cost, budget)
+        # Both roots spend the budget to 1e-12; the shares differ by that times their slope, which is some tens at most here.
+        assert np.abs(native.x - plain.x).max() <= 1e-10
+        assert native.certificate.primal == pytest.approx(plain.certificate.primal, rel=1e-10)
