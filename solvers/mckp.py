@@ -11,11 +11,14 @@ Reference: Sinha and Zoltners, The Multiple-Choice Knapsack Problem, 1979; Pisin
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from solvers.brackets import bracket
+from solvers.hulls import Increments, IntArray, increments, undominated
+from solvers.kernels import Path, compiles, ready
 from solvers.results import Status
 from solvers.sets import FloatArray
 
@@ -30,10 +33,12 @@ __all__ = [
     "lagrangian_bound",
     "priced_budget",
     "relax",
+    "relax_along",
     "undominated",
 ]
 
-IntArray = NDArray[np.intp]
+_NARROWED = 600  # options beyond which two brackets save more than they cost on the numpy path
+_RUNNING = 1e-9  # of the running sum of up to millions of steps: far above its rounding, and only tried, never trusted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,27 +90,6 @@ class Knapsack:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Increments:
-    """The upper hulls of all groups as steps from one hull option to the next, by falling slope.
-
-    Within a group slopes fall strictly, so this order never takes a step before the one it builds on.
-
-    Attributes:
-        base: (groups,) each group's first hull option: its cheapest, the best valued of those.
-        group, source, target: (steps,) the group of a step and the options it goes from and to.
-        cost, value, slope: (steps,) what a step adds; both are positive.
-    """
-
-    base: IntArray
-    group: IntArray
-    source: IntArray
-    target: IntArray
-    cost: FloatArray
-    value: FloatArray
-    slope: FloatArray
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Relaxation:
     """A vertex of the linear relaxation with its dual.
 
@@ -114,10 +98,8 @@ class Relaxation:
         choices: (groups,) flat options; in the fractional group the cheaper of the couple. They fit the budget.
         dearer: the other option of the couple, -1 where no group is fractional.
         fraction: the share of ``dearer``, in [0, 1).
-        dual: value per unit of budget, >= 0.
+        dual: value per unit of budget, >= 0; as ``start`` it warms the next solve of a similar program.
         bound: the Lagrangian bound at ``dual``; it equals the relaxation's value up to rounding.
-        steps: the hull steps, for those who go on from here.
-        taken: how many of them fit.
     """
 
     status: Status
@@ -126,8 +108,6 @@ class Relaxation:
     fraction: float
     dual: float
     bound: float
-    steps: Increments
-    taken: int
 
     def point(self, knapsack: Knapsack) -> FloatArray:
         """The vertex itself, shape (n,)."""
@@ -145,46 +125,6 @@ def exact_sum(values: FloatArray) -> float:
     return math.fsum(values.tolist())
 
 
-def undominated(knapsack: Knapsack) -> IntArray:
-    """Options that no other of their group beats in cost and value, grouped, by rising cost (and so rising value).
-
-    Of options that are equal in both the first stays.
-    """
-    values, costs, group = knapsack.values, knapsack.costs, knapsack.group
-    order = np.lexsort((-values, costs, group))
-    v, g = values[order], group[order]
-    # A running maximum within groups without arithmetic on the values: their ranks are integers, and a group's ranks are lifted
-    # above all of the groups before it.
-    rank = np.empty(len(v), dtype=np.intp)
-    rank[np.argsort(v, kind="stable")] = np.arange(len(v))
-    rank += g * len(v)
-    keep = rank == np.maximum.accumulate(rank)
-    order, v, g = order[keep], v[keep], g[keep]
-    repeated = (v[1:] == v[:-1]) & (g[1:] == g[:-1])  # equal values have different ranks
-    return order[np.concatenate([[True], ~repeated])]
-
-
-def increments(knapsack: Knapsack, frontier: IntArray | None = None) -> Increments:
-    """The steps of every group's upper hull; ``frontier`` is ``undominated(knapsack)`` where it is known already."""
-    points = undominated(knapsack) if frontier is None else frontier
-    v, c, g = knapsack.values[points], knapsack.costs[points], knapsack.group[points]
-    first = np.concatenate([[True], g[1:] != g[:-1]])
-    base = points[first]
-    while True:
-        rise, run, same = np.diff(v), np.diff(c), g[1:] == g[:-1]
-        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-            slope = rise / run  # across groups meaningless, masked below
-        # A point on or under the chord of its neighbours is no vertex of the hull, whichever of them are dropped with it.
-        sunk = same[:-1] & same[1:] & (slope[:-1] <= slope[1:])
-        if not sunk.any():
-            break
-        keep = np.concatenate([[True], ~sunk, [True]])
-        points, v, c, g = points[keep], v[keep], c[keep], g[keep]
-    inside = np.flatnonzero(same)
-    by_slope = inside[np.argsort(-slope[inside], kind="stable")]
-    return Increments(base, g[by_slope], points[by_slope], points[by_slope + 1], run[by_slope], rise[by_slope], slope[by_slope])
-
-
 def lagrangian_bound(knapsack: Knapsack, budget: float, dual: float) -> float:
     """``dual * budget + sum_g max_o (v - dual * c)``: an upper bound on every selection that fits, for any dual >= 0."""
     best = np.maximum.reduceat(knapsack.values - dual * knapsack.costs, knapsack.offsets[:-1])
@@ -199,47 +139,85 @@ def priced_budget(budget: float, dual: float) -> tuple[float, float]:
     return (dual * budget, dual * 0.5 * math.ulp(budget)) if dual else (0.0, 0.0)
 
 
-def relax(knapsack: Knapsack, budget: float) -> Relaxation:
-    """Solve the linear relaxation; the answer is a vertex and ties are broken by the order of groups and options.
+def relax(knapsack: Knapsack, budget: float, *, start: float = 0.0, backend: Path = "native") -> Relaxation:
+    """Solve the linear relaxation; the answer is a vertex.
+
+    Steps of equal slope are taken in the order of groups, of equal options the first; neither ``start`` nor the path matters.
 
     Args:
         knapsack: the options.
         budget: in the unit of the costs; infinite means none.
+        start: the multiplier to start from, such as the dual of a similar program; 0 where none is known.
+        backend: "native" or "numpy", see ``solvers.kernels``.
 
     Reference: HardCoRe-NAS, Theorem 3.1; Sinha and Zoltners 1979.
     """
-    steps = increments(knapsack)
+    if compiles(backend):
+        from solvers import kernels_relaxation
+
+        choices = np.empty(knapsack.count, dtype=np.intp)
+        arrays = ready(knapsack.values), ready(knapsack.costs), ready(knapsack.offsets)
+        state, dearer, fraction, dual = kernels_relaxation.relax(*arrays, float(budget), float(start), choices)
+        if state == kernels_relaxation.INFEASIBLE:
+            return Relaxation(Status.INFEASIBLE, choices, -1, 0.0, 0.0, -math.inf)
+        if exact_sum(knapsack.costs[choices]) <= budget:  # two floats hold a sum to 106 bits: only a tie beyond them can fail
+            bound = lagrangian_bound(knapsack, budget, dual)
+            return Relaxation(Status.OPTIMAL, choices, int(dearer), float(fraction), float(dual), bound)
+    between = bracket(knapsack, budget, start) if len(knapsack.values) > _NARROWED else None
+    if between is not None:
+        # Groups whose best options agree on both sides of the critical multiplier are settled; the others keep what lies between.
+        kept = np.flatnonzero(between)
+        part = increments(knapsack.restrict(kept))
+        ends = kept[part.source], kept[part.target]
+        narrowed = relax_along(knapsack, budget, replace(part, base=kept[part.base], source=ends[0], target=ends[1]))
+        if narrowed.dual > 0.0:  # else the far side exceeded the budget by options that tie with hull points but are none
+            return narrowed
+    return relax_along(knapsack, budget, increments(knapsack))
+
+
+def relax_along(knapsack: Knapsack, budget: float, steps: Increments) -> Relaxation:
+    """The relaxation by taking ``steps`` from their base while they fit: all of ``increments(knapsack)``, or those that matter."""
     base_cost = exact_sum(knapsack.costs[steps.base])
     if base_cost > budget:
-        return Relaxation(Status.INFEASIBLE, steps.base, -1, 0.0, 0.0, -math.inf, steps, 0)
+        return Relaxation(Status.INFEASIBLE, steps.base, -1, 0.0, 0.0, -math.inf)
     reached = np.cumsum(steps.cost)
     taken = int(np.searchsorted(reached, budget - base_cost, side="right"))
     choices = _advance(steps, taken)
-    # The running sum rounds; the budget is held to the exact one. Stepping back undoes what an ulp let through.
+    # The running sum rounds; the budget is held to the exact one. Steps that an ulp let through or kept out are corrected.
     while exact_sum(knapsack.costs[choices]) > budget:
         taken -= 1
         choices = _advance(steps, taken)
+    while taken < len(steps.cost) and reached[taken] <= (budget - base_cost) * (1.0 + _RUNNING):
+        further = _advance(steps, taken + 1)
+        if exact_sum(knapsack.costs[further]) > budget:
+            break
+        taken, choices = taken + 1, further
     if taken == len(steps.cost):
-        return Relaxation(Status.OPTIMAL, choices, -1, 0.0, 0.0, lagrangian_bound(knapsack, budget, 0.0), steps, taken)
+        return Relaxation(Status.OPTIMAL, choices, -1, 0.0, 0.0, lagrangian_bound(knapsack, budget, 0.0))
     room = math.fsum([budget, *(-knapsack.costs[choices]).tolist()])
     fraction = min(max(room / float(steps.cost[taken]), 0.0), 1.0 - 2.0**-53)  # below 1: a full step would have been taken
-    dual = float(steps.slope[taken])
+    # A cost of 1e-300 asks for an infinite multiplier; any multiplier proves a bound, so one whose products fit a double will do.
+    dual = min(float(steps.slope[taken]), 1e300 / max(1.0, abs(budget), float(np.abs(knapsack.costs).max())))
     dearer = int(steps.target[taken]) if fraction > 0.0 else -1
-    return Relaxation(Status.OPTIMAL, choices, dearer, fraction, dual, lagrangian_bound(knapsack, budget, dual), steps, taken)
+    return Relaxation(Status.OPTIMAL, choices, dearer, fraction, dual, lagrangian_bound(knapsack, budget, dual))
 
 
-def greedy(knapsack: Knapsack, budget: float, relaxation: Relaxation) -> IntArray:
+def greedy(knapsack: Knapsack, budget: float, relaxation: Relaxation, steps: Increments | None = None) -> IntArray:
     """From the relaxation's integral part, take every later hull step that still fits, by falling slope.
 
     Starting at the cheapest selection instead takes the same steps, so this is the classical greedy method.
 
+    Args:
+        knapsack, budget, relaxation: the program and its ``relax``.
+        steps: ``increments(knapsack)`` where they are known already.
+
     Returns:
         (groups,) flat options that fit the budget.
     """
-    steps = relaxation.steps
+    steps = increments(knapsack) if steps is None else steps
     choices = relaxation.choices.copy()
     room = budget - exact_sum(knapsack.costs[choices])
-    position = relaxation.taken
+    position = 0
     while True:
         fits = steps.cost[position:] <= room
         fits &= choices[steps.group[position:]] == steps.source[position:]  # its predecessor was taken

@@ -22,12 +22,12 @@ from solvers.mckp import Increments, IntArray, Knapsack, exact_sum, increments, 
 from solvers.mckp_states import States, Tail, expand, trace
 from solvers.sets import FloatArray
 
-__all__ = ["Core", "Incumbent", "Search"]
+__all__ = ["BEAM", "HARD", "TAIL", "Core", "Incumbent", "Search"]
 
 _CHUNK = 1 << 20  # candidate states looked at together: bounds the memory of one expansion to some tens of MB
-_HARD = 1024  # states that make a list of the last groups pay: making it takes some ms, as one expansion of so many does
-_TAIL = 1 << 16  # entries of that list before dominance; larger lists cost more to make than they save
-_BEAM = 1 << 15  # states kept at once after the state limit was reached
+HARD = 1024  # states that make a list of the last groups pay: making it takes some ms, as one expansion of so many does
+TAIL = 1 << 16  # entries of that list before dominance; larger lists cost more to make than they save
+BEAM = 1 << 15  # states kept at once after the state limit was reached
 _TRIES = 3  # completions checked per expansion: the best one can fail only by round-off at the edge of its room
 _EPSILON = 2.0**-52
 
@@ -142,7 +142,7 @@ class Search:
         cutoff: only selections above it are of interest.
         tolerance: states that cannot beat the best by more are cut off.
         deadline: of ``time.perf_counter``.
-        state_limit: states kept at once; beyond it those with the lowest bounds are dropped, and from then on only _BEAM are kept.
+        state_limit: states kept at once; beyond it those with the lowest bounds are dropped, and from then on only BEAM are kept.
         cut_off: greatest bound of all that was cut off or dropped so far.
         kept: states kept in all.
         stopped: the deadline passed.
@@ -185,8 +185,8 @@ class Search:
             if tail is not None and stage == len(order) - tail.count:
                 self._join(states, history, tail, fixed)
                 return
-            if tail is None and len(states.hi) > _HARD and stage + 1 < len(order):
-                tail = Tail.of([core.options(later) for later in order[stage + 1 :]], costs, values, _TAIL)
+            if tail is None and len(states.hi) > HARD and stage + 1 < len(order):
+                tail = Tail.of([core.options(later) for later in order[stage + 1 :]], costs, values, TAIL)
             parts: list[States] = []
             options = core.options(group)
             remainder = core.remainder(stage, 0 if tail is None else tail.count)
@@ -203,7 +203,7 @@ class Search:
             states = self._above(states)  # the incumbent may have risen since
             if len(states.hi) > self.state_limit:
                 # With states dropped there is no proof left to lose: go on narrowly, for a good selection.
-                self.state_limit = min(self.state_limit, _BEAM)
+                self.state_limit = min(self.state_limit, BEAM)
                 ranked = np.argsort(-states.bound, kind="stable")
                 self.cut_off = max(self.cut_off, float(states.bound[ranked[self.state_limit]]))
                 states = states.take(np.sort(ranked[: self.state_limit]))

@@ -12,24 +12,31 @@ exceeds the budget by an ulp is kept.
 
 Reference: Pisinger, A minimal algorithm for the multiple-choice knapsack problem, EJOR 1995; Dyer, Kayal and Walker 1984 (bounds);
 Knuth, TAOCP 2, Sec. 4.2.2 (TwoSum).
+
+``solvers.kernels_exact`` is the same method compiled; what is below is the numpy path, except for the checks that both share.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 import time
 from dataclasses import dataclass
 
 import numpy as np
 
+from solvers import mckp_core
+from solvers.kernels import Path, compiles, ready
 from solvers.mckp import (
+    Increments,
     IntArray,
     Knapsack,
     Relaxation,
     exact_sum,
     greedy,
+    increments,
     priced_budget,
-    relax,
+    relax_along,
 )
 from solvers.mckp_core import Core, Incumbent, Search
 from solvers.results import Status
@@ -70,6 +77,7 @@ def solve_exact(
     time_limit_seconds: float | None = None,
     state_limit: int = _STATE_LIMIT,
     relaxation: Relaxation | None = None,
+    backend: Path = "native",
 ) -> ExactSelection:
     """The most valuable selection that fits.
 
@@ -81,25 +89,31 @@ def solve_exact(
         time_limit_seconds: stop after this time with the best selection so far and its true gap.
         state_limit: states kept at once; beyond it only the tens of thousands with the greatest bounds go on, and the gap says so.
         relaxation: ``relax(knapsack, budget)`` where it is known already.
+        backend: "native" or "numpy", see ``solvers.kernels``.
     """
+    if compiles(backend):
+        start = 0.0 if relaxation is None else relaxation.dual
+        found = _compiled(knapsack, float(budget), start, float(cutoff), time_limit_seconds, state_limit)
+        if found is not None:
+            return found
     deadline = math.inf if time_limit_seconds is None else time.perf_counter() + time_limit_seconds
-    relaxed = relax(knapsack, budget) if relaxation is None else relaxation
+    steps = increments(knapsack)
+    relaxed = relax_along(knapsack, budget, steps) if relaxation is None else relaxation
     if relaxed.status is Status.INFEASIBLE:
-        value = exact_sum(knapsack.values[relaxed.choices])
-        return ExactSelection(Status.INFEASIBLE, relaxed.choices, value, -math.inf, 0.0, 0)
+        return _nothing_fits(knapsack, relaxed.choices)
 
     # Work on values below each group's best: differences keep their digits when all scores share a large offset.
     best = np.maximum.reduceat(knapsack.values, knapsack.offsets[:-1])
     lift = exact_sum(best)
     shifted = Knapsack(knapsack.values - np.repeat(best, np.diff(knapsack.offsets)), knapsack.costs, knapsack.offsets)
     incumbent = Incumbent(relaxed.choices, exact_sum(shifted.values[relaxed.choices]))
-    spread = -exact_sum(shifted.values[relaxed.steps.base])  # what all budget in the world would add to the cheapest selection
+    spread = -exact_sum(shifted.values[steps.base])  # what all budget in the world would add to the cheapest selection
     noise = 4 * _EPSILON * spread  # rounding of a sum of shifted values
     reduced = shifted.values - relaxed.dual * shifted.costs
     top = np.maximum.reduceat(reduced, shifted.offsets[:-1])
     upper = math.fsum([*top.tolist(), *priced_budget(budget, relaxed.dual)])
     if upper > incumbent.value + noise:
-        _improve(shifted, budget, relaxed, incumbent)
+        _improve(shifted, budget, relaxed, steps, incumbent)
     # Half the promised 1e-9 of the value, and no more of the spread, so that scores may be scaled and shifted at will.
     tolerance = max(noise, 5e-10 * min(spread, abs(lift + incumbent.value)))
     # Whole values leave nothing strictly between two whole numbers: a state must promise a whole point more. The guard keeps the
@@ -121,21 +135,72 @@ def solve_exact(
         bound = min(upper, max(bound, search.cut_off, incumbent.value))
     else:
         bound = max(upper, incumbent.value)
-    value = exact_sum(knapsack.values[incumbent.choices])
-    bound = max(math.floor(lift + bound + 2.0**-10) if whole else min(lift + bound, relaxed.bound), value)
+    return _answer(knapsack, incumbent.choices, lift, bound, cutoff, tolerance, whole, relaxed.dual, relaxed.bound, states, stopped)
+
+
+def _compiled(
+    knapsack: Knapsack, budget: float, start: float, cutoff: float, time_limit_seconds: float | None, state_limit: int
+) -> ExactSelection | None:
+    """The same by the kernels; None where their two-float sums and the correctly rounded one disagree about the budget."""
+    from solvers import kernels_exact
+
+    choices, stop = np.empty(knapsack.count, dtype=np.intp), np.zeros(1, dtype=np.bool_)
+    arrays = ready(knapsack.values), ready(knapsack.costs), ready(knapsack.offsets)
+    limits = state_limit, mckp_core.BEAM, mckp_core.HARD, mckp_core.TAIL
+    arguments = (*arrays, budget, start, cutoff, limits, stop, choices)
+    if time_limit_seconds is None:
+        found = kernels_exact.solve(*arguments)
+    else:
+        timer = threading.Timer(time_limit_seconds, stop.fill, (True,))  # kernels run without the interpreter's lock
+        timer.daemon = True
+        timer.start()
+        try:
+            found = kernels_exact.solve(*arguments)
+        finally:
+            timer.cancel()
+    state, lift, bound, plain, dual, tolerance, whole, states, stopped = found
+    if state == kernels_exact.INFEASIBLE:
+        return _nothing_fits(knapsack, choices)
+    if exact_sum(knapsack.costs[choices]) > budget:
+        return None
+    if whole:
+        cutoff = math.floor(cutoff) if math.isfinite(cutoff) else cutoff
+    return _answer(knapsack, choices, lift, bound, cutoff, tolerance, whole, dual, plain, states, stopped)
+
+
+def _nothing_fits(knapsack: Knapsack, cheapest: IntArray) -> ExactSelection:
+    return ExactSelection(Status.INFEASIBLE, cheapest, exact_sum(knapsack.values[cheapest]), -math.inf, 0.0, 0)
+
+
+def _answer(
+    knapsack: Knapsack,
+    choices: IntArray,
+    lift: float,
+    bound: float,
+    cutoff: float,
+    tolerance: float,
+    whole: bool,
+    dual: float,
+    relaxed_bound: float,
+    states: int,
+    stopped: bool,
+) -> ExactSelection:
+    """State what was found in the caller's values; ``bound`` is of values that sum to ``lift`` less."""
+    value = exact_sum(knapsack.values[choices])
+    bound = max(math.floor(lift + bound + 2.0**-10) if whole else min(lift + bound, relaxed_bound), value)
     certified = bound - value <= 1e-9 * max(1.0, abs(value)) or (not stopped and bound <= max(value, cutoff) + tolerance)
-    return ExactSelection(Status.OPTIMAL if certified else Status.TIME_LIMIT, incumbent.choices, value, bound, relaxed.dual, states)
+    return ExactSelection(Status.OPTIMAL if certified else Status.TIME_LIMIT, choices, value, bound, dual, states)
 
 
-def _improve(knapsack: Knapsack, budget: float, relaxed: Relaxation, incumbent: Incumbent) -> None:
+def _improve(knapsack: Knapsack, budget: float, relaxed: Relaxation, steps: Increments, incumbent: Incumbent) -> None:
     """Raise the incumbent: greedy, then the best single exchanges, from both sides of the fractional step."""
-    starts = [greedy(knapsack, budget, relaxed)]
+    starts = [greedy(knapsack, budget, relaxed, steps)]
     incumbent.offer(knapsack, budget, starts[0])
-    if relaxed.taken < len(relaxed.steps.cost):
-        beyond = relaxed.choices.copy()
-        beyond[relaxed.steps.group[relaxed.taken]] = relaxed.steps.target[relaxed.taken]
-        starts.append(beyond)
     group = knapsack.group
+    if relaxed.dearer >= 0:
+        beyond = relaxed.choices.copy()
+        beyond[group[relaxed.dearer]] = relaxed.dearer
+        starts.append(beyond)
     for choices in starts:
         for _ in range(_SWAPS):
             room = math.fsum([budget, *(-knapsack.costs[choices]).tolist()]) if math.isfinite(budget) else math.inf

@@ -1,11 +1,9 @@
 """Linear minimisation oracles: the vertex of a feasible set that a gradient likes least.
 
 ``min gradient @ x`` over a product of simplices takes the least entry of each block. With one budget more it is the linear
-relaxation of a multiple-choice knapsack, solved here without an LP solver: the Lagrangian ``min_x (gradient + lam * weights) @ x
-- lam * capacity`` is concave and piecewise linear in the multiplier, and the walk below intersects its supporting lines from both
-sides until they meet at the critical multiplier. There every block but one keeps one option, and one block at most is split
-between two (Theorem 3.1). No hull is built and nothing is sorted. Ties go to the lighter option, then to the lower index. Several
-budgets go to HiGHS.
+relaxation of a multiple-choice knapsack, ``solvers.mckp.relax``, whose values are what the blocks' totals save: every block but one
+keeps one option, and one block at most is split between two (Theorem 3.1). Ties go to the lighter option, then to the lower index.
+Each answer's multiplier is a start for the next. Several budgets go to HiGHS.
 
 Reference: Nayman et al., HardCoRe-NAS, Eq. 11 and Theorem 3.1; Sinha and Zoltners, The multiple-choice knapsack problem, 1979;
 Dyer, An O(n) algorithm for the multiple-choice knapsack linear program, 1984.
@@ -13,21 +11,24 @@ Dyer, An O(n) algorithm for the multiple-choice knapsack linear program, 1984.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from solvers.kernels import Path, compiles, ready
 from solvers.linear_programs import LinearProgramBackend, linear_program
+from solvers.mckp import Knapsack, exact_sum, relax
 from solvers.results import Certificate, Result, Status
 from solvers.sets import Blocks, BudgetedBlocks, FloatArray
 
-__all__ = ["BudgetOracle", "LinearOracle", "OracleBackend", "SimplexOracle"]
+__all__ = ["Batch", "BudgetOracle", "LinearOracle", "OracleBackend", "SimplexOracle"]
 
-OracleBackend = Literal["native"] | LinearProgramBackend
+OracleBackend = Path | LinearProgramBackend
 IntegerArray = NDArray[np.int64]
 
 # A budget met with equality by the cheapest point can be missed by the round-off of its own sum (a few ulps times the number of
@@ -67,6 +68,30 @@ class SimplexOracle:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Answers to k gradients.
+
+    Attributes:
+        status: of all of them: whether anything fits does not depend on the gradient.
+        x: (k, dimension) vertices; None where nothing fits.
+        primal, bound: (k,) objectives and lower bounds.
+        dual: (k, m) multipliers >= 0.
+        violation: (k,) greatest excess over a budget.
+        seconds: what the call took.
+        message: the least cost there is, where nothing fits.
+    """
+
+    status: Status
+    x: FloatArray | None
+    primal: FloatArray
+    bound: FloatArray
+    dual: FloatArray
+    violation: FloatArray
+    seconds: float
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class BudgetOracle:
     """The oracle of :class:`BudgetedBlocks`; what does not depend on the gradient is prepared once. Build it with :meth:`of`.
 
@@ -75,7 +100,8 @@ class BudgetOracle:
 
     feasible: BudgetedBlocks
     backend: OracleBackend
-    _solve: Callable[[FloatArray], Result] = field(repr=False)
+    _solve: Callable[[FloatArray, float], Result] = field(repr=False)
+    _solve_many: Callable[[FloatArray, float], Batch | None] = field(repr=False)
 
     @classmethod
     def of(
@@ -85,49 +111,99 @@ class BudgetOracle:
 
         Args:
             feasible: the blocks and their budgets.
-            backend: "native" (one budget, no LP solver), "highs" (a persistent model), "scipy" (linprog), "cvxpy" (HiGHS simplex).
-                None takes "native" for one budget and "highs" for several.
+            backend: "native" (one budget, no LP solver: kernels where numba is installed, else numpy), "numpy" (the same without
+                numba), "highs" (a persistent model), "scipy" (linprog), "cvxpy" (HiGHS simplex). None takes "native" for one budget
+                and "highs" for several.
             relaxation: how far, in the budgets' own units (a number or (m,)), a budget may be exceeded when nothing else
                 fits: the round-off of a sum that should meet it with equality. None means 1e-10 of each capacity's magnitude.
                 Native only relaxes for the lightest point, so an answer that can fit does fit.
 
         Raises:
-            ValueError: an unknown backend, or "native" with other than one budget.
+            ValueError: an unknown backend, or "native" or "numpy" with other than one budget.
         """
         rows = len(feasible.capacities)
         chosen: OracleBackend = backend or ("native" if rows == 1 else "highs")
-        if chosen not in ("native", "highs", "scipy", "cvxpy"):
-            raise ValueError(f"backend: expected 'native', 'highs', 'scipy' or 'cvxpy', got {backend!r}")
-        if chosen == "native" and rows != 1:
-            raise ValueError(f"backend 'native' solves one budget, got {rows}: use backend='highs'")
+        if chosen not in ("native", "numpy", "highs", "scipy", "cvxpy"):
+            raise ValueError(f"backend: expected 'native', 'numpy', 'highs', 'scipy' or 'cvxpy', got {backend!r}")
+        if chosen in ("native", "numpy") and rows != 1:
+            raise ValueError(f"backend {chosen!r} solves one budget, got {rows}: use backend='highs'")
         slack = (
             _RELAXATION * np.abs(feasible.capacities)
             if relaxation is None
             else np.broadcast_to(np.asarray(relaxation, dtype=np.float64), (rows,))
         )
-        solve = _native(feasible, float(slack[0])) if chosen == "native" else _general(feasible, chosen, slack)
-        return cls(feasible, chosen, solve)
+        if chosen == "native" and compiles(chosen):
+            return cls(feasible, chosen, *_by_kernels(feasible, float(slack[0])))
+        if chosen == "native" or chosen == "numpy":
+            return cls(feasible, chosen, _by_numpy(feasible, float(slack[0])), lambda gradients, start: None)
+        return cls(feasible, chosen, _general(feasible, chosen, slack), lambda gradients, start: None)
 
-    def minimise(self, gradient: FloatArray) -> Result:
+    def minimise(self, gradient: FloatArray, *, start: float = 0.0) -> Result:
         """Minimise ``gradient @ x``, gradient (dimension,). Status.INFEASIBLE names the least cost where no point fits.
+
+        Args:
+            gradient: (dimension,).
+            start: the multiplier to start from with one budget, ``certificate.dual[0]`` of a similar gradient; 0 where none is
+                known. It saves time and does not change the answer. The other back ends keep a start of their own.
 
         Raises:
             ValueError: a gradient of another shape, NaN or infinite.
             SolverError: a back end fails.
         """
-        costs = _gradient(gradient, self.feasible.blocks.dimension)
-        if not np.isfinite(costs).all():
-            raise ValueError("gradient: expected finite entries, got an infinite one")
-        return self._solve(costs)
+        costs = np.asarray(gradient, dtype=np.float64)
+        if costs.shape != (self.feasible.blocks.dimension,):
+            _refuse(costs, self.feasible.blocks.dimension)
+        return self._solve(costs, start)
+
+    def minimise_many(self, gradients: ArrayLike, *, start: float = 0.0) -> Batch:
+        """Minimise ``gradients @ x`` row by row, gradients (k, dimension), each from the multiplier of the one before.
+
+        Raises:
+            ValueError: gradients of another shape, NaN or infinite.
+            SolverError: a back end fails.
+        """
+        began = time.perf_counter()
+        rows = np.asarray(gradients, dtype=np.float64)
+        if rows.ndim != 2 or rows.shape[1] != self.feasible.blocks.dimension:
+            raise ValueError(f"gradients: expected shape (k, {self.feasible.blocks.dimension}), got {rows.shape}")
+        together = self._solve_many(rows, start)
+        if together is not None:
+            return together
+        x, primal, bound, violation = np.empty(rows.shape), *np.empty((3, len(rows)))
+        dual = np.empty((len(rows), len(self.feasible.capacities)))
+        for row, costs in enumerate(rows):
+            answer = self._solve(costs, start)
+            evidence = answer.certificate
+            if answer.x is None or evidence is None or evidence.dual is None:
+                return _no_batch(self.feasible, len(rows), answer.message, time.perf_counter() - began)
+            x[row], primal[row], bound[row], violation[row] = answer.x, evidence.primal, evidence.bound, evidence.violation
+            dual[row] = evidence.dual
+            start = float(evidence.dual[0])
+        return Batch(Status.OPTIMAL, x, primal, bound, dual, violation, time.perf_counter() - began)
 
 
 def _gradient(gradient: FloatArray, dimension: int) -> FloatArray:
     costs = np.asarray(gradient, dtype=np.float64)
-    if costs.shape != (dimension,):
-        raise ValueError(f"gradient: expected shape ({dimension},), got {costs.shape}")
-    if np.isnan(costs).any():
-        raise ValueError(f"gradient: NaN at index {int(np.isnan(costs).argmax())}")
+    if costs.shape != (dimension,) or np.isnan(costs).any():
+        _refuse(costs, dimension)
     return costs
+
+
+def _finite(costs: FloatArray) -> None:
+    """One pass: a sum is finite only if every term is; a sum that overflows takes the second, exact look."""
+    if not math.isfinite(float(costs.sum())) and not np.isfinite(costs).all():
+        _refuse(costs, costs.shape[-1])
+
+
+def _refuse(costs: FloatArray, dimension: int) -> NoReturn:
+    """Say what is wrong with a gradient."""
+    if costs.shape[-1:] != (dimension,) or costs.ndim > 2:
+        raise ValueError(f"gradient: expected shape ({dimension},), got {costs.shape}")
+    position = np.argwhere(np.isnan(costs))
+    if len(position):
+        at = int(position[0][0]) if costs.ndim == 1 else tuple(position[0].tolist())
+        raise ValueError(f"gradient: NaN at index {at}")
+    raise ValueError("gradient: expected finite entries, got an infinite one")
 
 
 def _columns(blocks: Blocks) -> tuple[IntegerArray, NDArray[np.bool_] | None]:
@@ -167,117 +243,88 @@ def _infeasible(feasible: BudgetedBlocks, iterations: int, seconds: float) -> Re
     return Result(None, Status.INFEASIBLE, None, iterations, seconds, "; ".join(missed) or clash)
 
 
-def _native(feasible: BudgetedBlocks, slack: float) -> Callable[[FloatArray], Result]:
-    """Prepare the walk over multipliers for one budget; everything is per unit of a block times its total."""
-    blocks, capacity = feasible.blocks, float(feasible.capacities[0])
-    column, past = _columns(blocks)
-    totals, block = blocks.totals[:, None], np.arange(blocks.count)
-    weights = feasible.weights[0][column] * totals  # (count, widest)
-    padded_weights = weights.copy() if past is None else np.where(past, np.inf, weights)
-    least = padded_weights.min(axis=1)
-    not_lightest = padded_weights > least[:, None]
-    least_weight = float(least.sum())
-    # A weight of 1e-300 asks for an infinite multiplier. Any multiplier proves a bound, so a product that still fits a double
-    # will do.
-    ceiling = 1e300 / max(1.0, float(np.abs(weights).max()), abs(capacity))
+def _by_kernels(
+    feasible: BudgetedBlocks, slack: float
+) -> tuple[Callable[[FloatArray, float], Result], Callable[[FloatArray, float], Batch | None]]:
+    """One budget, compiled: everything is per unit of a block times its total."""
+    from solvers import kernels_oracle as kernels
 
-    def solve(gradient: FloatArray) -> Result:
+    blocks, capacity = feasible.blocks, float(feasible.capacities[0])
+    n, totals = blocks.dimension, blocks.totals.copy()
+    offsets = np.asarray(blocks.offsets, dtype=np.intp)
+    weights = feasible.weights[0] * np.repeat(totals, blocks.sizes)
+    prepared = weights, totals, offsets, capacity, slack
+
+    def solve(gradient: FloatArray, start: float) -> Result:
         began = time.perf_counter()
-        if least_weight > capacity + slack:
+        x = np.empty(n)
+        state, primal, bound, dual, excess = kernels.minimise(ready(gradient), *prepared, start, x)
+        if state != kernels.FEASIBLE:
+            if state == kernels.UNREADABLE:
+                _refuse(gradient, n)
             return _infeasible(feasible, 0, time.perf_counter() - began)
-        costs = gradient[column] * totals
-        if past is not None:
-            costs[past] = np.inf
-        cheapest = costs.min(axis=1)
-        heavy = np.where(costs > cheapest[:, None], np.inf, padded_weights).argmin(axis=1)  # multiplier 0
-        heavy_weight = float(weights[block, heavy].sum())
-        if heavy_weight <= capacity:
-            x = _spread(blocks, column, heavy)
-            return _certified(gradient, x, float(cheapest.sum()), 0.0, feasible, 1, began)
-        light = np.where(not_lightest, np.inf, costs).argmin(axis=1)  # infinite multiplier
-        light_weight, light_cost = least_weight, float(costs[block, light].sum())
-        heavy_cost = float(cheapest.sum())
-        if light_weight >= capacity:  # only the lightest point fits (or does, but for round-off)
-            multiplier = min(_steepest(costs, weights, light, past), ceiling)
-            bound = float((costs + multiplier * weights).min(axis=1).sum() - multiplier * capacity)
-            return _certified(gradient, _spread(blocks, column, light), bound, multiplier, feasible, 1, began)
-        iterations = 1
-        while True:
-            # light_weight < capacity < heavy_weight, and both choices minimise the Lagrangian, each at a multiplier of its side.
-            multiplier = min((light_cost - heavy_cost) / (heavy_weight - light_weight), ceiling)
-            lagrangian = costs + multiplier * weights
-            choice = lagrangian.argmin(axis=1)
-            weight, cost = float(weights[block, choice].sum()), float(costs[block, choice].sum())
-            iterations += 1
-            # A new line below both old ones lies strictly between them. Anything else means that they meet here, but for round-off.
-            below = cost + multiplier * weight < light_cost + multiplier * light_weight
-            if not (below and light_weight < weight < heavy_weight):
-                break
-            if weight <= capacity:
-                light, light_weight, light_cost = choice, weight, cost
-            else:
-                heavy, heavy_weight, heavy_cost = choice, weight, cost
-        bound = float(lagrangian.min(axis=1).sum() - multiplier * capacity)
-        x = _between(blocks, column, weights, light, heavy, capacity)
-        return _certified(gradient, x, bound, multiplier, feasible, iterations, began)
+        certificate = Certificate(primal, bound, max(0.0, excess), np.array([dual]), False)
+        return Result(x, Status.OPTIMAL, certificate, 1, time.perf_counter() - began)
+
+    def solve_many(gradients: FloatArray, start: float) -> Batch | None:
+        began = time.perf_counter()
+        points, figures = np.empty(gradients.shape), np.empty((len(gradients), 5))
+        kernels.minimise_many(ready(gradients), *prepared, start, points, figures)
+        if (figures[:, 0] == kernels.UNREADABLE).any():
+            _refuse(gradients, n)
+        if (figures[:, 0] == kernels.INFEASIBLE).any():
+            message = _infeasible(feasible, 0, 0.0).message
+            return _no_batch(feasible, len(gradients), message, time.perf_counter() - began)
+        _, primal, bound, dual, excess = figures.T.copy()
+        return Batch(Status.OPTIMAL, points, primal, bound, dual[:, None], np.maximum(excess, 0.0), time.perf_counter() - began)
+
+    return solve, solve_many
+
+
+def _by_numpy(feasible: BudgetedBlocks, slack: float) -> Callable[[FloatArray, float], Result]:
+    """One budget through ``relax`` on its numpy path, in the same units."""
+    blocks, capacity = feasible.blocks, float(feasible.capacities[0])
+    totals = np.repeat(blocks.totals, blocks.sizes)
+    offsets = np.asarray(blocks.offsets, dtype=np.intp)
+    weights = feasible.weights[0] * totals
+
+    def solve(gradient: FloatArray, start: float) -> Result:
+        began = time.perf_counter()
+        _finite(gradient)
+        program, budget = Knapsack(-gradient * totals, weights, offsets), capacity
+        answer = relax(program, budget, start=start, backend="numpy")
+        if answer.status is Status.INFEASIBLE:
+            budget = exact_sum(weights[answer.choices])
+            if budget > capacity + slack:
+                return _infeasible(feasible, 0, time.perf_counter() - began)
+            answer = relax(program, budget, backend="numpy")
+        x = np.zeros(blocks.dimension)
+        x[answer.choices] = blocks.totals
+        if answer.dearer >= 0:
+            group = np.searchsorted(offsets, answer.dearer, side="right") - 1
+            x[answer.dearer] = answer.fraction * blocks.totals[group]
+            x[answer.choices[group]] = blocks.totals[group] - x[answer.dearer]
+        excess = float(feasible.weights[0] @ x) - capacity
+        certificate = Certificate(float(gradient @ x), -answer.bound, max(0.0, excess), np.array([answer.dual]), maximise=False)
+        return Result(x, Status.OPTIMAL, certificate, 1, time.perf_counter() - began)
 
     return solve
 
 
-def _steepest(costs: FloatArray, weights: FloatArray, light: IntegerArray, past: NDArray[np.bool_] | None) -> float:
-    """The least multiplier at which the lightest choice minimises the Lagrangian: the greatest saving per unit of weight."""
-    block = np.arange(len(light))
-    heavier = weights - weights[block, light][:, None]
-    saving = costs[block, light][:, None] - costs
-    usable = heavier > 0 if past is None else (heavier > 0) & ~past
-    with np.errstate(over="ignore"):
-        slopes = np.divide(saving, heavier, out=np.zeros_like(saving), where=usable)
-    return float(slopes.max(initial=0.0))
+def _no_batch(feasible: BudgetedBlocks, rows: int, message: str, seconds: float) -> Batch:
+    figures, dual = np.full((3, rows), np.inf), np.zeros((rows, len(feasible.capacities)))
+    return Batch(Status.INFEASIBLE, None, figures[0], figures[1], dual, figures[2], seconds, message)
 
 
-def _spread(blocks: Blocks, column: IntegerArray, choice: IntegerArray) -> FloatArray:
-    x = np.zeros(blocks.dimension)
-    x[column[np.arange(blocks.count), choice]] = blocks.totals
-    return x
-
-
-def _between(
-    blocks: Blocks, column: IntegerArray, weights: FloatArray, light: IntegerArray, heavy: IntegerArray, capacity: float
-) -> FloatArray:
-    """Move blocks from their light to their heavy option, first blocks first, and split the one that meets the budget."""
-    block = np.arange(blocks.count)
-    light_weights, heavy_weights = weights[block, light], weights[block, heavy]
-    # Sums after the first k moves, k = 0..count; the last exceeds the capacity, the first does not.
-    after = light_weights.sum() + np.concatenate([[0.0], np.cumsum(heavy_weights - light_weights)])
-    over = after[1:] > capacity
-    if not over.any():  # summed in this order, all the heavy options fit after all
-        return _spread(blocks, column, heavy)
-    critical = int(over.argmax())
-    x = _spread(blocks, column, np.where(block < critical, heavy, light))
-    if light[critical] != heavy[critical]:
-        share = (capacity - after[critical]) / (after[critical + 1] - after[critical])
-        moved = min(max(float(share), 0.0), 1.0) * blocks.totals[critical]
-        x[column[critical, light[critical]]] = blocks.totals[critical] - moved
-        x[column[critical, heavy[critical]]] = moved
-    return x
-
-
-def _certified(
-    gradient: FloatArray, x: FloatArray, bound: float, multiplier: float, feasible: BudgetedBlocks, iterations: int, began: float
-) -> Result:
-    excess = float(feasible.weights[0] @ x - feasible.capacities[0])
-    certificate = Certificate(float(gradient @ x), bound, max(0.0, excess), np.array([multiplier]), maximise=False)
-    return Result(x, Status.OPTIMAL, certificate, iterations, time.perf_counter() - began)
-
-
-def _general(feasible: BudgetedBlocks, backend: LinearProgramBackend, slack: FloatArray) -> Callable[[FloatArray], Result]:
+def _general(feasible: BudgetedBlocks, backend: LinearProgramBackend, slack: FloatArray) -> Callable[[FloatArray, float], Result]:
     """Any number of budgets by an LP solver; only where that says infeasible are the budgets relaxed by ``slack``."""
     solve_strictly = linear_program(feasible, backend)
     solve_relaxed: Callable[[FloatArray], Result] | None = None
 
-    def solve(gradient: FloatArray) -> Result:
+    def solve(gradient: FloatArray, start: float) -> Result:
         nonlocal solve_relaxed
         began = time.perf_counter()
+        _finite(gradient)
         result = solve_strictly(gradient)
         if result.status is Status.INFEASIBLE:
             if solve_relaxed is None:

@@ -17,8 +17,9 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from solvers.kernels import Path
 from solvers.mckp import IntArray, Knapsack, exact_sum, greedy, relax
-from solvers.mckp_budgets import BudgetedKnapsack
+from solvers.mckp_budgets import BudgetBackend, BudgetedKnapsack
 from solvers.mckp_exact import solve_exact
 from solvers.results import Certificate, InfeasibleError, SolverError, Status
 from solvers.sets import FloatArray
@@ -27,7 +28,7 @@ from solvers.tables import Table, read_table
 __all__ = ["Backend", "Method", "Selection", "project_to_budget"]
 
 Method = Literal["exact", "lp", "greedy", "argmax"]
-Backend = Literal["native", "highs", "scipy"]
+Backend = Literal["native", "numpy", "highs", "scipy"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,8 +90,9 @@ def project_to_budget(
             per cost; both always fit. "argmax" ignores the budget, the unsafe baseline, and reports its violation.
         minimize: the scores are losses.
         time_limit_seconds: for "exact": stop after this time with the best selection so far and its true gap.
-        backend: "native", or a mixed-integer program by "highs" or "scipy". Several budgets need numba for "native", which means
-            "highs" where it is not installed.
+        backend: "native": compiled kernels where numba is installed, else "numpy", which gives the same answers; or a mixed-integer
+            program by "highs" or "scipy". Several budgets need numba for "native", which means "highs" where it is not installed;
+            so does "numpy" there.
 
     Costs are summed by ``math.fsum`` and do not exceed the budget, not by an ulp. Only if nothing fits is the cheapest selection
     accepted when it exceeds the budget by at most 1e-12 relative (a budget that was itself a sum in another order); the
@@ -124,22 +126,23 @@ def project_to_budget(
             raise InfeasibleError(f"{table.group_label(group)}: every option is forbidden (an infinite cost or score)")
         program = BudgetedKnapsack(sign * table.scores[kept], table.costs[:, kept], table.budgets, offsets)
     program = replace(program, budgets=table.attainable_budgets(program.costs, program.offsets))
-    if len(table.budgets) == 1 and backend == "native":
-        answer = _one_budget(program, method, time_limit_seconds)
+    if len(table.budgets) == 1 and (backend == "native" or backend == "numpy"):
+        answer = _one_budget(program, method, backend, time_limit_seconds)
     else:
-        answer = _any_budgets(program, table, method, backend, time_limit_seconds)
+        general: BudgetBackend = "highs" if backend == "numpy" else backend
+        answer = _any_budgets(program, table, method, general, time_limit_seconds)
     flat = answer.choices if kept is None else kept[answer.choices]
     return _selection(table, flat, answer, method, minimize, began)
 
 
-def _one_budget(program: BudgetedKnapsack, method: Method, time_limit_seconds: float | None) -> _Answer:
+def _one_budget(program: BudgetedKnapsack, method: Method, backend: Path, time_limit_seconds: float | None) -> _Answer:
     """The native methods."""
     knapsack, budget = Knapsack(program.values, program.costs[0], program.offsets), float(program.budgets[0])
-    relaxation = relax(knapsack, budget)
-    duals = np.array([relaxation.dual])
     if method == "exact":
-        found = solve_exact(knapsack, budget, time_limit_seconds=time_limit_seconds, relaxation=relaxation)
-        return _Answer(found.choices, found.bound, duals, found.status is Status.TIME_LIMIT)
+        found = solve_exact(knapsack, budget, time_limit_seconds=time_limit_seconds, backend=backend)
+        return _Answer(found.choices, found.bound, np.array([found.dual]), found.status is Status.TIME_LIMIT)
+    relaxation = relax(knapsack, budget, backend=backend)
+    duals = np.array([relaxation.dual])
     if method == "lp":
         return _Answer(relaxation.choices, relaxation.bound, duals)
     if method == "greedy":
@@ -148,7 +151,7 @@ def _one_budget(program: BudgetedKnapsack, method: Method, time_limit_seconds: f
 
 
 def _any_budgets(
-    program: BudgetedKnapsack, table: Table, method: Method, backend: Backend, time_limit_seconds: float | None
+    program: BudgetedKnapsack, table: Table, method: Method, backend: BudgetBackend, time_limit_seconds: float | None
 ) -> _Answer:
     """The same methods for any number of budgets."""
     relaxation = program.relax(backend=backend)

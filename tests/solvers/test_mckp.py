@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from references import FAMILIES, brute_force, highs_lp, highs_milp, random_options, sizes_to_offsets
 
 from solvers import mckp_core
+from solvers.kernels import Path
 from solvers.mckp import Increments, Knapsack, exact_sum, greedy, increments, lagrangian_bound, relax, undominated
 from solvers.mckp_exact import solve_exact
 from solvers.results import Status
@@ -20,6 +21,7 @@ from solvers.results import Status
 EXACT = 1e-9
 # Sums of a few dozen numbers of size one, in another order.
 ROUNDING = 1e-12
+both_paths = pytest.mark.parametrize("path", ["native", "numpy"])
 
 
 def make(rng: np.random.Generator, family: str, groups: int, most: int) -> tuple[list[np.ndarray], list[np.ndarray], Knapsack]:
@@ -46,8 +48,8 @@ def trap_budgets(rng: np.random.Generator, costs: list[np.ndarray]) -> list[floa
     ]
 
 
-def check_exact(scores: list[np.ndarray], costs: list[np.ndarray], knapsack: Knapsack, budget: float) -> None:
-    found = solve_exact(knapsack, budget)
+def check_exact(scores: list[np.ndarray], costs: list[np.ndarray], knapsack: Knapsack, budget: float, path: Path) -> None:
+    found = solve_exact(knapsack, budget, backend=path)
     best = brute_force(scores, [costs], [budget])
     if best is None:
         assert found.status is Status.INFEASIBLE
@@ -61,65 +63,70 @@ def check_exact(scores: list[np.ndarray], costs: list[np.ndarray], knapsack: Kna
     assert found.bound - found.value <= EXACT * max(1.0, abs(found.value))
 
 
+@both_paths
 @pytest.mark.parametrize("family", FAMILIES)
-def test_exact_equals_brute_force_on_random_and_trap_budgets(family: str) -> None:
+def test_exact_equals_brute_force_on_random_and_trap_budgets(path: Path, family: str) -> None:
     rng = np.random.default_rng(FAMILIES.index(family))
     for _ in range(12):
         scores, costs, knapsack = make(rng, family, int(rng.integers(1, 6)), 4)
         for budget in trap_budgets(rng, costs):
-            check_exact(scores, costs, knapsack, budget)
+            check_exact(scores, costs, knapsack, budget, path)
 
 
+@both_paths
 @settings(deadline=None, max_examples=150)
 @given(
     groups=st.lists(st.lists(st.tuples(st.integers(-8, 8), st.integers(0, 8)), min_size=1, max_size=4), min_size=1, max_size=5),
     scale=st.sampled_from([1.0, 0.1, 1e-12, 3e9]),
     budget=st.integers(0, 30),
 )
-def test_exact_equals_brute_force_on_ties(groups: list[list[tuple[int, int]]], scale: float, budget: int) -> None:
+def test_exact_equals_brute_force_on_ties(path: Path, groups: list[list[tuple[int, int]]], scale: float, budget: int) -> None:
     # Few distinct numbers: ties, duplicates and exact fits everywhere, and at 0.1 sums that no float holds.
     scores = [np.array([pair[0] * scale for pair in group]) for group in groups]
     costs = [np.array([pair[1] * scale for pair in group]) for group in groups]
     knapsack = Knapsack.of(np.concatenate(scores), np.concatenate(costs), sizes_to_offsets([len(row) for row in scores]))
-    check_exact(scores, costs, knapsack, budget * scale)
+    check_exact(scores, costs, knapsack, budget * scale, path)
 
 
+@both_paths
 @pytest.mark.parametrize("most", [3, 12, 200])
-def test_listing_and_joining_the_last_groups_equals_brute_force(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listing_and_joining_the_last_groups_equals_brute_force(path: Path, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # The list serves searches of thousands of states; here it starts at once, at several lengths, with expansions in small pieces.
-    monkeypatch.setattr(mckp_core, "_HARD", 0)
-    monkeypatch.setattr(mckp_core, "_TAIL", most)
+    monkeypatch.setattr(mckp_core, "HARD", 0)
+    monkeypatch.setattr(mckp_core, "TAIL", most)
     monkeypatch.setattr(mckp_core, "_CHUNK", 8)
     rng = np.random.default_rng(most)
     searched = 0
     for index in range(120):
         scores, costs, knapsack = make(rng, FAMILIES[index % len(FAMILIES)], int(rng.integers(3, 7)), 4)
         for budget in trap_budgets(rng, costs)[::3]:
-            check_exact(scores, costs, knapsack, budget)
-            searched += solve_exact(knapsack, budget).states > 0
+            check_exact(scores, costs, knapsack, budget, path)
+            searched += solve_exact(knapsack, budget, backend=path).states > 0
     assert searched > 20
 
 
+@both_paths
 @pytest.mark.parametrize("family", ["subset", "strong", "proportional"])
-def test_families_without_bounds_to_go_by_are_solved_to_the_promised_gap(family: str) -> None:
+def test_families_without_bounds_to_go_by_are_solved_to_the_promised_gap(path: Path, family: str) -> None:
     rng = np.random.default_rng(12)
     for groups in (20, 60):
         scores, costs = random_options(rng, [12] * groups, family)
         knapsack = Knapsack.of(np.concatenate(scores), np.concatenate(costs), sizes_to_offsets([12] * groups))
         budget = 0.45 * groups
-        found = solve_exact(knapsack, budget)
+        found = solve_exact(knapsack, budget, backend=path)
         assert found.status is Status.OPTIMAL and found.bound - found.value <= EXACT * max(1.0, found.value)
-        assert found.bound <= relax(knapsack, budget).bound and math.fsum(knapsack.costs[found.choices]) <= budget
+        assert found.bound <= relax(knapsack, budget, backend=path).bound and math.fsum(knapsack.costs[found.choices]) <= budget
 
 
+@both_paths
 @pytest.mark.parametrize("family", ["uniform", "weak", "integer", "zero", "duplicates", "signed"])
-def test_exact_equals_highs_on_larger_programs(family: str) -> None:
+def test_exact_equals_highs_on_larger_programs(path: Path, family: str) -> None:
     rng = np.random.default_rng(7)
     for groups in (12, 40):
         scores, costs, knapsack = make(rng, family, groups, 10)
         least, most = math.fsum(row.min() for row in costs), math.fsum(row.max() for row in costs)
         budget = least + rng.uniform(0.05, 0.6) * (most - least)
-        found, reference = solve_exact(knapsack, budget), highs_milp(scores, [costs], [budget])
+        found, reference = solve_exact(knapsack, budget, backend=path), highs_milp(scores, [costs], [budget])
         assert reference is not None and found.status is Status.OPTIMAL
         value, choices = reference
         fits = math.fsum(row[o] for row, o in zip(costs, choices, strict=True)) <= budget
@@ -128,32 +135,35 @@ def test_exact_equals_highs_on_larger_programs(family: str) -> None:
         assert found.value >= value - 1e-6 * max(1.0, abs(value))
 
 
-def test_partial_sums_keep_what_an_ulp_decides() -> None:
+@both_paths
+def test_partial_sums_keep_what_an_ulp_decides(path: Path) -> None:
     # 0.1 + 0.2 + 0.3 is 0.6 correctly rounded but 0.6000000000000001 from left to right: a running sum would lose the optimum.
     knapsack = Knapsack.of([0.0, 1.0] * 3, [0.0, 0.1, 0.0, 0.2, 0.0, 0.3], [0, 2, 4, 6])
     assert 0.1 + 0.2 + 0.3 > 0.6
-    assert solve_exact(knapsack, 0.6).value == 3.0
+    assert solve_exact(knapsack, 0.6, backend=path).value == 3.0
     below = float(np.nextafter(0.6, 0.0))
-    assert solve_exact(knapsack, below).value == 2.0
+    assert solve_exact(knapsack, below, backend=path).value == 2.0
 
 
-def test_many_tiny_costs_beside_a_large_one_are_not_absorbed() -> None:
+@both_paths
+def test_many_tiny_costs_beside_a_large_one_are_not_absorbed(path: Path) -> None:
     # Each 1e-17 vanishes beside 1.0 in a running sum, forty of them do not: the strict sum is above 1.
     costs = [1.0, *[0.0, 1e-17] * 40]
     knapsack = Knapsack.of([0.0, *[0.0, 1.0] * 40], costs, [0, *range(1, 82, 2)])
-    found = solve_exact(knapsack, 1.0)
+    found = solve_exact(knapsack, 1.0, backend=path)
     assert math.fsum(knapsack.costs[found.choices]) == 1.0
     assert found.value == 11.0  # 1 + 11e-17 rounds to 1, 1 + 12e-17 to the next float (half an ulp is 11.1e-17)
 
 
-def test_relaxation_is_a_vertex_and_optimal_with_its_dual() -> None:
+@both_paths
+def test_relaxation_is_a_vertex_and_optimal_with_its_dual(path: Path) -> None:
     rng = np.random.default_rng(1)
     seen_fractional = 0
     for index in range(400):
         scores, costs, knapsack = make(rng, FAMILIES[index % len(FAMILIES)], int(rng.integers(1, 15)), 7)
         least, most = math.fsum(row.min() for row in costs), math.fsum(row.max() for row in costs)
         budget = least + float(rng.uniform(0, 1.1)) * (most - least)
-        relaxation = relax(knapsack, budget)
+        relaxation = relax(knapsack, budget, backend=path)
         x = relaxation.point(knapsack)
         sizes = np.add.reduceat(x > 0, knapsack.offsets[:-1])
         # Theorem 3.1: at most one fractional group, with two non-zeros.
@@ -177,9 +187,10 @@ def test_relaxation_is_a_vertex_and_optimal_with_its_dual() -> None:
     assert seen_fractional > 100
 
 
-def test_relaxation_of_an_impossible_budget_gives_the_cheapest() -> None:
+@both_paths
+def test_relaxation_of_an_impossible_budget_gives_the_cheapest(path: Path) -> None:
     knapsack = Knapsack.of([5.0, 1.0, 2.0], [3.0, 1.0, 1.0], [0, 2, 3])
-    relaxation = relax(knapsack, 1.5)
+    relaxation = relax(knapsack, 1.5, backend=path)
     assert relaxation.status is Status.INFEASIBLE and relaxation.bound == -math.inf
     assert relaxation.choices.tolist() == [1, 2]
 
@@ -215,12 +226,13 @@ def test_undominated_keeps_exactly_the_pareto_options() -> None:
                 assert (option in kept) == (not beaten)
 
 
-def test_greedy_fits_and_is_at_least_the_rounded_relaxation() -> None:
+@both_paths
+def test_greedy_fits_and_is_at_least_the_rounded_relaxation(path: Path) -> None:
     rng = np.random.default_rng(5)
     for index in range(200):
         _, costs, knapsack = make(rng, FAMILIES[index % len(FAMILIES)], int(rng.integers(1, 10)), 6)
         for budget in trap_budgets(rng, costs):
-            relaxation = relax(knapsack, budget)
+            relaxation = relax(knapsack, budget, backend=path)
             if relaxation.status is Status.INFEASIBLE:
                 continue
             choices = greedy(knapsack, budget, relaxation)
@@ -229,26 +241,28 @@ def test_greedy_fits_and_is_at_least_the_rounded_relaxation() -> None:
             assert exact_sum(knapsack.values[choices]) >= exact_sum(knapsack.values[relaxation.choices])
 
 
-def test_value_rises_with_the_budget() -> None:
+@both_paths
+def test_value_rises_with_the_budget(path: Path) -> None:
     rng = np.random.default_rng(6)
     for family in FAMILIES:
         _, costs, knapsack = make(rng, family, 8, 5)
         least, most = math.fsum(row.min() for row in costs), math.fsum(row.max() for row in costs)
-        values = [solve_exact(knapsack, float(b)).value for b in np.linspace(least, most, 15)]
+        values = [solve_exact(knapsack, float(b), backend=path).value for b in np.linspace(least, most, 15)]
         assert all(later >= earlier - EXACT * max(1.0, abs(earlier)) for earlier, later in itertools.pairwise(values))
 
 
-def test_invariant_under_order_scale_and_shift() -> None:
+@both_paths
+def test_invariant_under_order_scale_and_shift(path: Path) -> None:
     rng = np.random.default_rng(8)
     for family in FAMILIES:
         scores, costs, knapsack = make(rng, family, 9, 5)
         least, most = math.fsum(row.min() for row in costs), math.fsum(row.max() for row in costs)
         budget = least + 0.4 * (most - least)
-        found = solve_exact(knapsack, budget)
+        found = solve_exact(knapsack, budget, backend=path)
         # Powers of two are exact in float64, so nothing else may change, however small or large the unit.
         for value_scale, cost_scale in ((2.0**-60, 1.0), (2.0**60, 2.0**-70), (1.0, 2.0**80)):
             scaled = Knapsack.of(knapsack.values * value_scale, knapsack.costs * cost_scale, knapsack.offsets)
-            again = solve_exact(scaled, budget * cost_scale)
+            again = solve_exact(scaled, budget * cost_scale, backend=path)
             assert abs(again.value / value_scale - found.value) <= EXACT * abs(found.value)
         order = rng.permutation(len(scores))
         inner = [rng.permutation(len(scores[g])) for g in order]
@@ -257,26 +271,29 @@ def test_invariant_under_order_scale_and_shift() -> None:
             np.concatenate([costs[g][p] for g, p in zip(order, inner, strict=True)]),
             sizes_to_offsets([len(p) for p in inner]),
         )
-        assert abs(solve_exact(moved, budget).value - found.value) <= EXACT * max(1.0, abs(found.value))
+        assert abs(solve_exact(moved, budget, backend=path).value - found.value) <= EXACT * max(1.0, abs(found.value))
 
 
-def test_cutoff_proves_that_nothing_is_better() -> None:
+@both_paths
+def test_cutoff_proves_that_nothing_is_better(path: Path) -> None:
     rng = np.random.default_rng(9)
     _, costs, knapsack = make(rng, "weak", 12, 8)
     budget = 1.5 * math.fsum(row.min() for row in costs) + 1.0
-    best = solve_exact(knapsack, budget)
-    cut = solve_exact(knapsack, budget, cutoff=best.value + 0.01)
+    best = solve_exact(knapsack, budget, backend=path)
+    cut = solve_exact(knapsack, budget, cutoff=best.value + 0.01, backend=path)
     assert best.value <= cut.bound <= best.value + 0.01 + EXACT * max(1.0, best.value)
     assert math.fsum(knapsack.costs[cut.choices]) <= budget
 
 
-def test_a_fractional_cutoff_does_not_hide_the_next_whole_value() -> None:
+@both_paths
+def test_a_fractional_cutoff_does_not_hide_the_next_whole_value(path: Path) -> None:
     knapsack = Knapsack.of([0.0, 2.0, 0.0, 1.0, 0.0, 2.0], [0.0, 2.0, 0.0, 1.0, 0.0, 2.0], [0, 2, 4, 6])
-    assert solve_exact(knapsack, 4.5, cutoff=3.5).value == 4.0
+    assert solve_exact(knapsack, 4.5, cutoff=3.5, backend=path).value == 4.0
 
 
+@both_paths
 @pytest.mark.parametrize("limits", [{"time_limit_seconds": 1e-9}, {"state_limit": 3}])
-def test_limits_return_a_selection_that_fits_with_its_true_gap(limits: dict[str, float]) -> None:
+def test_limits_return_a_selection_that_fits_with_its_true_gap(path: Path, limits: dict[str, float]) -> None:
     rng = np.random.default_rng(10)
     costs = rng.integers(50, 1000, 40 * 6).astype(float)
     values = costs + 100.0 * rng.integers(0, 2, len(costs))
@@ -285,9 +302,9 @@ def test_limits_return_a_selection_that_fits_with_its_true_gap(limits: dict[str,
         0.5 * (np.minimum.reduceat(costs, knapsack.offsets[:-1]).sum() + np.maximum.reduceat(costs, knapsack.offsets[:-1]).sum())
         + 0.37
     )
-    best = solve_exact(knapsack, budget)
+    best = solve_exact(knapsack, budget, backend=path)
     assert best.status is Status.OPTIMAL and best.states > 3
-    early = solve_exact(knapsack, budget, **limits)  # type: ignore[arg-type]
+    early = solve_exact(knapsack, budget, **limits, backend=path)  # type: ignore[arg-type]
     assert early.value <= best.value <= early.bound
     assert math.fsum(knapsack.costs[early.choices]) <= budget
     assert (early.status is Status.TIME_LIMIT) == (early.bound - early.value > EXACT * max(1.0, abs(early.value)))
@@ -309,10 +326,11 @@ def test_knapsack_refuses_malformed_arrays(values: list[float], costs: list[floa
         Knapsack.of(values, costs, offsets)
 
 
+@both_paths
 @pytest.mark.slow
-def test_exact_equals_brute_force_on_twenty_thousand_instances() -> None:
+def test_exact_equals_brute_force_on_twenty_thousand_instances(path: Path) -> None:
     rng = np.random.default_rng(11)
     for index in range(20_000):
         scores, costs, knapsack = make(rng, FAMILIES[index % len(FAMILIES)], int(rng.integers(1, 6)), 4)
         budgets = trap_budgets(rng, costs)
-        check_exact(scores, costs, knapsack, budgets[index % len(budgets)])
+        check_exact(scores, costs, knapsack, budgets[index % len(budgets)], path)

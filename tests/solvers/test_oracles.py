@@ -93,7 +93,7 @@ def by_linprog(feasible: BudgetedBlocks, costs: np.ndarray, scale: float) -> flo
 def test_backends_agree_with_one_budget(seed: int) -> None:
     feasible, costs, scale = instance(seed)
     reference = by_linprog(feasible, costs, scale)
-    for backend in ("native", "highs", "scipy", "cvxpy"):
+    for backend in ("native", "numpy", "highs", "scipy", "cvxpy"):
         value = check(feasible, costs, scale, backend)
         # The reference may use 1e-10 of the budget more than ours: an advantage of 1e-10 times the dearest price per budget.
         assert value == pytest.approx(reference, abs=1e-7 * scale), backend
@@ -112,11 +112,12 @@ def test_backends_agree_with_several_budgets(seed: int, rows: int) -> None:
     assert np.ptp(values) <= 1e-7 * scale
 
 
-def test_native_answers_are_vertices() -> None:
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_native_answers_are_vertices(backend: str) -> None:
     """Theorem 3.1: at most one block is split, and between two options."""
     for seed in range(600):
         feasible, costs, _ = instance(seed)
-        x = BudgetOracle.of(feasible).minimise(costs).x
+        x = BudgetOracle.of(feasible, backend).minimise(costs).x
         split = [int((share > 0).sum()) for share in feasible.blocks.split(x)]
         assert sum(count > 1 for count in split) <= 1 and max(split) <= 2
 
@@ -142,8 +143,9 @@ def test_persistent_model_survives_many_objectives() -> None:
         assert result.certificate.primal == pytest.approx(by_linprog(feasible, costs, scale), abs=1e-7 * scale)
 
 
-def test_native_equals_the_knapsack_relaxation() -> None:
-    """The walk over multipliers against the hull and its increments (solvers.mckp), at the size of HardCoRe-NAS."""
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_native_equals_the_knapsack_relaxation(backend: str) -> None:
+    """At the size of HardCoRe-NAS."""
     from solvers.mckp import Knapsack, relax
 
     generator = np.random.default_rng(1)
@@ -151,7 +153,7 @@ def test_native_equals_the_knapsack_relaxation() -> None:
     for _ in range(100):
         weights, costs = generator.random(240), generator.normal(size=240)
         capacity = generator.uniform(2.5, 10.0)
-        result = BudgetOracle.of(BudgetedBlocks.of(blocks, weights, capacity)).minimise(costs)
+        result = BudgetOracle.of(BudgetedBlocks.of(blocks, weights, capacity), backend).minimise(costs)
         relaxation = relax(Knapsack.of(-costs, weights, blocks.offsets), capacity)
         assert result.certificate.primal == pytest.approx(-relaxation.bound, abs=1e-12 * 240)
         assert result.certificate.dual[0] == pytest.approx(relaxation.dual, rel=1e-9)
@@ -193,7 +195,8 @@ def test_answers_do_not_depend_on_units() -> None:
 def test_ties_go_to_the_lighter_then_the_first() -> None:
     blocks = Blocks.of([3, 2])
     feasible = BudgetedBlocks.of(blocks, [3.0, 1.0, 1.0, 2.0, 2.0], 100.0)
-    assert BudgetOracle.of(feasible).minimise(np.zeros(5)).x.tolist() == [0, 1, 0, 1, 0]
+    for backend in ("native", "numpy"):
+        assert BudgetOracle.of(feasible, backend).minimise(np.zeros(5)).x.tolist() == [0, 1, 0, 1, 0]
     assert SimplexOracle(blocks).minimise(np.zeros(5)).x.tolist() == [1, 0, 0, 1, 0]
 
 
@@ -209,7 +212,7 @@ def test_budget_equal_to_the_least_cost_is_met_in_spite_of_round_off() -> None:
             assert result.certificate.violation <= 1e-10 * least
 
 
-@pytest.mark.parametrize("backend", ["native", "highs", "scipy", "cvxpy"])
+@pytest.mark.parametrize("backend", ["native", "numpy", "highs", "scipy", "cvxpy"])
 def test_infeasible_names_the_least_cost(backend: str) -> None:
     feasible = BudgetedBlocks.of(Blocks.of([2, 2]), [1.0, 2.0, 3.0, 5.0], 3.5)
     result = BudgetOracle.of(feasible, backend).minimise(np.ones(4))
@@ -235,7 +238,7 @@ def test_simplex_oracle_takes_the_least_entry(sizes: list[int], seed: int) -> No
 def test_malformed_input() -> None:
     blocks = Blocks.of([2, 2])
     one, two = BudgetedBlocks.of(blocks, np.ones(4), 3.0), BudgetedBlocks.of(blocks, np.ones((2, 4)), [3.0, 3.0])
-    with pytest.raises(ValueError, match="expected 'native', 'highs', 'scipy' or 'cvxpy', got 'glop'"):
+    with pytest.raises(ValueError, match="expected 'native', 'numpy', 'highs', 'scipy' or 'cvxpy', got 'glop'"):
         BudgetOracle.of(one, "glop")
     with pytest.raises(ValueError, match="'native' solves one budget, got 2: use backend='highs'"):
         BudgetOracle.of(two, "native")
@@ -252,5 +255,6 @@ def test_native_against_highs_long() -> None:
     for seed in range(20_000):
         feasible, costs, scale = instance(seed, blocks=12)
         value = check(feasible, costs, scale, "native")
+        assert value == pytest.approx(check(feasible, costs, scale, "numpy"), abs=1e-12 * scale)  # of sums in another order
         if seed % 10 == 0:
             assert value == pytest.approx(check(feasible, costs, scale, "highs"), abs=1e-7 * scale)

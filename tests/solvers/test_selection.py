@@ -38,10 +38,10 @@ def random_program(
     return scores, costs, limits
 
 
-@pytest.mark.parametrize("backend", ["native", "highs", "scipy"])
+@pytest.mark.parametrize("backend", ["native", "numpy", "highs", "scipy"])
 def test_exact_equals_brute_force_with_one_budget(backend: str) -> None:
     rng = np.random.default_rng(0)
-    for _ in range(150 if backend == "native" else 25):
+    for _ in range(150 if backend in ("native", "numpy") else 25):
         scores, (costs,), (budget,) = random_program(rng, 1)
         best = brute_force(scores, [costs], [budget])
         assert best is not None
@@ -91,8 +91,9 @@ def test_exact_equals_highs_on_larger_programs_with_two_budgets() -> None:
         selection.certificate.verify(scores, costs, limits)
 
 
+@pytest.mark.parametrize("backend", ["native", "numpy"])
 @pytest.mark.parametrize("method", SAFE_METHODS)
-def test_safe_methods_fit_to_the_ulp(method: str) -> None:
+def test_safe_methods_fit_to_the_ulp(method: str, backend: str) -> None:
     rng = np.random.default_rng(3)
     for _ in range(120):
         scores, (costs,), _ = random_program(rng, 1)
@@ -101,7 +102,7 @@ def test_safe_methods_fit_to_the_ulp(method: str) -> None:
             least = math.fsum(row.min() for row in costs)
             if least > budget:
                 continue
-            selection = project_to_budget(scores, costs, budget, method=method)  # type: ignore[arg-type]
+            selection = project_to_budget(scores, costs, budget, method=method, backend=backend)  # type: ignore[arg-type]
             assert math.fsum(row[o] for row, o in zip(costs, selection.choices, strict=True)) <= budget
             assert selection.status in (Status.OPTIMAL, Status.FEASIBLE)
             assert selection.certificate.bound is not None and selection.certificate.bound >= selection.value
@@ -328,11 +329,12 @@ def test_a_suboptimal_answer_that_claims_optimality_is_refuted() -> None:
     assert refuted > 0
 
 
-def test_time_limit_is_honoured_with_an_honest_gap() -> None:
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_time_limit_is_honoured_with_an_honest_gap(backend: str) -> None:
     rng = np.random.default_rng(8)
     costs = rng.random((30, 8))
     scores = costs + 0.1 * rng.integers(0, 2, costs.shape)  # strongly correlated: hard to prove
-    selection = project_to_budget(scores, costs, 11.0, time_limit_seconds=0.02)
+    selection = project_to_budget(scores, costs, 11.0, time_limit_seconds=0.02, backend=backend)  # type: ignore[arg-type]
     assert selection.certificate.violation == 0.0 and selection.certificate.gap is not None
     assert (selection.status is Status.OPTIMAL) == (selection.certificate.gap <= EXACT * max(1.0, selection.value))
     assert selection.seconds < 5.0  # one expansion of states is not interrupted
