@@ -12,6 +12,7 @@ from solvers.oracles import BudgetOracle, LinearOracle, SimplexOracle
 from solvers.penalties import Residual, augmented_lagrangian, gradient_descent, log_power, target_ratio
 from solvers.projection import project_jointly
 from solvers.projection_schemes import argmax_projection, project_separately, project_sequentially
+from solvers.projection_verification import verify_projection
 from solvers.quadratic import Quadratic
 from solvers.results import Certificate, CertificateError, InfeasibleError, Result, SolverError, Status
 from solvers.selection import Selection, project_to_budget
@@ -72,4 +73,5 @@ __all__ = [  # noqa: RUF022 (the front door first)
     "solve_exact",
     "target_ratio",
     "unevenness",
+    "verify_projection",
 ]
