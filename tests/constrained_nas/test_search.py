@@ -125,6 +125,25 @@ def test_the_projection_is_the_best_network_that_fits() -> None:
     assert found >= best - 1e-12  # sums of ten numbers of at most 1
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_the_way_is_down(name: str) -> None:
+    """On a loss that adds up over the choices, with a budget that everything fits, the search ends at the least of each."""
+    space, *_ = setting()
+    asked = problem(1.5)
+    method = METHODS[name](space)
+    generator = np.random.default_rng(0)
+    prices = {d.name: np.random.default_rng(5).permutation(len(d.options)).astype(float) for d in space.space.decisions}
+    state = method.init(asked, generator)
+    for _ in range(200):
+        proposal = method.ask(state, 16, generator)
+        gradients = {decision: np.tile(prices[decision] / 16, (16, 1)) for decision in proposal.differentiable}
+        losses = sum((proposal.gates[decision] @ price for decision, price in prices.items()), np.zeros(16))
+        state = method.tell(asked, state, proposal, Feedback(losses, gradients))
+    assert state.step == 200
+    result = method.finish(asked, state)
+    assert {name: result.architecture.choice(name) for name in prices} == {name: int(p.argmin()) for name, p in prices.items()}
+
+
 def test_searches_repeat_and_seeds_differ() -> None:
     space, net, *_ = setting()
     method = HardCoRe(space.space, space.staged)

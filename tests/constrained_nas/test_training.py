@@ -211,15 +211,19 @@ def test_fine_tuning_resumes(tmp_path: Path) -> None:
 def test_moving_average_by_hand() -> None:
     data = striped_data(32, 3)
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Flatten(), nn.Linear(256, 3))
-    seen: list[Tensor] = []
+    network = nn.Sequential(nn.Flatten(), nn.Linear(256, 3), nn.BatchNorm1d(3))
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def watched() -> tuple[Tensor, Tensor]:
+        return network[1].weight.detach().clone(), network[2].running_mean.clone()
+
     options = replace(SHORT, ema_decay=0.75)
     # Progress is called after the step and its average: these are the weights that went into the average.
-    fine_tune(network, data, options, FABRIC, progress=lambda *_: seen.append(network[1].weight.detach().clone()))
+    fine_tune(network, data, options, FABRIC, progress=lambda *_: seen.append(watched()))
     average = seen[0]
-    for weight in seen[1:]:
-        average = 0.75 * average + 0.25 * weight
-    torch.testing.assert_close(network[1].weight.detach(), average)
+    for weight, statistic in seen[1:]:
+        average = 0.75 * average[0] + 0.25 * weight, 0.75 * average[1] + 0.25 * statistic
+    torch.testing.assert_close(watched(), average)
 
 
 def test_recalibration_gives_the_statistics_of_the_data() -> None:

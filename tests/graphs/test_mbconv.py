@@ -146,13 +146,14 @@ def test_mixture_and_gate_gradients(stride: int, activation: str, per_row: bool)
     assert_same(found - found.mean(-1, keepdim=True), expected - expected.mean(-1, keepdim=True))
 
 
-def test_depth_gate_gradients() -> None:
+@pytest.mark.parametrize("weights", [[0.3, 0.7], [1.0, 0.0], [0.0, 1.0]])  # a depth that is off has a gradient too
+def test_depth_gate_gradients(weights: list[float]) -> None:
     space, net = compiled("tiny")
     generator = np.random.default_rng(5)
     architecture = random_architecture(space.space, generator)
     x = images(3, space, 6)
     gates = {name: gate.double() for name, gate in net.gates(architecture).items()}
-    gates["stage2.depth"] = torch.tensor([0.3, 0.7], dtype=torch.float64, requires_grad=True)
+    gates["stage2.depth"] = gate = torch.tensor(weights, dtype=torch.float64, requires_grad=True)
     gates["stage2.block2"] = torch.full((8,), 1 / 8, dtype=torch.float64)
     stage_ends: list[Tensor] = []
     by_key = dict(zip(net.edge_keys, net.edge_modules, strict=True))
@@ -164,11 +165,10 @@ def test_depth_gate_gradients() -> None:
     for hook in hooks:
         hook.remove()
     shallow, deep = stage_ends
-    weights = gates["stage2.depth"]
-    explicit = head(weights[0] * shallow + weights[1] * deep)
+    explicit = head(gate[0] * shallow + gate[1] * deep)
     assert_same(output.detach(), explicit.detach())
-    (found,) = torch.autograd.grad(output.sum(), weights, retain_graph=True)
-    (expected,) = torch.autograd.grad(explicit.sum(), weights)
+    (found,) = torch.autograd.grad(output.sum(), gate, retain_graph=True)
+    (expected,) = torch.autograd.grad(explicit.sum(), gate)
     assert_same(found, expected)
 
 
