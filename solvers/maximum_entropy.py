@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from solvers.mckp_budgets_exact import compiled
+from solvers.kernels import compiles, ready
 from solvers.quadratic import Quadratic
 from solvers.results import Certificate, Result, Status
 from solvers.sets import FloatArray
@@ -65,7 +65,8 @@ def maximum_entropy_start(space: StagedBlocks, cost: Quadratic | StagedCost, bud
         times, fixed = StagedCost.read(space, cost).per_configuration, cost.fixed
     else:
         times, fixed = space.per_configuration(cost), cost.offset
-    evaluate = _compiled() if compiled() else _evaluate
+    times = ready(times)
+    evaluate = _compiled() if compiles("native") else _evaluate
     room = budget - fixed
     scale = abs(budget) + max(float(times.max()), -float(times.min()))
     point, lam, iterations, (mean, log_count) = _root(evaluate, space, times, room, scale)

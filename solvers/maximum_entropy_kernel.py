@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
-from solvers.mckp import IntArray
+from solvers.hulls import IntArray
+from solvers.kernels import compile_kernel
 from solvers.sets import FloatArray
 
 __all__ = ["gibbs"]
 
 
-@numba.njit(cache=True)
+@compile_kernel
 def gibbs(
     lam: float, times: FloatArray, configurations: IntArray, depths: IntArray, first: IntArray, end: IntArray, point: FloatArray
 ) -> tuple[float, float, float]:

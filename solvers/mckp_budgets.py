@@ -18,8 +18,9 @@ from typing import Literal
 import numpy as np
 
 from solvers.highs import LinearModel, Polyhedron
+from solvers.kernels import compiles
 from solvers.mckp import IntArray, Knapsack, exact_sum, increments, priced_budget
-from solvers.mckp_budgets_exact import compiled, relax_budgets, solve_budgets
+from solvers.mckp_budgets_exact import relax_budgets, solve_budgets
 from solvers.milp import BinaryAnswer, BinaryProgram, maximise_binary
 from solvers.results import Status
 from solvers.sets import Blocks, BudgetedBlocks, FloatArray
@@ -68,7 +69,7 @@ class BudgetedKnapsack:
 
         The bound is recomputed from the multipliers whoever found them.
         """
-        if backend == "native" and compiled():
+        if backend == "native" and compiles(backend):
             feasible, x, duals = relax_budgets(self.values, self.costs, self.budgets, self.offsets)
             if x is not None or not feasible:
                 return BudgetedRelaxation(x, duals, self.lagrangian_bound(duals) if feasible else -math.inf)
@@ -91,7 +92,7 @@ class BudgetedKnapsack:
         Raises:
             SolverError: see :func:`solvers.milp.maximise_binary`.
         """
-        if backend == "native" and compiled():
+        if backend == "native" and compiles(backend):
             found = solve_budgets(self.values, self.costs, self.budgets, self.offsets, time_limit_seconds=time_limit_seconds)
             if found.choices is None or self.fits(found.choices):
                 return BinaryAnswer(found.status, found.choices, found.value, found.bound, 0)

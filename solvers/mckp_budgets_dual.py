@@ -14,10 +14,10 @@ Reference: Dantzig and Van Slyke, Generalized upper bounding techniques, 1967; F
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from solvers.mckp import IntArray
+from solvers.hulls import IntArray
+from solvers.kernels import compile_kernel, compile_part
 from solvers.sets import FloatArray
 
 __all__ = ["BOUNDED", "INFEASIBLE", "PRUNED", "STALLED", "descend"]
@@ -29,7 +29,7 @@ _ROUNDING = 2.0**-52  # a term; the sum of so many
 _WEIGHT = 1e-9  # a weight so far outside [0, 1] is outside
 
 
-@numba.njit(cache=True)
+@compile_part
 def _weights(columns: FloatArray, count: int, gradient: FloatArray, weight: FloatArray, rest: FloatArray) -> None:
     """Least squares: ``rest = gradient + columns @ weight`` of least length; columns (m, m), the first ``count`` independent."""
     m = len(gradient)
@@ -68,7 +68,7 @@ def _weights(columns: FloatArray, count: int, gradient: FloatArray, weight: Floa
             rest[i] += columns[i, a] * weight[a]
 
 
-@numba.njit(cache=True)
+@compile_kernel
 def descend(
     values: FloatArray,
     costs: FloatArray,
@@ -235,7 +235,7 @@ def descend(
     return STALLED, bound, held
 
 
-@numba.njit(cache=True)
+@compile_part
 def _forget(kinks: IntArray, held: int, group: int) -> int:
     """Drop the kinks of a group whose key changed."""
     kept = 0
@@ -246,7 +246,7 @@ def _forget(kinks: IntArray, held: int, group: int) -> int:
     return kept
 
 
-@numba.njit(cache=True)
+@compile_part
 def _next(
     group: int,
     now: float,

@@ -9,18 +9,19 @@ Reference: Kellerer, Pferschy and Pisinger, Knapsack Problems, 2004, Ch. 9 and 1
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import time
 from dataclasses import dataclass
 
 import numpy as np
 
-from solvers.mckp import IntArray, exact_sum
+from solvers.hulls import IntArray
+from solvers.kernels import ready
+from solvers.mckp import exact_sum
 from solvers.results import Status
 from solvers.sets import FloatArray
 
-__all__ = ["BudgetedSelection", "compiled", "relax_budgets", "solve_budgets"]
+__all__ = ["BudgetedSelection", "relax_budgets", "solve_budgets"]
 
 _NODES = 20_000_000  # about a minute; families that need more (real-valued subset sums) would not end in a day either
 _SLICE = 4096  # nodes between two looks at the clock: some ten milliseconds
@@ -48,11 +49,6 @@ class BudgetedSelection:
     nodes: int
 
 
-def compiled() -> bool:
-    """Whether numba, which the search needs, is installed."""
-    return importlib.util.find_spec("numba") is not None
-
-
 def relax_budgets(
     values: FloatArray, costs: FloatArray, budgets: FloatArray, offsets: IntArray
 ) -> tuple[bool, FloatArray | None, FloatArray]:
@@ -68,7 +64,7 @@ def relax_budgets(
     dual, weight, kinks = np.zeros(m), np.zeros(m), np.zeros((m, 2), dtype=np.intp)
     key = np.zeros(groups, dtype=np.intp)
     room = limits + 0.5 * np.spacing(limits)
-    arguments = values, rows, np.arange(n), offsets, groups, room, dual, -math.inf
+    arguments = ready(values), rows, np.arange(n), ready(offsets), groups, room, dual, -math.inf
     status, _, held = descend(*arguments, key, kinks, weight, np.empty(n))
     duals = np.zeros(len(budgets))
     if status == INFEASIBLE:

@@ -15,10 +15,10 @@ Reference: Dyer, Kayal and Walker, A branch and bound algorithm for solving the 
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from solvers.mckp import IntArray
+from solvers.hulls import IntArray
+from solvers.kernels import compile_kernel, compile_part
 from solvers.mckp_budgets_dual import INFEASIBLE, PRUNED, descend
 from solvers.sets import FloatArray
 
@@ -28,7 +28,7 @@ DONE, SLICE, FULL = 0, 1, 2  # tree exhausted; node limit of the call reached; n
 _MOST_ROUNDED = 6  # fractional groups rounded every way, 2^6 selections; more budgets round the first six
 
 
-@numba.njit(cache=True)
+@compile_part
 def _add(high: float, low: float, term: float) -> tuple[float, float]:
     """``high + low + term`` in two floats."""
     total = high + term
@@ -38,7 +38,7 @@ def _add(high: float, low: float, term: float) -> tuple[float, float]:
     return rounded, low - (rounded - total)
 
 
-@numba.njit(cache=True)
+@compile_part
 def _offer(
     values: FloatArray,
     costs: FloatArray,
@@ -71,7 +71,7 @@ def _offer(
     return True
 
 
-@numba.njit(cache=True)
+@compile_part
 def _round(
     values: FloatArray,
     costs: FloatArray,
@@ -131,7 +131,7 @@ def _round(
             _offer(values, costs, budgets, path, groups, trial, count, fixed, fixed_value, best, chosen)
 
 
-@numba.njit(cache=True)
+@compile_part
 def _filter(options: IntArray, loss: FloatArray, cuts: IntArray, count: int, least: float, top: float) -> float:
     """Keep options with ``top - loss > least``, in place; return the greatest bound of what went."""
     gone = -np.inf
@@ -151,7 +151,7 @@ def _filter(options: IntArray, loss: FloatArray, cuts: IntArray, count: int, lea
     return gone
 
 
-@numba.njit(cache=True)
+@compile_kernel
 def search(
     values: FloatArray,
     costs: FloatArray,

@@ -219,7 +219,7 @@ def test_maximum_entropy_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
         budget = least + 0.3 * (uniform - least)
         native = maximum_entropy_start(space, cost, budget)
         with monkeypatch.context() as patch:
-            patch.setattr(maximum_entropy, "compiled", lambda: False)
+            patch.setattr(maximum_entropy, "compiles", lambda backend: False)
             plain = maximum_entropy_start(space, cost, budget)
         # Both roots spend the budget to 1e-12; the shares differ by that times their slope, which is some tens at most here.
         assert np.abs(native.x - plain.x).max() <= 1e-10
