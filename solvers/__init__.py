@@ -16,11 +16,13 @@ from solvers.projection_verification import verify_projection
 from solvers.quadratic import Quadratic
 from solvers.results import Certificate, CertificateError, InfeasibleError, Result, SolverError, Status
 from solvers.selection import Selection, project_to_budget
+from solvers.sensitivity import Frontier, ShadowPrice, frontier, shadow_prices
 from solvers.sets import Blocks, BudgetedBlocks
 from solvers.staged import Stage, StagedBlocks
 from solvers.staged_cost import StagedCost
 from solvers.starts import balanced_start, cheapest_start, maximum_entropy_start
 from solvers.step_rules import StepRule, backtracking, exact_line_search, open_loop, short_step
+from solvers.unneeded import Unneeded, unneeded_options
 
 __all__ = [  # noqa: RUF022 (the front door first)
     "project_to_budget",
@@ -32,6 +34,7 @@ __all__ = [  # noqa: RUF022 (the front door first)
     "Certificate",
     "CertificateError",
     "ExactSelection",
+    "Frontier",
     "Increments",
     "InfeasibleError",
     "Iterate",
@@ -43,6 +46,7 @@ __all__ = [  # noqa: RUF022 (the front door first)
     "Result",
     "Run",
     "Selection",
+    "ShadowPrice",
     "SimplexOracle",
     "SolverError",
     "Stage",
@@ -50,6 +54,7 @@ __all__ = [  # noqa: RUF022 (the front door first)
     "StagedCost",
     "Status",
     "StepRule",
+    "Unneeded",
     "argmax_projection",
     "augmented_lagrangian",
     "backtracking",
@@ -61,6 +66,7 @@ __all__ = [  # noqa: RUF022 (the front door first)
     "even_shares",
     "exact_line_search",
     "frank_wolfe",
+    "frontier",
     "gradient_descent",
     "log_power",
     "maximum_entropy_start",
@@ -69,9 +75,11 @@ __all__ = [  # noqa: RUF022 (the front door first)
     "project_separately",
     "project_sequentially",
     "relax",
+    "shadow_prices",
     "short_step",
     "solve_exact",
     "target_ratio",
     "unevenness",
+    "unneeded_options",
     "verify_projection",
 ]
