@@ -240,7 +240,7 @@ def _plot(passes: Sequence[Timing], timings: Sequence[Timing], options: Options,
             labelled.add(each.backend)
             error = np.array([[median - low], [high - median]])
             axes.barh(place, median, 0.85, color=colors[each.backend], xerr=error, ecolor="0.25", capsize=2, label=label)
-            axes.text(high * 1.15, place, f"{median:.2g}", va="center", fontsize=7, color="0.25")
+            axes.text(high * 1.15, place, f"{median:.3g}", va="center", fontsize=7, color="0.25")
             place += 1
         place += 0.7
     for timing, style in zip(passes, ("-", ":"), strict=True):
@@ -248,6 +248,7 @@ def _plot(passes: Sequence[Timing], timings: Sequence[Timing], options: Options,
     axes.axvline(PROGRAM_MS, color="0.45", ls="--", lw=1.2, label="a program (published)")
     axes.set(xscale="log", xlabel="milliseconds a call: median, whiskers from quartile to quartile")
     axes.set_yticks([middle for middle, _ in ticks], [name for _, name in ticks])
+    axes.margins(y=0.015)
     axes.invert_yaxis()
     axes.grid(alpha=0.25, axis="x")
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,27 +1,20 @@
-"""Relaxed points to project, with their budgets: random, from Frank-Wolfe, learnt on data, and families that are hard to round.
+"""Relaxed points to project, with their budgets: random, from Frank-Wolfe on made-up losses, and made to be hard to round.
 
 A search under a hard budget ends on or near the budget's border, so points are made there: the random families tilt a point by
 ``exp(-lambda latency)`` until its expected latency equals the budget (from below, to rounding). The made-up latencies grow with the
-multiply-adds of the paper's blocks and are scattered, a table an instance; learnt points come with the measured table.
+multiply-adds of the paper's blocks and are scattered, a table an instance.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from lightning_fabric import Fabric
 
-from constrained_nas.methods import HardCoRe, SoftPenalty
-from constrained_nas.problem import Budget, SearchProblem
-from constrained_nas.search import SearchMethod, SearchOptions, search
 from graphs import hardcore_imagenet
 from graphs.costs import mac_cost
-from papers_repro.hardcore_setup import Prepared
-from papers_repro.progress import ProgressBars
 from solvers import StagedBlocks, StagedCost, balanced_start, block_frank_wolfe
 from solvers.sets import FloatArray
 from solvers.step_rules import open_loop
@@ -31,14 +24,14 @@ __all__ = [
     "SyntheticSpace",
     "expected_latency",
     "frank_wolfe_point",
-    "learnt_points",
     "random_point",
     "running_shares",
     "synthetic_space",
+    "undecided_point",
 ]
 
 _SCATTER = 0.2  # standard deviation of the log of a made-up latency: what operation counts do not explain on a real machine
-_HALVINGS = 80  # of the interval of the tilt, 2e5 over the mean latency wide: down to rounding
+_HALVINGS = 70  # of an interval at most 2e5 times the unit of what is sought: down to rounding
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +90,6 @@ def random_point(
     *,
     concentration: float = 0.5,
     free_option: bool = False,
-    even_depths: bool = False,
 ) -> Instance:
     """A Dirichlet point tilted onto a budget.
 
@@ -109,30 +101,57 @@ def random_point(
         generator: source of all randomness.
         concentration: of the Dirichlet draws; the smaller, the nearer to one option a block.
         free_option: one configuration of every block costs nothing, as skipping it would.
-        even_depths: the depths of every stage share alike, so that each block runs in part.
 
     Raises:
         ValueError: a share outside (0, 1).
     """
-    if not 0 < share < 1:
-        raise ValueError(f"share: expected a number strictly between 0 and 1, got {share}")
     if free_option:
-        times = cost.per_configuration.copy()
-        sizes = staged.blocks.sizes[: staged.blocks.count - len(staged.stages)]
-        times[_block_starts(staged) + np.array([generator.integers(size) for size in sizes])] = 0.0
-        cost = StagedCost.of(staged, cost.fixed, times)
+        cost = _with_free_option(staged, cost, generator)
     logs = np.concatenate([np.log(generator.dirichlet(np.full(size, concentration)) + 1e-300) for size in staged.blocks.sizes])
-    low, high = _extremes(staged, cost)
-    budget = low + share * (high - low)
+    budget = _budget(staged, cost, share)
+    bound = 1e5 / float(cost.per_configuration.mean())  # leaves only the cheapest (or dearest) options
+    tilt = _last_fitting(lambda tilt: expected_latency(staged, cost, _tilted(staged, cost, logs, -tilt)), budget, -bound, bound)
+    return Instance(family, staged, cost, share, budget, _tilted(staged, cost, logs, -tilt))
 
-    def latency(tilt: float) -> float:
-        return expected_latency(staged, cost, _tilted(staged, cost, logs, tilt, even_depths))
 
-    if even_depths:  # the cheapest and dearest networks are out of reach: keep the budget between what the point can attain
-        least, most = latency(_bound(cost)), latency(-_bound(cost))
-        budget = least + share * (most - least)
-    fitting = _fitting_tilt(latency, budget, _bound(cost))
-    return Instance(family, staged, cost, share, budget, _tilted(staged, cost, logs, fitting, even_depths))
+def undecided_point(
+    family: str, staged: StagedBlocks, cost: StagedCost, share: float, generator: np.random.Generator, *, scatter: float = 0.02
+) -> Instance:
+    """A point on a budget at which every decision hangs between its cheapest option, which is free in a block, and its dearest.
+
+    The dearest have nearly the same share everywhere. Each half of Eq. 13 then spends what the other half's indecision leaves, on
+    the same stages: those that are cheap. Made to be hard for it; no search is known to end there.
+
+    Args:
+        family: name of the instance's family.
+        staged: the space.
+        cost: its latencies; a configuration of each block is made free.
+        share: of the budget, strictly between 0 and 1.
+        generator: source of all randomness.
+        scatter: standard deviation of the shares around their common value.
+
+    Raises:
+        ValueError: a share outside (0, 1).
+    """
+    cost = _with_free_option(staged, cost, generator)
+    offset = scatter * generator.standard_normal(staged.blocks.count)
+    cheapest, dearest = [], []
+    for block in range(staged.blocks.count - len(staged.stages)):
+        times = cost.per_configuration[staged.blocks.slice(block)]
+        cheapest.append(int(times.argmin()))
+        dearest.append(int(times.argmax()))
+    depths = [len(stage.depths) - 1 for stage in staged.stages]
+    low = staged.blocks.vertex([*cheapest, *(0 for _ in depths)])
+    high = staged.blocks.vertex([*dearest, *depths])
+
+    def mixed(common: float) -> FloatArray:
+        mix = np.repeat(np.clip(common + offset, 0.0, 1.0), staged.blocks.sizes)
+        return mix * high + (1.0 - mix) * low
+
+    budget = _budget(staged, cost, share)
+    reach = float(np.abs(offset).max())  # beyond it all shares are 0 or 1
+    common = _last_fitting(lambda common: expected_latency(staged, cost, mixed(common)), budget, -reach, 1.0 + reach)
+    return Instance(family, staged, cost, share, budget, mixed(common))
 
 
 def frank_wolfe_point(
@@ -155,9 +174,11 @@ def frank_wolfe_point(
         generator: source of all randomness.
         iterations: steps from the balanced start at the paper's 4 / (t + 4).
         noise: of a gradient's entries, relative to their root mean square.
+
+    Raises:
+        ValueError: a share outside (0, 1).
     """
-    low, high = _extremes(staged, cost)
-    budget = low + share * (high - low)
+    budget = _budget(staged, cost, share)
     latency = staged.cost(cost.fixed, cost.per_configuration)
     gains = np.sqrt(cost.per_configuration) * np.exp(0.3 * generator.standard_normal(staged.alpha.stop))
     gain = staged.cost(0.0, gains)
@@ -186,65 +207,40 @@ def frank_wolfe_point(
     return Instance(family, staged, cost, share, budget, point)
 
 
-def learnt_points(
-    prepared: Prepared,
-    shares: Sequence[float],
-    seeds: Sequence[int],
-    options: SearchOptions,
-    fabric: Fabric,
-    progress: ProgressBars,
-) -> Iterator[Instance]:
-    """Where searches on a trained super-network end: HardCoRe-NAS, and the soft penalty, which nothing holds to the budget.
-
-    Args:
-        prepared: super-network, data, latencies.
-        shares: one budget each.
-        seeds: one search each per budget and method.
-        options: of a search; its seed is replaced.
-        fabric: the super-network's device.
-        progress: shows bars.
-    """
-    space, quadratic = prepared.space, prepared.cost.quadratic
-    cost = StagedCost.read(space.staged, quadratic)
-    methods: dict[str, SearchMethod[Any]] = {
-        "learnt": HardCoRe(space.space, space.staged),
-        "soft penalty": SoftPenalty(space.space, space.staged),
-    }
-    runs = [(share, seed, family) for share in shares for seed in seeds for family in methods]
-    for share, seed, family in progress.track(runs, "searches"):
-        (budget,) = prepared.latencies.budgets([share])
-        problem = SearchProblem(space.space, (Budget(prepared.cost, budget, "ms"),))
-        seeded = SearchOptions(options.epochs, options.batch_size, options.batch_statistics, options.workers, seed)
-        run = search(problem, methods[family], prepared.supernet, prepared.data.architecture, seeded, fabric)
-        yield Instance(family, space.staged, cost, share, budget, run.result.point)
-
-
 def _block_starts(staged: StagedBlocks) -> np.ndarray:
     return np.array(staged.blocks.offsets[: staged.blocks.count - len(staged.stages)], dtype=np.intp)
 
 
-def _extremes(staged: StagedBlocks, cost: StagedCost) -> tuple[float, float]:
-    """Latency of the cheapest and the dearest network."""
+def _with_free_option(staged: StagedBlocks, cost: StagedCost, generator: np.random.Generator) -> StagedCost:
+    """The same latencies, with a configuration of each block drawn to cost nothing."""
+    times = cost.per_configuration.copy()
+    sizes = staged.blocks.sizes[: staged.blocks.count - len(staged.stages)]
+    times[_block_starts(staged) + np.array([generator.integers(size) for size in sizes])] = 0.0
+    return StagedCost.of(staged, cost.fixed, times)
+
+
+def _budget(staged: StagedBlocks, cost: StagedCost, share: float) -> float:
+    """The budget at ``share`` of the way from the cheapest network to the dearest."""
+    if not 0 < share < 1:
+        raise ValueError(f"share: expected a number strictly between 0 and 1, got {share}")
     starts, runs = _block_starts(staged), staged.runs()
     offsets = np.cumsum([0, *(len(stage.depths) for stage in staged.stages)])
     shallow, deep = runs[offsets[:-1]].sum(axis=0), runs[offsets[1:] - 1].sum(axis=0)
-    least = shallow @ np.minimum.reduceat(cost.per_configuration, starts)
-    most = deep @ np.maximum.reduceat(cost.per_configuration, starts)
-    return cost.fixed + float(least), cost.fixed + float(most)
+    least = cost.fixed + float(shallow @ np.minimum.reduceat(cost.per_configuration, starts))
+    most = cost.fixed + float(deep @ np.maximum.reduceat(cost.per_configuration, starts))
+    return least + share * (most - least)
 
 
-def _tilted(staged: StagedBlocks, cost: StagedCost, logs: FloatArray, tilt: float, even_depths: bool) -> FloatArray:
+def _tilted(staged: StagedBlocks, cost: StagedCost, logs: FloatArray, tilt: float) -> FloatArray:
     """The point with these log weights, tilted: configurations by their latency, depths by that of the blocks they run."""
     starts, sizes = np.array(staged.blocks.offsets[:-1], dtype=np.intp), np.array(staged.blocks.sizes)
     point = np.empty(staged.blocks.dimension)
     blocks = len(sizes) - len(staged.stages)
     alpha = logs[staged.alpha] - tilt * cost.per_configuration
     point[staged.alpha] = _shares(alpha, starts[:blocks], sizes[:blocks])
-    depths = np.zeros(staged.beta.stop - staged.beta.start)
-    if not even_depths:
-        per_block = np.add.reduceat(point[staged.alpha] * cost.per_configuration, starts[:blocks])
-        depths = logs[staged.beta] - tilt * (staged.runs() @ per_block)
-    point[staged.beta] = _shares(depths, starts[blocks:] - staged.beta.start, sizes[blocks:])
+    per_block = np.add.reduceat(point[staged.alpha] * cost.per_configuration, starts[:blocks])
+    beta = logs[staged.beta] - tilt * (staged.runs() @ per_block)
+    point[staged.beta] = _shares(beta, starts[blocks:] - staged.beta.start, sizes[blocks:])
     return point
 
 
@@ -254,18 +250,12 @@ def _shares(logs: FloatArray, starts: np.ndarray, sizes: np.ndarray) -> FloatArr
     return weights / np.repeat(np.add.reduceat(weights, starts), sizes)
 
 
-def _bound(cost: StagedCost) -> float:
-    """A tilt that leaves only the cheapest options: differences of a thousandth of the mean latency weigh 1e-43."""
-    return 1e5 / float(cost.per_configuration.mean())
-
-
-def _fitting_tilt(latency: Callable[[float], float], budget: float, bound: float) -> float:
-    """The least tilt at which the latency fits, by bisection; latency falls as the tilt rises."""
-    below, above = -bound, bound
+def _last_fitting(latency: Callable[[float], float], budget: float, low: float, high: float) -> float:
+    """The greatest argument in [low, high] at which a rising latency fits, by bisection to rounding, from below."""
     for _ in range(_HALVINGS):
-        middle = 0.5 * (below + above)
+        middle = 0.5 * (low + high)
         if latency(middle) <= budget:
-            above = middle
+            low = middle
         else:
-            below = middle
-    return above
+            high = middle
+    return low
