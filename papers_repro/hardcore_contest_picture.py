@@ -20,8 +20,8 @@ __all__ = ["draw_contest"]
 def draw_contest(tested: Sequence[Tested], path: Path, task: str, conditions: str) -> None:
     """Write the picture to ``path``; ``task`` and ``conditions`` say what was tested and how latencies were measured."""
     figure, axes = plt.subplots(figsize=(8.5, 5))
-    colours = dict(zip(METHODS, ("#d62728", "#7f7f7f", "#1f77b4", "#2ca02c", "#9467bd"), strict=True))
-    markers = dict(zip(METHODS, "osD^v", strict=True))
+    colours = dict(zip(METHODS, ("#d62728", "#ff7f0e", "#7f7f7f", "#1f77b4", "#2ca02c", "#9467bd"), strict=True))
+    markers = dict(zip(METHODS, "oPsD^v", strict=True))
     budgets = sorted({t.outcome.budget for t in tested})
     for budget in budgets:
         limit = next(t.outcome.limit_ms for t in tested if t.outcome.budget == budget)

@@ -54,7 +54,7 @@ class SetupOptions:
     """Side of the images in pixels."""
     training_digits: int = 800
     """How many of the 1797 digits may be trained and searched on; the others are test digits."""
-    draws: int = 6
+    draws: int = 5
     """Drawings of each training digit."""
     test_draws: int = 2
     """Drawings of each test digit."""
@@ -66,9 +66,9 @@ class SetupOptions:
     """small: three stages for CPUs. imagenet: the paper's five."""
     variant: Literal["paper", "release"] = "release"
     """Of the imagenet space: activations as printed, or as in the authors' release."""
-    warm_up_epochs: int = 6
+    warm_up_epochs: int = 5
     """Epochs of the heaviest network, before paths are sampled."""
-    multi_path_epochs: int = 14
+    multi_path_epochs: int = 12
     """Epochs with a path drawn uniformly for every example."""
     batch_size: int = 64
     """Of training."""

@@ -14,6 +14,7 @@ Reference: Nayman et al., HardCoRe-NAS, Table 1.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -81,13 +82,8 @@ def preset(scale: Scale) -> Options:
     """The options of a scale."""
     setup = setup_preset(scale)
     if scale == "smoke":
-        return Options(
-            scale,
-            seeds=2,
-            measuring_rounds=5,
-            setup=setup,
-            contest=ContestOptions(search_epochs=1, search_batch=16, fine_tune_epochs=1),
-        )
+        contest = ContestOptions(search_epochs=1, search_batch=16, fine_tune_epochs=1)
+        return Options(scale, seeds=2, processes=1, shares=(0.3, 0.7), measuring_rounds=5, setup=setup, contest=contest)
     if scale == "laptop":
         return Options(scale, setup=setup)
     contest = ContestOptions(search_epochs=2, search_batch=256, fine_tune_epochs=10, fine_tune_rate=0.05)
@@ -183,7 +179,7 @@ def _save(outcome: Outcome, prepared: Prepared, folder: Path) -> None:
     problem = SearchProblem(prepared.space.space, (Budget(prepared.cost, outcome.limit_ms, "ms"),))
     point = prepared.space.space.point(outcome.architecture)
     result = SearchResult(outcome.architecture, problem.costs(outcome.architecture), outcome.fits, point, None)
-    name = outcome.method.replace(",", "").replace(" ", "_").lower()
+    name = re.sub(r"[^a-z0-9-]+", "_", outcome.method.lower())
     save_architecture(
         problem, result, outcome.method, folder / "architectures" / f"{name}_budget{outcome.budget}_seed{outcome.seed}.json"
     )

@@ -23,10 +23,11 @@ from constrained_nas.search import Feedback, Proposal, SearchResult
 from graphs import SearchSpace
 from solvers import StagedBlocks, balanced_start, block_step, cheapest_start, maximum_entropy_start, project_jointly
 
-__all__ = ["HardCoRe", "HardCoReState", "project_point", "sample_rows", "start_point"]
+__all__ = ["HardCoRe", "HardCoReState", "Objective", "Start", "project_point", "sample_rows", "start_point"]
 
 FloatArray = NDArray[np.float64]
 Start = Literal["cheapest", "balanced", "entropy"]
+Objective = Literal["credits", "linearise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class HardCoRe:
     numerator: float = 4.0
     offset: float = 4.0
     momentum: float = 0.0
-    objective: Literal["credits", "linearise"] = "credits"
+    objective: Objective = "credits"
 
     def __post_init__(self) -> None:
         if not 0 < self.numerator <= self.offset:

@@ -1,0 +1,83 @@
+"""Table 1 at smoke scale: it runs as a user runs it, its networks fit, and its record says what is ours and what is published."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from constrained_nas.records import load_architecture
+from graphs import hardcore_small
+from graphs.costs import latency_cost, load_latency_table
+from papers_repro.intervals import compared, half_width, verdict
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("table1")
+    return folder, _table1("--out", str(folder))
+
+
+def _table1(*flags: str) -> str:
+    """Run the script; one thread, because threads that share busy cores wait for one another."""
+    command = [sys.executable, "papers_repro/hardcore_table1.py", "--scale", "smoke", *flags]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=420)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_networks_of_ours_fit_by_the_table_that_was_measured(run: tuple[Path, str]) -> None:
+    folder, _ = run
+    space = hardcore_small(resolution=16)
+    cost = latency_cost(load_latency_table(folder / "latency_table.json"), space)
+    files = sorted((folder / "architectures").glob("ours*.json"))
+    assert len(files) == 4  # two budgets, two seeds
+    for file in files:
+        budget = json.loads(file.read_text())["budgets"][0]
+        assert budget["unit"] == "ms"
+        assert budget["fits"]
+        assert cost.cost(load_architecture(file, space.space)) <= budget["limit"]
+
+
+def test_record_keeps_ours_and_published_apart(run: tuple[Path, str]) -> None:
+    folder, output = run
+    record = json.loads((folder / "hardcore_table1.json").read_text())
+    latency, accuracy, together, published = record["tables"]
+    ours = [row for row in latency["ours"] if row["method"].startswith(("ours", "HardCoRe-NAS"))]
+    assert all(row["worst"] <= 1 and row["fits"] == "2/2" and row["gap"] <= 1e-9 for row in ours)
+    assert all(row["measured"] > 0 and row["spread"] >= 0 for row in latency["ours"])
+    assert len(latency["ours"]) == len(accuracy["ours"]) == 12
+    assert not latency["published"]
+    assert not accuracy["published"]
+    assert not together["published"]
+    assert not published["ours"]
+    assert len(published["published"]) == 30
+    assert "published (Nayman et al., Table 1)" in output
+    assert (folder / "hardcore_table1.png").stat().st_size > 10_000
+
+
+def test_resume_repeats_the_accuracies(run: tuple[Path, str]) -> None:
+    folder, _ = run
+    before = json.loads((folder / "hardcore_table1.json").read_text())["tables"][1]["ours"]
+    _table1("--out", str(folder), "--setup.resume")
+    after = json.loads((folder / "hardcore_table1.json").read_text())["tables"][1]["ours"]
+    assert [row["accuracy"] for row in after] == [row["accuracy"] for row in before]
+
+
+def test_intervals() -> None:
+    assert half_width([1.0, 2.0, 3.0]) == pytest.approx(4.302653 / np.sqrt(3), rel=1e-6)  # t(0.975, 2 degrees of freedom)
+    assert np.isnan(half_width([1.0]))
+    assert verdict([0.0, 0.0, 0.0], "ours") == "the same"
+    assert verdict([1.0], "ours") == "one seed: no interval"
+    assert verdict([1.0, 1.1, 0.9], "ours") == "ours better"
+    assert verdict([-1.0, -1.1, -0.9], "ours") == "ours worse"
+    assert verdict([1.0, -1.0, 0.1], "ours") == "cannot be told apart"
+    assert compared([3.0, 3.1, 2.9], [2.0, 2.0, 2.0], "ours").startswith("+1.00 ±")
