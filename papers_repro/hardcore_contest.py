@@ -3,7 +3,7 @@
 For one seed: our search (HardCoRe-NAS's algorithm with small steps, its gradients averaged and the linearised loss projected);
 HardCoRe-NAS as printed (balanced start, steps 4 / (t + 4), credits projected, but jointly and exactly, as Eq. 13 may not fit); a
 soft penalty ended by argmax and by our projection; a random network that fits; the cheapest network. Every distinct network is
-extracted with the super-network's weights, fine-tuned towards the labels and the heaviest network's answers ("2 for 1", Appendix G),
+extracted with the super-network's weights, fine-tuned towards labels and the heaviest network's answers ("2 for 1", Appendix G),
 and tested once.
 """
 
