@@ -36,68 +36,78 @@ def bracket(knapsack: Knapsack, budget: float, start: float) -> NDArray[np.bool_
     budget needs. None as well if nothing fits or everything does.
     """
     sizes = np.diff(knapsack.offsets)
-    widest = int(sizes.max())
-    if widest * len(sizes) > _PADDING * len(knapsack.values):
+    widest, groups = int(sizes.max()), len(sizes)
+    if widest * groups > _PADDING * len(knapsack.values):
         return None
-    past = np.arange(widest) >= sizes[:, None]
-    column = np.where(past, 0, knapsack.offsets[:-1, None] + np.arange(widest))
-    values = np.where(past, -np.inf, knapsack.values[column])
-    costs = np.where(past, 0.0, knapsack.costs[column])
-    dear, cheap = np.where(past, -np.inf, costs), np.where(past, np.inf, costs)
-
-    def extremes(multiplier: float) -> tuple[FloatArray, FloatArray]:
-        """The least and the greatest cost among each group's best options at ``multiplier``, ties included."""
-        priced = multiplier * costs
-        size = np.where(past, 0.0, np.abs(values) + np.abs(priced)).max(axis=1)
-        reduced = values - priced
-        best = reduced >= (reduced.max(axis=1) - _TIE * size)[:, None]
-        return np.where(best, cheap, np.inf).min(axis=1), np.where(best, dear, -np.inf).max(axis=1)
-
-    light: FloatArray | None = None
-    heavy: FloatArray | None = None
+    # (option, group): reductions over the short axis then run along the groups. Past a group's end its first option is repeated.
+    position = np.arange(widest)[:, None]
+    cells = knapsack.offsets[:-1] + np.where(position < sizes, position, 0)
+    values, costs = knapsack.values[cells], knapsack.costs[cells]
+    light = heavy = np.empty(0)
     multiplier, widen, low, high = start, _WIDEN, 0.0, math.inf
-    while start > 0.0 and widen < 1.0 and (light is None or heavy is None):
-        least, most = extremes(multiplier)
-        if _sum(most) <= budget:
+    while start > 0.0 and widen < 1.0 and not (len(light) and len(heavy)):
+        least, most = _extremes(values, costs, multiplier)
+        if _fits(most, budget):
             light, high, multiplier = least, multiplier, multiplier * (1.0 - widen)
-        elif _sum(least) > budget:
+        elif not _fits(least, budget):
             heavy, low, multiplier = most, multiplier, multiplier * (1.0 + widen)
         else:
             return _between(knapsack, least, most, sizes)
         widen *= 8.0
-    if light is None:
-        light = cheap.min(axis=1)
-        if not _sum(light) <= budget:
+    if not len(light):
+        light = costs.min(axis=0)
+        if not _fits(light, budget):
             return None
-    if heavy is None:
-        heavy = np.where(values == values.max(axis=1, keepdims=True), cheap, np.inf).min(axis=1)
-        if _sum(heavy) <= budget:
+    if not len(heavy):
+        heavy = np.where(values == values.max(axis=0), costs, np.inf).min(axis=0)
+        if _fits(heavy, budget):
             return None
+    active = np.flatnonzero(light != heavy)
+    values, costs = values[:, active], costs[:, active]
     for _ in range(_PASSES):
-        # Both sides' best values at the costs that bound them: ties at one cost are worth the same up to rounding.
-        gain = (_worth(values, costs, heavy) - _worth(values, costs, light)).sum()
-        extra = (heavy - light).sum()
+        gain = (_worth(values, costs, heavy[active]) - _worth(values, costs, light[active])).sum()
+        extra = (heavy[active] - light[active]).sum()
         multiplier = float(gain / extra) if extra > 0.0 else 0.0
         if not low < multiplier < high:
             break
-        least, most = extremes(multiplier)
-        if _sum(most) <= budget:
-            light, high = least, multiplier
-        elif _sum(least) > budget:
-            heavy, low = most, multiplier
-        else:
-            light, heavy = least, most
-            break
+        least, most = _extremes(values, costs, multiplier)
+        chosen = light.copy()  # of settled groups the choice
+        chosen[active] = most
+        above = not _fits(chosen, budget)
+        chosen[active] = least
+        below = _fits(chosen, budget)
+        if above:
+            heavy[active], low = most, multiplier
+        if below:
+            light[active] = least
+            if above:
+                break
+            high = multiplier
+        still = light[active] != heavy[active]
+        active, values, costs = active[still], values[:, still], costs[:, still]
     return _between(knapsack, light, heavy, sizes)
 
 
-def _sum(costs: FloatArray) -> float:
-    return math.fsum(costs.tolist())
+def _extremes(values: FloatArray, costs: FloatArray, multiplier: float) -> tuple[FloatArray, FloatArray]:
+    """The least and the greatest cost among each group's best options at ``multiplier``, ties included."""
+    priced = multiplier * costs
+    size = (np.abs(values) + np.abs(priced)).max(axis=0)
+    reduced = values - priced
+    best = reduced >= reduced.max(axis=0) - _TIE * size
+    return np.where(best, costs, np.inf).min(axis=0), np.where(best, costs, -np.inf).max(axis=0)
+
+
+def _fits(costs: FloatArray, budget: float) -> bool:
+    """Whether the costs sum to the budget or less; summed carefully only where rounding could decide."""
+    plain = float(costs.sum())
+    if abs(plain - budget) > len(costs) * 2.0**-52 * float(np.abs(costs).sum()):
+        return plain < budget
+    return math.fsum(costs.tolist()) <= budget
 
 
 def _worth(values: FloatArray, costs: FloatArray, at: FloatArray) -> FloatArray:
     """The best value of each group among its options of the cost ``at`` (groups,)."""
-    return np.where(costs == at[:, None], values, -np.inf).max(axis=1)
+    return np.where(costs == at, values, -np.inf).max(axis=0)
 
 
 def _between(knapsack: Knapsack, light: FloatArray, heavy: FloatArray, sizes: NDArray[np.intp]) -> NDArray[np.bool_]:

@@ -259,8 +259,11 @@ def solve(values, costs, offsets, budget, start, cutoff, limits, stop, choices):
     )
     if found > best:
         best = found
-        for at in range(len(decided)):
-            choices[np.searchsorted(offsets, decided[at], side="right") - 1] = decided[at]
+        g = 0
+        for at in range(len(decided)):  # they are in the order of their groups
+            while offsets[g + 1] <= decided[at]:
+                g += 1
+            choices[g] = decided[at]
         for stage in range(len(pick)):
             option = options[cuts[stage] + pick[stage]]
             choices[np.searchsorted(offsets, option, side="right") - 1] = option

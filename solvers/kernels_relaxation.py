@@ -25,8 +25,8 @@ FEASIBLE, INFEASIBLE = 0, 1
 _TIE = 8 * 2.0**-52
 _HULL_AT_ONCE = 6  # unsettled groups that are cheaper to put on their hulls than to pass over again
 _PASSES = 60  # the lines meet long before, but for round-off; after so many the hulls decide whatever is left
-_SAMPLE = 128  # groups: their multiplier is within some per cent of the one of all, which saves the first passes over all
-_WIDEN = 0.02  # first guess of how far the multiplier moved since the last call; it grows eightfold until the bracket is closed
+_SAMPLE = 128  # groups, or a sixteenth of them: their multiplier is within a per cent or two, which saves passes over all groups
+_WIDEN = 0.1  # first guess of how far the multiplier is from the one to start from, for samples and last calls; then eightfold
 
 
 @compile_part
@@ -64,24 +64,27 @@ def _extremes(values, costs, offsets, multiplier, active, light, heavy):  # type
     """The cheapest and the dearest of the options tied for best at ``multiplier``, for the active groups."""
     for g in active:
         first, last = offsets[g], offsets[g + 1]
-        best, size = -np.inf, 0.0
+        # Plain selections and counts, no branches to mispredict: ties are rare, and only they take the slow loop.
+        best, size, at = -np.inf, 0.0, first
         for option in range(first, last):
             v, c = values[option], multiplier * costs[option]
+            at = option if v - c > best else at
             best = v - c if v - c > best else best
             v = abs(v) + abs(c)
             size = v if v > size else size
-        threshold = best - _TIE * size
-        cheap = dear = -1
+        threshold, tied = best - _TIE * size, 0
         for option in range(first, last):
-            if values[option] - multiplier * costs[option] >= threshold:
-                if cheap < 0:
-                    cheap = dear = option
-                    continue
-                c, v = costs[option], values[option]
-                if c < costs[cheap] or (c == costs[cheap] and v > values[cheap]):
-                    cheap = option
-                if c > costs[dear] or (c == costs[dear] and v > values[dear]):
-                    dear = option
+            tied += 1 if values[option] - multiplier * costs[option] >= threshold else 0
+        cheap = dear = at
+        if tied > 1:
+            cheap = dear = -1
+            for option in range(first, last):
+                if values[option] - multiplier * costs[option] >= threshold:
+                    c, v = costs[option], values[option]
+                    if cheap < 0 or c < costs[cheap] or (c == costs[cheap] and v > values[cheap]):
+                        cheap = option
+                    if dear < 0 or c > costs[dear] or (c == costs[dear] and v > values[dear]):
+                        dear = option
         light[g], heavy[g] = cheap, dear
 
 
@@ -240,7 +243,7 @@ def _take(values, costs, offsets, budget, active, choices, heavy):  # type: igno
 def _guess(values, costs, offsets, budget):  # type: ignore[no-untyped-def]
     """The multiplier of a sample of the groups under their share of the budget; 0 where that says nothing."""
     groups = len(offsets) - 1
-    stride = groups // _SAMPLE
+    stride = groups // max(_SAMPLE, groups // 16)
     size, options = 0, 0
     for g in range(0, groups, stride):
         size += 1

@@ -300,12 +300,16 @@ def _by_numpy(feasible: BudgetedBlocks, slack: float) -> Callable[[FloatArray, f
             answer = relax(program, budget, backend="numpy")
         x = np.zeros(blocks.dimension)
         x[answer.choices] = blocks.totals
+        used = answer.choices
         if answer.dearer >= 0:
             group = np.searchsorted(offsets, answer.dearer, side="right") - 1
             x[answer.dearer] = answer.fraction * blocks.totals[group]
             x[answer.choices[group]] = blocks.totals[group] - x[answer.dearer]
-        excess = float(feasible.weights[0] @ x) - capacity
-        certificate = Certificate(float(gradient @ x), -answer.bound, max(0.0, excess), np.array([answer.dual]), maximise=False)
+            used = np.append(used, answer.dearer)
+        # Sums over the support only: a product of all n is left to threads that may have to wait for a processor.
+        primal = float((gradient[used] * x[used]).sum())
+        excess = float((feasible.weights[0][used] * x[used]).sum()) - capacity
+        certificate = Certificate(primal, -answer.bound, max(0.0, excess), np.array([answer.dual]), maximise=False)
         return Result(x, Status.OPTIMAL, certificate, 1, time.perf_counter() - began)
 
     return solve

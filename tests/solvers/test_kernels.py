@@ -63,8 +63,9 @@ def test_narrowing_keeps_what_the_relaxation_needs(seed: int, family: str) -> No
     knapsack, budget = program(seed, family, 30)
     between = bracket(knapsack, budget, 0.0)
     whole = mckp.relax_along(knapsack, budget, mckp.increments(knapsack))
-    if between is None:  # nothing fits, or the best of each group does
-        assert whole.status is Status.INFEASIBLE or whole.dearer == -1
+    if between is None:  # nothing fits, or the best of each group does, or the groups are too ragged to be padded
+        ragged = np.diff(knapsack.offsets).max() * knapsack.count > 4 * len(knapsack.values)
+        assert ragged or whole.status is Status.INFEASIBLE or whole.dearer == -1
         return
     scale = max(1.0, float(np.abs(knapsack.values).sum()))
     kept = np.flatnonzero(between)
