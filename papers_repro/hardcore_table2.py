@@ -29,7 +29,7 @@ from rich.console import Console
 from constrained_nas.search import SearchOptions
 from papers_repro.command_line import read_options
 from papers_repro.hardcore_setup import SetupOptions, make_fabric, prepare, setup_preset
-from papers_repro.learnt_points import LEARNT, SOFT, learnt_points
+from papers_repro.learnt_points import LEARNT, SOFT, STEPS, learnt_points
 from papers_repro.progress import ProgressBars, progress_bars
 from papers_repro.projection_points import (
     Instance,
@@ -280,7 +280,8 @@ def _plot(projected: Sequence[Projected], path: Path) -> None:
                     shares, found[:, row], color=color, marker=marker, ls=style, ms=5, lw=1.5, label=label, clip_on=False
                 )
         count = sum(row.family == family and row.scheme == "joint" and row.share == shares[0] for row in projected)
-        axes[0, column].set_title(f"{family}\n{count} points a budget", fontsize=10)
+        named = "steps of learnt searches" if family == STEPS else family
+        axes[0, column].set_title(f"{named}\n{count} points a budget", fontsize=10)
         axes[1, column].set_xlabel("budget (0: cheapest, 1: dearest)", fontsize=9)
     axes[0, 0].set_ylabel("networks beyond their budget, %")
     axes[1, 0].set_ylabel("greatest excess, % of the budget")
