@@ -1,0 +1,60 @@
+"""The command, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from constrained_nas.cli import main
+from graphs import hardcore_imagenet, hardcore_small
+from graphs.costs import count, latency_cost, load_latency_table
+
+
+def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["constrained-nas", *arguments])
+    main()
+
+
+def test_describe_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    _run(monkeypatch, "describe", "hardcore-imagenet", "--json")
+    facts = json.loads(capsys.readouterr().out)
+    space = hardcore_imagenet()
+    assert facts["architectures"] == 5906234995112194080768
+    assert len(facts["decisions"]) == 25
+    lightest = {decision.name: decision.options[0] for decision in space.space.decisions}
+    counted = count(space.supernet().extract(space.space.choose(lightest)), (3, 224, 224))
+    assert facts["lightest"] == {"params": counted.parameters, "mult_adds": counted.macs}
+
+
+def test_describe_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    _run(monkeypatch, "describe", "hardcore-small")
+    output = capsys.readouterr().out
+    assert "stage3.depth" in output
+    assert "multiply-adds" in output
+
+
+def test_profile_writes_a_table_that_a_search_can_use(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "table.json"
+    _run(monkeypatch, "profile", "hardcore-small", "--out", str(out), "--rounds", "3", "--networks", "6")
+    assert "R^2" in capsys.readouterr().out
+    table = load_latency_table(out)
+    assert (table.unit, table.batch, table.threads) == ("ms", 1, 1)
+    assert latency_cost(table, hardcore_small()).unit == "ms"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"), [(["describe", "no-such-space"], "hardcore-imagenet-paper"), (["measure"], "profile")]
+)
+def test_unknown_names_end_with_the_names_there_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], named: str
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        _run(monkeypatch, *arguments)
+    assert stopped.value.code != 0
+    written = capsys.readouterr()
+    assert named in written.err + written.out
