@@ -28,7 +28,7 @@ Scale = Literal["smoke", "laptop", "paper"]
 Cell = str | int | float | bool | None
 
 _SCHEMA_VERSION = 1
-_PACKAGES = ("constrained-nas", "numpy", "scipy", "highspy", "cvxpy", "torch", "torchvision", "matplotlib")
+_PACKAGES = ("constrained-nas", "numpy", "numba", "scipy", "highspy", "cvxpy", "torch", "torchvision", "matplotlib")
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ def test_damaged_and_foreign_files_say_what_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     save_architecture(problem, project_point(problem, space.staged, scores, scores), "ours", path)
     whole = path.read_text()
-    with pytest.raises(ValueError, match="is of space .* expected 'hardcore-small"):
+    with pytest.raises(ValueError, match=r"is of space .* expected 'hardcore-small"):
         load_architecture(path, hardcore_small().space)
     path.write_text(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="not complete JSON"):
