@@ -1,0 +1,69 @@
+"""Sphinx: pages in MyST with executed examples, the reference from docstrings. Built with warnings as errors."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import pkgutil
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import constrained_nas
+import graphs
+import solvers
+
+project = "constrained-nas"
+copyright = "the constrained-nas authors, Apache-2.0"
+release = importlib.metadata.version("constrained-nas")
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = "constrained-nas"
+
+myst_enable_extensions = ["dollarmath", "amsmath"]
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 60
+nb_merge_streams = True
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # fields of dataclasses are described once, under their class
+napoleon_custom_sections = ["Complexity"]
+# Fields of different classes share names ("dimension"): a type annotation that says so is no broken reference.
+suppress_warnings = ["ref.python"]
+
+# Compiled code that only the modules beside it call.
+_INTERNAL = re.compile(r"kernels|_kernel$|_search$|_dual$")
+
+
+def _write_reference(packages: list[ModuleType], folder: Path) -> None:
+    """A page a package, with every public module on it."""
+    folder.mkdir(exist_ok=True)
+    for package in packages:
+        name = package.__name__
+        lines = [name, "=" * len(name), "", f".. automodule:: {name}", "   :no-members:", ""]
+        for module in sorted(found.name for found in pkgutil.walk_packages(package.__path__, f"{name}.")):
+            if not _INTERNAL.search(module):
+                lines += [module, "-" * len(module), "", f".. automodule:: {module}", "   :members:", ""]
+        page = folder / f"{name}.rst"
+        if not page.exists() or page.read_text() != "\n".join(lines):
+            page.write_text("\n".join(lines))
+
+
+def _plain_prose(app: Any, what: str, name: str, item: Any, options: Any, lines: list[str]) -> None:
+    """Docstrings are plain prose: outside of backticks, stars and bars mean themselves."""
+    for index, line in enumerate(lines):
+        parts = re.split(r"(`+[^`]*`+)", line)
+        parts[::2] = [re.sub(r"([*|])", r"\\\1", part) for part in parts[::2]]
+        lines[index] = "".join(parts)
+
+
+def setup(app: Any) -> None:
+    """Write the reference's pages, and read docstrings as prose (before napoleon, whose priority is 500, adds markup)."""
+    _write_reference([solvers, graphs, constrained_nas], Path(__file__).parent / "reference" / "api")
+    app.connect("autodoc-process-docstring", _plain_prose, priority=400)
