@@ -16,10 +16,13 @@ from solvers.kernels import compile_kernel, compile_part
 from solvers.kernels_hulls import add, arrange, hull, total
 from solvers.kernels_relaxation import INFEASIBLE, relax
 from solvers.kernels_search import search
+from solvers.kernels_states import last_within
 
 __all__ = ["INFEASIBLE", "solve"]
 
 _SWAPS = 50  # rounds of one-swap improvement; each strictly improves, and few are ever needed
+_PAIRS = 12  # rounds of exchanging two options at once
+_PAIRED = 1 << 13  # candidates that are sorted for it; where more are left, bounds separate nothing and sorting would not pay
 _EPSILON = 2.0**-52
 
 
@@ -126,6 +129,74 @@ def _improve(shifted, costs, budget, upper, tolerance, candidates, group, start,
 
 
 @compile_part
+def _improve_by_pairs(shifted, costs, budget, upper, tolerance, candidates, group, start, best, choices):  # type: ignore[no-untyped-def]
+    """Exchange two options of ``start`` at once, the best pair that fits first; ``choices`` receives what beats ``best``.
+
+    With the candidates sorted by what they cost more than the option held, the best partner within the room that an exchange
+    leaves is a running maximum; the best of another group is kept beside it, as a group cannot be its own partner.
+    """
+    count = len(candidates)
+    extra, gain = np.empty(count), np.empty(count)
+    first, second, sorted_extra = np.empty(count, np.intp), np.empty(count, np.intp), np.empty(count)
+    chosen = start.copy()
+    for _ in range(_PAIRS):
+        if upper - best <= tolerance:
+            break
+        high, low = total(costs, chosen)
+        room = (budget - high) - low
+        for at in range(count):
+            held = chosen[group[at]]
+            extra[at], gain[at] = costs[candidates[at]] - costs[held], shifted[candidates[at]] - shifted[held]
+        order = np.arange(count)
+        arrange(order, extra, gain)
+        top = other = -1
+        for k in range(count):
+            at = order[k]
+            sorted_extra[k] = extra[at]
+            if top < 0 or gain[at] > gain[top]:
+                if top >= 0 and group[top] != group[at]:
+                    other = top
+                top = at
+            elif group[at] != group[top] and (other < 0 or gain[at] > gain[other]):
+                other = at
+            first[k], second[k] = top, other
+        most, one, two = 0.0 if room >= 0.0 else -np.inf, -1, -1
+        for at in range(count):
+            k = last_within(sorted_extra, room - extra[at])
+            if k < 0:
+                continue
+            partner = first[k] if group[first[k]] != group[at] else second[k]
+            if partner >= 0 and gain[at] + gain[partner] > most:
+                most, one, two = gain[at] + gain[partner], at, partner
+        if one < 0:
+            break
+        chosen[group[one]], chosen[group[two]] = candidates[one], candidates[two]
+        worth = total(shifted, chosen)[0]
+        if worth > best and total(costs, chosen)[0] <= budget:
+            best = worth
+            for g in range(len(chosen)):
+                choices[g] = chosen[g]
+    return best
+
+
+@compile_part
+def _open(candidates, group, loss, most, kept, kept_group):  # type: ignore[no-untyped-def]
+    """Write the candidates that lose less than ``most``, of groups with several such only; returns how many."""
+    count = first = 0
+    while first < len(candidates):
+        last, began = first, count
+        while last < len(candidates) and group[last] == group[first]:
+            if loss[candidates[last]] < most:
+                kept[count], kept_group[count] = candidates[last], group[last]
+                count += 1
+            last += 1
+        if count == began + 1:
+            count = began
+        first = last
+    return count
+
+
+@compile_part
 def _core(shifted, costs, options, group, loss):  # type: ignore[no-untyped-def]
     """The open groups' undominated options by stage, and the options of the groups that are decided.
 
@@ -229,11 +300,19 @@ def solve(values, costs, offsets, budget, start, cutoff, limits, stop, choices):
     if upper <= max(best, cutoff) + tolerance:
         return state, lift, max(upper, best), plain, dual, tolerance, whole, 0, False
     candidates, group, least = _gather(loss, offsets, upper - max(best, cutoff) - (tolerance if cutoff > best else 0.0))
-    held = choices.copy()
-    best = _improve(shifted, costs, budget, upper, tolerance, candidates, group, held, best, choices)
+    light, beyond = choices.copy(), choices.copy()
     if dearer >= 0:
-        held[np.searchsorted(offsets, dearer, side="right") - 1] = dearer
-        best = _improve(shifted, costs, budget, upper, tolerance, candidates, group, held, best, choices)
+        beyond[np.searchsorted(offsets, dearer, side="right") - 1] = dearer
+    best = _improve(shifted, costs, budget, upper, tolerance, candidates, group, light, best, choices)
+    best = _improve(shifted, costs, budget, upper, tolerance, candidates, group, beyond, best, choices)
+    if upper > best + tolerance and cutoff <= best:
+        several, groups_of = np.empty(len(candidates), np.intp), np.empty(len(candidates), np.intp)
+        count = _open(candidates, group, loss, upper - best - tolerance, several, groups_of)
+        if count <= _PAIRED:
+            several, groups_of = several[:count], groups_of[:count]
+            swapped = choices.copy()
+            for start in (light, beyond, swapped):
+                best = _improve_by_pairs(shifted, costs, budget, upper, tolerance, several, groups_of, start, best, choices)
     if not whole:
         tolerance = max(noise, 5e-10 * min(spread, abs(lift + best)))
     target = max(best, cutoff)

@@ -101,9 +101,9 @@ def steps_between(values, costs, offsets, active, light, heavy):  # type: ignore
     most = 1
     for g in active:
         most += offsets[g + 1] - offsets[g]
-    slope, cost = np.empty(most), np.empty(most)
-    group, source, target = np.empty(most, np.intp), np.empty(most, np.intp), np.empty(most, np.intp)
-    count, chain, rise = 0, np.empty(most, np.intp), np.empty(most)
+    count, numbers, indices = 0, np.empty((3, most)), np.empty((4, most), np.intp)
+    slope, cost, rise = numbers[0], numbers[1], numbers[2]
+    group, source, target, chain = indices[0], indices[1], indices[2], indices[3]
     for g in active:
         base, limit = light[g], costs[heavy[g]]
         size = 1

@@ -64,19 +64,20 @@ def _extremes(values, costs, offsets, multiplier, active, light, heavy):  # type
     """The cheapest and the dearest of the options tied for best at ``multiplier``, for the active groups."""
     for g in active:
         first, last = offsets[g], offsets[g + 1]
-        # Plain selections and counts, no branches to mispredict: ties are rare, and only they take the slow loop.
-        best, size, at = -np.inf, 0.0, first
+        # Plain selections, no branches to mispredict: ties are rare, and only they take the slow loop.
+        best, second, size, at = -np.inf, -np.inf, 0.0, first
         for option in range(first, last):
             v, c = values[option], multiplier * costs[option]
-            at = option if v - c > best else at
-            best = v - c if v - c > best else best
+            reduced = v - c
+            at = option if reduced > best else at
+            low = reduced if reduced < best else best
+            second = low if low > second else second
+            best = reduced if reduced > best else best
             v = abs(v) + abs(c)
             size = v if v > size else size
-        threshold, tied = best - _TIE * size, 0
-        for option in range(first, last):
-            tied += 1 if values[option] - multiplier * costs[option] >= threshold else 0
+        threshold = best - _TIE * size
         cheap = dear = at
-        if tied > 1:
+        if second >= threshold:
             cheap = dear = -1
             for option in range(first, last):
                 if values[option] - multiplier * costs[option] >= threshold:
@@ -121,10 +122,12 @@ def _bracket(values, costs, offsets, budget, start, light, heavy):  # type: igno
     else 0: at the critical multiplier each group holds an option between ``light`` and ``heavy``.
     """
     groups = len(offsets) - 1
-    every = np.arange(groups)
+    work = np.empty((4, groups), np.intp)  # one allocation: small programs are called by the thousand
+    every, cheap, dear, chosen = work[0], work[1], work[2], work[3]
+    for g in range(groups):
+        every[g] = g
     low_side, high_side = 0.0, np.inf  # multipliers known to be too small (or 0) and large enough
     known_heavy = known_light = False
-    cheap, dear = np.empty(groups, np.intp), np.empty(groups, np.intp)
     multiplier, widen = start, _WIDEN
     while start > 0.0 and not (known_light and known_heavy):
         _extremes(values, costs, offsets, multiplier, every, cheap, dear)
@@ -154,7 +157,8 @@ def _bracket(values, costs, offsets, budget, start, light, heavy):  # type: igno
         if _fits(costs, offsets, heavy, budget):
             return 2, every[:0]
     active = _unsettled(every, light, heavy)
-    chosen = light.copy()  # of settled groups the choice, so that sums go over all groups
+    for g in range(groups):
+        chosen[g] = light[g]  # of settled groups the choice, so that sums go over all groups
     for _ in range(_PASSES):
         if len(active) <= _HULL_AT_ONCE:
             break

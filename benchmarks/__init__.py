@@ -1,0 +1,1 @@
+"""Benchmarks against named public solvers, in one run, as ratios."""

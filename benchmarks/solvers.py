@@ -1,0 +1,358 @@
+"""The solvers against general ones: same instances, one run, medians, ratios. Prints the table and writes it as JSON.
+
+    python benchmarks/solvers.py --quick     a minute or two, to see that it runs
+    python benchmarks/solvers.py             half an hour: references that reach 60 s count as 60 s
+
+Families on which a target is missed stay in the table and are marked.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parent.parent
+if sys.path and Path(sys.path[0]).resolve() == _ROOT / "benchmarks":
+    sys.path[0] = str(_ROOT)  # started as a script: `solvers` must be the package, not this file
+
+import numpy as np  # noqa: E402
+import tyro  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+from benchmarks.general_solvers import (  # noqa: E402
+    Answer,
+    highs_linear,
+    highs_mixed_integer,
+    ortools_answers,
+    ortools_missing,
+    scipy_mixed_integer,
+)
+from benchmarks.instances import FAMILIES, Instance, draw_scores, make, second_costs  # noqa: E402
+from benchmarks.machine import first_call_seconds, machine, versions  # noqa: E402
+from benchmarks.staged_programs import entropy_start_times, joint_projection_times  # noqa: E402
+from solvers import Blocks, BudgetedBlocks, BudgetOracle, Status, project_to_budget  # noqa: E402
+from solvers.mckp import Knapsack, increments  # noqa: E402
+from solvers.mckp_exact import solve_exact  # noqa: E402
+
+_REFERENCE_SECONDS = 60.0  # of reference time a row: after that no further instance is drawn
+_OURS_SECONDS = 0.2  # of repeated calls an instance, of which the median counts
+_EXACT = 1e-9  # relative to max(1, |value|): what "exact" promises
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table; times are medians over the instances, in seconds."""
+
+    program: str
+    family: str
+    ours: str
+    against: str
+    target: float | None
+    ours_seconds: float
+    against_seconds: float | None
+    ratio: float | None
+    instances: int
+    agreement: float | None  # greatest relative difference in our disfavour, of values; None: nothing to compare
+    note: str = ""
+
+    @property
+    def verdict(self) -> str:
+        if self.ratio is None or self.target is None:
+            return ""
+        return "met" if self.ratio >= self.target else "MISSED"
+
+
+def main(quick: bool = False, out: Path = _ROOT / "benchmarks" / "results" / "solvers.json", seed: int = 0) -> None:
+    """Run the benchmark.
+
+    Args:
+        quick: two families, the smaller sizes, fewer instances.
+        out: the JSON file.
+        seed: of the instances.
+    """
+    console = Console(width=170)
+    began = time.time()
+    delays = first_call_seconds(_ROOT)
+    families = FAMILIES[:2] if quick else FAMILIES
+    jobs = list(_jobs(families, quick, seed))
+    rows: list[Row] = []
+    columns = (TextColumn("{task.description:60}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=len(jobs))
+        for name, job in jobs:
+            progress.update(task, description=name)
+            rows += job()
+            progress.advance(task)
+    _print(rows, console)
+    for name, seconds in delays.items():
+        console.print(f"{name}: {seconds:.2f} s")
+    record = {
+        "machine": machine(),
+        "versions": versions(),
+        "seed": seed,
+        "quick": quick,
+        "seconds": time.time() - began,
+        "first_call_seconds": delays,
+        "rows": [asdict(row) | {"verdict": row.verdict} for row in rows],
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    console.print(f"written to {out.name}")
+
+
+def _jobs(families: Sequence[str], quick: bool, seed: int) -> Iterator[tuple[str, Callable[[], list[Row]]]]:
+    """Name and work of each part of the run."""
+    count = 2 if quick else 5
+    sizes = ((20, 12, 40.0, 100.0), (10_000, 12, 150.0, 1000.0), (1000, 100, 250.0, None))
+    for groups, options, highs, glop in sizes[:1] if quick else sizes:
+        family = families if groups == 20 else families[:1]
+        for name in family:
+            yield (
+                f"oracle {groups}x{options}, {name}",
+                partial(_oracle, groups, options, name, highs, glop, 2 * count, seed),
+            )
+    exact = ((20, 12, 300.0), (1000, 12, 1000.0), (10_000, 12, 5000.0))
+    for groups, options, target in exact[:2] if quick else exact:
+        for name in families:
+            yield f"exact {groups}x{options}, {name}", partial(_exact, groups, options, name, target, count, seed)
+    for groups in (20,) if quick else (20, 100):
+        for name in families:
+            if name != "budget: beyond":  # there the second budget alone binds: the one-budget program again
+                yield f"two budgets {groups}x12, {name}", partial(_two_budgets, groups, name, count, seed)
+    yield "joint projection", lambda: _staged("joint projection", joint_projection_times(5 if quick else 40, seed), 15.0)
+    yield "maximum-entropy start", lambda: _staged("maximum-entropy start", entropy_start_times(3 if quick else 15, seed), 100.0)
+
+
+def _timed(call: Callable[[], object]) -> float:
+    """Median seconds of repeated calls; the first is not counted."""
+    call()
+    seconds: list[float] = []
+    while sum(seconds) < _OURS_SECONDS or len(seconds) < 3:
+        began = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - began)
+    return float(np.median(seconds))
+
+
+def _row(
+    program: str,
+    family: str,
+    ours: str,
+    against: str,
+    target: float | None,
+    ours_seconds: list[float],
+    against_seconds: list[float],
+    worst: float | None,
+    note: str = "",
+) -> Row:
+    mine = float(np.median(ours_seconds))
+    theirs = float(np.median(against_seconds)) if against_seconds else None
+    ratio = None if theirs is None else theirs / mine
+    return Row(program, family, ours, against, target, mine, theirs, ratio, len(ours_seconds), worst, note)
+
+
+def _oracle(groups: int, options: int, family: str, highs: float, glop: float | None, count: int, seed: int) -> list[Row]:
+    """Linear minimisation with fresh objectives on one cost structure; HiGHS and GLOP start from their last basis.
+
+    "warm start" is ours from the multiplier of the objective before, the same information.
+    """
+    instance = make(family, groups, options, seed)
+    rng = np.random.default_rng([seed, 7])
+    # Fresh scores of the family; where the costs determine them, rescaled.
+    fixed = family in ("subset-sum", "proportional")
+    gradients = np.array(
+        [-draw_scores(family, instance.costs, rng) * (rng.uniform(0.5, 2.0) if fixed else 1.0) for _ in range(count)]
+    )
+    feasible = BudgetedBlocks.of(Blocks.of(np.diff(instance.offsets).tolist()), instance.costs, instance.budget)
+    native, plain = BudgetOracle.of(feasible), BudgetOracle.of(feasible, "numpy")
+    answers = [native.minimise(gradient) for gradient in gradients]
+    found = [answer.certificate.primal if answer.certificate else math.nan for answer in answers]
+    starts = [
+        float(answer.certificate.dual[0]) if answer.certificate and answer.certificate.dual is not None else 0.0
+        for answer in answers
+    ]
+    cold = [_timed(partial(native.minimise, gradient)) for gradient in gradients]
+    warm = [_timed(partial(native.minimise, g, start=s)) for g, s in zip(gradients, starts[-1:] + starts[:-1], strict=True)]
+    numpy = [_timed(partial(plain.minimise, gradient)) for gradient in gradients]
+    many = [_timed(lambda: native.minimise_many(gradients)) / count]
+    references = highs_linear(instance, gradients)
+    worst = _excess(found, references)
+    seconds = [answer.seconds for answer in references]
+    program = f"LP oracle {groups}x{options}"
+    rows = [
+        _row(program, family, "native", "highspy, persistent", highs, cold, seconds, worst),
+        _row(program, family, "native, warm start", "highspy, persistent", highs, warm, seconds, worst),
+        _row(program, family, "native, minimise_many", "highspy, persistent", None, many, seconds, worst),
+        _row(program, family, "numpy", "highspy, persistent", 3.0 if groups == 20 else None, numpy, seconds, worst),
+    ]
+    if (missing := ortools_missing()) is None:
+        references = ortools_answers("glop", instance, gradients)
+        times = [answer.seconds for answer in references]
+        excess = _excess(found, references)
+        rows.append(_row(program, family, "native", "OR-tools GLOP", glop, cold, times, excess))
+        rows.append(_row(program, family, "native, warm start", "OR-tools GLOP", glop, warm, times, excess))
+    else:
+        rows.append(_row(program, family, "native", "OR-tools GLOP", glop, cold, [], None, missing))
+    if groups == 10_000:
+        slopes = -increments(Knapsack(instance.scores, instance.costs, instance.offsets)).slope
+        rng.shuffle(slopes)
+        reading = [_timed(lambda: (instance.scores.sum(), instance.costs.sum(), np.sort(slopes)))]
+        rows.append(_row(program, family, "native", "reading the data + one sort of the hull steps", 0.25, cold, reading, None))
+    return rows
+
+
+def _excess(found: Sequence[float], references: Sequence[Answer]) -> float | None:
+    """How much better than ours a reference's minimum is, relative; ours are feasible, so this is what we would have missed."""
+    known = [(ours, answer.objective) for ours, answer in zip(found, references, strict=True) if answer.objective is not None]
+    return max(((ours - theirs) / max(1.0, abs(theirs)) for ours, theirs in known), default=None)
+
+
+def _exact(groups: int, options: int, family: str, target: float, count: int, seed: int) -> list[Row]:
+    """The exact 0-1 program; references' choices are re-costed, and count only if they fit."""
+    program = f"exact MCKP {groups}x{options}"
+    times: dict[str, list[float]] = {"native": [], "project_to_budget": [], "numpy": [], "highs": [], "scipy": [], "cp-sat": []}
+    worst: dict[str, float | None] = {"highs": None, "scipy": None, "cp-sat": None}
+    unproven, missing = 0, ortools_missing()
+    while len(times["highs"]) < count and sum(times["highs"]) < _REFERENCE_SECONDS:
+        instance = make(family, groups, options, seed + len(times["highs"]))
+        knapsack, budget = Knapsack(instance.scores, instance.costs, instance.offsets), instance.budget
+        found = solve_exact(knapsack, budget)
+        unproven += found.status is not Status.OPTIMAL
+        times["native"].append(_timed(partial(solve_exact, knapsack, budget)))
+        times["numpy"].append(_timed(partial(solve_exact, knapsack, budget, backend="numpy")))
+        even = len(set(np.diff(instance.offsets).tolist())) == 1
+        scores, costs = instance.rows
+        table = (np.array(scores), np.array(costs), budget) if even else (scores, costs, budget)
+        times["project_to_budget"].append(_timed(partial(project_to_budget, *table)))
+        references = {"highs": highs_mixed_integer(instance, [instance.costs], [budget])}
+        if groups == 20:
+            references["scipy"] = scipy_mixed_integer(instance)
+            if missing is None:
+                references["cp-sat"] = ortools_answers("cp-sat", instance)[0]
+        for name, answer in references.items():
+            times[name].append(answer.seconds)
+            behind = _behind(found.value, answer, instance, [instance.costs], [budget])
+            if behind is not None:
+                before = worst[name]
+                worst[name] = behind if before is None else max(behind, before)
+    note = f"{unproven} not proven" if unproven else ""
+    highs = times["highs"]
+    rows = [
+        _row(program, family, "native", "HiGHS MIP, gap 0", target, times["native"], highs, worst["highs"], note),
+        _row(program, family, "project_to_budget", "HiGHS MIP, gap 0", None, times["project_to_budget"], highs, worst["highs"]),
+        _row(program, family, "numpy", "HiGHS MIP, gap 0", None, times["numpy"], highs, worst["highs"]),
+    ]
+    if groups == 20:
+        rows.append(_row(program, family, "native", "scipy.optimize.milp", None, times["native"], times["scipy"], worst["scipy"]))
+        rows.append(
+            _row(
+                program,
+                family,
+                "native",
+                "CP-SAT, one worker",
+                200.0,
+                times["native"],
+                times["cp-sat"],
+                worst["cp-sat"],
+                missing or "",
+            )
+        )
+    return rows
+
+
+def _behind(
+    value: float, answer: Answer, instance: Instance, costs: Sequence[np.ndarray], budgets: Sequence[float]
+) -> float | None:
+    """How far ``value`` is behind a reference's re-costed choices, relative to max(1, |value|); None if those do not fit."""
+    if answer.choices is None:
+        return None
+    picked = list(answer.choices)
+    if any(math.fsum(row[picked].tolist()) > budget for row, budget in zip(costs, budgets, strict=True)):
+        return None
+    return (math.fsum(instance.scores[picked].tolist()) - value) / max(1.0, abs(value))
+
+
+def _two_budgets(groups: int, family: str, count: int, seed: int) -> list[Row]:
+    """The exact program under two budgets, through the front door."""
+    ours: list[float] = []
+    theirs: list[float] = []
+    worst: float | None = None
+    unproven = 0
+    while len(theirs) < count and sum(theirs) < _REFERENCE_SECONDS:
+        instance = make(family, groups, 12, seed + len(theirs))
+        more, limit = second_costs(instance, seed)
+        parts = instance.rows[0], {"a": instance.rows[1], "b": np.split(more, instance.offsets[1:-1])}
+        budgets = {"a": instance.budget, "b": limit}
+        try:
+            found = project_to_budget(*parts, budgets, time_limit_seconds=60.0)
+        except ValueError:  # at the least cost of one budget the other may be out of reach
+            return [
+                Row(
+                    f"two budgets {groups}x12",
+                    family,
+                    "native",
+                    "HiGHS MIP, gap 0",
+                    20.0,
+                    math.nan,
+                    None,
+                    None,
+                    0,
+                    None,
+                    "infeasible",
+                )
+            ]
+        unproven += found.status is not Status.OPTIMAL
+        seconds = found.seconds if found.seconds > 1.0 else _timed(partial(project_to_budget, *parts, budgets))
+        ours.append(seconds)
+        rows, limits = [instance.costs, more], [instance.budget, limit]
+        answer = highs_mixed_integer(instance, rows, limits)
+        theirs.append(answer.seconds)
+        behind = _behind(found.value, answer, instance, rows, limits)
+        if behind is not None:
+            worst = behind if worst is None else max(worst, behind)
+    note = f"{unproven} not proven" if unproven else ""
+    return [_row(f"two budgets {groups}x12", family, "project_to_budget", "HiGHS MIP, gap 0", 20.0, ours, theirs, worst, note)]
+
+
+def _staged(program: str, measured: tuple[list[float], list[float], float, str, str], target: float) -> list[Row]:
+    ours, theirs, worst, against, note = measured
+    return [_row(program, "HardCoRe size", "native", against, target, ours, theirs, worst, note)]
+
+
+def _print(rows: Sequence[Row], console: Console) -> None:
+    table = Table(title="Times are medians; behind: how much better the reference's re-costed answer is, relative")
+    for name in ("program", "family", "ours", "against", "ours ms", "theirs ms", "ratio", "target", "", "behind", "n", "note"):
+        table.add_column(name, justify="right" if name in ("ours ms", "theirs ms", "ratio", "target", "behind", "n") else "left")
+    for row in rows:
+        behind = (
+            ""
+            if row.agreement is None
+            else f"{row.agreement:.0e}" + (" (!)" if row.agreement > _EXACT and "LP" not in row.program else "")
+        )
+        table.add_row(
+            row.program,
+            row.family,
+            row.ours,
+            row.against,
+            f"{1000 * row.ours_seconds:.4g}",
+            "" if row.against_seconds is None else f"{1000 * row.against_seconds:.4g}",
+            "" if row.ratio is None else f"{row.ratio:.3g}",
+            "" if row.target is None else f"{row.target:g}",
+            f"[red]{row.verdict}[/red]" if row.verdict == "MISSED" else row.verdict,
+            behind,
+            str(row.instances),
+            row.note,
+        )
+    console.print(table)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
