@@ -8,7 +8,7 @@ from solvers.even_shares import even_shares, unevenness
 from solvers.frank_wolfe import ActiveSet, Iterate, Run, frank_wolfe
 from solvers.mckp import Increments, Knapsack, Relaxation, relax
 from solvers.mckp_exact import ExactSelection, solve_exact
-from solvers.oracles import BudgetOracle, LinearOracle, SimplexOracle
+from solvers.oracles import Batch, BudgetOracle, LinearOracle, SimplexOracle
 from solvers.penalties import Residual, augmented_lagrangian, gradient_descent, log_power, target_ratio
 from solvers.projection import project_jointly
 from solvers.projection_schemes import argmax_projection, project_separately, project_sequentially
@@ -27,6 +27,7 @@ from solvers.unneeded import Unneeded, unneeded_options
 __all__ = [  # noqa: RUF022 (the front door first)
     "project_to_budget",
     "ActiveSet",
+    "Batch",
     "BlockStep",
     "Blocks",
     "BudgetOracle",

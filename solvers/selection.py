@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
@@ -29,6 +29,7 @@ __all__ = ["Backend", "Method", "Selection", "project_to_budget"]
 
 Method = Literal["exact", "lp", "greedy", "argmax"]
 Backend = Literal["native", "numpy", "highs", "scipy"]
+_METHODS, _BACKENDS = get_args(Method), get_args(Backend)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,25 +108,23 @@ def project_to_budget(
     Reference: HardCoRe-NAS Eq. 13 (its projection of alpha, exactly).
     """
     began = time.perf_counter()
-    if method not in get_args(Method):
-        raise ValueError(f"method: expected one of {', '.join(get_args(Method))}, got {method!r}")
-    if backend not in get_args(Backend):
-        raise ValueError(f"backend: expected one of {', '.join(get_args(Backend))}, got {backend!r}")
+    if method not in _METHODS:
+        raise ValueError(f"method: expected one of {', '.join(_METHODS)}, got {method!r}")
+    if backend not in _BACKENDS:
+        raise ValueError(f"backend: expected one of {', '.join(_BACKENDS)}, got {backend!r}")
     if time_limit_seconds is not None and not time_limit_seconds > 0:
         raise ValueError(f"time_limit_seconds: expected a positive number or None, got {time_limit_seconds}")
     table = read_table(scores, costs, budget, minimize=minimize)
-    allowed = table.allowed()
-    sign = -1.0 if minimize else 1.0
-    if allowed.all():
-        kept, program = None, BudgetedKnapsack(sign * table.scores, table.costs, table.budgets, table.offsets)
-    else:
+    values = -table.scores if minimize else table.scores
+    kept: IntArray | None = None
+    costs, offsets = table.costs, table.offsets
+    if not (table.finite or (allowed := table.allowed()).all()):
         kept = np.flatnonzero(allowed)
-        offsets = np.searchsorted(kept, table.offsets)
+        values, costs, offsets = values[kept], costs[:, kept], np.searchsorted(kept, offsets)
         if not np.diff(offsets).all():
             group = int(np.flatnonzero(np.diff(offsets) == 0)[0])
             raise InfeasibleError(f"{table.group_label(group)}: every option is forbidden (an infinite cost or score)")
-        program = BudgetedKnapsack(sign * table.scores[kept], table.costs[:, kept], table.budgets, offsets)
-    program = replace(program, budgets=table.attainable_budgets(program.costs, program.offsets))
+    program = BudgetedKnapsack(values, costs, table.attainable_budgets(costs, offsets), offsets)
     if len(table.budgets) == 1 and (backend == "native" or backend == "numpy"):
         answer = _one_budget(program, method, backend, time_limit_seconds)
     else:

@@ -37,6 +37,7 @@ class Table:
         offsets: (groups + 1,).
         budget_names: None where the caller gave one number.
         groups, options: names, or None where the input was positional.
+        finite: known that nothing is forbidden.
     """
 
     scores: FloatArray
@@ -46,6 +47,7 @@ class Table:
     budget_names: tuple[Hashable, ...] | None = None
     groups: tuple[Hashable, ...] | None = None
     options: tuple[Hashable, ...] | None = None
+    finite: bool = False
 
     def group_label(self, group: int) -> str:
         """How messages call a group."""
@@ -99,9 +101,10 @@ def read_table(scores: Any, costs: Any, budget: Any, *, minimize: bool = False) 
         groups, width = scores.shape
         flat = np.ascontiguousarray(scores, dtype=np.float64).ravel()
         row = np.ascontiguousarray(costs, dtype=np.float64).reshape(1, -1)
-        table = Table(flat, row, _limits([budget], None), np.arange(0, groups * width + 1, width))
         # One pass each: a sum is finite only if every term is. Anything else takes the slow, explaining path.
-        if not (math.isfinite(float(flat.sum())) and math.isfinite(float(row.sum())) and float(row.min()) >= 0.0):
+        finite = math.isfinite(float(flat.sum())) and math.isfinite(float(row.sum())) and float(row.min()) >= 0.0
+        table = Table(flat, row, _limits([budget], None), np.arange(0, groups * width + 1, width), finite=finite)
+        if not finite:
             _check(table, minimize)
         return table
     names: tuple[Hashable, ...] | None = None

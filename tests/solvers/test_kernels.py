@@ -114,6 +114,19 @@ def test_read_only_and_strided_arrays_are_taken() -> None:
     assert relax(strided, budget).dual == relax(knapsack, budget).dual
 
 
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+def test_nothing_is_written_into_the_callers_arrays(backend: str) -> None:
+    rng = np.random.default_rng(4)
+    scores, costs = rng.random((30, 8)), rng.random((30, 8))
+    before = scores.copy(), costs.copy()
+    for method in ("exact", "lp", "greedy", "argmax"):
+        project_to_budget(scores, costs, 6.0, method=method, backend=backend)  # type: ignore[arg-type]
+    gradient = -scores.ravel()
+    oracle = BudgetOracle.of(BudgetedBlocks.of(Blocks.of([8] * 30), costs.ravel(), 6.0), backend)  # type: ignore[arg-type]
+    oracle.minimise(gradient)
+    assert np.array_equal(scores, before[0]) and np.array_equal(costs, before[1]) and np.array_equal(gradient, -before[0].ravel())
+
+
 @pytest.mark.parametrize("backend", ["native", "numpy", "highs"])
 def test_batches_equal_single_calls(backend: str) -> None:
     rng = np.random.default_rng(1)
