@@ -21,7 +21,7 @@ import torch
 from lightning_fabric import Fabric
 
 from constrained_nas.data import DataSplits, cifar, digits, image_folder
-from constrained_nas.timing import TableFit, Timer, calibrate, measure_table
+from constrained_nas.timing import TableFit, Timer, calibrate, device_name, measure_table
 from constrained_nas.training import TrainingOptions, train_supernet
 from graphs import Architecture, MBConvSpace, Supernet, hardcore_imagenet, hardcore_small
 from graphs.costs import LatencyTable, QuadraticCost, latency_cost, load_latency_table, save_latency_table
@@ -66,14 +66,16 @@ class SetupOptions:
     """small: three stages for CPUs. imagenet: the paper's five."""
     variant: Literal["paper", "release"] = "release"
     """Of the imagenet space: activations as printed, or as in the authors' release."""
-    warm_up_epochs: int = 5
+    warm_up_epochs: int = 4
     """Epochs of the heaviest network, before paths are sampled."""
-    multi_path_epochs: int = 12
+    multi_path_epochs: int = 10
     """Epochs with a path drawn uniformly for every example."""
-    batch_size: int = 64
+    batch_size: int = 32
     """Of training."""
     learning_rate: float = 0.1
-    """Of SGD at the start of each cosine schedule."""
+    """Of SGD at the start of the heaviest network's cosine schedule."""
+    multi_path_rate: float = 0.06
+    """Of SGD at the start of the sampled paths' cosine schedule."""
     momentum: float = 0.9
     """Nesterov momentum."""
     weight_decay: float = 1e-4
@@ -132,6 +134,7 @@ def setup_preset(scale: Scale) -> SetupOptions:
         warm_up_epochs=250,
         multi_path_epochs=100,
         batch_size=256,
+        multi_path_rate=0.1,
         mixup=0.2,
         ema_decay=0.9999,
         workers=8,
@@ -248,7 +251,8 @@ def measure_latencies(
         folder: of the script's results; the table goes to ``latency_table.json`` in it.
 
     Raises:
-        ValueError: a table of another space, or damaged.
+        ValueError: a table of another space, damaged, or measured on another device or with another batch or threads than the
+            options ask for.
     """
     began = time.perf_counter()
     timer = Timer(batch=options.latency_batch, threads=options.latency_threads, device=options.latency_device)
@@ -257,6 +261,7 @@ def measure_latencies(
     raw_fit = fit = None
     if source is not None:
         table = load_latency_table(source)
+        _check_conditions(table, timer, source)
     else:
         generator = np.random.default_rng(seed)
         supernet = _fresh_supernet(space, seed)
@@ -274,6 +279,18 @@ def measure_latencies(
     cheapest, dearest = times.min(axis=1)[shallow].sum(), times.max(axis=1)[deep].sum()
     fixed, seconds = table.fixed, time.perf_counter() - began
     return Latencies(table, cost, timer, raw_fit, fit, float(fixed + cheapest), float(fixed + dearest), seconds)
+
+
+def _check_conditions(table: LatencyTable, timer: Timer, source: Path) -> None:
+    """Found networks are timed as ``timer`` says: a table of another batch would put estimates beside what they do not estimate."""
+    found = {"device": table.device, "batch": table.batch, "threads": table.threads}
+    asked = {"device": device_name(timer.device), "batch": timer.batch, "threads": timer.threads}
+    different = [f"{name} {found[name]}, not {asked[name]}" for name in found if found[name] != asked[name]]
+    if different:
+        raise ValueError(
+            f"{source}: measured with {', '.join(different)}: give the --latency-{{device,batch,threads}} of the table, or measure "
+            "it again"
+        )
 
 
 def prepare(
@@ -313,8 +330,8 @@ def prepare(
         supernet,
         supernet.gates(heaviest_architecture(space)),
         data.weights,
-        _training(options, options.warm_up_epochs, seed),
-        _training(options, options.multi_path_epochs, seed),
+        _training(options, options.warm_up_epochs, options.learning_rate, seed),
+        _training(options, options.multi_path_epochs, options.multi_path_rate, seed),
         fabric,
         checkpoint,
         progress.callback(f"seed {seed}"),
@@ -322,11 +339,11 @@ def prepare(
     return Prepared(space, data, supernet, latencies, time.perf_counter() - began, options.resume and bool(before))
 
 
-def _training(options: SetupOptions, epochs: int, seed: int) -> TrainingOptions:
+def _training(options: SetupOptions, epochs: int, rate: float, seed: int) -> TrainingOptions:
     return TrainingOptions(
         epochs=epochs,
         batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
+        learning_rate=rate,
         momentum=options.momentum,
         weight_decay=options.weight_decay,
         label_smoothing=options.label_smoothing,
