@@ -5,8 +5,9 @@ Every loader splits deterministically from a seed. Nothing is ever downloaded: t
 and image folders are read from disk.
 
 The digits are 8x8 and a nearest neighbour already scores 96 % on them, so they are made harder honestly: each is drawn at a random
-size, place and slant on a larger canvas among clutter (corners of other digits, at lower contrast) and noise, and few are used for
-training; a nearest neighbour then scores 65 %. Labels are never changed; training and test digits are disjoint before they are drawn.
+size, place and slant on a larger canvas among clutter (halves of other digits, at lower contrast) and noise, and few are used for
+training; a nearest neighbour then scores 65 %. Labels are never changed; training and test digits are disjoint before they are
+drawn.
 """
 
 from __future__ import annotations
