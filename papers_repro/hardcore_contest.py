@@ -33,7 +33,7 @@ from constrained_nas.training import TrainingOptions, evaluate, fine_tune, recal
 from graphs import Architecture
 from papers_repro.hardcore_setup import Prepared, heaviest_architecture
 from papers_repro.progress import Reports
-from solvers import cheapest_start
+from solvers import Certificate, cheapest_start
 
 __all__ = [
     "CHEAPEST",
@@ -91,7 +91,7 @@ class ContestOptions:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one method found under one budget with one seed; ``gap`` is the certificate's, None where there is none."""
+    """What one method found under one budget with one seed, with the projection's certificate where there was one."""
 
     seed: int
     budget: int
@@ -101,7 +101,12 @@ class Outcome:
     estimated_ms: float
     fits: bool
     search_seconds: float
-    gap: float | None
+    certificate: Certificate | None
+
+    @property
+    def gap(self) -> float | None:
+        """The certificate's gap; None without a certificate."""
+        return None if self.certificate is None else self.certificate.gap
 
 
 def run_contest(
@@ -123,9 +128,19 @@ def run_contest(
     for index, limit in enumerate(limits_ms):
         problem = SearchProblem(prepared.space.space, (Budget(prepared.cost, limit, "ms"),))
         for method, result, seconds in _results(prepared, problem, options, seed, index, fabric, progress, checkpoints, resume):
-            gap = None if result.certificate is None else result.certificate.gap
-            costs = result.costs[prepared.cost.name]
-            outcomes.append(Outcome(seed, index, limit, method, result.architecture, costs, result.feasible, seconds, gap))
+            outcomes.append(
+                Outcome(
+                    seed=seed,
+                    budget=index,
+                    limit_ms=limit,
+                    method=method,
+                    architecture=result.architecture,
+                    estimated_ms=result.costs[prepared.cost.name],
+                    fits=result.feasible,
+                    search_seconds=seconds,
+                    certificate=result.certificate,
+                )
+            )
     return outcomes
 
 

@@ -21,8 +21,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import tyro
 from rich.console import Console
 
 from constrained_nas.problem import Budget, SearchProblem
@@ -74,8 +76,10 @@ class Options:
     """Seeds at a time, a process each (CPU only); 0: one a core."""
     measuring_rounds: int = 40
     """Timed passes of every found network."""
-    setup: SetupOptions = field(default_factory=SetupOptions)
-    contest: ContestOptions = field(default_factory=ContestOptions)
+    setup: Annotated[SetupOptions, tyro.conf.arg(name="")] = field(default_factory=SetupOptions)
+    """Data, space, training and measuring."""
+    contest: Annotated[ContestOptions, tyro.conf.arg(name="")] = field(default_factory=ContestOptions)
+    """Searches and fine-tuning."""
 
 
 def preset(scale: Scale) -> Options:
@@ -178,7 +182,8 @@ def _measure(
 def _save(outcome: Outcome, prepared: Prepared, folder: Path) -> None:
     problem = SearchProblem(prepared.space.space, (Budget(prepared.cost, outcome.limit_ms, "ms"),))
     point = prepared.space.space.point(outcome.architecture)
-    result = SearchResult(outcome.architecture, problem.costs(outcome.architecture), outcome.fits, point, None)
+    costs = problem.costs(outcome.architecture)
+    result = SearchResult(outcome.architecture, costs, outcome.fits, point, outcome.certificate)
     name = re.sub(r"[^a-z0-9-]+", "_", outcome.method.lower())
     save_architecture(
         problem, result, outcome.method, folder / "architectures" / f"{name}_budget{outcome.budget}_seed{outcome.seed}.json"

@@ -6,15 +6,19 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.progress import Progress
 
 from constrained_nas.records import load_architecture
 from graphs import hardcore_small
 from graphs.costs import latency_cost, load_latency_table
+from papers_repro.hardcore_setup import measure_latencies, setup_preset
 from papers_repro.intervals import compared, half_width, verdict
+from papers_repro.progress import ProgressBars
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,7 +45,10 @@ def test_networks_of_ours_fit_by_the_table_that_was_measured(run: tuple[Path, st
     files = sorted((folder / "architectures").glob("ours*.json"))
     assert len(files) == 4  # two budgets, two seeds
     for file in files:
-        budget = json.loads(file.read_text())["budgets"][0]
+        written = json.loads(file.read_text())
+        budget = written["budgets"][0]
+        assert written["bound"] is not None
+        assert written["gap"] <= 1e-9
         assert budget["unit"] == "ms"
         assert budget["fits"]
         assert cost.cost(load_architecture(file, space.space)) <= budget["limit"]
@@ -67,9 +74,18 @@ def test_record_keeps_ours_and_published_apart(run: tuple[Path, str]) -> None:
 def test_resume_repeats_the_accuracies(run: tuple[Path, str]) -> None:
     folder, _ = run
     before = json.loads((folder / "hardcore_table1.json").read_text())["tables"][1]["ours"]
-    _table1("--out", str(folder), "--setup.resume")
+    _table1("--out", str(folder), "--resume")
     after = json.loads((folder / "hardcore_table1.json").read_text())["tables"][1]["ours"]
     assert [row["accuracy"] for row in after] == [row["accuracy"] for row in before]
+
+
+def test_a_table_measured_otherwise_is_refused(run: tuple[Path, str]) -> None:
+    folder, _ = run
+    setup = replace(setup_preset("smoke"), latency_table=folder / "latency_table.json")
+    reports = ProgressBars(Progress(disable=True))
+    assert measure_latencies(hardcore_small(resolution=16), setup, 0, reports).timer.batch == 8
+    with pytest.raises(ValueError, match="measured with batch 8, not 32"):
+        measure_latencies(hardcore_small(resolution=16), replace(setup, latency_batch=32), 0, reports)
 
 
 def test_intervals() -> None:
