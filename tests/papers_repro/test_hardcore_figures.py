@@ -44,6 +44,13 @@ def test_figure_5(tmp_path: Path) -> None:
     assert all(row["worst"] <= 1e-12 for row in starts["ours"]) and not starts["published"]
 
 
+def test_figure_5_says_what_was_not_reached(tmp_path: Path) -> None:
+    _, starts = run("hardcore_figure5", tmp_path / "run", "--iterations", "200", "--starts", "2")["tables"]
+    rows = {row["method"]: row for row in starts["ours"]}
+    assert rows["FW, 2 / (t + 2)"]["most"] == 181 and rows["FW, 4 / (t + 4)"]["least"] is None  # 362: infinite is null in JSON
+    assert "of at most 200" in starts["title"]
+
+
 def test_figure_7(tmp_path: Path) -> None:
     (table,) = run("hardcore_figure7", tmp_path / "run", "--no-references")["tables"]
     assert len(table["ours"]) == 6
