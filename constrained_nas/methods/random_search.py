@@ -1,7 +1,9 @@
 """Random architectures that fit: the baseline every search must beat.
 
-Architectures are drawn uniformly, decision by decision, until one meets the budgets. Where the budgets are so tight that the
-allowed number of draws finds none, random scores are projected onto them instead: exact, though no longer uniform, and said so.
+Architectures are drawn uniformly, decision by decision, until one meets the budgets, whatever their costs are. Decisions that a
+shallow network leaves unused are drawn too, so each depth is as likely as another, before the budgets have their say. Where the
+budgets are so tight that the allowed number of draws finds none, random scores are projected onto them instead: exact, though no
+longer uniform, and said so.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import numpy as np
 from constrained_nas.methods.hardcore import project_point
 from constrained_nas.problem import SearchProblem
 from constrained_nas.search import SearchResult
+from graphs.costs import RelaxedCost
 from solvers import StagedBlocks
 
 __all__ = ["RandomFeasible", "random_feasible"]
@@ -20,7 +23,7 @@ __all__ = ["RandomFeasible", "random_feasible"]
 
 @dataclass(frozen=True, slots=True)
 class RandomFeasible:
-    """A random architecture that fits, the draws it took, and whether it is uniform among those that fit."""
+    """A random architecture that fits, the draws it took, and whether it is uniform among the choices that fit."""
 
     result: SearchResult
     draws: int
@@ -40,13 +43,14 @@ def random_feasible(
 
     Raises:
         InfeasibleError: nothing fits; with the least cost there is.
+        ValueError: no draw fits, and a cost has no relaxed form to project onto.
     """
     sizes = staged.blocks.sizes
+    # Points are cheaper to price than architectures: those that a relaxed cost refuses are dropped first.
+    relaxed = [(budget.cost.quadratic, budget.limit) for budget in problem.budgets if isinstance(budget.cost, RelaxedCost)]
     for draw in range(draws):
         point = staged.blocks.vertex([int(choice) for choice in generator.integers(sizes)])
-        if all(
-            quadratic.value(point) <= limit for quadratic, limit in zip(problem.quadratics("random"), problem.limits, strict=True)
-        ):
+        if all(quadratic.value(point) <= limit for quadratic, limit in relaxed):
             architecture = problem.space.architecture(point)
             if problem.fits(architecture):
                 result = SearchResult(architecture, problem.costs(architecture), True, point, None)

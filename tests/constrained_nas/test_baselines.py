@@ -11,7 +11,7 @@ from test_search import FABRIC, OPTIONS, data, problem, setting
 from constrained_nas.methods import SoftPenalty, random_feasible
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.search import search
-from graphs import SearchSpace
+from graphs import Architecture, SearchSpace
 from graphs.costs import mac_cost
 from solvers import StagedBlocks
 
@@ -82,6 +82,23 @@ def test_random_networks_under_two_budgets() -> None:
         found = random_feasible(both, space.staged, np.random.default_rng(seed))
         assert both.fits(found.result.architecture)
         assert set(found.result.costs) == {"latency", "macs"}
+
+
+class Depth:
+    """A cost without a relaxed form, as one measured on whole networks."""
+
+    name, unit = "depth", "blocks"
+
+    def cost(self, architecture: Architecture) -> float:
+        return float(sum(architecture.choice(name) for name in architecture.counts if name.endswith("depth")))
+
+
+def test_random_networks_under_a_cost_that_only_prices_architectures() -> None:
+    space, *_ = setting()
+    asked = SearchProblem(space.space, (Budget(Depth(), 0.5, "blocks"),))
+    assert all(random_feasible(asked, space.staged, np.random.default_rng(seed)).result.costs["depth"] == 0 for seed in range(5))
+    with pytest.raises(ValueError, match="'depth' has none"):
+        random_feasible(asked, space.staged, np.random.default_rng(0), draws=0)
 
 
 def test_tight_budgets_are_projected_onto_and_said_not_to_be_uniform() -> None:
