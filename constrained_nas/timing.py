@@ -239,8 +239,7 @@ def _entries(space: MBConvSpace, samples: np.ndarray) -> tuple[LatencyEntry, ...
     for block, shape in enumerate(space.block_shapes):
         groups.setdefault(shape, []).append(block)
     entries = []
-    for block, (name, shape) in enumerate(zip(space.block_names, space.block_shapes, strict=True)):
-        del block
+    for name, shape in zip(space.block_names, space.block_shapes, strict=True):
         for option, configuration in enumerate(space.configurations):
             found = Measurement.of(samples[option, groups[shape]].ravel().tolist())
             entries.append(

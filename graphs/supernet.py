@@ -41,10 +41,6 @@ class Supernet(nn.Module):
         x = torch.as_tensor(self.space.point(architecture), dtype=torch.get_default_dtype(), device=device)
         return {decision.name: x[self.space.slice(decision.name)] for decision in self.space.decisions}
 
-    def uniform_gates(self, device: torch.device | None = None) -> dict[str, Tensor]:
-        """Every option with the same weight, each gate of shape (options,)."""
-        return {d.name: torch.full((len(d.options),), 1 / len(d.options), device=device) for d in self.space.decisions}
-
     def forward(self, images: Tensor, gates: Gates) -> Tensor:
         """The output at the sink for ``images`` (B, *source shape).
 

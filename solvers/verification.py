@@ -48,7 +48,7 @@ def verify_selection(certificate: Certificate, scores: Any, costs: Any, budget: 
     row = int(np.argmax(excesses))
     violation = max(0.0, excesses[row])
     if (violation > 0.0) != (certificate.violation > 0.0) or not math.isclose(violation, certificate.violation, rel_tol=1e-6):
-        label, limit = table.budget_label(row), table.budgets[row]
+        label, limit = table.budget_label(row), float(table.budgets[row])
         raise CertificateError(f"{label} {limit!r} is exceeded by {violation!r}, the certificate says {certificate.violation!r}")
     if certificate.bound is not None:
         _verify_bound(certificate, table, value, violation)
