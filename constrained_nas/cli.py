@@ -57,12 +57,15 @@ class Profile:
 
 
 def main() -> None:
-    """Entry point of the console command."""
+    """Entry point of the console command; what a user can mend ends in one line, not in a traceback."""
     command = tyro.extras.subcommand_cli_from_dict({"describe": Describe, "profile": Profile}, prog="constrained-nas")
-    if isinstance(command, Describe):
-        _describe(command)
-    else:
-        _profile(command)
+    try:
+        if isinstance(command, Describe):
+            _describe(command)
+        else:
+            _profile(command)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"constrained-nas: {error}") from error
 
 
 def _space(name: SpaceName) -> MBConvSpace:
@@ -102,6 +105,10 @@ def _describe(command: Describe) -> None:
 
 
 def _profile(command: Profile) -> None:
+    if command.networks < 6 or command.rounds < 3:  # said before anything is measured
+        raise ValueError(f"expected at least 6 networks and 3 rounds, got {command.networks} and {command.rounds}")
+    if command.device != "cpu" and not torch.cuda.is_available():
+        raise ValueError(f"--device {command.device}: torch sees no GPU on this machine; use --device cpu")
     space = _space(command.space)
     torch.manual_seed(command.seed)
     supernet = space.supernet()

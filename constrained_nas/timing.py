@@ -10,10 +10,12 @@ Reference: Nayman et al., HardCoRe-NAS, Sec. 3.1 and Fig. 3 (table against measu
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -305,5 +307,12 @@ def _spread_architectures(
 
 
 def device_name(device: str) -> str:
-    """The device as tables and records state it."""
-    return torch.cuda.get_device_name(device) if device != "cpu" else "cpu"
+    """The device as tables and records state it: the processor's own name (Linux keeps it in a file), or the GPU's."""
+    if device != "cpu":
+        return torch.cuda.get_device_name(device)
+    listing = Path("/proc/cpuinfo")
+    if listing.is_file():
+        for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown cpu"

@@ -22,6 +22,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from constrained_nas.timing import device_name
+
 __all__ = ["Column", "Rows", "Scale", "machine", "output_folder", "print_rows", "save_record", "versions"]
 
 Scale = Literal["smoke", "laptop", "paper"]
@@ -138,7 +140,7 @@ def output_folder(out: Path | None, script: str) -> Path:
 def machine() -> dict[str, Cell]:
     """Processor, cores that may be used, system. No names and no paths."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"processor": _processor(), "cores": cores, "system": platform.system(), "architecture": platform.machine()}
+    return {"processor": device_name("cpu"), "cores": cores, "system": platform.system(), "architecture": platform.machine()}
 
 
 def versions() -> dict[str, str]:
@@ -150,16 +152,6 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def _processor() -> str:
-    """The processor's own name; Linux keeps it in a file, elsewhere the platform module knows it."""
-    listing = Path("/proc/cpuinfo")
-    if listing.is_file():
-        for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or "unknown"
 
 
 def _fields(options: object) -> dict[str, Any]:

@@ -75,7 +75,7 @@ class HardCoRe:
         """A feasible start.
 
         Raises:
-            ValueError: several budgets (the starts take one) or a cost without a relaxed form.
+            ValueError: a cost without a relaxed form.
             InfeasibleError: nothing fits; with the least cost there is.
         """
         point = start_point(problem, self.staged, self.start)
@@ -122,15 +122,16 @@ class HardCoRe:
 
 
 def start_point(problem: SearchProblem, staged: StagedBlocks, start: Start) -> FloatArray:
-    """A feasible relaxed architecture under the problem's one budget (HardCoRe-NAS, Appendix E).
+    """A feasible relaxed architecture (HardCoRe-NAS, Appendix E).
+
+    The starts are programs under one budget. Under several, the one of the first budget is kept if it meets them all; otherwise the
+    search begins at an architecture that does, found by the joint projection.
 
     Raises:
-        ValueError: more than one budget, or an unknown start.
+        ValueError: an unknown start, or a cost without a relaxed form.
         InfeasibleError: nothing fits.
     """
     quadratics = problem.quadratics("HardCoRe-NAS")
-    if len(quadratics) != 1:
-        raise ValueError(f"HardCoRe-NAS starts from a point under one budget, got {len(quadratics)}")
     if start == "balanced":
         found = balanced_start(staged, quadratics[0], problem.limits[0])
     elif start == "cheapest":
@@ -139,7 +140,10 @@ def start_point(problem: SearchProblem, staged: StagedBlocks, start: Start) -> F
         found = maximum_entropy_start(staged, quadratics[0], problem.limits[0])
     else:
         raise ValueError(f"start: expected 'balanced', 'cheapest' or 'entropy', got {start!r}")
-    return cast(FloatArray, found.require_feasible().x)
+    point = cast(FloatArray, found.require_feasible().x)
+    if all(cost.value(point) <= limit for cost, limit in zip(quadratics[1:], problem.limits[1:], strict=True)):
+        return point
+    return cast(FloatArray, project_jointly(staged, point, quadratics, problem.limits).require_feasible().x)
 
 
 def sample_rows(

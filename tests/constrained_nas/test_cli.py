@@ -58,3 +58,13 @@ def test_unknown_names_end_with_the_names_there_are(
     assert stopped.value.code != 0
     written = capsys.readouterr()
     assert named in written.err + written.out
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [(["--networks", "5"], "at least 6 networks"), (["--rounds", "2"], "3 rounds"), (["--device", "cuda:9"], "GPU")],
+)
+def test_what_cannot_be_measured_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch, flags: list[str], said: str) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SystemExit, match=said):
+        _run(monkeypatch, "profile", "hardcore-small", *flags)

@@ -258,13 +258,39 @@ def test_costs_without_a_relaxed_form_are_refused_at_the_start() -> None:
     assert not asked.fits(space.space.choose({d.name: d.options[-1] for d in space.space.decisions}))
 
 
-def test_hardcore_takes_one_budget() -> None:
+def test_no_budget_is_refused() -> None:
     space, net, *_ = setting()
-    two = SearchProblem(space.space, (*problem(0.5).budgets, Budget(mac_cost(space), 1e9, "MACs")))
-    with pytest.raises(ValueError, match="starts from a point under one budget, got 2"):
-        search(two, HardCoRe(space.space, space.staged), net, data(), OPTIONS, FABRIC)
     with pytest.raises(ValueError, match="expected at least one budget"):
         search(SearchProblem(space.space, ()), HardCoRe(space.space, space.staged), net, data(), OPTIONS, FABRIC)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 2.0])
+@pytest.mark.parametrize("name", METHODS)
+def test_two_budgets_hold_at_once(share: float, name: str) -> None:
+    """Latency in the middle of its range, multiply-adds from next to the least up to more than the most."""
+    space, net, cost, *_ = setting()
+    macs = mac_cost(space)
+    lightest = macs.cost(space.space.choose({d.name: d.options[0] for d in space.space.decisions}))
+    heaviest = macs.cost(space.space.choose({d.name: d.options[-1] for d in space.space.decisions}))
+    limit = lightest + share * (heaviest - lightest)
+    two = SearchProblem(space.space, (*problem(0.5).budgets, Budget(macs, limit, "MACs")))
+    watched = Watched(METHODS[name](space), [])
+    run = search(two, watched, net, data(), OPTIONS, FABRIC)
+    for state in watched.states:
+        for relaxed, most in ((cost, two.limits[0]), (macs, limit)):
+            assert relaxed.quadratic.value(state.point) <= most * (1 + 1e-9)
+    assert run.result.feasible
+    assert set(run.result.costs) == {"latency", "macs"}
+    assert two.fits(run.result.architecture)
+
+
+def test_budgets_that_exclude_each_other_are_infeasible() -> None:
+    space, net, *_ = setting()
+    macs = mac_cost(space)
+    lightest = macs.cost(space.space.choose({d.name: d.options[0] for d in space.space.decisions}))
+    two = SearchProblem(space.space, (*problem(0.5).budgets, Budget(macs, lightest * 0.99, "MACs")))
+    with pytest.raises(InfeasibleError, match="least cost there is"):
+        search(two, HardCoRe(space.space, space.staged), net, data(), OPTIONS, FABRIC)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from constrained_nas.timing import (
     TableFit,
     Timer,
     calibrate,
+    device_name,
     measure_networks,
     measure_table,
     uniform_architecture,
@@ -36,7 +37,7 @@ def setting() -> tuple[MBConvSpace, Supernet, LatencyTable]:
 def test_tables_are_complete_positive_and_pooled() -> None:
     space, _, table = setting()
     assert (table.unit, table.space, table.batch, table.threads, table.resolution) == ("ms", "tiny", 2, 1, 16)
-    assert (table.device, table.dtype, table.torch_version) == ("cpu", "float32", torch.__version__)
+    assert (table.device, table.dtype, table.torch_version) == (device_name("cpu"), "float32", torch.__version__)
     assert (table.slope, table.intercept) == (1.0, 0.0)
     expected = [(block, c.name) for block in space.block_names for c in space.configurations]
     assert [(entry.block, entry.configuration) for entry in table.entries] == expected
