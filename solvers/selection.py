@@ -40,7 +40,8 @@ class Selection:
         choices: option index of each group, or option names where the input was named; in the order of the groups.
         value: summed score, as the caller stated scores.
         cost: summed cost; a mapping of budget names where budgets were named.
-        status: OPTIMAL (gap at most 1e-9 max(1, abs(value))), FEASIBLE, TIME_LIMIT, or VIOLATED (method "argmax" only).
+        status: OPTIMAL (method "exact": gap at most 1e-9 max(1, abs(value)); "lp" and "greedy": at most 1e-9 of the spread of the
+            scores, whatever their scale or offset), FEASIBLE, TIME_LIMIT, or VIOLATED (method "argmax" only).
         certificate: bound, gap, violation and multipliers; ``certificate.verify(scores, costs, budget)`` rechecks them.
         seconds: what the call took.
         groups: the names of the groups, or their indices.
@@ -194,13 +195,13 @@ def _selection(table: Table, flat: IntArray, answer: _Answer, method: Method, mi
     violation = max(0.0, *(total - limit for total, limit in zip(totals, table.budgets.tolist(), strict=True)))
     bound = None
     if answer.bound is not None:
-        bound = -answer.bound if minimize else answer.bound
+        bound = float(-answer.bound if minimize else answer.bound)
         if violation == 0.0:  # rounding of the bound below what was found
             bound = min(bound, value) if minimize else max(bound, value)
     gap = math.inf if bound is None else abs(bound - value)
     if violation > 0.0 and method == "argmax":
         status = Status.VIOLATED
-    elif gap <= 1e-9 * max(1.0, abs(value)):
+    elif gap <= 1e-9 * (max(1.0, abs(value)) if method == "exact" else _spread(table)):
         status = Status.OPTIMAL
     else:
         status = Status.TIME_LIMIT if answer.stopped else Status.FEASIBLE
@@ -213,3 +214,11 @@ def _selection(table: Table, flat: IntArray, answer: _Answer, method: Method, mi
     certificate = Certificate(value, bound, violation, answer.duals, maximise=not minimize, choices=choices)
     groups = tuple(range(len(choices))) if table.groups is None else table.groups
     return Selection(choices, value, cost, status, certificate, time.perf_counter() - began, groups)
+
+
+def _spread(table: Table) -> float:
+    """What separates the best selection from the worst, budgets aside: free of the scores' offset, in proportion to their scale."""
+    allowed = np.isfinite(table.scores)
+    highest = np.maximum.reduceat(np.where(allowed, table.scores, -np.inf), table.offsets[:-1])
+    lowest = np.minimum.reduceat(np.where(allowed, table.scores, np.inf), table.offsets[:-1])
+    return exact_sum(highest - lowest)

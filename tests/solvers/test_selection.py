@@ -338,3 +338,21 @@ def test_time_limit_is_honoured_with_an_honest_gap(backend: str) -> None:
     assert selection.certificate.violation == 0.0 and selection.certificate.gap is not None
     assert (selection.status is Status.OPTIMAL) == (selection.certificate.gap <= EXACT * max(1.0, selection.value))
     assert selection.seconds < 5.0  # one expansion of states is not interrupted
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1e-11, 0.0), (1.0, 1e9), (1.0, 0.0)])
+@pytest.mark.parametrize("method", ["lp", "greedy"])
+def test_a_rounding_is_called_optimal_only_if_it_is(method: str, scale: float, offset: float) -> None:
+    """Neither tiny scores nor a large offset may hide a gap."""
+    generator = np.random.default_rng(5)
+    wrong = 0
+    for _ in range(50):
+        scores, costs = generator.random((4, 3)), generator.random((4, 3))
+        budget = float(costs.min(axis=1).sum() + 0.3 * np.ptp(costs, axis=1).sum())
+        best = project_to_budget(scores, costs, budget)
+        rounded = project_to_budget(scale * scores + offset, costs, budget, method=method)
+        gained = sum(scores[group, option] for group, option in enumerate(rounded.choices))
+        if gained < best.value - 1e-6:
+            wrong += 1
+            assert rounded.status is Status.FEASIBLE
+    assert wrong >= 3  # the instances do separate the methods from the best
