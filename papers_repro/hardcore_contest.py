@@ -83,7 +83,7 @@ class ContestOptions:
     """Coefficient of the soft penalty."""
     penalty_rate: float = 0.1
     """Learning rate of the soft penalty's Adam."""
-    fine_tune_epochs: int = 2
+    fine_tune_epochs: int = 1
     """Of every network that is tested."""
     fine_tune_rate: float = 0.05
     """Learning rate at the start of fine-tuning."""

@@ -54,7 +54,7 @@ class SetupOptions:
     """Side of the images in pixels."""
     training_digits: int = 800
     """How many of the 1797 digits may be trained and searched on; the others are test digits."""
-    draws: int = 5
+    draws: int = 4
     """Drawings of each training digit."""
     test_draws: int = 2
     """Drawings of each test digit."""
