@@ -43,7 +43,7 @@ from solvers.results import Status
 
 __all__ = ["ExactSelection", "solve_exact"]
 
-_STATE_LIMIT = 2_000_000  # about 100 MB of states; the families that reach it need branch and bound with cuts anyway
+_STATE_LIMIT = 1 << 19  # some 300 MB while a group of a dozen options is decided; what needs more needs cuts, not states
 _SWAPS = 50  # rounds of one-swap improvement; each strictly improves, and few are ever needed
 _EPSILON = 2.0**-52
 
