@@ -87,7 +87,7 @@ def preset(scale: Scale) -> Options:
     setup = setup_preset(scale)
     if scale == "smoke":
         contest = ContestOptions(search_epochs=1, search_batch=16, fine_tune_epochs=1)
-        return Options(scale, seeds=2, processes=1, shares=(0.3, 0.7), measuring_rounds=5, setup=setup, contest=contest)
+        return Options(scale, seeds=2, shares=(0.3, 0.7), measuring_rounds=5, setup=setup, contest=contest)
     if scale == "laptop":
         return Options(scale, setup=setup)
     contest = ContestOptions(search_epochs=2, search_batch=256, fine_tune_epochs=10, fine_tune_rate=0.05)
