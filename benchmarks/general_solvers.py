@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import multiprocessing
+import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +68,41 @@ def highs_linear(instance: Instance, gradients: FloatArray) -> list[Answer]:
 
 
 def highs_mixed_integer(instance: Instance, costs: Sequence[FloatArray], budgets: Sequence[float]) -> Answer:
-    """The exact program by HiGHS at gap 0."""
+    """The exact program by HiGHS at gap 0, in a new process."""
+    return _in_child(_highs_mixed_integer, instance, costs, budgets)
+
+
+def scipy_mixed_integer(instance: Instance) -> Answer:
+    """The same by ``scipy.optimize.milp``."""
+    return _in_child(_scipy_mixed_integer, instance)
+
+
+def _in_child(solve: Callable[..., Answer], *arguments: object) -> Answer:
+    """Call ``solve`` in a process of its own: one that crashes, or ignores its time limit, counts as taking it all."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(sender, solve, arguments))
+    process.start()
+    sender.close()
+    answer = Answer(LIMIT_SECONDS, None)
+    try:
+        if receiver.poll(2 * LIMIT_SECONDS):
+            answer = receiver.recv()
+    except EOFError:  # it ended without an answer
+        pass
+    process.kill()
+    process.join()
+    return answer
+
+
+def _send(sender: Connection, solve: Callable[..., Answer], arguments: tuple[object, ...]) -> None:
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)  # HiGHS prints what its option for silence does not cover
+    sender.send(solve(*arguments))
+    sender.close()
+
+
+def _highs_mixed_integer(instance: Instance, costs: Sequence[FloatArray], budgets: Sequence[float]) -> Answer:
     solver = _model(instance, costs, budgets, whole=True)
     began = time.perf_counter()
     solver.run()
@@ -75,8 +112,7 @@ def highs_mixed_integer(instance: Instance, costs: Sequence[FloatArray], budgets
     return Answer(min(seconds, LIMIT_SECONDS), _choices(instance, x) if found else None)
 
 
-def scipy_mixed_integer(instance: Instance) -> Answer:
-    """The same by ``scipy.optimize.milp``."""
+def _scipy_mixed_integer(instance: Instance) -> Answer:
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import csr_array
 

@@ -56,7 +56,7 @@ class Row:
     ours: str
     against: str
     target: float | None
-    ours_seconds: float
+    ours_seconds: float | None  # None: no instance is feasible
     against_seconds: float | None
     ratio: float | None
     instances: int
@@ -84,28 +84,36 @@ def main(quick: bool = False, out: Path = _ROOT / "benchmarks" / "results" / "so
     families = FAMILIES[:2] if quick else FAMILIES
     jobs = list(_jobs(families, quick, seed))
     rows: list[Row] = []
+    done = 0
     columns = (TextColumn("{task.description:60}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=len(jobs))
         for name, job in jobs:
             progress.update(task, description=name)
             rows += job()
+            done += 1
+            _write(out, rows, delays, seed, quick, began, len(jobs) - done)
             progress.advance(task)
     _print(rows, console)
     for name, seconds in delays.items():
         console.print(f"{name}: {seconds:.2f} s")
+    console.print(f"written to {out.name}")
+
+
+def _write(out: Path, rows: Sequence[Row], delays: dict[str, float], seed: int, quick: bool, began: float, left: int) -> None:
+    """Write what there is so far: a run is long, and may be ended."""
     record = {
         "machine": machine(),
         "versions": versions(),
         "seed": seed,
         "quick": quick,
+        "parts_left": left,
         "seconds": time.time() - began,
         "first_call_seconds": delays,
         "rows": [asdict(row) | {"verdict": row.verdict} for row in rows],
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    console.print(f"written to {out.name}")
 
 
 def _jobs(families: Sequence[str], quick: bool, seed: int) -> Iterator[tuple[str, Callable[[], list[Row]]]]:
@@ -342,7 +350,7 @@ def _print(rows: Sequence[Row], console: Console) -> None:
             row.family,
             row.ours,
             row.against,
-            f"{1000 * row.ours_seconds:.4g}",
+            "" if row.ours_seconds is None else f"{1000 * row.ours_seconds:.4g}",
             "" if row.against_seconds is None else f"{1000 * row.against_seconds:.4g}",
             "" if row.ratio is None else f"{row.ratio:.3g}",
             "" if row.target is None else f"{row.target:g}",
