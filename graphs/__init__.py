@@ -1,12 +1,16 @@
 """Search spaces, super-networks and their costs, on networkx and torch."""
 
-from graphs.dag import Edge, Layer, add_edge, add_layer, validate_dag
+from graphs.connectivity import Connectivity
+from graphs.dag import Edge, Layer, add_edge, add_layer, as_multigraph, validate_dag
+from graphs.dag_space import DagSpace
 from graphs.fabrics.mbconv import MBConvSettings, MBConvSpace, StageSetting, hardcore_imagenet, hardcore_small
 from graphs.space import Architecture, Decision, SearchSpace
 from graphs.supernet import Supernet, compile_supernet
 
 __all__ = [
     "Architecture",
+    "Connectivity",
+    "DagSpace",
     "Decision",
     "Edge",
     "Layer",
@@ -17,6 +21,7 @@ __all__ = [
     "Supernet",
     "add_edge",
     "add_layer",
+    "as_multigraph",
     "compile_supernet",
     "hardcore_imagenet",
     "hardcore_small",

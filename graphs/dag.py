@@ -12,23 +12,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import networkx as nx
 from torch import nn
 
 from graphs.space import SearchSpace
 
-__all__ = ["Edge", "Layer", "add_edge", "add_layer", "edge_of", "layer_of", "reachable_nodes", "validate_dag"]
+__all__ = [
+    "Aggregation",
+    "Edge",
+    "Layer",
+    "add_edge",
+    "add_layer",
+    "as_multigraph",
+    "edge_of",
+    "layer_of",
+    "reachable_nodes",
+    "validate_dag",
+]
 
 EdgeKey = tuple[Hashable, Hashable, Any]  # source, target, key
+Aggregation = Literal["sum", "sum_relu", "identity"]
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A feature map without its batch dimension, e.g. (channels, height, width) or (classes,)."""
+    """A feature map and how it comes about.
+
+    Attributes:
+        shape: without the batch dimension, e.g. (channels, height, width) or (classes,).
+        aggregation: of the gated outputs that meet here: ``sum``, ``sum_relu`` (ReLU of the sum), or ``identity`` where one module
+            alone leads in, so that there is nothing to add.
+    """
 
     shape: tuple[int, ...]
+    aggregation: Aggregation = "sum"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +67,9 @@ class Edge:
     option: int | None = None
 
 
-def add_layer(dag: nx.MultiDiGraph, node: Hashable, shape: tuple[int, ...]) -> None:
+def add_layer(dag: nx.MultiDiGraph, node: Hashable, shape: tuple[int, ...], aggregation: Aggregation = "sum") -> None:
     """Add a node that holds a feature map of ``shape`` (without the batch)."""
-    dag.add_node(node, layer=Layer(tuple(shape)))
+    dag.add_node(node, layer=Layer(tuple(shape), aggregation))
 
 
 def add_edge(
@@ -65,6 +84,22 @@ def add_edge(
 ) -> None:
     """Join two layers by a module; several modules may join the same two, each under its own ``key``."""
     dag.add_edge(source, target, key=key, edge=Edge(factory, decision, option))
+
+
+def as_multigraph(dag: nx.DiGraph) -> nx.MultiDiGraph:
+    """``dag`` itself if it is a ``MultiDiGraph``, else a copy with one keyed edge (key None) for each of its edges.
+
+    Raises:
+        ValueError: not a directed networkx graph.
+    """
+    if not isinstance(dag, nx.DiGraph):
+        raise ValueError(f"expected a networkx MultiDiGraph (or DiGraph), got {type(dag).__name__}")
+    if dag.is_multigraph():
+        return dag
+    copy = nx.MultiDiGraph(**dag.graph)
+    copy.add_nodes_from(dag.nodes(data=True))
+    copy.add_edges_from((source, target, None, data) for source, target, data in dag.edges(data=True))
+    return copy
 
 
 def layer_of(dag: nx.MultiDiGraph, node: Hashable) -> Layer:
@@ -89,11 +124,21 @@ def validate_dag(dag: nx.MultiDiGraph, space: SearchSpace | None = None) -> tupl
 
     Raises:
         ValueError: no node or edge data of the expected type, a cycle, more than one source or sink, nodes on no path from
-            source to sink, or a decision or option that ``space`` does not have; the message names the node or edge.
+            source to sink, several modules into an ``identity`` layer, or a decision or option that ``space`` does not have; the
+            message names the node or edge.
     """
+    if len(dag) < 2:
+        raise ValueError(f"expected a super-network of two layers or more, got {len(dag)}: add them with graphs.add_layer")
     for node, data in dag.nodes(data=True):
         if not isinstance(data.get("layer"), Layer):
             raise ValueError(f"node {node!r} carries no layer: add it with graphs.add_layer(dag, node, shape)")
+        if data["layer"].aggregation not in get_args(Aggregation):
+            known = ", ".join(get_args(Aggregation))
+            raise ValueError(f"node {node!r}: unknown aggregation {data['layer'].aggregation!r}; there are {known}")
+        if data["layer"].aggregation == "identity" and dag.in_degree(node) > 1:
+            raise ValueError(
+                f"node {node!r}: {dag.in_degree(node)} modules lead to it, so it needs the aggregation sum or sum_relu"
+            )
     for source, target, key, data in dag.edges(keys=True, data=True):
         if not isinstance(data.get("edge"), Edge):
             raise ValueError(f"edge {(source, target, key)!r} carries no module: add it with graphs.add_edge(dag, ...)")
