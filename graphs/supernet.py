@@ -8,7 +8,7 @@ gradient of every option is right. Modules that no row uses, or whose output can
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Set
 from itertools import pairwise
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from graphs.dag import Edge, EdgeKey, edge_of, layer_of, reachable_nodes, validate_dag
+from graphs.feature_maps import FeatureMaps, rectified_layers
 from graphs.space import Architecture, SearchSpace
 
 __all__ = ["ExtractedNetwork", "Gates", "Supernet", "compile_supernet"]
@@ -34,6 +35,7 @@ class Supernet(nn.Module):
         self.order: list[Hashable] = list(nx.topological_sort(dag))
         self.edge_keys: list[EdgeKey] = list(dag.edges(keys=True))
         self.edge_modules = nn.ModuleList(edge_of(dag, key).factory() for key in self.edge_keys)
+        self.rectified = rectified_layers(dag)
         self._connected: dict[tuple[int, ...], list[int]] = {}
 
     def gates(self, architecture: Architecture, device: torch.device | None = None) -> dict[str, Tensor]:
@@ -48,13 +50,11 @@ class Supernet(nn.Module):
             ValueError: a gate is missing or has the wrong shape, or no module with a gate above zero joins the source to the sink.
         """
         self._check_gates(gates, len(images))
-        values: dict[Hashable, Tensor] = {self.source: images}
-        running = self._running_edges(gates)
-        for index in running:
+        maps = FeatureMaps(self.source, images, self.rectified)
+        for index in self._running_edges(gates):
             source, target, _ = key = self.edge_keys[index]
-            output = self._run_edge(index, edge_of(self.dag, key), values[source], gates)
-            values[target] = values[target] + output if target in values else output
-        return values[self.sink]
+            maps.add(target, self._run_edge(index, edge_of(self.dag, key), maps.read(source), gates))
+        return maps.read(self.sink)
 
     def _run_edge(self, index: int, edge: Edge, features: Tensor, gates: Gates) -> Tensor:
         module = self.edge_modules[index]
@@ -120,26 +120,36 @@ class Supernet(nn.Module):
                 else:
                     selected.append((key, _copy(module, edge)))
         if all(before[1] == after[0] for (before, _), (after, _) in pairwise(selected)):
-            parts = [(str(key[1]).replace(".", "_"), module) for key, module in selected if not isinstance(module, nn.Identity)]
-            return nn.Sequential(OrderedDict(parts)).train(self.training)
-        return ExtractedNetwork(selected, self.source, self.sink).train(self.training)
+            return self._chain(selected).train(self.training)
+        return ExtractedNetwork(selected, self.source, self.sink, self.rectified).train(self.training)
+
+    def _chain(self, selected: list[tuple[EdgeKey, nn.Module]]) -> nn.Sequential:
+        parts: OrderedDict[str, nn.Module] = OrderedDict()
+        for (_, target, _), module in selected:
+            name = str(target).replace(".", "_")
+            if not isinstance(module, nn.Identity):
+                parts[name] = module
+            if target in self.rectified:
+                parts[f"{name}_relu"] = nn.ReLU()
+        return nn.Sequential(parts)
 
 
 class ExtractedNetwork(nn.Module):
-    """Plain modules on the edges of a DAG; outputs that meet are added."""
+    """Plain modules on the edges of a DAG; outputs that meet are added, and rectified in the layers ``rectified``."""
 
-    def __init__(self, edges: list[tuple[EdgeKey, nn.Module]], source: Hashable, sink: Hashable) -> None:
+    def __init__(
+        self, edges: list[tuple[EdgeKey, nn.Module]], source: Hashable, sink: Hashable, rectified: Set[Hashable] = frozenset()
+    ) -> None:
         super().__init__()
-        self.source, self.sink = source, sink
+        self.source, self.sink, self.rectified = source, sink, frozenset(rectified)
         self.keys = [key for key, _ in edges]
         self.edge_modules = nn.ModuleList(module for _, module in edges)
 
     def forward(self, images: Tensor) -> Tensor:
-        values: dict[Hashable, Tensor] = {self.source: images}
+        maps = FeatureMaps(self.source, images, self.rectified)
         for (source, target, _), module in zip(self.keys, self.edge_modules, strict=True):
-            output = module(values[source])
-            values[target] = values[target] + output if target in values else output
-        return values[self.sink]
+            maps.add(target, module(maps.read(source)))
+        return maps.read(self.sink)
 
 
 def compile_supernet(dag: nx.MultiDiGraph, space: SearchSpace) -> Supernet:

@@ -145,3 +145,40 @@ def test_extraction_refuses_counts() -> None:
     net = compile_supernet(diamond(), space)
     with pytest.raises(ValueError, match="'left' shares 3 units"):
         net.extract(Architecture({"left": (1, 2), "right": (0, 1)}))
+
+
+def test_the_relu_comes_after_the_sum() -> None:
+    dag = nx.MultiDiGraph()
+    add_layer(dag, "in", (4,), "identity")
+    add_layer(dag, "alone", (3,), "sum_relu")  # one module leads here: its output is rectified all the same
+    add_layer(dag, "out", (2,), "sum_relu")
+    add_edge(dag, "in", "alone", linear(4, 3))
+    add_edge(dag, "alone", "out", linear(3, 2), decision="left", option=1)
+    add_edge(dag, "in", "out", linear(4, 2), decision="right", option=1)
+    torch.manual_seed(0)
+    net = compile_supernet(dag, SPACE).double()
+    images = torch.randn(16, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    modules = dict(zip(net.edge_keys, net.edge_modules, strict=True))
+    through = modules["alone", "out", 0](modules["in", "alone", 0](images).relu())
+    direct = modules["in", "out", 0](images)
+    for left, right, expected in ((1, 1, through + direct), (1, 0, through), (0, 1, direct)):
+        assert bool((expected < 0).any()) and bool((expected > 0).any()), "the ReLU must matter"
+        torch.testing.assert_close(net(images, gates(left, right)), expected.relu(), rtol=0, atol=0)
+        bare = net.extract(SPACE.choose({"left": ("off", "on")[left], "right": ("off", "on")[right]}))
+        torch.testing.assert_close(bare(images), expected.relu(), rtol=0, atol=0)
+    assert [type(part) for part in net.extract(SPACE.choose({"left": "on", "right": "off"}))] == [
+        nn.Linear,
+        nn.ReLU,
+        nn.Linear,
+        nn.ReLU,
+    ]
+
+
+def test_a_relu_at_the_source_would_have_nothing_to_add() -> None:
+    dag = nx.MultiDiGraph()
+    add_layer(dag, "in", (4,), "sum_relu")
+    add_layer(dag, "out", (4,), "identity")
+    add_edge(dag, "in", "out", nn.Identity)
+    images = torch.tensor([[-1.0, 2.0, -3.0, 4.0]])
+    net = compile_supernet(dag, SPACE)
+    assert torch.equal(net(images, gates(1, 1)), images)
