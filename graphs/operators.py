@@ -1,9 +1,11 @@
 """Plain torch blocks: what an extracted network is made of.
 
-Convolution + batch normalisation + activation, squeeze-and-excitation, and the inverted residual of MobileNetV2/V3 with which
-HardCoRe-NAS builds its networks. Nothing here is elastic; the shared-weight versions are in ``graphs.elastic``.
+Convolution + batch normalisation + activation, squeeze-and-excitation, the inverted residual of MobileNetV2/V3 with which
+HardCoRe-NAS builds its networks, and the blocks of ResNets and convolutional neural fabrics with which BSN does. Nothing here is
+elastic; the shared-weight versions are in ``graphs.elastic``.
 
-Reference: Sandler et al., MobileNetV2 (inverted residual); Howard et al., MobileNetV3 (SE inside it, hard-swish).
+Reference: Sandler et al., MobileNetV2 (inverted residual); Howard et al., MobileNetV3 (SE inside it, hard-swish); He et al., Deep
+residual learning (basic block, projection shortcut); Saxena & Verbeek, Convolutional neural fabrics (up-sampling convolution).
 """
 
 from __future__ import annotations
@@ -14,10 +16,14 @@ import torch
 from torch import Tensor, nn
 
 __all__ = [
+    "BasicBlockBody",
     "ConvNormActivation",
     "InvertedResidual",
+    "PixelClassifier",
     "PooledClassifier",
+    "PooledLinear",
     "SqueezeExcite",
+    "UpsampledConvolution",
     "activation_module",
     "copy_leading_channels",
     "round_channels",
@@ -44,10 +50,19 @@ def round_channels(channels: float, divisor: int = 8) -> int:
 
 
 class ConvNormActivation(nn.Sequential):
-    """Convolution without bias, batch normalisation, activation: (B, inputs, H, W) -> (B, outputs, H / stride, W / stride)."""
+    """Convolution, batch normalisation, activation: (B, inputs, H, W) -> (B, outputs, H / stride, W / stride)."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, activation: str = "relu") -> None:
-        convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        activation: str = "relu",
+        bias: bool = False,
+    ) -> None:
+        convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=bias)
         parts = {"conv": convolution, "norm": nn.BatchNorm2d(outputs), "activation": activation_module(activation)}
         super().__init__(OrderedDict(parts))
 
@@ -100,6 +115,48 @@ class PooledClassifier(nn.Sequential):
             ("logits", nn.Linear(features, classes)),
         ]
         super().__init__(OrderedDict[str, nn.Module](parts))
+
+
+class BasicBlockBody(nn.Sequential):
+    """A ResNet block without its shortcut: two 3x3 convolutions (with bias), normalised, a ReLU between them and none after."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        first = ConvNormActivation(inputs, outputs, 3, stride, bias=True)
+        second = ConvNormActivation(outputs, outputs, 3, activation="identity", bias=True)
+        super().__init__(OrderedDict(first=first, second=second))
+
+
+class UpsampledConvolution(nn.Sequential):
+    """Nearest-neighbour up-sampling by 2, then a 3x3 convolution (with bias), normalised: the side doubles, channels stay."""
+
+    def __init__(self, channels: int) -> None:
+        parts = {
+            "upsample": nn.Upsample(scale_factor=2, mode="nearest"),
+            "convolution": ConvNormActivation(channels, channels, 3, activation="identity", bias=True),
+        }
+        super().__init__(OrderedDict(parts))
+
+
+class PooledLinear(nn.Sequential):
+    """ResNet head: average pooling and a linear layer: (B, inputs, H, W) -> (B, classes)."""
+
+    def __init__(self, inputs: int, classes: int) -> None:
+        super().__init__(
+            OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), logits=nn.Linear(inputs, classes)),
+        )
+
+
+class PixelClassifier(nn.Sequential):
+    """Fabric head: a 1x1 convolution (with bias) to logits a pixel, averaged over the pixels if ``pooled``.
+
+    (B, inputs, H, W) -> (B, classes, H, W), or (B, classes) if pooled.
+    """
+
+    def __init__(self, inputs: int, classes: int, pooled: bool) -> None:
+        parts: list[tuple[str, nn.Module]] = [("logits", nn.Conv2d(inputs, classes, 1))]
+        if pooled:
+            parts += [("pool", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten())]
+        super().__init__(OrderedDict(parts))
 
 
 @torch.no_grad()
