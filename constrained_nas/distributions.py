@@ -6,10 +6,12 @@ number: read ``softmax(log p - log(-log U))``.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["gumbel_rows", "point_gradient", "softmax"]
+__all__ = ["gumbel_rows", "mean_entropy", "point_gradient", "softmax"]
 
 FloatArray = NDArray[np.float64]
 
@@ -57,3 +59,8 @@ def softmax(logits: FloatArray) -> FloatArray:
     weights = np.exp(logits - logits.max())
     result: FloatArray = weights / weights.sum()
     return result
+
+
+def mean_entropy(parts: Iterable[FloatArray]) -> float:
+    """The mean over the decisions of the entropy of their distributions (options,), in nats; 0 log 0 is 0."""
+    return float(np.mean([-(part[part > 0] * np.log(part[part > 0])).sum() for part in parts]))

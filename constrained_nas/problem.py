@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from graphs import Architecture, SearchSpace
 from graphs.costs import CostModel, RelaxedCost
 from solvers import Quadratic
@@ -60,6 +63,25 @@ class SearchProblem:
     def costs(self, architecture: Architecture) -> dict[str, float]:
         """The cost of an architecture under every budget, by the cost's name."""
         return {budget.cost.name: budget.cost.cost(architecture) for budget in self.budgets}
+
+    def observe(self, points: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """The cost of each architecture in ``points`` (samples, dimension) under every budget, by the cost's name: (samples,).
+
+        Raises:
+            ValueError: a cost raises, or is not a number; names it.
+        """
+        architectures = [self.space.architecture(point) for point in points]
+        observed = {}
+        for budget in self.budgets:
+            name = budget.cost.name
+            try:
+                values = np.array([float(budget.cost.cost(architecture)) for architecture in architectures])
+            except Exception as error:  # a user's own function may raise anything
+                raise ValueError(f"cost {name!r} failed on a sampled architecture: {type(error).__name__}: {error}") from error
+            if np.isnan(values).any():
+                raise ValueError(f"cost {name!r} is NaN for sampled architecture {int(np.isnan(values).argmax())}")
+            observed[name] = values
+        return observed
 
     def fits(self, architecture: Architecture) -> bool:
         """Whether an architecture meets every budget."""

@@ -12,8 +12,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from constrained_nas.ask_tell import SearchResult
 from constrained_nas.problem import SearchProblem
-from constrained_nas.search import SearchResult
 from graphs import Architecture, SearchSpace
 
 __all__ = ["ArchitectureRecord", "BudgetRecord", "load_architecture", "save_architecture"]

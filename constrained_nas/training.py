@@ -26,7 +26,7 @@ from constrained_nas.checkpoints import flatten_optimizer, load_checkpoint, rest
 from constrained_nas.data import loader
 from graphs import Supernet
 
-__all__ = ["TrainingOptions", "evaluate", "fine_tune", "recalibrate", "train_supernet", "uniform_rows"]
+__all__ = ["TrainingOptions", "evaluate", "fine_tune", "recalibrate", "row_losses", "train_supernet", "uniform_rows"]
 
 Progress = Callable[[int, int, str], None]  # steps done, steps in all, what is going on
 Forward = Callable[[Tensor, torch.Generator], Tensor]
@@ -122,6 +122,17 @@ def evaluate(forward: Callable[[Tensor], Tensor], data: Dataset[Any], fabric: Fa
     if not total:
         raise ValueError("cannot evaluate on an empty data set")
     return correct / total
+
+
+def row_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """The cross-entropy of every row, (B,).
+
+    Args:
+        logits: (B, K), or (B, K, H, W) where every pixel has a class.
+        labels: (B,), or (B, H, W); a row's loss then is the mean over its pixels.
+    """
+    losses = functional.cross_entropy(logits, labels, reduction="none")
+    return losses.reshape(len(losses), -1).mean(1)
 
 
 @torch.no_grad()

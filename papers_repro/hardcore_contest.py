@@ -23,11 +23,12 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from constrained_nas.ask_tell import SearchMethod, SearchResult
 from constrained_nas.data import loader
 from constrained_nas.methods import HardCoRe, SoftPenalty, random_feasible
 from constrained_nas.methods.hardcore import Objective, Start
 from constrained_nas.problem import Budget, SearchProblem
-from constrained_nas.search import SearchMethod, SearchOptions, SearchResult, SearchRun, search
+from constrained_nas.search import SearchOptions, SearchRun, search
 from constrained_nas.timing import Measurement
 from constrained_nas.training import TrainingOptions, evaluate, fine_tune, recalibrate
 from graphs import Architecture

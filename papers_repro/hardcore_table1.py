@@ -27,9 +27,9 @@ import numpy as np
 import tyro
 from rich.console import Console
 
+from constrained_nas.ask_tell import SearchResult
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.records import save_architecture
-from constrained_nas.search import SearchResult
 from constrained_nas.timing import Measurement, measure_networks
 from constrained_nas.training import TrainingOptions
 from graphs import Architecture, MBConvSpace

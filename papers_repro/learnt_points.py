@@ -14,10 +14,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from lightning_fabric import Fabric
 
+from constrained_nas.ask_tell import Feedback, Moment, Proposal, SearchResult
 from constrained_nas.methods import HardCoRe, SoftPenalty
 from constrained_nas.methods.hardcore import HardCoReState
 from constrained_nas.problem import Budget, SearchProblem
-from constrained_nas.search import Feedback, Proposal, SearchOptions, SearchResult, search
+from constrained_nas.search import SearchOptions, search
 from papers_repro.hardcore_setup import Prepared
 from papers_repro.progress import ProgressBars
 from papers_repro.projection_points import Instance
@@ -40,13 +41,21 @@ class _Recorded:
     def init(self, problem: SearchProblem, generator: np.random.Generator) -> HardCoReState:
         return self.method.init(problem, generator)
 
-    def ask(self, state: HardCoReState, rows: int, generator: np.random.Generator) -> Proposal:
-        return self.method.ask(state, rows, generator)
+    def ask(self, state: HardCoReState, rows: int, moment: Moment, generator: np.random.Generator) -> Proposal:
+        return self.method.ask(state, rows, moment, generator)
 
-    def tell(self, problem: SearchProblem, state: HardCoReState, proposal: Proposal, feedback: Feedback) -> HardCoReState:
-        told = self.method.tell(problem, state, proposal, feedback)
+    def tell(
+        self, problem: SearchProblem, state: HardCoReState, proposal: Proposal, feedback: Feedback, moment: Moment
+    ) -> HardCoReState:
+        told = self.method.tell(problem, state, proposal, feedback, moment)
         self.points.append(told.point)
         return told
+
+    def epoch_end(self, problem: SearchProblem, state: HardCoReState, moment: Moment) -> HardCoReState:
+        return self.method.epoch_end(problem, state, moment)
+
+    def report(self, state: HardCoReState) -> dict[str, float]:
+        return self.method.report(state)
 
     def finish(self, problem: SearchProblem, state: HardCoReState) -> SearchResult:
         return self.method.finish(problem, state)

@@ -17,9 +17,9 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from constrained_nas.distributions import gumbel_rows, point_gradient
+from constrained_nas.ask_tell import Feedback, Moment, Proposal, SearchResult
+from constrained_nas.distributions import gumbel_rows, mean_entropy, point_gradient
 from constrained_nas.problem import SearchProblem
-from constrained_nas.search import Feedback, Proposal, SearchResult
 from graphs import SearchSpace
 from solvers import StagedBlocks, balanced_start, block_step, cheapest_start, maximum_entropy_start, project_jointly
 
@@ -81,7 +81,7 @@ class HardCoRe:
         point = start_point(problem, self.staged, self.start)
         return HardCoReState(point, np.zeros_like(point), np.zeros_like(point), 0)
 
-    def ask(self, state: HardCoReState, rows: int, generator: np.random.Generator) -> Proposal:
+    def ask(self, state: HardCoReState, rows: int, moment: Moment, generator: np.random.Generator) -> Proposal:
         """Rows sampled from the point, and the part whose gradient the next step needs."""
         draw = float(generator.random())
         names = [decision.name for decision in self.space.decisions]
@@ -89,7 +89,9 @@ class HardCoRe:
         part = names[:split] if draw < 0.5 else names[split:]
         return sample_rows(self.space, state.point, rows, generator, part, {"part": np.array([draw])})
 
-    def tell(self, problem: SearchProblem, state: HardCoReState, proposal: Proposal, feedback: Feedback) -> HardCoReState:
+    def tell(
+        self, problem: SearchProblem, state: HardCoReState, proposal: Proposal, feedback: Feedback, moment: Moment
+    ) -> HardCoReState:
         """One Frank-Wolfe step on the proposal's part."""
         part = self.staged.alpha if proposal.noise["part"][0] < 0.5 else self.staged.beta
         estimate = np.zeros_like(state.point)
@@ -112,6 +114,14 @@ class HardCoRe:
             self.numerator / (state.step + self.offset),
         )
         return HardCoReState(step.x, gradient, seen, state.step + 1)
+
+    def epoch_end(self, problem: SearchProblem, state: HardCoReState, moment: Moment) -> HardCoReState:
+        """Nothing changes between epochs."""
+        return state
+
+    def report(self, state: HardCoReState) -> dict[str, float]:
+        """The mean entropy of the decisions, in nats."""
+        return {"entropy": mean_entropy(self.staged.blocks.split(state.point))}
 
     def finish(self, problem: SearchProblem, state: HardCoReState) -> SearchResult:
         """The exact joint projection of the point (or of the linearised loss) onto the budgets."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from constrained_nas.ask_tell import SearchResult
 from constrained_nas.methods.hardcore import project_point
 from constrained_nas.problem import SearchProblem
-from constrained_nas.search import SearchResult
 from graphs.costs import RelaxedCost
 from solvers import StagedBlocks
 

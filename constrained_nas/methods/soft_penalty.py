@@ -16,10 +16,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from constrained_nas.distributions import point_gradient, softmax
+from constrained_nas.ask_tell import Feedback, Moment, Proposal, SearchResult
+from constrained_nas.distributions import mean_entropy, point_gradient, softmax
 from constrained_nas.methods.hardcore import project_point, sample_rows
 from constrained_nas.problem import SearchProblem
-from constrained_nas.search import Feedback, Proposal, SearchResult
 from graphs import SearchSpace
 from solvers import StagedBlocks
 
@@ -62,12 +62,14 @@ class SoftPenalty:
         zeros = np.zeros(self.staged.blocks.dimension)
         return SoftPenaltyState(zeros, zeros, zeros, 0)
 
-    def ask(self, state: SoftPenaltyState, rows: int, generator: np.random.Generator) -> Proposal:
+    def ask(self, state: SoftPenaltyState, rows: int, moment: Moment, generator: np.random.Generator) -> Proposal:
         """Rows sampled from the softmax of the logits; every decision's gradient is wanted."""
         names = [decision.name for decision in self.space.decisions]
         return sample_rows(self.space, self._point(state), rows, generator, names, {})
 
-    def tell(self, problem: SearchProblem, state: SoftPenaltyState, proposal: Proposal, feedback: Feedback) -> SoftPenaltyState:
+    def tell(
+        self, problem: SearchProblem, state: SoftPenaltyState, proposal: Proposal, feedback: Feedback, moment: Moment
+    ) -> SoftPenaltyState:
         """One Adam step on the penalised loss."""
         point = self._point(state)
         slope = np.zeros_like(point)
@@ -87,6 +89,14 @@ class SoftPenalty:
         step = state.step + 1
         moved = (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
         return SoftPenaltyState(state.logits - self.learning_rate * moved, first, second, step)
+
+    def epoch_end(self, problem: SearchProblem, state: SoftPenaltyState, moment: Moment) -> SoftPenaltyState:
+        """Nothing changes between epochs."""
+        return state
+
+    def report(self, state: SoftPenaltyState) -> dict[str, float]:
+        """The mean entropy of the decisions, in nats."""
+        return {"entropy": mean_entropy(self.staged.blocks.split(self._point(state)))}
 
     def finish(self, problem: SearchProblem, state: SoftPenaltyState) -> SearchResult:
         """The likeliest options, fitting or not, or the exact projection."""

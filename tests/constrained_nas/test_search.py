@@ -16,11 +16,12 @@ from tiny_spaces import random_architecture, stir, striped_data, tiny_space
 from torch.nn import functional
 from torch.utils.data import TensorDataset
 
+from constrained_nas.ask_tell import Feedback, Moment, Proposal
 from constrained_nas.distributions import point_gradient
 from constrained_nas.methods import HardCoRe, SoftPenalty, random_feasible
 from constrained_nas.methods.hardcore import HardCoReState
 from constrained_nas.problem import Budget, SearchProblem
-from constrained_nas.search import Feedback, Proposal, SearchOptions, search
+from constrained_nas.search import SearchOptions, search
 from graphs import Architecture, MBConvSpace, Supernet
 from graphs.costs import QuadraticCost, mac_cost
 from solvers import InfeasibleError
@@ -67,12 +68,18 @@ class Watched:
         self.states.append(self.method.init(problem, generator))
         return self.states[-1]
 
-    def ask(self, state: Any, rows: int, generator: np.random.Generator) -> Proposal:
-        return self.method.ask(state, rows, generator)
+    def ask(self, state: Any, rows: int, moment: Moment, generator: np.random.Generator) -> Proposal:
+        return self.method.ask(state, rows, moment, generator)
 
-    def tell(self, problem: SearchProblem, state: Any, proposal: Proposal, feedback: Feedback) -> Any:
-        self.states.append(self.method.tell(problem, state, proposal, feedback))
+    def tell(self, problem: SearchProblem, state: Any, proposal: Proposal, feedback: Feedback, moment: Moment) -> Any:
+        self.states.append(self.method.tell(problem, state, proposal, feedback, moment))
         return self.states[-1]
+
+    def epoch_end(self, problem: SearchProblem, state: Any, moment: Moment) -> Any:
+        return self.method.epoch_end(problem, state, moment)
+
+    def report(self, state: Any) -> dict[str, float]:
+        return self.method.report(state)
 
     def finish(self, problem: SearchProblem, state: Any) -> Any:
         return self.method.finish(problem, state)
@@ -134,11 +141,12 @@ def test_the_way_is_down(name: str) -> None:
     generator = np.random.default_rng(0)
     prices = {d.name: np.random.default_rng(5).permutation(len(d.options)).astype(float) for d in space.space.decisions}
     state = method.init(asked, generator)
+    moment = Moment("architecture", 0, 1, 0, 200)
     for _ in range(200):
-        proposal = method.ask(state, 16, generator)
+        proposal = method.ask(state, 16, moment, generator)
         gradients = {decision: np.tile(prices[decision] / 16, (16, 1)) for decision in proposal.differentiable}
         losses = sum((proposal.gates[decision] @ price for decision, price in prices.items()), np.zeros(16))
-        state = method.tell(asked, state, proposal, Feedback(losses, gradients))
+        state = method.tell(asked, state, proposal, Feedback(losses, gradients), moment)
     assert state.step == 200
     result = method.finish(asked, state)
     assert {name: result.architecture.choice(name) for name in prices} == {name: int(p.argmin()) for name, p in prices.items()}
@@ -328,9 +336,9 @@ def test_gate_gradients_reach_the_method() -> None:
 
     @dataclass(frozen=True)
     class Spy(Watched):
-        def tell(self, problem: SearchProblem, state: Any, proposal: Proposal, feedback: Feedback) -> Any:
+        def tell(self, problem: SearchProblem, state: Any, proposal: Proposal, feedback: Feedback, moment: Moment) -> Any:
             told.append((state, proposal, feedback))
-            return self.method.tell(problem, state, proposal, feedback)
+            return self.method.tell(problem, state, proposal, feedback, moment)
 
     x, labels = (tensor[:1].expand(8, *tensor.shape[1:]) for tensor in data().tensors)  # one image: order is no matter
     one_batch = TensorDataset(x, labels)
