@@ -9,6 +9,7 @@ from solvers.frank_wolfe import ActiveSet, Iterate, Run, frank_wolfe
 from solvers.mckp import Increments, Knapsack, Relaxation, relax
 from solvers.mckp_exact import ExactSelection, solve_exact
 from solvers.oracles import Batch, BudgetOracle, LinearOracle, SimplexOracle
+from solvers.pareto import hypervolume, non_dominated
 from solvers.penalties import Residual, augmented_lagrangian, gradient_descent, log_power, target_ratio
 from solvers.projection import project_jointly
 from solvers.projection_schemes import argmax_projection, project_separately, project_sequentially
@@ -69,8 +70,10 @@ __all__ = [  # noqa: RUF022 (the front door first)
     "frank_wolfe",
     "frontier",
     "gradient_descent",
+    "hypervolume",
     "log_power",
     "maximum_entropy_start",
+    "non_dominated",
     "open_loop",
     "project_jointly",
     "project_separately",
