@@ -3,7 +3,9 @@
 from graphs.connectivity import Connectivity
 from graphs.dag import Edge, Layer, add_edge, add_layer, as_multigraph, validate_dag
 from graphs.dag_space import DagSpace
+from graphs.fabrics.cnf import convolutional_neural_fabric
 from graphs.fabrics.mbconv import MBConvSettings, MBConvSpace, StageSetting, hardcore_imagenet, hardcore_small
+from graphs.fabrics.resnet import plain_resnet, resnet, resnet_fabric
 from graphs.space import Architecture, Decision, SearchSpace
 from graphs.supernet import Supernet, compile_supernet
 
@@ -23,7 +25,11 @@ __all__ = [
     "add_layer",
     "as_multigraph",
     "compile_supernet",
+    "convolutional_neural_fabric",
     "hardcore_imagenet",
     "hardcore_small",
+    "plain_resnet",
+    "resnet",
+    "resnet_fabric",
     "validate_dag",
 ]

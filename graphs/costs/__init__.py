@@ -1,20 +1,32 @@
-"""What an architecture costs: counted (multiply-adds, parameters) or measured (latency tables)."""
+"""What an architecture costs: counted (multiply-adds, parameters, steps), measured (latency tables), or any Python function."""
 
+from graphs.costs.callables import CallableCost, connected_architecture
+from graphs.costs.connected import ConnectedCost, SubgraphCost, connected_macs, connected_parameters
 from graphs.costs.counts import Counts, count, mac_cost, parameter_cost
 from graphs.costs.latency import LatencyEntry, LatencyTable, latency_cost, load_latency_table, save_latency_table
+from graphs.costs.makespan import MakespanCost, Task, makespan_cost
 from graphs.costs.models import CostModel, QuadraticCost, RelaxedCost
 
 __all__ = [
+    "CallableCost",
+    "ConnectedCost",
     "CostModel",
     "Counts",
     "LatencyEntry",
     "LatencyTable",
+    "MakespanCost",
     "QuadraticCost",
     "RelaxedCost",
+    "SubgraphCost",
+    "Task",
+    "connected_architecture",
+    "connected_macs",
+    "connected_parameters",
     "count",
     "latency_cost",
     "load_latency_table",
     "mac_cost",
+    "makespan_cost",
     "parameter_cost",
     "save_latency_table",
 ]

@@ -51,7 +51,7 @@ class ConnectedCost:
         dag_space: the super-network.
         fixed: what every network pays: the modules without a decision that all paths lead through, such as stem and head.
         per_edge: (E,) of every other module, as ``dag_space.connectivity.edges`` numbers them; 0 for those in ``fixed``.
-        per_addition: (layers,) of every running module but the first that leads into a layer, as ``connectivity.nodes`` numbers them.
+        per_addition: (layers,) of every running module but one that leads into a layer, as ``connectivity.nodes`` numbers them.
 
     Raises:
         ValueError: arrays of another length, or numbers that are not finite.
@@ -101,8 +101,8 @@ class ConnectedCost:
 def connected_macs(space: DagSpace, mode: Mode = "published") -> ConnectedCost:
     """Multiply-adds of one example: convolutions, linear layers, and one for every number that an addition takes in.
 
-    ``exact`` counts what runs; ``published`` counts convolutions after up-sampling at the size before it, a fourth, as the published
-    figures of convolutional neural fabrics do.
+    ``exact`` counts what runs; ``published`` counts convolutions after up-sampling at the size before it, a fourth, as the
+    published figures of convolutional neural fabrics do.
 
     Raises:
         ValueError: an unknown mode, or a module that cannot take its layer's shape; names the edge.

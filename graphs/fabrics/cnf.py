@@ -3,8 +3,8 @@
 A trellis of ``columns`` x ``scales`` layers, all with the same number of channels, the side halved from one scale to the next. A
 layer adds up (with ReLU) what comes from the column before it at the next finer, the same, and the next coarser scale. The first
 column and, with two columns or more, the last also have edges along the scales: downwards in the first; in the last downwards to
-the coarsest scale for classification, upwards to the finest for segmentation. Every such edge is a normalised 3x3 convolution with a
-decision of its own; the stem and the head always run.
+the coarsest scale for classification, upwards to the finest for segmentation. Every such edge is a normalised 3x3 convolution with
+a decision of its own; the stem and the head always run.
 
 Reference: Saxena & Verbeek, Convolutional Neural Fabrics; Véniat & Denoyer, Budgeted Super Networks, Sec. 4.1.
 """
@@ -46,8 +46,7 @@ def convolutional_neural_fabric(
             ``segmentation`` at the finest.
 
     Raises:
-        ValueError: a number below 1, fewer than two scales for classification or two layers for segmentation, a side that cannot
-            be halved so often, segmentation with one column (no edge leads up), or an unknown task.
+        ValueError: a number below 1, fewer than two scales, a side that cannot be halved so often, segmentation with one column (no edge leads up), or an unknown task.
     """
     numbers = {"columns": columns, "filters": filters, "classes": classes, "image_channels": image_channels, "side": side}
     wrong = {name: value for name, value in numbers.items() if value < 1}

@@ -19,7 +19,7 @@ import networkx as nx
 import numpy as np
 from torch import nn
 
-from graphs.dag import add_edge, add_layer, edge_of, layer_of
+from graphs.dag import add_edge, add_layer, layer_of
 from graphs.dag_space import DagSpace
 from graphs.operators import BasicBlockBody, ConvNormActivation, PooledLinear
 from graphs.space import Architecture
@@ -29,9 +29,7 @@ __all__ = ["plain_resnet", "resnet", "resnet_fabric"]
 WIDTHS = (16, 32, 64)
 
 
-def resnet(
-    n: int, *, classes: int = 10, image_channels: int = 3, side: int = 32, widths: tuple[int, ...] = WIDTHS
-) -> DagSpace:
+def resnet(n: int, *, classes: int = 10, image_channels: int = 3, side: int = 32, widths: tuple[int, ...] = WIDTHS) -> DagSpace:
     """The plain ResNet of ``n`` blocks a group: ResNet-(6n + 2) with three groups.
 
     Args:
@@ -46,7 +44,9 @@ def resnet(
     Reference: He et al., Deep residual learning for image recognition, Sec. 4.2.
     """
     depth = 2 * n * len(widths) + 2
-    return DagSpace(_named(f"resnet-{depth}", classes, image_channels, side, widths), _dag(n, classes, image_channels, side, widths))
+    return DagSpace(
+        _named(f"resnet-{depth}", classes, image_channels, side, widths), _dag(n, classes, image_channels, side, widths)
+    )
 
 
 def resnet_fabric(
@@ -85,9 +85,7 @@ def _named(name: str, classes: int, image_channels: int, side: int, widths: tupl
     return f"{name}-{side}x{image_channels}-{'.'.join(map(str, widths))}-{classes}"
 
 
-def _dag(
-    n: int, classes: int, image_channels: int, side: int, widths: tuple[int, ...], fabric: bool = False
-) -> nx.MultiDiGraph:
+def _dag(n: int, classes: int, image_channels: int, side: int, widths: tuple[int, ...], fabric: bool = False) -> nx.MultiDiGraph:
     numbers = {"n": n, "classes": classes, "image_channels": image_channels, "side": side}
     wrong = {name: value for name, value in numbers.items() if value < 1}
     if wrong or not widths or min(widths) < 1:
