@@ -135,7 +135,7 @@ class _Plan:
     """Tasks of the whole super-network: first the edges, then the layers.
 
     Attributes:
-        steps: (tasks,) 0 or 1. Layers that do not add up and modules that are the identity take none.
+        steps: (tasks,) 0 or 1. Layers that do not add up (the source among them) and modules that are the identity take none.
         rank, task: (tasks,) place of a task in the order, and the task at a place.
         targets: (E,) layer an edge leads to.
         out_edges: (layers, ...) edges out of a layer.
@@ -158,6 +158,7 @@ class _Plan:
         with torch.device("meta"):
             steps = [int(not isinstance(edge_of(space.dag, key).factory(), nn.Identity)) for key in parts.edges]
         steps += [additions * int(layer_of(space.dag, node).aggregation in ("sum", "sum_relu")) for node in parts.nodes]
+        steps[edges] = 0  # the source
         task = _reverse_post_order(edges, out_edges, targets)
         if order == "critical_path":
             tail = list(steps)  # steps from the start of a task to the end

@@ -46,7 +46,8 @@ def convolutional_neural_fabric(
             ``segmentation`` at the finest.
 
     Raises:
-        ValueError: a number below 1, fewer than two scales, a side that cannot be halved so often, segmentation with one column (no edge leads up), or an unknown task.
+        ValueError: a number below 1, fewer than two scales, a side that cannot be halved so often, segmentation with one column (no
+            edge leads up), or an unknown task.
     """
     numbers = {"columns": columns, "filters": filters, "classes": classes, "image_channels": image_channels, "side": side}
     wrong = {name: value for name, value in numbers.items() if value < 1}
