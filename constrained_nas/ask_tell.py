@@ -90,7 +90,7 @@ class SearchMethod(Protocol[State]):
     def init(self, problem: SearchProblem, generator: np.random.Generator) -> State:
         """The first state; raises ValueError where the problem does not suit the method or nothing fits."""
 
-    def ask(self, state: State, rows: int, moment: Moment, generator: np.random.Generator) -> Proposal:
+    def ask(self, problem: SearchProblem, state: State, rows: int, moment: Moment, generator: np.random.Generator) -> Proposal:
         """Architectures for the next ``rows`` examples."""
 
     def tell(self, problem: SearchProblem, state: State, proposal: Proposal, feedback: Feedback, moment: Moment) -> State:

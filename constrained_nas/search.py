@@ -137,7 +137,7 @@ def search(
                 batches = _batches(data, weights_data, training is not None, options, shuffle)
                 for step, (purpose, images, labels) in enumerate(batches):
                     moment = Moment(purpose, epoch, options.epochs, step, steps)
-                    proposal = method.ask(state, len(labels), moment, generator)
+                    proposal = method.ask(problem, state, len(labels), moment, generator)
                     if optimizer is not None and training is not None:
                         _schedule(optimizer, training, moment.progress)
                     feedback = _evaluate(
@@ -279,7 +279,8 @@ def _identity(
 ) -> dict[str, Any]:
     """What a checkpoint must agree on to be resumed, JSON-ready."""
     names: list[str] = [field.name for field in fields(method)] if is_dataclass(method) else []
-    plain = {name: getattr(method, name) for name in names if isinstance(getattr(method, name), str | int | float)}
+    values = {name: getattr(method, name) for name in names}
+    plain = {name: list(v) if isinstance(v, tuple) else v for name, v in values.items() if isinstance(v, str | int | float | tuple)}
     budgets = [[budget.cost.name, budget.unit, float(budget.limit)] for budget in problem.budgets]
     named = {"method": type(method).__name__, "settings": plain, "space": problem.space.name, "budgets": budgets}
     how = None if training is None else asdict(training) | {"milestones": list(training.milestones)}

@@ -41,8 +41,10 @@ class _Recorded:
     def init(self, problem: SearchProblem, generator: np.random.Generator) -> HardCoReState:
         return self.method.init(problem, generator)
 
-    def ask(self, state: HardCoReState, rows: int, moment: Moment, generator: np.random.Generator) -> Proposal:
-        return self.method.ask(state, rows, moment, generator)
+    def ask(
+        self, problem: SearchProblem, state: HardCoReState, rows: int, moment: Moment, generator: np.random.Generator
+    ) -> Proposal:
+        return self.method.ask(problem, state, rows, moment, generator)
 
     def tell(
         self, problem: SearchProblem, state: HardCoReState, proposal: Proposal, feedback: Feedback, moment: Moment

@@ -81,7 +81,9 @@ class HardCoRe:
         point = start_point(problem, self.staged, self.start)
         return HardCoReState(point, np.zeros_like(point), np.zeros_like(point), 0)
 
-    def ask(self, state: HardCoReState, rows: int, moment: Moment, generator: np.random.Generator) -> Proposal:
+    def ask(
+        self, problem: SearchProblem, state: HardCoReState, rows: int, moment: Moment, generator: np.random.Generator
+    ) -> Proposal:
         """Rows sampled from the point, and the part whose gradient the next step needs."""
         draw = float(generator.random())
         names = [decision.name for decision in self.space.decisions]

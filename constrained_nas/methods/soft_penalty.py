@@ -62,7 +62,9 @@ class SoftPenalty:
         zeros = np.zeros(self.staged.blocks.dimension)
         return SoftPenaltyState(zeros, zeros, zeros, 0)
 
-    def ask(self, state: SoftPenaltyState, rows: int, moment: Moment, generator: np.random.Generator) -> Proposal:
+    def ask(
+        self, problem: SearchProblem, state: SoftPenaltyState, rows: int, moment: Moment, generator: np.random.Generator
+    ) -> Proposal:
         """Rows sampled from the softmax of the logits; every decision's gradient is wanted."""
         names = [decision.name for decision in self.space.decisions]
         return sample_rows(self.space, self._point(state), rows, generator, names, {})

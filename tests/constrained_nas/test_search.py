@@ -68,8 +68,8 @@ class Watched:
         self.states.append(self.method.init(problem, generator))
         return self.states[-1]
 
-    def ask(self, state: Any, rows: int, moment: Moment, generator: np.random.Generator) -> Proposal:
-        return self.method.ask(state, rows, moment, generator)
+    def ask(self, problem: SearchProblem, state: Any, rows: int, moment: Moment, generator: np.random.Generator) -> Proposal:
+        return self.method.ask(problem, state, rows, moment, generator)
 
     def tell(self, problem: SearchProblem, state: Any, proposal: Proposal, feedback: Feedback, moment: Moment) -> Any:
         self.states.append(self.method.tell(problem, state, proposal, feedback, moment))
@@ -143,7 +143,7 @@ def test_the_way_is_down(name: str) -> None:
     state = method.init(asked, generator)
     moment = Moment("architecture", 0, 1, 0, 200)
     for _ in range(200):
-        proposal = method.ask(state, 16, moment, generator)
+        proposal = method.ask(asked, state, 16, moment, generator)
         gradients = {decision: np.tile(prices[decision] / 16, (16, 1)) for decision in proposal.differentiable}
         losses = sum((proposal.gates[decision] @ price for decision, price in prices.items()), np.zeros(16))
         state = method.tell(asked, state, proposal, Feedback(losses, gradients), moment)
