@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from graphs.operators import ConvNormActivation, InvertedResidual, SqueezeExcite, copy_leading_channels, round_channels
+from graphs.widths import leading_block
 
 __all__ = ["Configuration", "ElasticInvertedResidual"]
 
@@ -110,8 +111,8 @@ class ElasticInvertedResidual(nn.Module):
         """The chosen configuration alone, on slices of the shared weights: no masked channel is computed."""
         configuration = self.configurations[option]
         hidden = self.inputs * configuration.expansion
-        features = _narrow_block(self.expand, images, hidden, self.inputs, 1)
-        features = _narrow_block(cast(ConvNormActivation, self.depthwise[str(configuration.kernel)]), features, hidden, 1, hidden)
+        features = leading_block(self.expand, images, hidden)
+        features = leading_block(cast(ConvNormActivation, self.depthwise[str(configuration.kernel)]), features, hidden, hidden)
         if configuration.squeeze_excite:
             module = cast(SqueezeExcite, self.squeeze_excite)
             reduced = configuration.reduced(self.inputs)
@@ -123,7 +124,7 @@ class ElasticInvertedResidual(nn.Module):
                 functional.relu(squeezed), module.expand.weight[:hidden, :reduced, 0, 0], cast(Tensor, module.expand.bias)[:hidden]
             )
             features = features * functional.hardsigmoid(gate)[:, :, None, None]
-        features = _narrow_block(self.project, features, self.outputs, hidden, 1)
+        features = leading_block(self.project, features, self.outputs)
         return features + images if self.residual else features
 
     def narrow(self, option: int) -> InvertedResidual:
@@ -145,26 +146,3 @@ class ElasticInvertedResidual(nn.Module):
         if reduced and self.squeeze_excite is not None:
             copy_leading_channels(block.squeeze_excite, self.squeeze_excite)
         return block.train(self.training)
-
-
-def _narrow_block(block: ConvNormActivation, images: Tensor, outputs: int, inputs: int, groups: int) -> Tensor:
-    """``block`` on its first ``outputs`` x ``inputs`` channels; running statistics of those channels are updated in training."""
-    conv, norm = cast(nn.Conv2d, block.conv), cast(nn.BatchNorm2d, block.norm)
-    features = functional.conv2d(images, conv.weight[:outputs, :inputs], None, conv.stride, conv.padding, 1, groups)
-    momentum = 0.0 if norm.momentum is None else norm.momentum
-    tracked = norm.track_running_stats or not norm.training  # as nn.BatchNorm2d: statistics are read in evaluation all the same
-    if norm.training and tracked and norm.num_batches_tracked is not None:
-        norm.num_batches_tracked.add_(1)
-        if norm.momentum is None:  # cumulative average, as nn.BatchNorm2d does it
-            momentum = 1.0 / float(norm.num_batches_tracked)
-    features = functional.batch_norm(
-        features,
-        cast(Tensor, norm.running_mean)[:outputs] if tracked else None,
-        cast(Tensor, norm.running_var)[:outputs] if tracked else None,
-        norm.weight[:outputs],
-        norm.bias[:outputs],
-        norm.training,
-        momentum,
-        norm.eps,
-    )
-    return cast(nn.Module, block.activation)(features)
