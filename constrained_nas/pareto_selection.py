@@ -42,7 +42,7 @@ def select(entries: Sequence[Entry], by: str = "validation") -> Entry:
     fitting = [entry for entry in entries if entry.get("fits")]
     if not fitting:
         raise ValueError(
-            f"none of the {len(entries)} networks of this search fits: raise the penalty's coefficient, search longer, or use hard=True"
+            f"none of the {len(entries)} networks fits: raise the penalty's coefficient, search longer, or use hard=True"
         )
     return max(fitting, key=lambda entry: _number(entry, "scores", by))
 
