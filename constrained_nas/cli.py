@@ -1,45 +1,32 @@
-"""The command ``constrained-nas``: describe a search space, measure its latency table.
+"""The command ``constrained-nas``: describe a super-network, measure the latency table of a space.
 
 ``constrained-nas --help`` and ``constrained-nas COMMAND --help`` say what each option does.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import torch
 import tyro
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
-from constrained_nas.timing import Timer, calibrate, measure_table, uniform_architecture
-from graphs import MBConvSpace, hardcore_imagenet, hardcore_small
-from graphs.costs import mac_cost, parameter_cost, save_latency_table
+from constrained_nas.describe import Describe, MBConvName, describe, mbconv_space
+from constrained_nas.timing import Timer, calibrate, measure_table
+from graphs.costs import save_latency_table
 
 __all__ = ["Describe", "Profile", "main"]
-
-SpaceName = Literal["hardcore-small", "hardcore-imagenet", "hardcore-imagenet-paper"]
-
-
-@dataclass(frozen=True)
-class Describe:
-    """Say what a search space holds: decisions, number of architectures, and its lightest and heaviest networks."""
-
-    space: Annotated[SpaceName, tyro.conf.Positional]
-    json: bool = False
-    """Print JSON instead of a table."""
 
 
 @dataclass(frozen=True)
 class Profile:
     """Measure the latency of every block of a space on this machine, calibrate it on whole networks, and write a table."""
 
-    space: Annotated[SpaceName, tyro.conf.Positional]
+    space: Annotated[MBConvName, tyro.conf.Positional]
     out: Path = Path("latency_table.json")
     """Where to write the table (JSON)."""
     batch: int = 1
@@ -61,47 +48,11 @@ def main() -> None:
     command = tyro.extras.subcommand_cli_from_dict({"describe": Describe, "profile": Profile}, prog="constrained-nas")
     try:
         if isinstance(command, Describe):
-            _describe(command)
+            describe(command)
         else:
             _profile(command)
     except (ValueError, OSError) as error:
         raise SystemExit(f"constrained-nas: {error}") from error
-
-
-def _space(name: SpaceName) -> MBConvSpace:
-    if name == "hardcore-small":
-        return hardcore_small()
-    return hardcore_imagenet("paper" if name.endswith("paper") else "release")
-
-
-def _describe(command: Describe) -> None:
-    space = _space(command.space)
-    macs, parameters = mac_cost(space), parameter_cost(space)
-    staged = space.staged
-    names = [decision.name for decision in space.space.decisions]
-    lightest = space.space.architecture(staged.blocks.vertex([0] * len(names)))
-    heaviest = uniform_architecture(space, len(space.configurations) - 1)
-    facts = {
-        "space": space.space.name,
-        "decisions": {decision.name: list(decision.options) for decision in space.space.decisions},
-        "architectures": space.architectures,
-        "lightest": {"params": round(parameters.cost(lightest)), "mult_adds": round(macs.cost(lightest))},
-        "heaviest": {"params": round(parameters.cost(heaviest)), "mult_adds": round(macs.cost(heaviest))},
-    }
-    console = Console()
-    if command.json:
-        console.print_json(json.dumps(facts))
-        return
-    table = Table(title=f"{space.space.name}: {space.architectures:.4g} architectures", title_justify="left")
-    table.add_column("decision")
-    table.add_column("options")
-    for decision in space.space.decisions:
-        table.add_row(decision.name, " ".join(decision.options))
-    console.print(table)
-    for name, network in (("lightest", lightest), ("heaviest", heaviest)):
-        console.print(
-            f"{name}: {parameters.cost(network):,.0f} parameters, {macs.cost(network):,.0f} multiply-adds", highlight=False
-        )
 
 
 def _profile(command: Profile) -> None:
@@ -109,7 +60,7 @@ def _profile(command: Profile) -> None:
         raise ValueError(f"expected at least 6 networks and 3 rounds, got {command.networks} and {command.rounds}")
     if command.device != "cpu" and not torch.cuda.is_available():
         raise ValueError(f"--device {command.device}: torch sees no GPU on this machine; use --device cpu")
-    space = _space(command.space)
+    space = mbconv_space(command.space)
     torch.manual_seed(command.seed)
     supernet = space.supernet()
     timer = Timer(command.batch, command.threads, command.device)

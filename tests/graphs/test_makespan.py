@@ -123,7 +123,7 @@ def test_one_machine_takes_one_step_a_task_and_many_take_the_longest_path() -> N
 
 
 def test_sub_graphs_keep_the_order_of_the_whole() -> None:
-    # Two machines and three chains a-..-z: the published order visits the last inserted chain first, also when it is the only choice.
+    # Three chains from a to z: the search visits the last inserted first, so its reverse post-order has the first inserted first.
     chains = [("ab", "bc", "cz"), ("ad", "dz"), ("ae", "ez")]
     space = drawn(*((edge[0], edge[1]) for chain in chains for edge in chain))
     first = makespan_cost(space, 2, additions=0).schedule(space.whole)[0]
