@@ -3,7 +3,7 @@
 Layers are dots where their positions put them (a fabric's grid), modules are arrows: coloured by what they do to the side of the
 feature map, as wide as they are used, dashed where of a body and its shortcut only the shortcut is left.
 
-Reference: Véniat & Denoyer, Budgeted Super Networks, Fig. 1, 3 and 6.
+Reference: Véniat & Denoyer, Budgeted Super Networks, Fig. 3 and 6.
 """
 
 from __future__ import annotations

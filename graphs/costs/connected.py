@@ -4,7 +4,7 @@ A cost of this kind adds up a fixed part, a number for every running module, and
 make where they meet: ``fan-in - 1`` additions at a layer of fan-in 1 or more, the fan-in counted on the sub-graph. That is linear
 once layers have variables of their own, which is how ``solvers`` optimises it exactly.
 
-Reference: Véniat & Denoyer, Budgeted Super Networks, Sec. 3.1 and 5; costs are of the sub-graph that joins input and output.
+Reference: Véniat & Denoyer, Budgeted Super Networks, Sec. 3.1; costs are of the sub-graph that joins input and output.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ whose predecessors in the sub-graph were finished in an earlier step; the cost i
 - ``published`` is the one behind the published numbers: the reverse post-order of a depth-first search from the source that visits
   the modules out of a layer in reverse order of insertion.
 - ``critical_path`` puts first what has the longest path left in the whole super-network (ties as published). Nothing guarantees
-  that its schedules are shorter, but those of the whole fabrics of BSN are.
+  that its schedules are shorter, but those of the whole convolutional fabrics of BSN are.
 
-Reference: Véniat & Denoyer, Budgeted Super Networks, Sec. 5.3 and Fig. 8; Graham, Bounds on multiprocessing timing anomalies (list
+Reference: Véniat & Denoyer, Budgeted Super Networks, Fig. 8; Graham, Bounds on multiprocessing timing anomalies (list
 scheduling); Hu, Parallel sequencing and assembly line problems (critical path first).
 """
 
@@ -196,7 +196,7 @@ def makespan_cost(
     Raises:
         ValueError: no machine, an unknown order, or additions of other than 0 or 1 steps.
 
-    Reference: Véniat & Denoyer, Budgeted Super Networks, Sec. 5.3 (distributed computation cost).
+    Reference: Véniat & Denoyer, Budgeted Super Networks (distributed computation cost).
     """
     if machines < 1:
         raise ValueError(f"expected one machine or more, got {machines}")

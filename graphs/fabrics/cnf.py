@@ -6,7 +6,7 @@ column and, with two columns or more, the last also have edges along the scales:
 the coarsest scale for classification, upwards to the finest for segmentation. Every such edge is a normalised 3x3 convolution with
 a decision of its own; the stem and the head always run.
 
-Reference: Saxena & Verbeek, Convolutional Neural Fabrics; Véniat & Denoyer, Budgeted Super Networks, Sec. 4.1.
+Reference: Saxena & Verbeek, Convolutional Neural Fabrics; Véniat & Denoyer, Budgeted Super Networks.
 """
 
 from __future__ import annotations

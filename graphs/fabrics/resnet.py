@@ -3,11 +3,11 @@
 Groups of ``n`` basic blocks; a block is two modules between two layers, a body (key ``body``) and a shortcut (key ``skip``: the
 identity, or a projection where channels or side change), and the sum with ReLU where they meet. Three groups of n blocks are
 ResNet-(6n + 2). The fabric adds cross links from each group to the next, each a body and a projection of its own. The groups lie
-like a folded strip: block d of a group stands above block n - d - 2 of the group before, and is also linked with the neighbours of
-that one. Every body and shortcut has a decision of its own; the stem and the head always run.
+like a folded strip: block d of a group lies against block n - d - 2 of the group before, and is also linked with the neighbours of
+that one (blocks counted from 0). Every body and shortcut has a decision of its own; the stem and the head always run.
 
-Reference: He et al., Deep residual learning (ResNet for CIFAR, projection shortcuts); Véniat & Denoyer, Budgeted Super Networks,
-Sec. 4.1 (ResNet fabric).
+Reference: He et al., Deep residual learning (ResNet for CIFAR, projection shortcuts); Véniat & Denoyer, Budgeted Super Networks
+(ResNet fabric).
 """
 
 from __future__ import annotations
@@ -52,14 +52,15 @@ def resnet(n: int, *, classes: int = 10, image_channels: int = 3, side: int = 32
 def resnet_fabric(
     n: int, *, classes: int = 10, image_channels: int = 3, side: int = 32, widths: tuple[int, ...] = WIDTHS
 ) -> DagSpace:
-    """The ResNet fabric that contains :func:`resnet` of the same arguments: 9n - 4 pairs of a body and a shortcut.
+    """The ResNet fabric that contains :func:`resnet` of the same arguments: 9n - 4 pairs of a body and a shortcut
+    with three groups.
 
-    Block d of a group after the first also receives from the group before: its block n - d - 2, its block n - d - 1 (not into the
-    first block), and its block n - d - 3 (not into the last); number -1 is that group's input.
+    Block d of a group after the first also receives from the group before, blocks counted from 0: from its block n - d - 2, its
+    block n - d - 1 (not into the first block), and its block n - d - 3 (not into the last); number -1 is that group's input.
 
     Args and Raises: as :func:`resnet`.
 
-    Reference: Véniat & Denoyer, Budgeted Super Networks, Sec. 4.1.
+    Reference: Véniat & Denoyer, Budgeted Super Networks.
     """
     dag = _dag(n, classes, image_channels, side, widths, fabric=True)
     return DagSpace(_named(f"resnet-fabric-{n}", classes, image_channels, side, widths), dag)

@@ -1,4 +1,4 @@
-"""Schedules: valid on random sub-graphs, optimal where brute force can tell, and Fig. 8's two networks."""
+"""Schedules: valid and greedy on random sub-graphs, and Fig. 8's two networks."""
 
 from __future__ import annotations
 
