@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from graphs import Architecture, MBConvSpace, Supernet
+from graphs import Architecture, GPUNetSpace, MBConvSpace, Supernet
 from graphs.costs import LatencyEntry, LatencyTable, QuadraticCost, latency_cost
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "device_name",
     "measure_networks",
     "measure_table",
+    "timed_pass",
     "uniform_architecture",
 ]
 
@@ -72,7 +73,7 @@ class Timer:
         finally:
             torch.set_num_threads(before)
 
-    def images(self, space: MBConvSpace) -> Tensor:
+    def images(self, space: MBConvSpace | GPUNetSpace) -> Tensor:
         """A batch of noise of the space's input shape: the same every time, and no zeros, on which kernels may be faster."""
         shape = (self.batch, space.settings.image_channels, space.settings.resolution, space.settings.resolution)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
@@ -199,7 +200,8 @@ def measure_table(
             network(images)
         for round_number in range(rounds):
             for option in generator.permutation(options).tolist():
-                samples[option, :, round_number], rest[option, round_number] = _timed_pass(space, networks[option], images, timer)
+                times, rest[option, round_number] = timed_pass(networks[option], space.block_names, images, timer)
+                samples[option, :, round_number] = times
             if progress:
                 progress(round_number + 1, rounds, "timing blocks")
     entries = _entries(space, samples)
@@ -218,11 +220,11 @@ def measure_table(
     )
 
 
-def _timed_pass(space: MBConvSpace, network: nn.Module, images: Tensor, timer: Timer) -> tuple[np.ndarray, float]:
-    """One pass: ms of each block, and of everything else."""
-    stamps: dict[str, list[float]] = {name: [] for name in space.block_names}
+def timed_pass(network: nn.Module, names: Sequence[str], images: Tensor, timer: Timer) -> tuple[np.ndarray, float]:
+    """One pass of a network: ms of each of its modules called ``names`` (dots as underscores), in order, and of everything else."""
+    stamps: dict[str, list[float]] = {name: [] for name in names}
     hooks = []
-    for name in space.block_names:
+    for name in names:
         module = network.get_submodule(name.replace(".", "_"))
         hooks.append(module.register_forward_pre_hook(lambda *_, at=stamps[name]: at.append(timer.now())))
         hooks.append(module.register_forward_hook(lambda *_, at=stamps[name]: at.append(timer.now())))
@@ -231,7 +233,7 @@ def _timed_pass(space: MBConvSpace, network: nn.Module, images: Tensor, timer: T
     total = timer.now() - began
     for hook in hooks:
         hook.remove()
-    times = np.array([stamps[name][1] - stamps[name][0] for name in space.block_names])
+    times = np.array([stamps[name][1] - stamps[name][0] for name in names])
     return times, total - float(times.sum())
 
 

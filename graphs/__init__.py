@@ -1,9 +1,11 @@
 """Search spaces, super-networks and their costs, on networkx and torch."""
 
+from graphs.backbones import FeatureBackbone, FeatureInfo, feature_backbone
 from graphs.connectivity import Connectivity
 from graphs.dag import Edge, Layer, add_edge, add_layer, as_multigraph, validate_dag
 from graphs.dag_space import DagSpace
 from graphs.fabrics.cnf import convolutional_neural_fabric
+from graphs.fabrics.gpunet import GPUNetSettings, GPUNetSpace, GPUNetStage, gpunet_imagenet, gpunet_imagewoof, gpunet_small
 from graphs.fabrics.mbconv import MBConvSettings, MBConvSpace, StageSetting, hardcore_imagenet, hardcore_small
 from graphs.fabrics.resnet import plain_resnet, resnet, resnet_fabric
 from graphs.space import Architecture, Decision, SearchSpace
@@ -15,6 +17,11 @@ __all__ = [
     "DagSpace",
     "Decision",
     "Edge",
+    "FeatureBackbone",
+    "FeatureInfo",
+    "GPUNetSettings",
+    "GPUNetSpace",
+    "GPUNetStage",
     "Layer",
     "MBConvSettings",
     "MBConvSpace",
@@ -26,6 +33,10 @@ __all__ = [
     "as_multigraph",
     "compile_supernet",
     "convolutional_neural_fabric",
+    "feature_backbone",
+    "gpunet_imagenet",
+    "gpunet_imagewoof",
+    "gpunet_small",
     "hardcore_imagenet",
     "hardcore_small",
     "plain_resnet",

@@ -8,8 +8,8 @@ All Prunodes of a super-network are updated at once: every array has one entry a
 
 The algorithm as printed has two weaknesses, which the tests show. Optima at small shares (o <= 0.1 at M >= 512) can leave s stuck
 at 0 while w, which is kept there, runs away from 0; ``clamp`` holds |w| and so repairs it (0.3 will do; it departs from the paper
-and is off by default). And noise of the loss pulls the widths found towards the middle: too small where the optimum is near 1, which
-is the worst case (the ceiling cuts off moves up but not moves down), too large where it is small.
+and is off by default). And noise of the loss pulls the widths found towards the middle: too small where the optimum is near 1, the
+worst case (the ceiling cuts off moves up but not moves down), too large where it is small.
 
 Reference: PruNet, Algorithm 1.
 """

@@ -6,6 +6,15 @@ from graphs.costs.counts import Counts, count, mac_cost, parameter_cost
 from graphs.costs.latency import LatencyEntry, LatencyTable, latency_cost, load_latency_table, save_latency_table
 from graphs.costs.makespan import MakespanCost, Task, makespan_cost
 from graphs.costs.models import CostModel, QuadraticCost, RelaxedCost
+from graphs.costs.width_counts import width_count_cost
+from graphs.costs.width_latency import (
+    WidthLatencyTable,
+    layer_latencies,
+    load_width_latency_table,
+    save_width_latency_table,
+    tabulate_widths,
+    width_latency_cost,
+)
 
 __all__ = [
     "CallableCost",
@@ -19,14 +28,21 @@ __all__ = [
     "RelaxedCost",
     "SubgraphCost",
     "Task",
+    "WidthLatencyTable",
     "connected_architecture",
     "connected_macs",
     "connected_parameters",
     "count",
     "latency_cost",
+    "layer_latencies",
     "load_latency_table",
+    "load_width_latency_table",
     "mac_cost",
     "makespan_cost",
     "parameter_cost",
     "save_latency_table",
+    "save_width_latency_table",
+    "tabulate_widths",
+    "width_count_cost",
+    "width_latency_cost",
 ]

@@ -8,15 +8,14 @@ Reference: Nayman et al., HardCoRe-NAS, Sec. 3.1 (latency table), Eq. 3.
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from graphs.costs.models import QuadraticCost
+from graphs.costs.table_files import load_table, save_table
 from graphs.fabrics.mbconv import MBConvSpace
 
 __all__ = ["LatencyEntry", "LatencyTable", "latency_cost", "load_latency_table", "save_latency_table"]
@@ -71,32 +70,12 @@ def load_latency_table(path: Path | str) -> LatencyTable:
         ValueError: the file is not complete JSON, is no latency table of this version, or is in another unit; says which and where.
         FileNotFoundError: there is no such file.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text file ({error.reason}); expected a latency table as JSON") from error
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path}: not complete JSON (line {error.lineno}: {error.msg}); was the file cut off? Measure it again"
-        ) from error
-    try:
-        return LatencyTable.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "file"
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise ValueError(f"{path}: no valid latency table: {where}: {first['msg']}{more}") from error
+    return load_table(path, LatencyTable, "latency table")
 
 
 def save_latency_table(table: LatencyTable, path: Path | str) -> None:
     """Write a table whole or not at all."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    partial.write_text(table.model_dump_json(indent=1), encoding="utf-8")
-    os.replace(partial, target)
+    save_table(table, path)
 
 
 def latency_cost(table: LatencyTable, space: MBConvSpace) -> QuadraticCost:

@@ -129,10 +129,15 @@ class GPUNetSpace:
         decisions = (Decision(name, tuple(option.name for option in shape.options)) for name, shape in self.layers.items())
         return SearchSpace(self.settings.name, tuple(decisions))
 
-    @property
-    def unique_blocks(self) -> int:
-        """Number of different (layer shape, block, width): the entries of a latency table."""
-        return sum(sum(option.block is not None for option in shape.options) for shape in set(self.layers.values()))
+    @cached_property
+    def unique_blocks(self) -> dict[tuple[str, str], tuple[LayerShape, int]]:
+        """What a latency table has to know: every (layer shape's name, option's name) but skips, and the option it stands for."""
+        return {
+            (shape.name, option.name): (shape, index)
+            for shape in self.layers.values()
+            for index, option in enumerate(shape.options)
+            if option.block is not None
+        }
 
     @property
     def sizes(self) -> SpaceSizes:
