@@ -23,6 +23,8 @@ from solvers.staged import Stage, StagedBlocks
 from solvers.staged_cost import StagedCost
 from solvers.starts import balanced_start, cheapest_start, maximum_entropy_start
 from solvers.step_rules import StepRule, backtracking, exact_line_search, open_loop, short_step
+from solvers.subgraph_projection import SubgraphModel, cheapest_subgraph, project_subgraph
+from solvers.subgraphs import SubgraphProgram
 from solvers.unneeded import Unneeded, unneeded_options
 
 __all__ = [  # noqa: RUF022 (the front door first)
@@ -56,6 +58,8 @@ __all__ = [  # noqa: RUF022 (the front door first)
     "StagedCost",
     "Status",
     "StepRule",
+    "SubgraphModel",
+    "SubgraphProgram",
     "Unneeded",
     "argmax_projection",
     "augmented_lagrangian",
@@ -65,6 +69,7 @@ __all__ = [  # noqa: RUF022 (the front door first)
     "block_oracle",
     "block_step",
     "cheapest_start",
+    "cheapest_subgraph",
     "even_shares",
     "exact_line_search",
     "frank_wolfe",
@@ -78,6 +83,7 @@ __all__ = [  # noqa: RUF022 (the front door first)
     "project_jointly",
     "project_separately",
     "project_sequentially",
+    "project_subgraph",
     "relax",
     "shadow_prices",
     "short_step",

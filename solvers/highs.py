@@ -24,12 +24,14 @@ from solvers.sets import BudgetedBlocks, FloatArray
 if TYPE_CHECKING:
     import highspy
 
-__all__ = ["LinearModel", "Polyhedron", "minimise_mixed_integer", "minimise_quadratic"]
+__all__ = ["LinearModel", "MixedIntegerModel", "Polyhedron", "minimise_mixed_integer", "minimise_quadratic"]
 
 IntegerArray = NDArray[np.int64]
 
 # Asked of HiGHS on the scaled rows, its finest setting; iterates of Frank-Wolfe must stay feasible to 1e-9.
 _FEASIBILITY = 1e-10
+# A finer one than HiGHS 1.15.1's internal 1e-9 makes it prune optimal points of programs with continuous entries now and then.
+_MIXED_FEASIBILITY = 1e-9
 # Its QP solver gets HiGHS's own default: a finer setting only makes it fail more often, as it does on budgets within a millionth of
 # the least cost at any setting.
 _QUADRATIC_FEASIBILITY = 1e-7
@@ -217,40 +219,70 @@ def minimise_quadratic(polyhedron: Polyhedron, hessian: FloatArray, costs: Float
     return Result(x, status, certificate, _iterations(solver), seconds)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class MixedIntegerModel:
+    """A mixed-integer program that stays in HiGHS between solves: costs change and rows are added. Build it with :meth:`of`."""
+
+    polyhedron: Polyhedron
+    integer: NDArray[np.bool_]
+    _solver: highspy.Highs = field(repr=False)
+
+    @classmethod
+    def of(cls, polyhedron: Polyhedron, integer: NDArray[np.bool_]) -> MixedIntegerModel:
+        """Load ``polyhedron`` into a HiGHS model of its own; ``integer`` (n,) says which entries must be whole."""
+        scaled, _ = polyhedron.scaled()
+        solver = _silent_solver()
+        for option, value in (("mip_rel_gap", 0.0), ("mip_abs_gap", 0.0), ("mip_feasibility_tolerance", _MIXED_FEASIBILITY)):
+            _check(solver.setOptionValue(option, value), option)
+        program = _linear_program(scaled, np.zeros(len(scaled.lower)))
+        kinds = _highspy().HighsVarType
+        program.integrality_ = [kinds.kInteger if whole else kinds.kContinuous for whole in integer]
+        _check(solver.passModel(program), "passModel")
+        return cls(polyhedron, integer, solver)
+
+    def add_row(self, indices: NDArray[np.integer[Any]], values: FloatArray, upper: float) -> None:
+        """Add ``values @ x[indices] <= upper`` for all later solves."""
+        _check(self._solver.addRow(-np.inf, float(upper), len(indices), indices.astype(np.int32), values), "addRow")
+
+    def minimise(self, costs: FloatArray, *, time_limit_seconds: float | None = None) -> Result:
+        """Minimise ``costs @ x`` to a gap of 0 unless the time limit ends it first; x comes back with its integers rounded.
+
+        Recompute rows that must hold strictly. The bound is HiGHS's own account; iterations are its nodes.
+
+        Raises:
+            SolverError: HiGHS fails or says unbounded.
+        """
+        began = time.perf_counter()
+        unit, n = float(np.abs(costs).max(initial=0.0)) or 1.0, len(costs)
+        limit = np.inf if time_limit_seconds is None else float(time_limit_seconds)
+        _check(self._solver.setOptionValue("time_limit", limit), "time_limit")
+        _check(self._solver.changeColsCost(n, np.arange(n, dtype=np.int32), costs / unit), "changeColsCost")
+        _check(self._solver.run(), "run")
+        status = _status(self._solver)
+        info, seconds = self._solver.getInfo(), time.perf_counter() - began
+        nodes = max(int(info.mip_node_count), 0)
+        if status is Status.INFEASIBLE:
+            return Result(None, status, None, nodes, seconds, "HiGHS: infeasible")
+        values = np.array(self._solver.getSolution().col_value)
+        if info.primal_solution_status != 2 or len(values) != n:  # 2 = a feasible point is there
+            return Result(None, Status.TIME_LIMIT, None, nodes, seconds, "HiGHS: no point within the time limit")
+        x = np.where(self.integer, np.round(values), values)
+        bound = float(info.mip_dual_bound) * unit
+        proven = bound if np.isfinite(bound) else None
+        return Result(
+            x, status, Certificate(float(costs @ x), proven, self.polyhedron.residual(x), None, maximise=False), nodes, seconds
+        )
+
+
 def minimise_mixed_integer(
     polyhedron: Polyhedron, costs: FloatArray, integer: NDArray[np.bool_], *, time_limit_seconds: float | None = None
 ) -> Result:
-    """Minimise ``costs @ x`` with ``x[integer]`` whole; solved to a gap of 0 unless the time limit ends it first.
-
-    Integer entries come back rounded to whole numbers; recompute rows that must hold strictly.
+    """Minimise ``costs @ x`` with ``x[integer]`` whole, once; see :meth:`MixedIntegerModel.minimise`.
 
     Raises:
         SolverError: HiGHS fails or says unbounded.
     """
-    began = time.perf_counter()
-    scaled, _ = polyhedron.scaled()
-    unit = float(np.abs(costs).max(initial=0.0)) or 1.0
-    solver = _silent_solver()
-    for option, value in (("mip_rel_gap", 0.0), ("mip_abs_gap", 0.0), ("mip_feasibility_tolerance", _FEASIBILITY)):
-        _check(solver.setOptionValue(option, value), option)
-    if time_limit_seconds is not None:
-        _check(solver.setOptionValue("time_limit", float(time_limit_seconds)), "time_limit")
-    program = _linear_program(scaled, costs / unit)
-    kinds = _highspy().HighsVarType
-    program.integrality_ = [kinds.kInteger if whole else kinds.kContinuous for whole in integer]
-    _check(solver.passModel(program), "passModel")
-    _check(solver.run(), "run")
-    status = _status(solver)
-    info, seconds = solver.getInfo(), time.perf_counter() - began
-    if status is Status.INFEASIBLE:
-        return Result(None, status, None, int(info.mip_node_count), seconds, "HiGHS: infeasible")
-    values = np.array(solver.getSolution().col_value)
-    if info.primal_solution_status != 2 or len(values) != len(costs):  # 2 = a feasible point is there
-        return Result(None, Status.TIME_LIMIT, None, int(info.mip_node_count), seconds, "HiGHS: no point within the time limit")
-    x = np.where(integer, np.round(values), values)
-    bound = float(info.mip_dual_bound) * unit
-    certificate = Certificate(float(costs @ x), bound if np.isfinite(bound) else None, polyhedron.residual(x), None, maximise=False)
-    return Result(x, status, certificate, int(info.mip_node_count), seconds)
+    return MixedIntegerModel.of(polyhedron, integer).minimise(costs, time_limit_seconds=time_limit_seconds)
 
 
 def _highspy() -> Any:

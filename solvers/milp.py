@@ -22,7 +22,7 @@ from solvers.mckp import IntArray
 from solvers.results import SolverError, Status
 from solvers.sets import FloatArray
 
-__all__ = ["BinaryAnswer", "BinaryProgram", "MilpBackend", "maximise_binary"]
+__all__ = ["BinaryAnswer", "BinaryProgram", "MilpBackend", "maximise_binary", "minimise_by_scipy"]
 
 MilpBackend = Literal["highs", "scipy"]
 
@@ -82,7 +82,7 @@ def maximise_binary(
     while True:
         left = None if time_limit_seconds is None else max(0.01, time_limit_seconds - (time.perf_counter() - began))
         polyhedron = _polyhedron(program, cuts)
-        solve = _by_scipy if backend == "scipy" else _by_highs
+        solve = minimise_by_scipy if backend == "scipy" else _by_highs
         status, x, bound = solve(polyhedron, -program.objective, left)
         if x is None:
             return BinaryAnswer(status, None, -math.inf, -math.inf if status is Status.INFEASIBLE else -bound, len(cuts))
@@ -127,10 +127,16 @@ def _by_highs(
     return answer.status, answer.x, -math.inf if bound is None else bound
 
 
-def _by_scipy(
+def minimise_by_scipy(
     polyhedron: Polyhedron, costs: FloatArray, time_limit_seconds: float | None
 ) -> tuple[Status, FloatArray | None, float]:
-    """The same through ``scipy.optimize.milp``, whose tolerance on rows cannot be set: rows are scaled, cuts do the rest."""
+    """Status, point and lower bound of the least ``costs @ x`` with x whole, through ``scipy.optimize.milp``.
+
+    Its tolerance on rows cannot be set: rows are scaled, and a point beyond one is for the caller to cut off.
+
+    Raises:
+        SolverError: scipy fails.
+    """
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import csr_array
 
