@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from graphs.inverted_residuals import FusedInvertedResidual, ResidualConvolution
 from graphs.operators import InvertedResidual
-from graphs.widths import BlockChoice, Prunode
+from graphs.widths import BlockChoice, Prunode, scaled
 
 __all__ = ["LayerOption", "LayerShape", "Operator", "StochasticLayer", "plain_block"]
 
@@ -146,7 +146,7 @@ class StochasticLayer(nn.Module):
         outputs = []
         for block, members in self._grouped(active):
             if block is None:
-                outputs.append(_scaled(images, gate[..., members[0]]))
+                outputs.append(_gated(images, gate[..., members[0]]))
                 continue
             name = self.shape.blocks[block].name
             if name not in self.blocks:
@@ -155,7 +155,7 @@ class StochasticLayer(nn.Module):
             if isinstance(module, Prunode):
                 outputs.append(module(images, [self.shape.options[m].width for m in members], gate[..., members]))
             else:
-                outputs.append(_scaled(module(images), gate[..., members[0]]))
+                outputs.append(_gated(module(images), gate[..., members[0]]))
         if not outputs:
             raise ValueError(f"layer {self.shape.name}: all gates are zero")
         total = outputs[0]
@@ -193,8 +193,5 @@ class StochasticLayer(nn.Module):
         return module.narrow(chosen.width) if isinstance(module, Prunode) else copy.deepcopy(module)
 
 
-def _scaled(features: Tensor, gate: Tensor) -> Tensor:
-    if not gate.requires_grad and bool((gate == 1).all()):
-        return features
-    weight = gate.to(features.dtype)
-    return features * (weight if weight.ndim == 0 else weight[:, None, None, None])
+def _gated(features: Tensor, gate: Tensor) -> Tensor:
+    return features if not gate.requires_grad and bool((gate == 1).all()) else scaled(features, gate)

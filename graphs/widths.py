@@ -34,7 +34,7 @@ from torch.nn import functional
 from graphs.inverted_residuals import FusedInvertedResidual
 from graphs.operators import ConvNormActivation, InvertedResidual, SqueezeExcite, copy_leading_channels, round_channels
 
-__all__ = ["BlockChoice", "Prunode", "leading_block"]
+__all__ = ["BlockChoice", "Prunode", "leading_block", "scaled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +85,9 @@ class Prunode(nn.Module):
             candidates = [candidate + images for candidate in candidates]
         if len(candidates) == 1 and not gates.requires_grad and bool((gates == 1).all()):
             return candidates[0]
-        mixture = candidates[0] * _over_images(gates[..., 0], candidates[0])
+        mixture = scaled(candidates[0], gates[..., 0])
         for index, candidate in enumerate(candidates[1:], start=1):
-            mixture = mixture + candidate * _over_images(gates[..., index], candidate)
+            mixture = mixture + scaled(candidate, gates[..., index])
         return mixture
 
     def narrow(self, width: int) -> nn.Module:
@@ -145,10 +145,10 @@ class Prunode(nn.Module):
         ]
         with torch.no_grad():
             batch = gates.detach().reshape(-1, len(projected)).to(mean).mean(0)  # (candidates,)
-            shares = batch / batch.sum()
-            momentum = _count_batch(norm)
-            mean.lerp_(shares @ torch.stack(means), momentum)
-            variance.lerp_(shares @ torch.stack(variances), momentum)
+            shares = (batch / batch.sum())[:, None]
+            momentum = _count_batch(norm)  # and no matrix products: autocast would round them to half precision
+            mean.lerp_((shares * torch.stack(means)).sum(0), momentum)
+            variance.lerp_((shares * torch.stack(variances)).sum(0), momentum)
         return normalised
 
 
@@ -171,10 +171,10 @@ def leading_block(block: ConvNormActivation, images: Tensor, outputs: int, group
     return cast(nn.Module, block.activation)(features)
 
 
-def _over_images(gate: Tensor, images: Tensor) -> Tensor:
-    """A gate () or (B,) shaped so that it multiplies (B, C, H, W)."""
-    weight = gate.to(images.dtype)
-    return weight if weight.ndim == 0 else weight[:, None, None, None]
+def scaled(features: Tensor, gate: Tensor) -> Tensor:
+    """``features`` (B, C, H, W) times a gate () or (B,), in the features' dtype."""
+    # A scalar keeps its own precision: it does not change the product's dtype, and half-precision gates would be 0.1 % off.
+    return features * (gate if gate.ndim == 0 else gate.to(features.dtype)[:, None, None, None])
 
 
 def _bias(convolution: nn.Conv2d) -> Tensor:

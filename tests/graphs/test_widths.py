@@ -140,3 +140,23 @@ def test_bytes_saved_for_backward(fused: bool, squeeze_excite: bool, widths: tup
     wide = Prunode(32, 32, 1, BlockChoice(3, squeeze_excite), 1024, fused).train()
     more = saved_bytes(lambda: wide(x, widths, gates), [x, gates, *wide.parameters(), *wide.buffers()])
     assert more == together, "what is saved depends on the candidates that run, not on the maximum"
+
+
+@pytest.mark.parametrize("squeeze_excite", [False, True])
+def test_half_precision(squeeze_excite: bool) -> None:
+    torch.manual_seed(0)
+    block = Prunode(8, 8, 1, BlockChoice(3, squeeze_excite), 32).train()
+    twin = copy.deepcopy(block)
+    x, gates = torch.randn(8, 8, 8, 8), torch.tensor([0.3, 0.7], requires_grad=True)
+    expected = twin(x, [16, 32], gates)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = block(x, [16, 32], gates)
+    # bfloat16 has 8 bits: a handful of roundings of numbers of size 3.
+    torch.testing.assert_close(output.float(), expected, rtol=0.05, atol=0.1)
+    (gradient,) = torch.autograd.grad(output.float().square().mean(), gates)
+    assert gradient.dtype == torch.float32
+    (wanted,) = torch.autograd.grad(expected.square().mean(), gates)
+    torch.testing.assert_close(gradient, wanted, rtol=0.05, atol=0.02)
+    for norm, other in zip(block.modules(), twin.modules(), strict=True):
+        if isinstance(norm, nn.BatchNorm2d):
+            torch.testing.assert_close(norm.running_var, other.running_var, rtol=0.05, atol=0.01)
