@@ -18,9 +18,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from graphs.filters import Operation
+from graphs.operators import copy_leading_channels
 from graphs.quantised import FLOAT_BITS, fake_quantise_activations, fake_quantise_weights
 
-__all__ = ["FRESH", "FilterActivation", "FilterAddition", "FilterConv", "LeadingLinear", "PaddedShortcut", "SwitchableNorm"]
+__all__ = [
+    "FRESH",
+    "FilterActivation",
+    "FilterAddition",
+    "FilterConv",
+    "LeadingLinear",
+    "PaddedShortcut",
+    "RoundedReLU",
+    "SwitchableNorm",
+]
 
 FRESH = "fresh"  # the statistics of settings that have none of their own
 _FIRST_BOUND = 6.0  # of activations, until it is calibrated or learnt: ReLU6's
@@ -81,6 +91,17 @@ class FilterConv(nn.Module):
         bias = None if self.bias is None else self.bias[: self.width]
         return functional.conv2d(images, weight, bias, self.stride, cast(tuple[int, int], self.padding), self.dilation)
 
+    def narrow(self, channels: int) -> nn.Conv2d:
+        """A plain convolution of ``channels`` inputs with copies of what it multiplies by."""
+        weight = self.effective_weight(channels)
+        padding = cast(tuple[int, int], self.padding)
+        plain = nn.Conv2d(channels, self.width, self.kernel, self.stride, padding, self.dilation, bias=self.bias is not None)
+        plain = plain.to(weight)
+        plain.weight.copy_(weight)
+        if self.bias is not None and plain.bias is not None:
+            plain.bias.copy_(self.bias[: self.width])
+        return plain
+
 
 class SwitchableNorm(nn.BatchNorm2d):
     """Batch normalisation of the leading channels, one set of running statistics for each of ``sets`` and a fresh one.
@@ -131,12 +152,33 @@ class SwitchableNorm(nn.BatchNorm2d):
         mean, var = cast(Tensor, self.running_mean)[:width], cast(Tensor, self.running_var)[:width]
         return functional.batch_norm(features, mean, var, self.weight[:width], self.bias[:width], self.training, momentum, self.eps)
 
+    def narrow(self, width: int) -> nn.BatchNorm2d:
+        """A plain batch normalisation of the leading channels with the statistics in use."""
+        plain = nn.BatchNorm2d(width, self.eps, self.momentum).to(self.weight)
+        copy_leading_channels(plain, self)
+        return plain
+
+
+class RoundedReLU(nn.Module):
+    """ReLU with each channel rounded to its bits: what a ``FilterActivation`` becomes in an extracted network."""
+
+    bits: Tensor
+    bound: Tensor
+
+    def __init__(self, bits: Tensor, bound: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("bits", bits.clone())
+        self.register_buffer("bound", bound.clone())
+
+    def forward(self, features: Tensor) -> Tensor:
+        return fake_quantise_activations(features, self.bits, self.bound)
+
 
 class FilterActivation(nn.Module):
     """ReLU, then each channel rounded to its operation's activation bits; one learnt bound for each operation.
 
-    With ``observe`` on, forward passes raise the bounds' estimate (mean + 3.45 sigma of what is positive), see
-    ``FilterNetwork.calibrate_activations``.
+    While ``observed`` is a list, forward passes leave the features unrounded and add to it what
+    ``FilterNetwork.calibrate_activations`` sets the bounds by.
     """
 
     operation: Tensor
@@ -159,12 +201,16 @@ class FilterActivation(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         if self.observed is not None:
-            positive = features.detach()[features.detach() > 0].double()
+            positive = features.detach()[features > 0].double()
             self.observed.append((float(positive.sum()), float((positive**2).sum()), positive.numel()))
             return functional.relu(features)
         if self._float:
             return functional.relu(features)
         return fake_quantise_activations(features, self.bits, self.bound.to(features.dtype)[self.operation])
+
+    def narrow(self, width: int) -> nn.Module:
+        """A plain ReLU, or one that rounds its ``width`` channels."""
+        return nn.ReLU() if self._float else RoundedReLU(self.bits[:width], self.bound.detach()[self.operation[:width]])
 
 
 class PaddedShortcut(nn.Module):
@@ -194,6 +240,7 @@ class FilterAddition(nn.Module):
     def __init__(self, channels: tuple[int, int], stride: int | None, sets: Sequence[str], projected: bool) -> None:
         super().__init__()
         self.stride = stride
+        self.inserted: nn.Module | None = None  # in an extracted network, whose widths are settled
         self.projection: nn.Parameter | None = None
         self.norm: SwitchableNorm | None = None
         if projected:
@@ -201,6 +248,8 @@ class FilterAddition(nn.Module):
             self.norm = SwitchableNorm(nn.BatchNorm2d(channels[0]), sets)
 
     def forward(self, main: Tensor, shortcut: Tensor) -> Tensor:
+        if self.inserted is not None:
+            return main + cast(Tensor, self.inserted(shortcut))
         width, given = main.shape[1], shortcut.shape[1]
         if self.stride is not None:
             taken = shortcut[:, : min(width, given), :: self.stride, :: self.stride]
@@ -208,6 +257,15 @@ class FilterAddition(nn.Module):
         if width != given and self.projection is not None and self.norm is not None:
             shortcut = self.norm(functional.conv2d(shortcut, self.projection[:width, :given]))
         return main + shortcut
+
+    def narrow(self, width: int, given: int) -> nn.Module:
+        """The addition with a plain projection in between where one is needed."""
+        addition = FilterAddition((width, given), self.stride, (), False)
+        if self.stride is None and width != given and self.projection is not None and self.norm is not None:
+            conv = nn.Conv2d(given, width, 1, bias=False).to(self.projection)
+            conv.weight.copy_(self.projection[:width, :given])
+            addition.inserted = nn.Sequential(conv, self.norm.narrow(width))
+        return addition
 
 
 class LeadingLinear(nn.Linear):
@@ -219,6 +277,12 @@ class LeadingLinear(nn.Linear):
 
     def forward(self, features: Tensor) -> Tensor:
         return functional.linear(features, self.weight[:, : features.shape[-1]], self.bias)
+
+    def narrow(self, inputs: int) -> nn.Linear:
+        """A plain linear layer on the leading features."""
+        plain = nn.Linear(inputs, self.out_features, self.bias is not None).to(self.weight)
+        copy_leading_channels(plain, self)
+        return plain
 
 
 def _sorted_filters(values: Sequence[int], counts: Sequence[int]) -> Tensor:

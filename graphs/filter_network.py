@@ -1,12 +1,7 @@
-"""From a user's network of convolution, normalisation, ReLU and shortcuts to one whose filters have operations or widths.
+"""A network whose layers take counts of operations, or widths, all from one set of weights.
 
-``filter_network`` traces the module with ``torch.fx`` and follows the channels: a convolution reads the image or activations, its
-output is normalised, perhaps added to a shortcut, and activated; pooling passes channels on; flattening ends them at the
-classifier. Whatever does not fit that picture is refused by name. The weights are copied, so a trained network keeps what it
-learnt: at full width and in floating point the result computes exactly what the module did.
-
-The activations after an addition belong to the main path's last convolution: its counts say their bits. Of two convolutions that
-meet, the one with the larger window is the main path, of equal ones the first operand.
+Made from a user's network by ``graphs.filter_conversion.filter_network``. ``configure`` sets it to the counts of an architecture
+and chooses the batch statistics; ``constrained_nas.training.recalibrate`` works on the statistics in use and on no others.
 
 Reference: Zur et al., Sec. 3; Fig. A.1.
 """
@@ -14,56 +9,23 @@ Reference: Zur et al., Sec. 3; Fig. A.1.
 from __future__ import annotations
 
 import copy
-import operator
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, fx, nn
-from torch.nn import functional
 
-from graphs.filter_layers import (
-    FRESH,
-    FilterActivation,
-    FilterAddition,
-    FilterConv,
-    LeadingLinear,
-    PaddedShortcut,
-    SwitchableNorm,
-)
-from graphs.filters import PAPER_OPERATIONS, FilterLayer, FilterTopology, Join, Operation
+from graphs.filter_layers import FRESH, FilterActivation, FilterAddition, FilterConv, LeadingLinear, SwitchableNorm
+from graphs.filters import FilterTopology, Operation
 from graphs.quantised import CLAMP_SIGMAS
 
-__all__ = ["FilterNetwork", "filter_network"]
-
-Kind = Literal["image", "linear", "sum", "padded", "active", "features", "free"]
-
-_POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Dropout2d, nn.Identity)
-_POOL_CALLS = (
-    functional.max_pool2d,
-    functional.avg_pool2d,
-    functional.adaptive_avg_pool2d,
-    functional.dropout,
-    functional.dropout2d,
-    torch.max_pool2d,
-)
-_FLATTENINGS = ("flatten", "mean", "view", "reshape")
-
-
-@dataclass(frozen=True, slots=True)
-class _Flow:
-    """What a value holds: the channels of ``source``, how far they have come, and the stride of a padded shortcut."""
-
-    kind: Kind
-    source: str | None = None
-    stride: int = 1
+__all__ = ["FilterNetwork"]
 
 
 class FilterNetwork(nn.Module):
-    """A network whose layers take counts of operations, or widths; made by :func:`filter_network`.
+    """A network whose layers take counts of operations, or widths; made by ``filter_network``.
 
     Attributes:
         topology: its layers, for spaces and costs.
@@ -72,13 +34,19 @@ class FilterNetwork(nn.Module):
     """
 
     def __init__(
-        self, body: fx.GraphModule, topology: FilterTopology, operations: Sequence[Operation], sets: Sequence[str]
+        self,
+        body: fx.GraphModule,
+        topology: FilterTopology,
+        operations: Sequence[Operation],
+        sets: Sequence[str],
+        owners: Mapping[str, str],
     ) -> None:
         super().__init__()
         self.body = body
         self.topology = topology
         self.operations = tuple(operations)
         self.sets = tuple(dict.fromkeys((*sets, FRESH)))
+        self.owners = dict(owners)  # module of the body: the layer whose filters it works on
 
     def forward(self, images: Tensor) -> Tensor:
         return cast(Tensor, self.body(images))
@@ -109,9 +77,11 @@ class FilterNetwork(nn.Module):
             if layer.follows is not None and widths[layer.follows] != widths[layer.name]:
                 found = f"{widths[layer.name]} and {widths[layer.follows]}"
                 raise ValueError(f"layers {layer.name!r} and {layer.follows!r} are added: expected one width, got {found}")
-        for name, row in zip(widths, counts.astype(int).tolist(), strict=True):
-            for part in self._assigned(name):
-                part.assign(row)
+        rows = dict(zip(widths, counts.astype(int).tolist(), strict=True))
+        for name, layer in self.owners.items():
+            module = self.body.get_submodule(name)
+            if isinstance(module, FilterConv | FilterActivation):
+                module.assign(rows[layer])
         for module in self.modules():
             if isinstance(module, SwitchableNorm):
                 module.switch(statistics)
@@ -153,258 +123,29 @@ class FilterNetwork(nn.Module):
             for module in activations.values():
                 module.observed = None
 
-    def _assigned(self, layer: str) -> list[FilterConv | FilterActivation]:
-        names = (layer, _activation_name(layer))
-        found = dict(self.body.named_modules())
-        return [cast("FilterConv | FilterActivation", found[name]) for name in names if name in found]
+    @torch.no_grad()
+    def extract(self) -> fx.GraphModule:
+        """A network of plain modules with copies of what the present setting uses: narrow convolutions with rounded weights.
 
-
-def filter_network(
-    module: nn.Module,
-    input_shape: tuple[int, int, int],
-    operations: Sequence[Operation] = PAPER_OPERATIONS,
-    *,
-    sets: Sequence[str] = (),
-    own_weights: bool = False,
-    name: str | None = None,
-) -> FilterNetwork:
-    """Convert a network.
-
-    Args:
-        module: convolutions (one group), ``BatchNorm2d``, ReLU, additions, pooling, flattening, linear layers. It is left as it is.
-        input_shape: (channels, H, W) of its images.
-        operations: what filters may be given; all start with the first. ``(FLOAT,)`` for widths alone.
-        sets: names of batch statistics for settings that are trained; all start from the module's own.
-        own_weights: master weights for every operation instead of shared ones.
-        name: of the topology; the module's class by default.
-
-    Raises:
-        ValueError: the module cannot be traced, or holds something that has no place in the picture; says what and where.
-    """
-    if not operations or len(set(operations)) < len(operations):
-        raise ValueError(f"expected different operations, at least one, got {list(operations)}")
-    copied = copy.deepcopy(module)
-    sides = _output_sides(copied, input_shape)
-    try:
-        graph = _Tracer().trace(copied)
-    except Exception as error:  # fx raises whatever the module's control flow meets
-        raise ValueError(f"cannot trace {type(module).__name__}: {error}; its forward must not branch on values") from error
-    conversion = _Conversion(copied, graph, tuple(operations), tuple(sets), own_weights)
-    body = conversion.convert()
-    topology = conversion.topology(name or type(module).__name__.lower(), sides)
-    return FilterNetwork(body, topology, operations, sets)
-
-
-def _output_sides(module: nn.Module, input_shape: tuple[int, int, int]) -> dict[str, tuple[int, int]]:
-    """(H, W) of each convolution's output."""
-    sides: dict[str, tuple[int, int]] = {}
-
-    def record(name: str, output: Tensor) -> None:
-        sides[name] = (output.shape[-2], output.shape[-1])
-
-    convs = [(name, part) for name, part in module.named_modules() if isinstance(part, nn.Conv2d)]
-    hooks = [part.register_forward_hook(lambda _m, _i, output, name=name: record(name, output)) for name, part in convs]
-    parameter = next(module.parameters(), torch.empty(0))
-    modes = {part: part.training for part in module.modules()}
-    try:
-        with torch.no_grad():
-            module.eval()(torch.zeros(1, *input_shape, device=parameter.device, dtype=parameter.dtype))
-    except Exception as error:  # whatever the module's own code raises
-        raise ValueError(f"cannot run {type(module).__name__} on images of shape {input_shape}: {error}") from error
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for part, training in modes.items():
-            part.training = training
-    return sides
-
-
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, PaddedShortcut) or super().is_leaf_module(m, module_qualified_name)
-
-
-class _Conversion:
-    """One walk over the traced graph: what each value holds, and the layers that take the place of the module's."""
-
-    def __init__(
-        self, module: nn.Module, graph: fx.Graph, operations: tuple[Operation, ...], sets: tuple[str, ...], own_weights: bool
-    ) -> None:
-        self.operations, self.sets, self.own_weights = operations, sets, own_weights
-        self.graph = graph
-        self.modules = dict(module.named_modules())
-        self.body = fx.GraphModule(module, graph)
-        self.flows: dict[fx.Node, _Flow] = {}
-        self.convs: dict[str, str | None] = {}  # layer: its source
-        self.follows: dict[str, str] = {}
-        self.joins: list[tuple[str, str]] = []
-        self.replaced: set[str] = set()
-
-    def convert(self) -> fx.GraphModule:
-        placeholders = [node for node in self.graph.nodes if node.op == "placeholder"]
-        if len(placeholders) != 1:
-            raise ValueError(f"expected a forward of one argument, the images, got {[node.name for node in placeholders]}")
-        for node in list(self.graph.nodes):
-            if node.op == "placeholder":
-                self.flows[node] = _Flow("image")
-            elif node.op == "call_module":
-                self.flows[node] = self._module(node, self.modules[str(node.target)])
-            elif node.op in ("call_function", "call_method"):
-                self.flows[node] = self._call(node)
-            elif node.op == "get_attr":
-                self._refuse(node, "a bare parameter or buffer")
-        if not self.convs:
-            raise ValueError("the network has no convolution")
-        self.graph.eliminate_dead_code()
-        self.body.delete_all_unused_submodules()
-        self.body.recompile()
-        return self.body.train(next(iter(self.modules.values())).training)
-
-    def topology(self, name: str, sides: dict[str, tuple[int, int]]) -> FilterTopology:
-        layers = []
-        for conv, source in self.convs.items():
-            layer = cast(FilterConv, self.body.get_submodule(conv))
-            height, width = sides[conv]
-            stage = f"{layer.filters}x{height}x{width}"
-            window = layer.kernel[0] * layer.kernel[1]
-            follows = self.follows.get(conv)
-            layers.append(FilterLayer(conv, layer.filters, window, height * width, source, layer.channels, stage, follows))
-        joins = tuple(Join(source, target, sides[target][0] * sides[target][1]) for source, target in self.joins)
-        return FilterTopology(name, tuple(layers), joins)
-
-    def _module(self, node: fx.Node, module: nn.Module) -> _Flow:
-        flow, target = self._flow(node, 0), str(node.target)
-        if flow.kind == "free":
-            return flow
-        if isinstance(module, nn.Conv2d):
-            return self._conv(node, module, flow)
-        if isinstance(module, nn.BatchNorm2d):
-            if flow.kind != "linear":
-                self._refuse(node, "batch normalisation that does not follow a convolution directly")
-            self._replace(target, SwitchableNorm(module, self.sets), node)
-            return flow
-        if isinstance(module, nn.ReLU):
-            return self._activate(node, flow)
-        if isinstance(module, nn.Linear):
-            if flow.kind != "features":
-                self._refuse(node, "a linear layer on channels that are not pooled and flattened")
-            self._replace(target, LeadingLinear(module), node)
-            return _Flow("free")
-        if isinstance(module, nn.Flatten):
-            return self._flatten(node, flow)
-        if isinstance(module, PaddedShortcut):
-            if flow.kind != "active":
-                self._refuse(node, "a padded shortcut that does not start at activations")
-            return _Flow("padded", flow.source, module.stride)
-        if isinstance(module, _POOLS):
-            return flow
-        return self._refuse(node, type(module).__name__)
-
-    def _call(self, node: fx.Node) -> _Flow:
-        called: Any = node.target
-        if called in (operator.add, operator.iadd, torch.add, "add", "add_"):
-            return self._add(node)
-        given = [self.flows[argument] for argument in node.all_input_nodes]
-        if all(flow.kind == "free" for flow in given):
-            return _Flow("free")
-        if called in (torch.relu, functional.relu, "relu", "relu_", torch.relu_, functional.relu_):
-            return self._activate(node, given[0])
-        if called in _POOL_CALLS or getattr(called, "__name__", "").startswith("boolean_dispatch"):
-            return given[0]
-        if called is torch.flatten or called is torch.mean or called in _FLATTENINGS:
-            return self._flatten(node, given[0])
-        if called in ("size", getattr):
-            return _Flow("free")
-        return self._refuse(node, f"the operation {getattr(called, '__name__', called)!r}")
-
-    def _conv(self, node: fx.Node, conv: nn.Conv2d, flow: _Flow) -> _Flow:
-        if flow.kind not in ("image", "active"):
-            self._refuse(node, "a convolution that reads neither the image nor the output of a ReLU: its input cannot be quantised")
-        if conv.groups != 1 or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
-            self._refuse(node, "a convolution in groups, or padded otherwise than by zeros of a given width")
-        self._replace(str(node.target), FilterConv(conv, self.operations, self.own_weights), node)
-        self.convs[str(node.target)] = flow.source
-        return _Flow("linear", str(node.target))
-
-    def _activate(self, node: fx.Node, flow: _Flow) -> _Flow:
-        if flow.kind == "active":
-            return flow
-        if flow.kind not in ("linear", "sum") or flow.source is None:
-            self._refuse(node, "a ReLU that follows neither a convolution nor an addition")
-        name = _activation_name(str(flow.source))
-        if name in dict(self.body.named_modules()):
-            self._refuse(node, f"a second ReLU on the output of {flow.source!r}")
-        activation = FilterActivation(self.operations)
-        activation.assign([self._filters(str(flow.source))] + [0] * (len(self.operations) - 1))
-        self._call_instead(node, name, activation, (node.args[0],))
-        return _Flow("active", flow.source)
-
-    def _add(self, node: fx.Node) -> _Flow:
-        operands = [argument for argument in node.args if isinstance(argument, fx.Node)]
-        flows = [self.flows[argument] for argument in operands]
-        if len(flows) == 2 and all(flow.kind == "free" for flow in flows):
-            return _Flow("free")
-        linear = [position for position, flow in enumerate(flows) if flow.kind == "linear"]
-        if len(flows) != 2 or not linear or any(flow.kind not in ("linear", "active", "padded") for flow in flows):
-            self._refuse(node, "an addition that is not of a convolution's output and a shortcut before the ReLU")
-        main = max(linear, key=lambda position: (self._window(str(flows[position].source)), -position))
-        target, other = str(flows[main].source), flows[1 - main]
-        shortcut = str(other.source)
-        if other.kind == "linear":
-            self.follows[shortcut] = target
-        elif other.kind == "active":
-            self.joins.append((shortcut, target))
-        channels = self._filters(target), self._filters(shortcut)
-        stride = other.stride if other.kind == "padded" else None
-        addition = FilterAddition(channels, stride, self.sets, other.kind == "active")
-        start = operands[1 - main]
-        if other.kind == "padded":  # the addition takes the pixels and the channels that fit, whatever the widths
-            start = cast(fx.Node, start.args[0])
-        self._call_instead(node, _fresh_name(f"addition_{target}"), addition, (operands[main], start))
-        return _Flow("sum", target)
-
-    def _flatten(self, node: fx.Node, flow: _Flow) -> _Flow:
-        if flow.kind not in ("active", "features"):
-            self._refuse(node, "flattening of what is not activated")
-        return _Flow("features", flow.source)
-
-    def _flow(self, node: fx.Node, position: int) -> _Flow:
-        argument = node.args[position] if len(node.args) > position else None
-        if not isinstance(argument, fx.Node):
-            return self._refuse(node, "a module called without its input in place")
-        return self.flows[argument]
-
-    def _filters(self, layer: str) -> int:
-        return cast(FilterConv, self.body.get_submodule(layer)).filters
-
-    def _window(self, layer: str) -> int:
-        kernel = cast(FilterConv, self.body.get_submodule(layer)).kernel
-        return kernel[0] * kernel[1]
-
-    def _replace(self, target: str, module: nn.Module, node: fx.Node) -> None:
-        if target in self.replaced:
-            self._refuse(node, "a module that is used twice")
-        self.replaced.add(target)
-        like = next(self.body.get_submodule(target).parameters())
-        parent, _, child = target.rpartition(".")
-        self.body.get_submodule(parent).add_module(child, module.to(like.device, like.dtype))
-
-    def _call_instead(self, node: fx.Node, name: str, module: nn.Module, arguments: tuple[Any, ...]) -> None:
-        like = next(parameter for parameter in self.body.parameters())
-        self.body.add_module(name, module.to(like.device, like.dtype))
-        node.op, node.target, node.args, node.kwargs = "call_module", name, arguments, {}
-
-    def _refuse(self, node: fx.Node, what: str) -> Any:
-        place = f"{node.target!r}" if node.op == "call_module" else f"step {node.name!r}"
-        raise ValueError(
-            f"{place}: {what}. Expected blocks of convolution, batch normalisation and ReLU, shortcuts added before the ReLU, "
-            "pooling, and a classifier after flattening"
-        )
-
-
-def _fresh_name(name: str) -> str:
-    return name.replace(".", "_")
-
-
-def _activation_name(layer: str) -> str:
-    return _fresh_name(f"activation_{layer}")
+        Activations of fewer than 32 bits stay rounded (``RoundedReLU``), additions stay modules; all else is ``torch.nn``.
+        """
+        plain = copy.deepcopy(self.body)
+        widths = {
+            layer: cast(FilterConv, self.body.get_submodule(layer)).width for layer in self.owners if layer in self.topology.index
+        }
+        inputs = {layer.name: layer.channels if layer.source is None else widths[layer.source] for layer in self.topology.layers}
+        joined = {join.target: widths[join.source] for join in self.topology.joins}
+        for name, layer in self.owners.items():
+            module, width = plain.get_submodule(name), widths[layer]
+            if isinstance(module, FilterConv):
+                narrow: nn.Module = module.eval().narrow(inputs[layer])
+            elif isinstance(module, LeadingLinear):
+                full = self.topology.layers[self.topology.index[layer]].filters
+                narrow = module.narrow(module.in_features // full * width)
+            elif isinstance(module, FilterAddition):
+                narrow = module.narrow(width, joined.get(layer, width))
+            else:
+                narrow = cast("SwitchableNorm | FilterActivation", module).narrow(width)
+            parent, _, child = name.rpartition(".")
+            plain.get_submodule(parent).add_module(child, narrow.train(module.training))
+        return plain.train(self.training)

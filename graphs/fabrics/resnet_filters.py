@@ -15,8 +15,9 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from graphs.filter_conversion import filter_network
 from graphs.filter_layers import PaddedShortcut
-from graphs.filter_network import FilterNetwork, filter_network
+from graphs.filter_network import FilterNetwork
 from graphs.filters import PAPER_OPERATIONS, FilterTopology, Operation
 
 __all__ = ["BasicBlock", "SmallResNet", "resnet_filters", "resnet_topology"]

@@ -45,7 +45,7 @@ def brute_force(weights: list[np.ndarray], units: list[int], costs: list[np.ndar
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 3), st.integers(1, 3), st.booleans())
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=80)
 def test_brute_force(seed: int, layers: int, options: int, whole: bool) -> None:
     generator = np.random.default_rng(seed)
     units = generator.integers(1, 6, layers).tolist()
