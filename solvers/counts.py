@@ -6,8 +6,8 @@ compositions are many (47905 of 64 filters among 4 operations), but the objectiv
 1. Given the price of the budget, a layer's best composition takes its units one by one, each where it adds most. That evaluates
    the Lagrangian dual; its minimum is the bound of the multiple-choice knapsack over *all* compositions.
 2. A composition whose loss at that price exceeds the gap between bound and incumbent is in no better selection. The others, few,
-   are enumerated by a recursion that cuts branches whose loss is too great, for a growing loss until the exact knapsack over them
-   closes the gap: its answer is optimal over all compositions.
+   are enumerated by a recursion that cuts branches whose loss is too great or that cheaper ones dominate, for a growing loss until
+   the exact knapsack over them closes the gap: its answer is optimal over all compositions.
 
 Reference: Zur et al. (the distribution); Fox, Discrete optimization via marginal analysis, 1966; Pisinger 1995 (core).
 """
@@ -31,6 +31,9 @@ __all__ = ["most_probable_counts"]
 
 _FIRST_LOSS = 0.5  # nats; some ten compositions of 64 filters among four operations lie within it
 _GROWTH = 2.0
+_AT_ONCE = 4_000_000  # partial compositions of one layer, some 200 MB
+_FEW = 500
+_ROUND_OFF = 1e-12  # relative; a layer's cost is a sum of a few rounded products
 _PRICES = 200  # evaluations of the dual; chords take a dozen, bisection after that halves the interval
 _TOLERANCE = 1e-9  # what OPTIMAL promises, of max(1, |value|)
 
@@ -58,7 +61,7 @@ class _Layer:
         return result
 
     def near(self, price: float, loss: float, limit: int) -> FloatArray | None:
-        """All counts (n, k) within ``loss`` of the best at this price; None if there are more than ``limit`` on the way."""
+        """The counts (n, k) within ``loss`` of the best at this price that no cheaper ones match; None if more than ``limit``."""
         steps = np.arange(self.units + 1)
         terms = np.outer(self.weights - price * self.costs, steps) - self.factorials  # (k, units + 1)
         rest = [np.where(steps == 0, 0.0, -np.inf)]  # the best of the operations still to come, for each number of units left
@@ -67,14 +70,33 @@ class _Layer:
             rest.insert(0, table.max(1))
         floor = rest[0][self.units] - loss
         counts, left, value = np.zeros((1, 0)), np.array([self.units]), np.zeros(1)
-        for row, after in zip(terms, rest[1:], strict=True):
+        for position, (row, after) in enumerate(zip(terms, rest[1:], strict=True), 1):
             bound = value[:, None] + row + np.where(steps <= left[:, None], after[np.maximum(left[:, None] - steps, 0)], -np.inf)
             parent, count = np.nonzero(bound >= floor)
-            if len(parent) > limit:
+            if len(parent) > _AT_ONCE:
                 return None
             counts = np.concatenate([counts[parent], count[:, None]], 1)
             value, left = value[parent] + row[count], left[parent] - count
-        return counts
+            if len(counts) > _FEW:  # fewer are not worth the sorting
+                cost = counts @ self.costs[:position]
+                kept = _undominated(cost, value + price * cost, left)
+                counts, value, left = counts[kept], value[kept], left[kept]
+        return counts if len(counts) <= limit else None
+
+
+def _undominated(cost: FloatArray, value: FloatArray, left: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Rows that no row with as many units left equals or betters in value at a lower cost.
+
+    The cost must be lower by more than rounding: budgets are held to the last bit.
+    """
+    kept = []
+    for units in np.unique(left):
+        rows = np.flatnonzero(left == units)
+        rows = rows[np.argsort(cost[rows], kind="stable")]
+        cheaper = np.searchsorted(cost[rows], cost[rows] * (1.0 - _ROUND_OFF), side="left")
+        best = np.concatenate([[-np.inf], np.maximum.accumulate(value[rows])])[cheaper]
+        kept.append(rows[value[rows] > best])
+    return np.concatenate(kept)
 
 
 def most_probable_counts(
