@@ -78,6 +78,18 @@ class MakespanCost:
         """Steps (rows,) of sub-graphs whose modules (rows, E) run, as ``Connectivity.connected`` gives them; 0 where none does."""
         return np.array([float(len(self._steps(row))) for row in np.asarray(running)])
 
+    @property
+    def least(self) -> float:
+        """Steps of the shortest path from source to sink, on however many machines: no connected sub-graph takes fewer."""
+        plan, parts = self._plan, self.dag_space.connectivity
+        edges, steps = len(parts.edges), plan.steps
+        shortest = [0, *([len(steps)] * (len(parts.nodes) - 1))]
+        for source, out in enumerate(plan.out_edges):
+            for edge in out:
+                target = plan.targets[edge]
+                shortest[target] = min(shortest[target], shortest[source] + steps[edge] + steps[edges + target])
+        return float(shortest[-1])
+
     def schedule(self, architecture: Architecture) -> list[list[Task]]:
         """What is done in every step of :meth:`cost`, at most ``machines`` tasks each, the first in order first.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import product
 
 import networkx as nx
 import numpy as np
@@ -157,3 +158,13 @@ def test_costs_are_named_and_bad_settings_refused() -> None:
         makespan_cost(space, 1, "alphabetic")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="0 or 1 steps, got 2"):
         makespan_cost(space, 1, additions=2)
+
+
+def test_least_is_the_cheapest_of_all_sub_graphs() -> None:
+    space = drawn("ab", "bc", "cz", "ac", "az", "bz")
+    for additions in (0, 1):
+        for machines in (1, 2):
+            cost = makespan_cost(space, machines, additions=additions)
+            on = np.array(list(product([False, True], repeat=len(space.space.decisions))))
+            running = space.connectivity.connected(space.connectivity.switched_on(np.stack([~on, on], axis=2).reshape(len(on), -1)))
+            assert cost.least == cost.cost_of_running(running[running.any(1)]).min()
