@@ -143,16 +143,16 @@ def test_budgets_of_decimal_fractions_are_held_to_the_sum_as_rounded() -> None:
 
 
 def test_layers_of_very_different_cost() -> None:
-    # One dear layer decides, and its steps leave a duality gap of several nats: the cheap layers' compositions within such a gap are
-    # hundreds of thousands, but few of them are undominated.
-    generator = np.random.default_rng(5)
-    costs = [generator.random(6) * scale for scale in (1e-3, 1e-2, 1.0, 1e5, 1e6)]
-    weights = [10 * generator.normal(size=6) for _ in costs]
-    for share in (0.01, 0.1, 0.3):
+    # One dear layer decides, and its steps leave a duality gap. Within such a gap lie 37000 compositions of the cheap layers in the
+    # second of these programs; few of them are undominated.
+    for seed in range(10):
+        generator = np.random.default_rng(seed)
+        costs = [generator.random(6) * scale for scale in (1e-3, 1e-2, 1.0, 1e5, 1e6)]
+        weights = [0.1 * generator.normal(size=6) for _ in costs]
         least, most = (math.fsum(40 * float(pick(c)) for c in costs) for pick in (np.min, np.max))
-        found = most_probable_counts(weights, [40] * 5, costs, least + share * (most - least))
+        found = most_probable_counts(weights, [40] * 5, costs, least + 1e-4 * (most - least))
         assert found.status is Status.OPTIMAL
-        assert found.iterations < 20_000
+        assert found.iterations < 5_000
 
 
 def test_few_options_leave_a_true_gap() -> None:
