@@ -13,18 +13,22 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from graphs.connectivity import Connectivity
-from graphs.dag import edge_of
+from graphs.dag import as_multigraph, edge_of
 from graphs.space import Architecture, Decision, SearchSpace
+from graphs.supernet import Disconnected, Rows, Supernet, compile_supernet
 
 __all__ = ["DagSpace"]
 
 
 @dataclass(frozen=True)
 class DagSpace:
-    """A super-network with its switches. ``dag`` is not to be changed afterwards."""
+    """A super-network with its switches. ``dag`` (a ``DiGraph`` is copied into a multigraph) is not to be changed afterwards."""
 
     name: str
     dag: nx.MultiDiGraph
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dag", as_multigraph(self.dag))
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -53,6 +57,14 @@ class DagSpace:
     def whole(self) -> Architecture:
         """Every module on."""
         return self.switched(np.ones(len(self.space.decisions), dtype=np.bool_))
+
+    def supernet(self, rows: Rows = "route", disconnected: Disconnected = "refuse") -> Supernet:
+        """The compiled super-network with fresh weights (from torch's global generator: seed it first).
+
+        Args:
+            rows, disconnected: as :func:`graphs.compile_supernet`.
+        """
+        return compile_supernet(self.dag, self.space, rows, disconnected)
 
     def switched(self, on: ArrayLike) -> Architecture:
         """The architecture whose decisions are on where ``on`` (decisions,) says so.

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from graphs.dag import layer_of
 
-__all__ = ["FeatureMaps", "rectified_layers"]
+__all__ = ["FeatureMaps", "rectified_layers", "scatter"]
 
 
 class FeatureMaps:
@@ -28,6 +28,10 @@ class FeatureMaps:
         self._sums: dict[Hashable, Tensor] = {}
         self._own: set[Hashable] = set()  # sums that no module has seen: these may be changed in place
 
+    def __contains__(self, node: Hashable) -> bool:
+        """Whether anything has been added to ``node`` (or it was read last)."""
+        return node == self._node or node in self._sums
+
     def read(self, node: Hashable) -> Tensor:
         """The finished map of ``node``; nothing may be added to it afterwards, and the layer read before is forgotten."""
         if node != self._node:
@@ -39,7 +43,7 @@ class FeatureMaps:
         """Add a module's output, of all rows of the batch or of the (distinct) ``rows`` alone; what is never added to is zero."""
         total = self._sums.get(node)
         if total is None:
-            self._sums[node] = output if rows is None else _scatter(output, rows, self._rows)
+            self._sums[node] = output if rows is None else scatter(output, rows, self._rows)
             if rows is not None:
                 self._own.add(node)
             return
@@ -59,7 +63,7 @@ def rectified_layers(dag: nx.MultiDiGraph) -> frozenset[Hashable]:
     return frozenset(node for node in dag if dag.in_degree(node) and layer_of(dag, node).aggregation == "sum_relu")
 
 
-def _scatter(output: Tensor, rows: Tensor, count: int) -> Tensor:
+def scatter(output: Tensor, rows: Tensor, count: int) -> Tensor:
     """``output`` in ``rows`` of a batch of ``count``, zero elsewhere, in the memory layout of ``output``."""
     channels_last = output.ndim == 4 and not output.is_contiguous() and output.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if channels_last else torch.contiguous_format
