@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -23,12 +23,32 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler, SequentialSampler, Subset, TensorDataset
 
-__all__ = ["DataSplits", "cifar", "digits", "draw_digits", "image_folder", "loader"]
+__all__ = [
+    "IGNORED",
+    "DataSplits",
+    "Recipe",
+    "cifar",
+    "digit_parts",
+    "digits",
+    "draw_digits",
+    "draw_strokes",
+    "image_folder",
+    "loader",
+]
+
+IGNORED = -100  # the label of a pixel that has none: the default ignore_index of torch's cross-entropy
+
+# How images are augmented and scaled: ``auto_augment`` is HardCoRe-NAS's (crop, flip, AutoAugment; ImageNet's mean and deviation),
+# ``crop_flip`` that of ResNets and Budgeted Super Networks on CIFAR (crop, flip; scaled to [-1, 1]).
+Recipe = Literal["auto_augment", "crop_flip"]
 
 
 @dataclass(frozen=True, slots=True)
 class DataSplits:
-    """Splits of (image (channels, side, side) float, label) pairs, and what they are."""
+    """Splits of (image (channels, side, side) float, label) pairs, and what they are.
+
+    A label is a class or, for segmentation, one class a pixel: (side, side) int64, ``IGNORED`` where there is none.
+    """
 
     name: str
     weights: Dataset[Any]
@@ -60,6 +80,21 @@ def digits(
     Raises:
         ValueError: a size or share out of range.
     """
+    parts, generator = digit_parts(resolution, training_digits, draws, test_draws, architecture_share, seed)
+    weights, architecture, test = (TensorDataset(draw_digits(images, resolution, generator), labels) for images, labels in parts)
+    return DataSplits(f"digits-{resolution}", weights, architecture, test, 10, 1, resolution)
+
+
+def digit_parts(
+    resolution: int, training_digits: int, draws: int, test_draws: int, architecture_share: float, seed: int
+) -> tuple[list[tuple[Tensor, Tensor]], torch.Generator]:
+    """The digits (N, 8, 8) in [0, 1] and labels (N,) to draw for weights, architecture and test, and the generator to draw with.
+
+    No digit is in two parts; each is repeated as often as it is to be drawn. Arguments as for :func:`digits`.
+
+    Raises:
+        ValueError: a size or share out of range.
+    """
     from sklearn.datasets import load_digits
 
     if resolution < 16 or not 10 <= training_digits <= 1700 or not 0 < architecture_share < 1 or min(draws, test_draws) < 1:
@@ -76,16 +111,19 @@ def digits(
     if not 0 < for_architecture < training_digits:
         raise ValueError(f"digits: a share of {architecture_share} of {training_digits} digits leaves one of the two parts empty")
     bounds = [0, training_digits - for_architecture, training_digits, len(images)]
-
-    def part(index: int, copies: int) -> TensorDataset:
-        chosen = order[bounds[index] : bounds[index + 1]].repeat(copies)
-        return TensorDataset(draw_digits(images[chosen], resolution, generator), labels[chosen])
-
-    return DataSplits(f"digits-{resolution}", part(0, draws), part(1, draws), part(2, test_draws), 10, 1, resolution)
+    chosen = [order[bounds[part] : bounds[part + 1]].repeat(copies) for part, copies in enumerate((draws, draws, test_draws))]
+    return [(images[index], labels[index]) for index in chosen], generator
 
 
 def draw_digits(images: Tensor, resolution: int, generator: torch.Generator) -> Tensor:
-    """Draw digits (N, 8, 8) with values in [0, 1] on noisy, cluttered canvases (N, 1, resolution, resolution).
+    """Draw digits (N, 8, 8) with values in [0, 1] on noisy, cluttered canvases (N, 1, resolution, resolution)."""
+    canvas, clutter = draw_strokes(images, resolution, generator)
+    noise = 0.1 * torch.randn(canvas.shape, generator=generator)
+    return (torch.maximum(canvas, clutter) + noise - 0.2) / 0.35
+
+
+def draw_strokes(images: Tensor, resolution: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The ink of digits (N, 8, 8) and that of the clutter around them, in [0, 1], each (N, 1, resolution, resolution).
 
     The digit keeps at least 45 % of the side and its upright square stays on the canvas (a slant of up to 0.3 radians may turn a
     corner of it outside); three pieces of other digits lie around it at 60 % contrast.
@@ -104,8 +142,7 @@ def draw_digits(images: Tensor, resolution: int, generator: torch.Generator) -> 
         distance, angle = uniform(0.55, 0.95), uniform(0, 2 * np.pi)
         piece = _place(others, uniform(0.3, 0.5), distance * angle.cos(), distance * angle.sin(), uniform(-1.5, 1.5), resolution)
         clutter = torch.maximum(clutter, 0.6 * piece)
-    noise = 0.1 * torch.randn(canvas.shape, generator=generator)
-    return (torch.maximum(canvas, clutter) + noise - 0.2) / 0.35
+    return canvas, clutter
 
 
 def _place(images: Tensor, size: Tensor, right: Tensor, down: Tensor, slant: Tensor, resolution: int) -> Tensor:
@@ -118,15 +155,32 @@ def _place(images: Tensor, size: Tensor, right: Tensor, down: Tensor, slant: Ten
 
 
 def cifar(
-    root: Path | str, classes: int = 10, resolution: int = 32, architecture_share: float = 0.2, augment: bool = True, seed: int = 0
+    root: Path | str,
+    classes: int = 10,
+    resolution: int = 32,
+    architecture_share: float = 0.2,
+    augment: bool = True,
+    seed: int = 0,
+    recipe: Recipe = "auto_augment",
 ) -> DataSplits:
     """CIFAR-10 or CIFAR-100, binary version, on disk under ``root`` (``cifar-10-batches-bin`` or ``cifar-100-binary``).
 
-    The binary version holds plain bytes and is read with numpy: nothing is unpickled.
+    The binary version holds plain bytes and is read with numpy: nothing is unpickled. CIFAR-100's labels are the fine ones. An
+    ``architecture_share`` of 0.1 gives the usual 45,000 / 5,000 / 10,000 split.
+
+    Args:
+        root: where the folder of the binary version is.
+        classes: 10 or 100.
+        resolution: of the images, 32 unless they are to be resized.
+        architecture_share: share of the training images kept for the search.
+        augment: False leaves the training images as the others are.
+        seed: decides the split.
+        recipe: augmentation and scaling. With ``crop_flip`` 32x32 images are padded with black to 36x36, cropped at random to
+            32x32, flipped half of the time, and scaled to [-1, 1].
 
     Raises:
         FileNotFoundError: a batch file is missing; names it.
-        ValueError: ``classes`` is neither 10 nor 100, or a file has the wrong length.
+        ValueError: ``classes`` is neither 10 nor 100, an unknown recipe, or a file has the wrong length.
     """
     if classes not in (10, 100):
         raise ValueError(f"cifar: expected 10 or 100 classes, got {classes}")
@@ -136,28 +190,36 @@ def cifar(
     train = [_read_cifar(folder / name, classes) for name in training]
     test = _read_cifar(folder / testing[0], classes)
     images, labels = (np.concatenate(parts) for parts in zip(*train, strict=True))
-    fitted = _PixelDataset(images, labels, _train_transform(resolution, augment))
-    held = _PixelDataset(images, labels, _test_transform(resolution))
+    fitted = _PixelDataset(images, labels, _train_transform(resolution, augment, recipe))
+    held = _PixelDataset(images, labels, _test_transform(resolution, recipe))
     split = _split_indices(len(labels), architecture_share, seed)
-    test_set = _PixelDataset(*test, _test_transform(resolution))
+    test_set = _PixelDataset(*test, _test_transform(resolution, recipe))
     return DataSplits(f"cifar-{classes}", Subset(fitted, split[0]), Subset(held, split[1]), test_set, classes, 3, resolution)
 
 
 def image_folder(
-    root: Path | str, resolution: int, architecture_share: float = 0.2, augment: bool = True, seed: int = 0
+    root: Path | str,
+    resolution: int,
+    architecture_share: float = 0.2,
+    augment: bool = True,
+    seed: int = 0,
+    recipe: Recipe = "auto_augment",
 ) -> DataSplits:
     """An ImageNet-style folder: ``root/train/<class>/*`` and ``root/val/<class>/*`` (or ``test``), read by torchvision.
 
+    CIFAR unpacked to PNG or JPEG files in that layout works too: ``image_folder(root, 32, 0.1, recipe="crop_flip")`` gives the
+    splits and transforms that :func:`cifar` gives for the binary version.
+
     Raises:
         FileNotFoundError: no such folders, or no images in them.
-        ValueError: the two parts have different classes.
+        ValueError: the two parts have different classes, or an unknown recipe.
     """
     from torchvision.datasets import ImageFolder
 
     held_out = next((name for name in ("val", "test") if (Path(root) / name).is_dir()), "val")
-    fitted = ImageFolder(str(Path(root) / "train"), _train_transform(resolution, augment))
-    held = ImageFolder(str(Path(root) / "train"), _test_transform(resolution))
-    test = ImageFolder(str(Path(root) / held_out), _test_transform(resolution))
+    fitted = ImageFolder(str(Path(root) / "train"), _train_transform(resolution, augment, recipe))
+    held = ImageFolder(str(Path(root) / "train"), _test_transform(resolution, recipe))
+    test = ImageFolder(str(Path(root) / held_out), _test_transform(resolution, recipe))
     if fitted.classes != test.classes:
         different = sorted(set(fitted.classes) ^ set(test.classes))
         raise ValueError(f"{root}: train and {held_out} have different classes, e.g. {different[:5]}")
@@ -215,24 +277,35 @@ def _split_indices(count: int, architecture_share: float, seed: int) -> tuple[li
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, the convention of the published networks
 
 
-def _train_transform(resolution: int, augment: bool) -> Callable[[Any], Tensor]:
+def _train_transform(resolution: int, augment: bool, recipe: Recipe) -> Callable[[Any], Tensor]:
     from torchvision.transforms import v2
 
     if not augment:
-        return _test_transform(resolution)
+        return _test_transform(resolution, recipe)
     small = resolution <= 64
-    policy = v2.AutoAugmentPolicy.CIFAR10 if small else v2.AutoAugmentPolicy.IMAGENET
-    crop = v2.RandomCrop(resolution, padding=resolution // 8) if small else v2.RandomResizedCrop(resolution, antialias=True)
+    padding = resolution // 8 if recipe == "auto_augment" else resolution // 16
+    crop = v2.RandomCrop(resolution, padding=padding) if small else v2.RandomResizedCrop(resolution, antialias=True)
     resize = [v2.Resize((resolution, resolution), antialias=True)] if small else []
-    steps = [v2.ToImage(), *resize, crop, v2.RandomHorizontalFlip(), v2.AutoAugment(policy)]
-    return v2.Compose([*steps, v2.ToDtype(torch.float32, scale=True), v2.Normalize(_MEAN, _STD)])
+    steps = [v2.ToImage(), *resize, crop, v2.RandomHorizontalFlip()]
+    if recipe == "auto_augment":
+        steps.append(v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10 if small else v2.AutoAugmentPolicy.IMAGENET))
+    return v2.Compose([*steps, *_scaling(recipe)])
 
 
-def _test_transform(resolution: int) -> Callable[[Any], Tensor]:
+def _test_transform(resolution: int, recipe: Recipe) -> Callable[[Any], Tensor]:
     from torchvision.transforms import v2
 
     if resolution <= 64:
         sizing = [v2.Resize((resolution, resolution), antialias=True)]
     else:  # ImageNet's convention: the central 7/8 of the shorter side
         sizing = [v2.Resize(round(resolution * 8 / 7), antialias=True), v2.CenterCrop(resolution)]
-    return v2.Compose([v2.ToImage(), *sizing, v2.ToDtype(torch.float32, scale=True), v2.Normalize(_MEAN, _STD)])
+    return v2.Compose([v2.ToImage(), *sizing, *_scaling(recipe)])
+
+
+def _scaling(recipe: Recipe) -> list[Any]:
+    from torchvision.transforms import v2
+
+    if recipe not in get_args(Recipe):
+        raise ValueError(f"recipe: expected one of {', '.join(get_args(Recipe))}, got {recipe!r}")
+    mean, deviation = (_MEAN, _STD) if recipe == "auto_augment" else ((0.5,) * 3, (0.5,) * 3)  # the latter gives [-1, 1]
+    return [v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, deviation)]

@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import Dataset
 
 from constrained_nas.checkpoints import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
-from constrained_nas.data import loader
+from constrained_nas.data import IGNORED, loader
 from graphs import Supernet
 
 __all__ = ["TrainingOptions", "evaluate", "fine_tune", "recalibrate", "row_losses", "train_supernet", "uniform_rows"]
@@ -113,12 +113,19 @@ def fine_tune(
 
 @torch.no_grad()
 def evaluate(forward: Callable[[Tensor], Tensor], data: Dataset[Any], fabric: Fabric, batch_size: int = 500) -> float:
-    """Accuracy (share correct) of ``forward`` on ``data``. Put the network in evaluation mode first."""
+    """Accuracy of ``forward`` on ``data``: the share of labels, one an image or one a pixel, that are predicted.
+
+    Pixels labelled ``constrained_nas.data.IGNORED`` do not count. Put the network in evaluation mode first.
+
+    Raises:
+        ValueError: nothing to evaluate, or outputs that do not fit the labels.
+    """
     correct = total = 0
     for images, labels in loader(data, batch_size):
-        predictions = forward(_layout(fabric.to_device(images))).argmax(1).cpu()
-        correct += int((predictions == labels).sum())
-        total += len(labels)
+        logits = forward(_layout(fabric.to_device(images)))
+        _check_shapes(logits, labels)
+        correct += int((logits.argmax(1).cpu() == labels).sum())  # a prediction is never IGNORED
+        total += int((labels != IGNORED).sum())
     if not total:
         raise ValueError("cannot evaluate on an empty data set")
     return correct / total
@@ -129,10 +136,15 @@ def row_losses(logits: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         logits: (B, K), or (B, K, H, W) where every pixel has a class.
-        labels: (B,), or (B, H, W); a row's loss then is the mean over its pixels.
+        labels: (B,), or (B, H, W); a row's loss then is the mean over its pixels but those labelled ``IGNORED``.
+
+    Raises:
+        ValueError: shapes that do not meet.
     """
-    losses = functional.cross_entropy(logits, labels, reduction="none")
-    return losses.reshape(len(losses), -1).mean(1)
+    _check_shapes(logits, labels)
+    losses = functional.cross_entropy(logits, labels, reduction="none", ignore_index=IGNORED).reshape(len(labels), -1)
+    counted = (labels != IGNORED).reshape(len(labels), -1).sum(1)
+    return losses.sum(1) / counted.clamp(min=1)  # a row without any label has no loss
 
 
 @torch.no_grad()
@@ -219,7 +231,17 @@ def _train(
     network.eval()
 
 
+def _check_shapes(logits: Tensor, labels: Tensor) -> None:
+    if logits.ndim not in (2, 4) or labels.shape != logits.shape[:1] + logits.shape[2:]:
+        raise ValueError(
+            "expected logits (B, K) with labels (B,), or (B, K, H, W) with labels (B, H, W); "
+            f"got {tuple(logits.shape)} with {tuple(labels.shape)}"
+        )
+
+
 def _loss(logits: Tensor, labels: Tensor, partner: Tensor, share: float, smoothing: float) -> Tensor:
+    """The mean over the labels, one an image or one a pixel; mixed images have two of each."""
+    _check_shapes(logits, labels)
     loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
     if share == 1.0:
         return loss
@@ -240,7 +262,8 @@ def _distillation(logits: Tensor, teacher: nn.Module, images: Tensor, temperatur
     with torch.no_grad():
         target = functional.log_softmax(teacher(images) / temperature, 1)
     student = functional.log_softmax(logits / temperature, 1)
-    return functional.kl_div(student, target, reduction="batchmean", log_target=True) * temperature**2
+    divergence = functional.kl_div(student, target, reduction="sum", log_target=True)
+    return divergence / (student.numel() // student.shape[1]) * temperature**2  # the mean over images, or over pixels
 
 
 def _layout(images: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,70 @@ def test_image_folder(tmp_path: Path, held_out: str) -> None:
     assert labels.tolist() == [0] * 5 + [1] * 5 + [2] * 5
     red = (np.array([0, 60, 120]) / 255 - 0.485) / 0.229
     np.testing.assert_allclose(images[::5, 0, 12, 12].numpy(), red, rtol=1e-5)  # float32
+
+
+def windows(image: np.ndarray, side: int) -> list[bytes]:
+    """All crops of that side, and their mirror images."""
+    places = range(image.shape[-1] - side + 1)
+    crops = [image[:, row : row + side, column : column + side] for row in places for column in places]
+    return [np.ascontiguousarray(turned).tobytes() for crop in crops for turned in (crop, crop[:, :, ::-1])]
+
+
+def test_crop_and_flip_as_on_cifar(tmp_path: Path) -> None:
+    (tmp_path / "cifar-100-binary").mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("train.bin", "test.bin"):
+        rng.integers(0, 100, (20, 3074), dtype=np.uint8).tofile(tmp_path / "cifar-100-binary" / name)
+    splits = cifar(tmp_path, 100, architecture_share=0.1, recipe="crop_flip")
+    assert isinstance(splits.weights, Subset)
+    assert (len(splits.weights), len(splits.architecture), len(splits.test)) == (18, 2, 20)
+    pixels = (
+        np.fromfile(tmp_path / "cifar-100-binary" / "train.bin", dtype=np.uint8).reshape(20, 3074)[:, 2:].reshape(20, 3, 32, 32)
+    )
+    torch.manual_seed(0)
+    seen = set()
+    for index in range(2):
+        padded = np.pad(pixels[splits.weights.indices[index]], ((0, 0), (2, 2), (2, 2)))  # black, to 36x36
+        every = windows(padded, 32)
+        for _ in range(60):
+            image, _ = splits.weights[index]
+            assert image.dtype == torch.float32
+            back = ((image + 1) * 127.5).numpy()
+            # [-1, 1] and back: a rounding of float32 on numbers up to 255.
+            np.testing.assert_allclose(back, np.round(back), atol=1e-4)
+            seen.add((index, every.index(np.round(back).astype(np.uint8).tobytes())))
+    assert len(seen) > 60  # of 2 x 25 places x 2 directions
+    image, label = splits.test[3]
+    content = np.fromfile(tmp_path / "cifar-100-binary" / "test.bin", dtype=np.uint8).reshape(20, 3074)
+    np.testing.assert_allclose(image.numpy().ravel(), content[3, 2:] / 127.5 - 1, atol=1e-6)
+    assert label == content[3, 1]  # the fine label is the second byte
+
+
+def test_the_usual_split_of_cifar() -> None:
+    weights, architecture = data._split_indices(50_000, 0.1, 0)
+    assert (len(weights), len(architecture)) == (45_000, 5_000)
+    assert sorted(weights + architecture) == list(range(50_000))
+
+
+def test_an_unknown_recipe(tmp_path: Path) -> None:
+    write_cifar(tmp_path, 10, 4)
+    for augment in (True, False):
+        with pytest.raises(ValueError, match="recipe: expected one of auto_augment, crop_flip, got 'plain'"):
+            cifar(tmp_path, augment=augment, recipe="plain")  # type: ignore[arg-type]
+
+
+def test_cifar_unpacked_to_files() -> None:
+    root = os.environ.get("CIFAR10_FOLDER")
+    if not root:
+        pytest.skip("set CIFAR10_FOLDER to a folder of CIFAR-10 images, train/<class>/* and test/<class>/*, to test on it")
+    splits = image_folder(root, 32, 0.1, recipe="crop_flip")
+    assert splits.classes == 10
+    assert (len(splits.weights), len(splits.architecture), len(splits.test)) == (45_000, 5_000, 10_000)  # type: ignore[arg-type]
+    for part in (splits.weights, splits.architecture, splits.test):
+        image, label = part[123]
+        assert image.shape == (3, 32, 32)
+        assert -1.0 <= float(image.min()) < 0.0 < float(image.max()) <= 1.0
+        assert 0 <= label < 10
 
 
 def test_image_folder_at_imagenets_convention(tmp_path: Path) -> None:

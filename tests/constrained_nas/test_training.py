@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset, TensorDataset
 
-from constrained_nas.data import loader
-from constrained_nas.training import TrainingOptions, evaluate, fine_tune, recalibrate, train_supernet, uniform_rows
+from constrained_nas.data import IGNORED, loader
+from constrained_nas.training import TrainingOptions, evaluate, fine_tune, recalibrate, row_losses, train_supernet, uniform_rows
 from graphs import Supernet
 
 FABRIC = Fabric(accelerator="cpu", devices=1)
@@ -272,3 +272,82 @@ def test_evaluate() -> None:
     assert evaluate(forward, data, FABRIC, batch_size=20) == pytest.approx((70 - firsts) / 70)
     with pytest.raises(ValueError, match="empty data set"):
         evaluate(lambda images: images, Empty(), FABRIC)
+
+
+class Pixels(nn.Module):
+    """Logits (B, 3, H, W) for grey images, from a neighbourhood of 5x5 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(1, 8, 5, padding=2), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 3, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.layers(images)
+        return logits
+
+
+def test_losses_of_rows() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4, 3, 5, 6, generator=generator, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(3, (4, 5, 6), generator=generator)
+    labels[1, :2] = IGNORED
+    expected = []
+    for row in range(4):
+        kept = [(i, j) for i in range(5) for j in range(6) if labels[row, i, j] != IGNORED]
+        expected.append(-sum(float(logits.detach()[row, :, i, j].log_softmax(0)[labels[row, i, j]]) for i, j in kept) / len(kept))
+    losses = row_losses(logits, labels)
+    np.testing.assert_allclose(losses.detach().numpy(), expected, rtol=1e-12)  # sums of 30 numbers in float64
+    labels[2] = IGNORED
+    losses = row_losses(logits, labels)
+    assert float(losses.detach()[2]) == 0.0
+    losses.sum().backward()
+    assert logits.grad is not None
+    assert not logits.grad[2].any()
+    flat, classes = torch.randn(7, 3, generator=generator), torch.randint(3, (7,), generator=generator)
+    assert torch.equal(row_losses(flat, classes), functional.cross_entropy(flat, classes, reduction="none"))
+    for wrong in (classes[:6], classes[:, None], labels):
+        with pytest.raises(ValueError, match=r"expected logits \(B, K\) with labels \(B,\), or"):
+            row_losses(flat, wrong)
+
+
+def test_accuracy_of_pixels() -> None:
+    labels = torch.tensor([[[0, 1], [2, IGNORED]], [[1, 1], [1, 1]], [[0, 0], [IGNORED, IGNORED]]])
+    guess = torch.zeros(3, 3, 2, 2)
+    guess[:, 1] = 1.0  # class 1 everywhere
+    data = TensorDataset(torch.zeros(3, 1, 2, 2), labels)
+    assert evaluate(lambda images: guess[: len(images)], data, FABRIC, batch_size=2) == 5 / 9
+    with pytest.raises(ValueError, match=r"got \(3, 3\) with \(3, 2, 2\)"):
+        evaluate(lambda images: guess[:, :, 0, 0], data, FABRIC)
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.3])
+def test_segmentation_learns(mixup: float) -> None:
+    from constrained_nas.segmentation_data import digit_scenes
+
+    splits = digit_scenes(16, 60, 2, 1, seed=1)
+    torch.manual_seed(0)
+    network = Pixels()
+    options = replace(SHORT, epochs=6, mixup=mixup, label_smoothing=0.05, learning_rate=0.2)
+    fine_tune(network, splits.weights, options, FABRIC)
+    labels = splits.architecture.tensors[1]  # type: ignore[attr-defined]
+    background = float((labels == 0).float().mean())
+    assert evaluate(network, splits.architecture, FABRIC) > background + 0.05
+    assert loss_of(network, splits.architecture) < 0.9 * float(torch.tensor(3.0).log())  # type: ignore[arg-type]
+    student = Pixels()
+    fine_tune(student, splits.weights, replace(options, epochs=2), FABRIC, teacher=network)
+    assert evaluate(student, splits.architecture, FABRIC) > 0.3
+
+
+def test_distillation_is_a_mean_over_pixels() -> None:
+    from constrained_nas.training import _distillation
+
+    generator = torch.Generator().manual_seed(0)
+    image, logits = torch.randn(2, 1, 4, 4, generator=generator), torch.randn(2, 3, 4, 4, generator=generator)
+    torch.manual_seed(0)
+    teacher = Pixels().eval()
+    with torch.no_grad():
+        one = _distillation(logits, teacher, image, 2.0)
+        flat = _distillation(
+            logits.permute(0, 2, 3, 1).reshape(-1, 3), lambda _: teacher(image).permute(0, 2, 3, 1).reshape(-1, 3), image, 2.0
+        )
+    torch.testing.assert_close(one, flat)
