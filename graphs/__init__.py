@@ -8,10 +8,16 @@ from graphs.fabrics.cnf import convolutional_neural_fabric
 from graphs.fabrics.gpunet import GPUNetSettings, GPUNetSpace, GPUNetStage, gpunet_imagenet, gpunet_imagewoof, gpunet_small
 from graphs.fabrics.mbconv import MBConvSettings, MBConvSpace, StageSetting, hardcore_imagenet, hardcore_small
 from graphs.fabrics.resnet import plain_resnet, resnet, resnet_fabric
+from graphs.fabrics.resnet_filters import resnet_filters, resnet_topology
+from graphs.filter_conversion import filter_network
+from graphs.filter_network import FilterNetwork
+from graphs.filters import FLOAT, PAPER_OPERATIONS, FilterLayer, FilterSpace, FilterTopology, Operation
 from graphs.space import Architecture, Decision, SearchSpace
 from graphs.supernet import Supernet, compile_supernet
 
 __all__ = [
+    "FLOAT",
+    "PAPER_OPERATIONS",
     "Architecture",
     "Connectivity",
     "DagSpace",
@@ -19,12 +25,17 @@ __all__ = [
     "Edge",
     "FeatureBackbone",
     "FeatureInfo",
+    "FilterLayer",
+    "FilterNetwork",
+    "FilterSpace",
+    "FilterTopology",
     "GPUNetSettings",
     "GPUNetSpace",
     "GPUNetStage",
     "Layer",
     "MBConvSettings",
     "MBConvSpace",
+    "Operation",
     "SearchSpace",
     "StageSetting",
     "Supernet",
@@ -34,6 +45,7 @@ __all__ = [
     "compile_supernet",
     "convolutional_neural_fabric",
     "feature_backbone",
+    "filter_network",
     "gpunet_imagenet",
     "gpunet_imagewoof",
     "gpunet_small",
@@ -42,5 +54,7 @@ __all__ = [
     "plain_resnet",
     "resnet",
     "resnet_fabric",
+    "resnet_filters",
+    "resnet_topology",
     "validate_dag",
 ]

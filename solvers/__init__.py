@@ -4,6 +4,7 @@
 """
 
 from solvers.block_frank_wolfe import BlockStep, block_frank_wolfe, block_oracle, block_step
+from solvers.counts import most_probable_counts
 from solvers.even_shares import even_shares, unevenness
 from solvers.frank_wolfe import ActiveSet, Iterate, Run, frank_wolfe
 from solvers.mckp import Increments, Knapsack, Relaxation, relax
@@ -78,6 +79,7 @@ __all__ = [  # noqa: RUF022 (the front door first)
     "hypervolume",
     "log_power",
     "maximum_entropy_start",
+    "most_probable_counts",
     "non_dominated",
     "open_loop",
     "project_jointly",

@@ -1,11 +1,13 @@
 """What an architecture costs: counted (multiply-adds, parameters, steps), measured (latency tables), or any Python function."""
 
+from graphs.costs.bit_operations import BitOperations, Linearisation, MemoryTraffic
 from graphs.costs.callables import CallableCost, connected_architecture
 from graphs.costs.connected import ConnectedCost, SubgraphCost, connected_macs, connected_parameters
 from graphs.costs.counts import Counts, count, mac_cost, parameter_cost
 from graphs.costs.latency import LatencyEntry, LatencyTable, latency_cost, load_latency_table, save_latency_table
 from graphs.costs.makespan import MakespanCost, Task, makespan_cost
 from graphs.costs.models import CostModel, QuadraticCost, RelaxedCost
+from graphs.costs.slimmable import SlimmableMacs
 from graphs.costs.width_counts import width_count_cost
 from graphs.costs.width_latency import (
     WidthLatencyTable,
@@ -17,15 +19,19 @@ from graphs.costs.width_latency import (
 )
 
 __all__ = [
+    "BitOperations",
     "CallableCost",
     "ConnectedCost",
     "CostModel",
     "Counts",
     "LatencyEntry",
     "LatencyTable",
+    "Linearisation",
     "MakespanCost",
+    "MemoryTraffic",
     "QuadraticCost",
     "RelaxedCost",
+    "SlimmableMacs",
     "SubgraphCost",
     "Task",
     "WidthLatencyTable",
