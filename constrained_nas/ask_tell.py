@@ -7,7 +7,7 @@ and a killed search resumes to the same result.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
 
@@ -75,13 +75,17 @@ class Feedback:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """An architecture, its costs under the budgets, and the relaxed point it came from, with the projection's certificate."""
+    """An architecture, its costs under the budgets, and the relaxed point it came from, with the projection's certificate.
+
+    ``remark`` says what a reader should know besides, e.g. that options the search had given up were needed after all.
+    """
 
     architecture: Architecture
     costs: dict[str, float]
     feasible: bool
     point: FloatArray
     certificate: Certificate | None
+    remark: str = ""
 
 
 class SearchMethod(Protocol[State]):
@@ -98,6 +102,9 @@ class SearchMethod(Protocol[State]):
 
     def epoch_end(self, problem: SearchProblem, state: State, moment: Moment) -> State:
         """The state after an epoch, of which ``moment`` is the last step."""
+
+    def alive(self, state: State) -> Mapping[str, Sequence[int]] | None:
+        """The options that are left, by decision: the super-network drops the others. None where all are left for good."""
 
     def report(self, state: State) -> dict[str, float]:
         """Numbers worth a curve over the epochs, by name."""

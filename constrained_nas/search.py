@@ -3,14 +3,15 @@
 By default the weights stay frozen (HardCoRe-NAS) and batch normalisation uses the statistics of the batch: those of uniformly
 sampled paths, with which training ended, no longer fit once the search has narrowed the distribution. With ``WeightTraining`` the
 weights learn in the same loop: on the very batches the architecture learns from (Budgeted Super Networks), or on batches of a
-split of their own in between (PruNet).
+split of their own in between (PruNet). Options that the method has given up leave the super-network after every epoch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -20,10 +21,11 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from constrained_nas.ask_tell import Feedback, Moment, Proposal, Purpose, SearchMethod, SearchResult
-from constrained_nas.checkpoints import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
 from constrained_nas.data import loader
 from constrained_nas.problem import SearchProblem
+from constrained_nas.search_checkpoints import Journal, drop_options, load_search, save_search, search_identity
 from constrained_nas.training import row_losses
+from constrained_nas.weight_training import WeightTraining, make_optimizer, set_rate
 from graphs import Supernet
 
 __all__ = ["SearchOptions", "SearchRun", "WeightTraining", "search"]
@@ -47,34 +49,20 @@ class SearchOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class WeightTraining:
-    """How the weights learn during the search: SGD whose rate falls by ``factor`` at each milestone.
-
-    Attributes:
-        learning_rate, momentum, weight_decay: of SGD; the defaults are Budgeted Super Networks'.
-        milestones: shares of the search, each in (0, 1).
-        factor: what the rate is multiplied by at a milestone.
-    """
-
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    milestones: tuple[float, ...] = (0.5, 0.75)
-    factor: float = 0.1
-
-
-@dataclass(frozen=True, slots=True)
 class SearchRun(Generic[State]):
     """The result, the last state, the mean loss of every step, and what was noted after every epoch.
 
     ``history`` has one entry an epoch: ``epoch``, ``loss`` (mean), the method's report, and with ``score`` the deterministic
-    architecture of the moment (``choices``: its decisions, described), its ``costs``, whether it ``fits``, and its ``scores``.
+    architecture of the moment (``choices``: its decisions, described), its ``costs``, whether it ``fits``, and its ``scores``
+    (none where the architecture needs options that have left the super-network). ``seconds`` is what a step took in each epoch,
+    loading included, in the mean.
     """
 
     result: SearchResult
     state: State
     losses: list[float]
     history: list[dict[str, Any]]
+    seconds: list[float]
 
 
 def search(
@@ -96,7 +84,7 @@ def search(
     Args:
         problem: space and budgets.
         method: proposes and learns.
-        supernet: of the same space; trained, unless ``training`` is given.
+        supernet: of the same space; trained, unless ``training`` is given. Methods that prune remove modules from it.
         data: what the architecture's parameters learn from (the ``architecture`` split; for joint training the ``weights`` split).
         options: epochs and batch size.
         fabric: device and precision.
@@ -116,15 +104,17 @@ def search(
         raise ValueError("weights_data without training: say how the weights learn with training=WeightTraining(...)")
     supernet.to(fabric.device).to(memory_format=torch.channels_last)
     state = method.init(problem, np.random.default_rng([options.seed, 0]))
-    optimizer = None if training is None else _optimizer(supernet, training)
-    identity = _identity(problem, method, options, training)
-    first, losses, history = 0, list[float](), list[dict[str, Any]]()
+    optimizer = None if training is None else make_optimizer(supernet, training)
+    identity = search_identity(problem, method, options, training)
+    journal = Journal(state, 0, [], [], [])
     if checkpoint is not None and checkpoint.exists():
-        state, first, losses, history = _load(state, identity, checkpoint, supernet, optimizer)
+        journal = load_search(method, state, identity, checkpoint, supernet, optimizer)
+    state, losses = journal.state, journal.losses
     steps = _count(data, options, "architecture") + (0 if weights_data is None else _count(weights_data, options, "weights"))
     kept = [] if training is not None else _freeze(supernet, options.batch_statistics)
     try:
-        for epoch in range(first, options.epochs):
+        for epoch in range(journal.epochs, options.epochs):
+            began = perf_counter()
             if optimizer is not None:
                 supernet.train()
             # All randomness of an epoch comes from (seed, epoch), so that a resumed search repeats an unbroken one.
@@ -139,7 +129,7 @@ def search(
                     moment = Moment(purpose, epoch, options.epochs, step, steps)
                     proposal = method.ask(problem, state, len(labels), moment, generator)
                     if optimizer is not None and training is not None:
-                        _schedule(optimizer, training, moment.progress)
+                        set_rate(optimizer, training, moment.progress)
                     feedback = _evaluate(
                         supernet, proposal, images, labels, fabric, None if purpose == "architecture" else optimizer
                     )
@@ -151,13 +141,16 @@ def search(
                     losses.append(float(feedback.losses.mean()))
                     if progress:
                         progress(epoch * steps + step + 1, options.epochs * steps, "search")
-            state = method.epoch_end(problem, state, moment)
-            history.append(_note(problem, method, state, supernet, epoch, losses[-steps:], score))
+            journal.seconds.append((perf_counter() - began) / steps)
+            journal.state = state = method.epoch_end(problem, state, moment)
+            drop_options(method, state, supernet, optimizer)
+            journal.history.append(_note(problem, method, state, supernet, epoch, losses[-steps:], score))
+            journal.epochs = epoch + 1
             if checkpoint is not None:
-                _save(state, identity, checkpoint, epoch + 1, losses, history, supernet, optimizer)
+                save_search(journal, identity, checkpoint, supernet, optimizer)
     finally:
         _thaw(supernet, kept)
-    return SearchRun(method.finish(problem, state), state, losses, history)
+    return SearchRun(method.finish(problem, state), state, losses, journal.history, journal.seconds)
 
 
 def _count(data: Dataset[Any], options: SearchOptions, split: str) -> int:
@@ -218,17 +211,6 @@ def _evaluate(
     return Feedback(losses.detach().double().cpu().numpy(), found)
 
 
-def _optimizer(supernet: Supernet, training: WeightTraining) -> torch.optim.Optimizer:
-    return torch.optim.SGD(supernet.parameters(), training.learning_rate, training.momentum, weight_decay=training.weight_decay)
-
-
-def _schedule(optimizer: torch.optim.Optimizer, training: WeightTraining, progress: float) -> None:
-    """The rate in closed form: it needs no state of its own to resume."""
-    passed = sum(progress >= milestone for milestone in training.milestones)
-    for group in optimizer.param_groups:
-        group["lr"] = training.learning_rate * training.factor**passed
-
-
 def _note(
     problem: SearchProblem,
     method: SearchMethod[State],
@@ -240,11 +222,13 @@ def _note(
 ) -> dict[str, Any]:
     entry: dict[str, Any] = {"epoch": epoch + 1, "loss": float(np.mean(losses)), **method.report(state)}
     if score is not None:
-        result = method.finish(problem, state)
+        result, alive = method.finish(problem, state), method.alive(state) or {}
         modes = [(module, module.training) for module in supernet.modules()]
         supernet.eval()
-        with torch.no_grad():
-            scores = {name: float(value) for name, value in score(result).items()}
+        scores: dict[str, float] = {}
+        if all(result.architecture.choice(decision) in options for decision, options in alive.items()):
+            with torch.no_grad():
+                scores = {name: float(value) for name, value in score(result).items()}
         for module, mode in modes:  # frozen weights keep their normalisations in training mode
             module.training = mode
         entry |= {"choices": problem.space.describe(result.architecture), "costs": result.costs}
@@ -272,57 +256,3 @@ def _thaw(supernet: Supernet, kept: list[tuple[_Norm, bool]]) -> None:
     for norm, tracked in kept:
         norm.track_running_stats = tracked
     supernet.requires_grad_(True).eval()
-
-
-def _identity(
-    problem: SearchProblem, method: SearchMethod[Any], options: SearchOptions, training: WeightTraining | None
-) -> dict[str, Any]:
-    """What a checkpoint must agree on to be resumed, JSON-ready."""
-    names: list[str] = [field.name for field in fields(method)] if is_dataclass(method) else []
-    values = {name: getattr(method, name) for name in names}
-    plain = {name: list(v) if isinstance(v, tuple) else v for name, v in values.items() if isinstance(v, str | int | float | tuple)}
-    budgets = [[budget.cost.name, budget.unit, float(budget.limit)] for budget in problem.budgets]
-    named = {"method": type(method).__name__, "settings": plain, "space": problem.space.name, "budgets": budgets}
-    how = None if training is None else asdict(training) | {"milestones": list(training.milestones)}
-    return {**named, "options": asdict(options), "training": how}
-
-
-def _save(
-    state: Any,
-    identity: dict[str, Any],
-    checkpoint: Path,
-    epochs: int,
-    losses: list[float],
-    history: list[dict[str, Any]],
-    supernet: Supernet,
-    optimizer: torch.optim.Optimizer | None,
-) -> None:
-    entries = {field.name: getattr(state, field.name) for field in fields(state)}
-    tensors = {name: torch.as_tensor(value) for name, value in entries.items() if isinstance(value, np.ndarray)}
-    plain = {name: value for name, value in entries.items() if not isinstance(value, np.ndarray)}
-    values = {"identity": identity, "epochs": epochs, "losses": losses, "history": history, "state": plain}
-    if optimizer is not None:
-        learnt, values["groups"] = flatten_optimizer(optimizer)
-        tensors |= learnt | {f"network.{name}": tensor for name, tensor in supernet.state_dict().items()}
-    save_checkpoint(checkpoint, tensors, values)
-
-
-def _load(
-    state: State,
-    identity: dict[str, Any],
-    checkpoint: Path,
-    supernet: Supernet,
-    optimizer: torch.optim.Optimizer | None,
-) -> tuple[State, int, list[float], list[dict[str, Any]]]:
-    tensors, values = load_checkpoint(checkpoint)
-    saved = values.get("identity", {})
-    different = [name for name, value in identity.items() if saved.get(name) != value]
-    if different:
-        was = {name: saved.get(name) for name in different}
-        raise ValueError(f"{checkpoint}: saved by another search, with {was}; delete it to start over")
-    if optimizer is not None:
-        supernet.load_state_dict({name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")})
-        restore_optimizer(optimizer, tensors, values["groups"])
-    learnt = ("network.", "optimizer.")
-    entries = values["state"] | {name: tensor.numpy() for name, tensor in tensors.items() if not name.startswith(learnt)}
-    return type(state)(**entries), int(values["epochs"]), list(values["losses"]), list(values["history"])

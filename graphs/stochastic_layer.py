@@ -119,18 +119,30 @@ def plain_block(shape: LayerShape, option: int) -> nn.Module:
 
 
 class StochasticLayer(nn.Module):
-    """All options of ``shape`` with shared weights: (B, inputs, side, side) -> (B, outputs, side / stride, side / stride)."""
+    """All options of ``shape``: (B, inputs, side, side) -> (B, outputs, side / stride, side / stride).
 
-    def __init__(self, shape: LayerShape) -> None:
+    The widths of a block share its weights; ``separate`` gives each its own, as in searches that know no Prunodes (FBNet).
+    """
+
+    def __init__(self, shape: LayerShape, separate: bool = False) -> None:
         super().__init__()
-        self.shape = shape
-        self.blocks = nn.ModuleDict({block.name: self._candidate(block) for block in shape.blocks})
+        self.shape, self.separate = shape, separate
+        widest = {self._name(option): option for option in shape.options}  # of a module's options the last is the widest
+        self.blocks = nn.ModuleDict(
+            {name: self._candidate(shape.blocks[option.block or 0], option.width) for name, option in widest.items() if name}
+        )
 
-    def _candidate(self, block: BlockChoice) -> nn.Module:
+    def _name(self, option: LayerOption) -> str | None:
+        """Of the module that runs an option; None for the skip."""
+        if option.block is None:
+            return None
+        return option.name if self.separate else self.shape.blocks[option.block].name
+
+    def _candidate(self, block: BlockChoice, maximum: int) -> nn.Module:
         s = self.shape
         if s.operator == "convolution":
             return ResidualConvolution(s.inputs, s.outputs, block.kernel, s.stride, block.activation)
-        return Prunode(s.inputs, s.outputs, s.stride, block, s.widths[-1], fused=s.operator == "fused")
+        return Prunode(s.inputs, s.outputs, s.stride, block, maximum, fused=s.operator == "fused")
 
     def forward(self, images: Tensor, gate: Tensor) -> Tensor:
         """``sum_o gate_o option_o(images)`` over the options whose gate is not zero; only they get a gradient.
@@ -144,11 +156,10 @@ class StochasticLayer(nn.Module):
         """
         active = [index for index, on in enumerate((gate != 0).reshape(-1, gate.shape[-1]).any(0).tolist()) if on]
         outputs = []
-        for block, members in self._grouped(active):
-            if block is None:
+        for name, members in self._grouped(active):
+            if name is None:
                 outputs.append(_gated(images, gate[..., members[0]]))
                 continue
-            name = self.shape.blocks[block].name
             if name not in self.blocks:
                 raise ValueError(f"layer {self.shape.name}: block {name!r} was removed but has a gate above zero")
             module = self.blocks[name]
@@ -163,15 +174,19 @@ class StochasticLayer(nn.Module):
             total = total + output
         return total
 
-    def _grouped(self, options: list[int]) -> list[tuple[int | None, list[int]]]:
-        groups: dict[int | None, list[int]] = {}
+    def _grouped(self, options: list[int]) -> list[tuple[str | None, list[int]]]:
+        groups: dict[str | None, list[int]] = {}
         for option in options:
-            groups.setdefault(self.shape.options[option].block, []).append(option)
+            groups.setdefault(self._name(self.shape.options[option]), []).append(option)
         return list(groups.items())
 
     def keep(self, blocks: Collection[int]) -> list[nn.Parameter]:
         """Remove all blocks but these (by index) and return the parameters that went, for the optimiser to forget."""
-        kept = {self.shape.blocks[block].name for block in blocks}
+        return self.keep_options([index for index, option in enumerate(self.shape.options) if option.block in blocks])
+
+    def keep_options(self, options: Collection[int]) -> list[nn.Parameter]:
+        """Remove all blocks that none of these options (by index) needs and return the parameters that went."""
+        kept = {self._name(self.shape.options[option]) for option in options}
         removed: list[nn.Parameter] = []
         for name in [name for name in self.blocks if name not in kept]:
             removed += self.blocks.pop(name).parameters()
@@ -184,9 +199,9 @@ class StochasticLayer(nn.Module):
             ValueError: the option's block was removed.
         """
         chosen = self.shape.options[option]
-        if chosen.block is None:
+        name = self._name(chosen)
+        if name is None:
             return nn.Identity()
-        name = self.shape.blocks[chosen.block].name
         if name not in self.blocks:
             raise ValueError(f"layer {self.shape.name}: block {name!r} was removed")
         module = self.blocks[name]

@@ -56,6 +56,9 @@ class _Recorded:
     def epoch_end(self, problem: SearchProblem, state: HardCoReState, moment: Moment) -> HardCoReState:
         return self.method.epoch_end(problem, state, moment)
 
+    def alive(self, state: HardCoReState) -> None:
+        return self.method.alive(state)
+
     def report(self, state: HardCoReState) -> dict[str, float]:
         return self.method.report(state)
 

@@ -148,6 +148,9 @@ class Budgeted:
         """Nothing changes between epochs."""
         return state
 
+    def alive(self, state: BudgetedState) -> None:
+        """Every option stays."""
+
     def report(self, state: BudgetedState) -> dict[str, float]:
         """The mean entropy of the switches in nats (Fig. 4: it tends to 0), and the mean probability of being on."""
         on = sigmoid(state.logits)

@@ -121,6 +121,9 @@ class HardCoRe:
         """Nothing changes between epochs."""
         return state
 
+    def alive(self, state: HardCoReState) -> None:
+        """Every option stays."""
+
     def report(self, state: HardCoReState) -> dict[str, float]:
         """The mean entropy of the decisions, in nats."""
         return {"entropy": mean_entropy(self.staged.blocks.split(state.point))}

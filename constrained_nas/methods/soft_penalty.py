@@ -96,6 +96,9 @@ class SoftPenalty:
         """Nothing changes between epochs."""
         return state
 
+    def alive(self, state: SoftPenaltyState) -> None:
+        """Every option stays."""
+
     def report(self, state: SoftPenaltyState) -> dict[str, float]:
         """The mean entropy of the decisions, in nats."""
         return {"entropy": mean_entropy(self.staged.blocks.split(self._point(state)))}

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import product
 from math import prod
@@ -31,7 +31,16 @@ from graphs.stochastic_layer import LayerOption, LayerShape, Operator, Stochasti
 from graphs.supernet import Supernet, compile_supernet
 from graphs.widths import BlockChoice
 
-__all__ = ["GPUNetSettings", "GPUNetSpace", "GPUNetStage", "SpaceSizes", "gpunet_imagenet", "gpunet_imagewoof", "gpunet_small"]
+__all__ = [
+    "GPUNetSettings",
+    "GPUNetSpace",
+    "GPUNetStage",
+    "SpaceSizes",
+    "gpunet_imagenet",
+    "gpunet_imagewoof",
+    "gpunet_small",
+    "separate_candidates",
+]
 
 CHANNELS = (64, 96, 160, 288, 448)  # stages 2 to 6 of Table 1
 
@@ -51,6 +60,9 @@ class GPUNetStage:
 class GPUNetSettings:
     """Everything that defines a space; the resolution in pixels, the granularity in channels.
 
+    With ``shares`` the permissible widths are only those nearest to these shares of a layer's widest; ``separate`` gives each width
+    of a block weights of its own.
+
     Raises:
         ValueError: no stages, an empty stage, or a layer too narrow for two widths.
     """
@@ -68,6 +80,8 @@ class GPUNetSettings:
     head_channels: int = 1280
     head_activation: str = "swish"
     dropout: float = 0.0
+    shares: tuple[float, ...] = ()
+    separate: bool = False
 
     def __post_init__(self) -> None:
         if not self.stages or any(stage.depth < 1 for stage in self.stages):
@@ -116,9 +130,9 @@ class GPUNetSpace:
         for number, stage in enumerate(s.stages, start=1):
             for place in range(stage.depth):
                 stride = stage.stride if place == 0 else 1
-                widths = range(s.granularity, s.expansion * channels + 1, s.granularity) if stage.operator != "convolution" else ()
+                widths = self._widths(channels) if stage.operator != "convolution" else ()
                 skippable = stride == 1 and channels == stage.channels
-                shape = LayerShape(stage.operator, channels, stage.channels, stride, side, stage.blocks, tuple(widths), skippable)
+                shape = LayerShape(stage.operator, channels, stage.channels, stride, side, stage.blocks, widths, skippable)
                 layers[f"stage{number}.layer{place + 1}"] = shape
                 channels, side = stage.channels, -(-side // stride)
         return layers
@@ -216,7 +230,7 @@ class GPUNetSpace:
         for name, shape in self.layers.items():
             end = -(-shape.side // shape.stride)
             add_layer(dag, name, (shape.outputs, end, end))
-            add_edge(dag, before, name, partial(StochasticLayer, shape), decision=name)
+            add_edge(dag, before, name, partial(StochasticLayer, shape, s.separate), decision=name)
             before = name
         add_layer(dag, "logits", (s.classes,))
         add_edge(dag, before, "logits", self._head)
@@ -225,6 +239,13 @@ class GPUNetSpace:
     def supernet(self) -> Supernet:
         """The compiled super-network with fresh weights (from torch's global generator: seed it first)."""
         return compile_supernet(self.dag(), self.space)
+
+    def _widths(self, channels: int) -> tuple[int, ...]:
+        s = self.settings
+        widths = range(s.granularity, s.expansion * channels + 1, s.granularity)
+        if not s.shares:
+            return tuple(widths)
+        return tuple(sorted({min(widths, key=lambda width: abs(width - share * widths[-1])) for share in s.shares}))
 
     def _stem(self) -> nn.Module:
         s = self.settings
@@ -240,6 +261,20 @@ class GPUNetSpace:
             ("logits", nn.Linear(s.head_channels, s.classes)),
         ]
         return nn.Sequential(OrderedDict(parts))
+
+
+def separate_candidates(space: GPUNetSpace, shares: tuple[float, ...] = (0.5, 1.0)) -> GPUNetSpace:
+    """The space as a search without Prunodes sees it: blocks of few widths, every one a candidate with weights of its own.
+
+    Two widths a block take the memory of Prunodes (the paper's Table 3, FBNet); the networks are among those of ``space``.
+
+    Raises:
+        ValueError: shares outside (0, 1].
+    """
+    if not shares or not all(0 < share <= 1 for share in shares):
+        raise ValueError(f"shares: expected numbers in (0, 1], got {shares}")
+    name = f"{space.settings.name}-separate{'-'.join(f'{share:g}' for share in shares)}"
+    return GPUNetSpace(replace(space.settings, name=name, shares=shares, separate=True))
 
 
 def gpunet_imagenet(

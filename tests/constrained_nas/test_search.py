@@ -78,6 +78,9 @@ class Watched:
     def epoch_end(self, problem: SearchProblem, state: Any, moment: Moment) -> Any:
         return self.method.epoch_end(problem, state, moment)
 
+    def alive(self, state: Any) -> Any:
+        return self.method.alive(state)
+
     def report(self, state: Any) -> dict[str, float]:
         return self.method.report(state)
 
