@@ -62,7 +62,9 @@ class DagSpace:
         """The compiled super-network with fresh weights (from torch's global generator: seed it first).
 
         Args:
-            rows, disconnected: as :func:`graphs.compile_supernet`.
+            rows, disconnected: as :func:`graphs.compile_supernet`. Routing is the default because it is the faster way to run a
+                sub-graph an example: where each costs a quarter of the whole, steps take about half of masking's time or less (on a
+                processor: ``benchmarks/routing.py``), and masking's are longer than the whole super-network's.
         """
         return compile_supernet(self.dag, self.space, rows, disconnected)
 

@@ -9,6 +9,7 @@ Reference: Véniat & Denoyer, Budgeted Super Networks, Sec. 3.2 (one sampled sub
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from graphs.feature_maps import scatter
+from graphs.rows import add_rows, gather_rows
 
 __all__ = [
     "RoutedBatchNorm1d",
@@ -27,7 +28,6 @@ __all__ = [
     "module_rows",
     "route_norms",
     "run_masked",
-    "run_routed",
 ]
 
 
@@ -39,7 +39,8 @@ class _RoutedBatchNorm(_BatchNorm):
     def forward(self, features: Tensor) -> Tensor:
         if self.rows is None or not (self.training or self.running_mean is None):
             return self._normalise(features)
-        return scatter(self._normalise(features.index_select(0, self.rows)), self.rows, len(features))
+        (routed,) = gather_rows(features, [self.rows])
+        return add_rows(len(features), [self._normalise(routed)], [self.rows])
 
     def _normalise(self, features: Tensor) -> Tensor:
         # The variance of one value is 0: torch refuses it in training. One routed row of one pixel is an everyday sight here.
@@ -107,17 +108,8 @@ def module_rows(live: NDArray[np.bool_], device: torch.device) -> list[tuple[int
     return [(edge, None if len(rows) == len(live) else rows) for edge, rows in zip(running.tolist(), parts, strict=True)]
 
 
-def run_routed(module: nn.Module, arguments: tuple[Tensor, ...], rows: Tensor | None) -> Tensor:
-    """The outputs of ``rows`` alone, in their order: (rows, ...)."""
-    if rows is None:
-        return cast(Tensor, module(*arguments))
-    return cast(Tensor, module(*(argument.index_select(0, rows) for argument in arguments)))
-
-
-def run_masked(module: nn.Module, arguments: tuple[Tensor, ...], rows: Tensor | None) -> Tensor:
+def run_masked(module: nn.Module, arguments: Sequence[Tensor], rows: Tensor) -> Tensor:
     """The outputs of all rows, zeros except in ``rows``: (B, ...). The module's batch normalisations must be routed ones."""
-    if rows is None:
-        return cast(Tensor, module(*arguments))
     norms = [part for part in module.modules() if isinstance(part, _RoutedBatchNorm)]
     for norm in norms:
         norm.rows = rows

@@ -9,7 +9,8 @@ Modules that no row uses, or whose output cannot reach the sink, never run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from itertools import groupby
 from typing import Any, Literal, cast, get_args
 
 import networkx as nx
@@ -22,7 +23,8 @@ from graphs.connectivity import Connectivity
 from graphs.dag import Edge, EdgeKey, as_multigraph, edge_of, layer_of
 from graphs.extraction import ExtractedNetwork, bare_network, copy_module
 from graphs.feature_maps import FeatureMaps, rectified_layers
-from graphs.routing import module_rows, route_norms, run_masked, run_routed
+from graphs.routing import module_rows, route_norms, run_masked
+from graphs.rows import gather_rows
 from graphs.space import Architecture, SearchSpace
 
 __all__ = ["Disconnected", "ExtractedNetwork", "Gates", "Rows", "Supernet", "compile_supernet"]
@@ -69,18 +71,26 @@ class Supernet(nn.Module):
                 source, target, _ = key = self.edge_keys[index]
                 maps.add(target, self._run_edge(index, edge_of(self.dag, key), maps.read(source), gates))
             return maps.read(self.sink)
-        run = run_routed if self.rows == "route" else run_masked
-        for index, rows in self._routes(gates, images):
-            source, target, _ = key = self.edge_keys[index]
-            arguments = self._arguments(edge_of(self.dag, key), maps.read(source), gates, rows)
-            maps.add(target, run(self.edge_modules[index], arguments, rows), rows if self.rows == "route" else None)
+        for source, modules in groupby(self._routes(gates, images), key=lambda module: self.edge_keys[module[0]][0]):
+            self._run_routed(maps, source, list(modules), gates)
         return maps.read(self.sink) if self.sink in maps else self._nothing(images)
 
-    def _arguments(self, edge: Edge, features: Tensor, gates: Gates, rows: Tensor | None) -> tuple[Tensor, ...]:
-        if edge.decision is None or edge.option is not None:
-            return (features,)
-        gate = gates[edge.decision]  # an elastic module is told the gate
-        return features, gate if rows is None else gate.expand(len(features), -1)
+    def _run_routed(self, maps: FeatureMaps, source: Hashable, modules: list[tuple[int, Tensor | None]], gates: Gates) -> None:
+        """Run the modules that lead out of ``source``, each for its rows (None: all)."""
+        features, masking = maps.read(source), self.rows == "mask"
+        sets = [rows for _, rows in modules if rows is not None]
+        gathered = iter(gather_rows(features, sets) if sets and not masking else ())
+        for index, rows in modules:
+            key, module = self.edge_keys[index], self.edge_modules[index]
+            edge = edge_of(self.dag, key)
+            arguments = [features if rows is None or masking else next(gathered)]
+            if edge.decision is not None and edge.option is None:  # an elastic module is told the gate
+                gate = gates[edge.decision]
+                arguments.append(gate if rows is None or masking or gate.ndim == 1 else gate.index_select(0, rows))
+            if masking and rows is not None:
+                maps.add(key[1], run_masked(module, arguments, rows))
+            else:
+                maps.add(key[1], module(*arguments), rows)
 
     def _run_edge(self, index: int, edge: Edge, features: Tensor, gates: Gates) -> Tensor:
         module = self.edge_modules[index]
