@@ -87,7 +87,7 @@ def add_edge(
 
 
 def as_multigraph(dag: nx.DiGraph) -> nx.MultiDiGraph:
-    """``dag`` itself if it is a ``MultiDiGraph``, else a copy with one keyed edge (key None) for each of its edges.
+    """``dag`` itself if it is a ``MultiDiGraph``, else a copy with one keyed edge for each of its edges.
 
     Raises:
         ValueError: not a directed networkx graph.
