@@ -117,7 +117,7 @@ def init_layer(blocks: int, skippable: bool, always: bool = False) -> LayerState
     return LayerState(np.ones(blocks, dtype=np.bool_), skip, np.zeros(blocks + 1))
 
 
-def prune_layer(state: LayerState, logits: ArrayLike, threshold: float) -> LayerState:
+def prune_layer(state: LayerState, logits: ArrayLike, threshold: float, protected: int | None = None) -> LayerState:
     """The layer after an epoch.
 
     The least probable option falls if it is under the threshold, the others' probabilities are renormalised, and so on: one by
@@ -128,6 +128,7 @@ def prune_layer(state: LayerState, logits: ArrayLike, threshold: float) -> Layer
         state: before.
         logits: (N + 1,), after the epoch's training.
         threshold: t(e); probabilities equal to it stay.
+        protected: an option that does not fall, whatever its probability.
 
     Raises:
         ValueError: logits of another shape or, for options that exist, not finite.
@@ -138,6 +139,8 @@ def prune_layer(state: LayerState, logits: ArrayLike, threshold: float) -> Layer
     now = replace(state, logits=values)
     while now.alive.sum() > 1:
         probabilities = np.where(now.alive, now.probabilities, np.inf)
+        if protected is not None:
+            probabilities[protected] = np.inf
         least = len(probabilities) - 1 - int(probabilities[::-1].argmin())
         if not probabilities[least] < threshold:
             return now
