@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,6 +33,7 @@ FloatArray = NDArray[np.float64]
 _MOVES = 10_000  # each strictly improves; thousands would mean a start far from any optimum
 
 
+@runtime_checkable
 class CountCost(Protocol):
     """A cost of (decisions, options) counts, such as ``BitOperations``, ``MemoryTraffic`` or ``SlimmableMacs``."""
 

@@ -33,32 +33,39 @@ class BudgetRecord(BaseModel):
 class ArchitectureRecord(BaseModel):
     """An architecture of ``space``: the option of every decision, and how it stands to its budgets.
 
-    ``bound`` is the certificate's bound on the projection's objective and ``gap`` what is left to it; None without a certificate.
+    Decisions that share one unit are ``choices``, those that share more (filters among operations) ``counts``; files without counts
+    stay of version 1. ``bound`` is the certificate's bound on the projection's objective and ``gap`` what is left to it; None
+    without a certificate.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["architecture"] = "architecture"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 1
     space: str
     method: str
     choices: dict[str, str]
+    counts: dict[str, dict[str, int]] = Field(default_factory=dict)
     budgets: tuple[BudgetRecord, ...] = ()
     bound: float | None = None
     gap: float | None = Field(default=None, ge=0)
 
 
 def save_architecture(problem: SearchProblem, result: SearchResult, method: str, path: Path | str) -> ArchitectureRecord:
-    """Write a found architecture (of one-unit decisions), whole or not at all, and return what was written."""
+    """Write a found architecture, whole or not at all, and return what was written."""
     budgets = tuple(
         BudgetRecord(cost=b.cost.name, unit=b.unit, limit=b.limit, value=value, fits=value <= b.limit)
         for b in problem.budgets
         for value in [b.cost.cost(result.architecture)]
     )
     certificate = result.certificate
+    described = problem.space.describe(result.architecture)
+    counts = {name: given for name, given in described.items() if isinstance(given, dict)}
     record = ArchitectureRecord(
+        schema_version=2 if counts else 1,
         space=problem.space.name,
         method=method,
-        choices={name: str(option) for name, option in problem.space.describe(result.architecture).items()},
+        choices={name: str(option) for name, option in described.items() if name not in counts},
+        counts=counts,
         budgets=budgets,
         bound=None if certificate is None else certificate.bound,
         gap=None if certificate is None else certificate.gap,
@@ -66,7 +73,7 @@ def save_architecture(problem: SearchProblem, result: SearchResult, method: str,
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
-    partial.write_text(record.model_dump_json(indent=1), encoding="utf-8")
+    partial.write_text(record.model_dump_json(indent=1, exclude=None if counts else {"counts"}), encoding="utf-8")
     os.replace(partial, target)
     return record
 
@@ -87,4 +94,29 @@ def load_architecture(path: Path | str, space: SearchSpace) -> Architecture:
         raise ValueError(f"{path}: no valid architecture: {'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}") from error
     if record.space != space.name:
         raise ValueError(f"{path}: the architecture is of space {record.space!r}, expected {space.name!r}")
-    return space.choose(record.choices)
+    if not record.counts:
+        return space.choose(record.choices)
+    try:
+        return _with_counts(record, space)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _with_counts(record: ArchitectureRecord, space: SearchSpace) -> Architecture:
+    counts: dict[str, tuple[int, ...]] = {}
+    for decision in space.decisions:
+        named = record.counts.get(decision.name)
+        if named is None and decision.name in record.choices:
+            named = {record.choices[decision.name]: 1}
+        if named is None:
+            raise ValueError(f"space {space.name!r}: missing decision {decision.name!r}")
+        unknown = sorted(set(named) - set(decision.options))
+        if unknown:
+            raise ValueError(f"decision {decision.name!r}: no options {unknown}; there are {', '.join(decision.options)}")
+        counts[decision.name] = tuple(named.get(option, 0) for option in decision.options)
+    foreign = sorted({*record.counts, *record.choices} - set(counts))
+    if foreign:
+        raise ValueError(f"space {space.name!r}: unknown decisions {foreign}")
+    architecture = Architecture(counts)
+    space.point(architecture)  # checks the sums
+    return architecture

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from tiny_spaces import random_architecture, tiny_space
 
+from constrained_nas.ask_tell import SearchResult
 from constrained_nas.methods.hardcore import project_point
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.records import load_architecture, save_architecture
-from graphs import hardcore_small
+from graphs import Architecture, Decision, SearchSpace, hardcore_small
 from graphs.costs import parameter_cost
 
 
@@ -53,7 +54,7 @@ def test_damaged_and_foreign_files_say_what_is_wrong(tmp_path: Path) -> None:
     path.write_text(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="not complete JSON"):
         load_architecture(path, space.space)
-    path.write_text(json.dumps(json.loads(whole) | {"schema_version": 2}))
+    path.write_text(json.dumps(json.loads(whole) | {"schema_version": 3}))
     with pytest.raises(ValueError, match="no valid architecture: schema_version"):
         load_architecture(path, space.space)
     content = json.loads(whole)
@@ -73,3 +74,32 @@ def test_random_architectures_survive(tmp_path: Path) -> None:
         point = space.space.point(architecture)
         save_architecture(problem, project_point(problem, space.staged, point, point), "any", tmp_path / "a.json")
         assert load_architecture(tmp_path / "a.json", space.space) == architecture
+
+
+def test_counts_and_choices_round_trip_and_are_checked(tmp_path: Path) -> None:
+    space = SearchSpace("mixed", (Decision("conv", ("w2a2", "w8a8"), 5), Decision("depth", ("1", "2"))))
+    problem = SearchProblem(space, ())
+    architecture = Architecture({"conv": (3, 2), "depth": (0, 1)})
+    result = SearchResult(architecture, {}, True, space.point(architecture), None)
+    record = save_architecture(problem, result, "hard", tmp_path / "a.json")
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert record.schema_version == content["schema_version"] == 2
+    assert content["counts"] == {"conv": {"w2a2": 3, "w8a8": 2}} and content["choices"] == {"depth": "2"}
+    assert load_architecture(tmp_path / "a.json", space) == architecture
+    for change, message in (
+        ({"counts": {"conv": {"w2a2": 3, "w8a8": 3}}}, "sum to 5"),
+        ({"counts": {"conv": {"w2a2": 3, "w4a4": 2}}}, r"no options \['w4a4'\]"),
+        ({"counts": {"conv": {"w2a2": 5}, "more": {"a": 1}}}, r"unknown decisions \['more'\]"),
+        ({"choices": {}}, "missing decision 'depth'"),
+    ):
+        (tmp_path / "b.json").write_text(json.dumps(content | change))
+        with pytest.raises(ValueError, match=message):
+            load_architecture(tmp_path / "b.json", space)
+
+
+def test_files_without_counts_stay_of_version_1(tmp_path: Path) -> None:
+    space, problem = tiny_space(), _problem(1e9)
+    scores = np.ones(space.staged.blocks.dimension)
+    save_architecture(problem, project_point(problem, space.staged, scores, scores), "ours", tmp_path / "a.json")
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert content["schema_version"] == 1 and "counts" not in content  # what read version 1 before still does

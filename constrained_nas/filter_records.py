@@ -1,0 +1,120 @@
+"""The record of a filter-level search: which algorithm, which law it came to, what it proposes; versioned JSON.
+
+Both answers are kept side by side: the expected configuration, which may miss the budget, and the method's own (with ``hard`` the
+most probable that meets it).
+
+Reference: Zur et al., Appendix C and Fig. B.5, B.6 (parameters over time).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from constrained_nas.ask_tell import SearchResult
+from constrained_nas.filter_algorithms import FilterSearchOptions
+from constrained_nas.filter_search import FilterRun
+from constrained_nas.methods.filter_level import FilterLevel
+from constrained_nas.problem import SearchProblem
+from constrained_nas.records import BudgetRecord
+
+__all__ = ["FilterSearchRecord", "ProposalRecord", "load_filter_search", "save_filter_search"]
+
+
+class ProposalRecord(BaseModel):
+    """A configuration (per decision its width, or how many filters each operation has) and how it stands to the budgets.
+
+    ``violation`` and ``bound`` are those of the certificate; None without one, or where no bound is known.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    decisions: dict[str, str | dict[str, int]]
+    budgets: tuple[BudgetRecord, ...]
+    violation: float | None = None
+    bound: float | None = None
+
+
+class FilterSearchRecord(BaseModel):
+    """A search.
+
+    Attributes:
+        algorithm: what it was called, e.g. ``C.3``.
+        settings, options: of the method and of the loop.
+        history: an entry an iteration, as ``FilterRun.history`` has them.
+        references: (cost, loss) of the homogeneous configurations of Eq. 7.
+        expected, result: what was proposed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["filter_search"] = "filter_search"
+    schema_version: Literal[1] = 1
+    algorithm: str
+    space: str
+    settings: dict[str, str | float | bool]
+    options: dict[str, Any]
+    losses: tuple[float, ...]
+    history: tuple[dict[str, Any], ...]
+    references: tuple[tuple[float, float], ...] | None
+    expected: ProposalRecord
+    result: ProposalRecord
+
+
+def save_filter_search(
+    problem: SearchProblem, method: FilterLevel, options: FilterSearchOptions, run: FilterRun, algorithm: str, path: Path | str
+) -> FilterSearchRecord:
+    """Write the record, whole or not at all, and return it."""
+    settings = {f.name: getattr(method, f.name) for f in fields(method)}
+    references = run.references
+    record = FilterSearchRecord(
+        algorithm=algorithm,
+        space=problem.space.name,
+        settings={name: value for name, value in settings.items() if isinstance(value, str | float | int)},
+        options=asdict(options),
+        losses=tuple(run.losses),
+        history=tuple(run.history),
+        references=None if references is None else tuple(zip(references.costs, references.losses, strict=True)),
+        expected=_proposal(problem, run.expected),
+        result=_proposal(problem, run.result),
+    )
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".partial")
+    partial.write_text(record.model_dump_json(indent=1), encoding="utf-8")
+    os.replace(partial, target)
+    return record
+
+
+def load_filter_search(path: Path | str) -> FilterSearchRecord:
+    """Read a record.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is cut off, or is no record of this kind and version.
+    """
+    try:
+        return FilterSearchRecord.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not complete JSON (line {error.lineno}: {error.msg}); was the file cut off?") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{path}: no record of a filter search: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _proposal(problem: SearchProblem, result: SearchResult) -> ProposalRecord:
+    budgets = tuple(
+        BudgetRecord(cost=b.cost.name, unit=b.unit, limit=b.limit, value=value, fits=value <= b.limit)
+        for b in problem.budgets
+        for value in [result.costs[b.cost.name]]
+    )
+    certificate = result.certificate
+    return ProposalRecord(
+        decisions=problem.space.describe(result.architecture),
+        budgets=budgets,
+        violation=None if certificate is None else certificate.violation,
+        bound=None if certificate is None else certificate.bound,
+    )
