@@ -143,10 +143,12 @@ def _timed(call: Callable[[], object]) -> float:
     """Median seconds of repeated calls; the first is not counted."""
     call()
     seconds: list[float] = []
-    while sum(seconds) < _OURS_SECONDS or len(seconds) < 3:
+    total = 0.0
+    while total < _OURS_SECONDS or len(seconds) < 3:
         began = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - began)
+        total += seconds[-1]
     return float(np.median(seconds))
 
 
