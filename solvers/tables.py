@@ -23,6 +23,9 @@ __all__ = ["Table", "read_table"]
 # some ulps: 1e-12 covers thousands of terms.
 _ROUND_OFF = 1e-12
 
+# Sums of sums stay finite below this.
+_LARGEST = 1e300
+
 _Rows = tuple[FloatArray, IntArray]  # flat numbers and where each group starts
 
 
@@ -212,12 +215,18 @@ def _to_host(data: Any) -> Any:
 
 
 def _floats(data: Any, label: str) -> FloatArray:
+    if hasattr(data, "toarray"):
+        raise ValueError(f"{label}: expected a dense array, got {type(data).__name__}; call its toarray()")
+    if np.ma.is_masked(data):
+        raise ValueError(f"{label}: expected an array without masked entries; forbid an option by a score of -inf")
     try:
         array = np.asarray(data)
         if array.dtype.kind in "cSUMm":  # complex numbers, text and dates would be cast without a word
             raise TypeError(f"dtype {array.dtype}")
+        if array.dtype == object and any(item is None for item in array.ravel()):  # None would be cast to NaN
+            raise TypeError("None")
         return array.astype(np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{label}: expected real numbers, got {error}") from error
 
 
@@ -264,3 +273,8 @@ def _check(table: Table, minimize: bool) -> None:
         cost = "the cost" if table.budget_names is None else f"the cost for budget {table.budget_names[row]!r}"
         refuse(np.isnan(costs), f"{cost} is NaN", costs)
         refuse(costs < 0, f"{cost} is negative (<value>)", costs)
+    for values, what in ((scores, "scores"), *((row, "costs") for row in table.costs)):
+        sizes = np.where(np.isfinite(values), np.abs(values), 0.0)
+        largest = float(sizes.max())
+        if largest * len(sizes) > _LARGEST:
+            refuse(sizes == largest, f"<value> is so large that sums of the {what} overflow a float; scale the {what} down", values)

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from references import FAMILIES, brute_force, highs_milp, random_options
+from scipy.sparse import csr_array
 
 from solvers import CertificateError, InfeasibleError, Status, project_to_budget
 
@@ -260,6 +261,19 @@ def test_only_the_cheapest_is_accepted_within_round_off() -> None:
         ({"a": {"x": 1.0}}, {"m": {"a": {"x": -1.0}}}, {"m": 1}, "group 'a', option 'x': the cost for budget 'm' is negative"),
         ({"a": {}}, {"a": {}}, 1, "group 'a' is empty"),
         ({"a": [1.0]}, {"a": [1.0]}, 1, "group 'a' must be a mapping"),
+        (
+            [[1.0, 2.0], [1e308, 1e308]],
+            [[1.0, 1.0], [1.0, 1.0]],
+            5,
+            r"group 1, option 0: 1e\+308 is so large that sums of the scores",
+        ),
+        ([[1.0], [1.0]], [[1e308], [1e308]], 5, r"group 0, option 0: 1e\+308 is so large that sums of the costs"),
+        ([[10**400, 1]], [[1, 2]], 5, "scores: group 0: expected real numbers, got int too large"),
+        ([[1.0]], [[1.0]], 10**400, "budget: expected real numbers, got int too large"),
+        ([[1.0]], [[1.0]], None, "budget: expected real numbers, got None"),
+        ([[None, 1.0]], [[1.0, 1.0]], 1, "scores: group 0: expected real numbers, got None"),
+        (np.ma.masked_array([[1.0, 2.0]], mask=[[True, False]]), [[1.0, 1.0]], 1, "scores: expected an array without masked"),
+        (csr_array(np.eye(2)), np.eye(2), 1, "expected a dense array, got csr_array"),
     ],
 )
 def test_malformed_input_is_named(scores: Any, costs: Any, budget: Any, message: str) -> None:
