@@ -257,10 +257,15 @@ class PruNet:
     def project(self, problem: SearchProblem, state: PruNetState) -> Projection:
         """The exact projection of what is left onto the budgets of ``problem``, with the alpha that would have been needed.
 
-        A skip that is still to compete counts as surviving, with the probability it would join with.
-
         Raises:
             ValueError, InfeasibleError: as :func:`project_survivors`.
+        """
+        return project_survivors(problem, self.scores(state), self.latency.name, self.beta)
+
+    def scores(self, state: PruNetState) -> dict[str, LayerScores]:
+        """What the projection maximises, by decision.
+
+        A skip that is still to compete counts as surviving, with the probability it would join with.
         """
         picked = pick_widths(prunodes_of(state, self.layout), state.width_logits)
         layers = {}
@@ -283,7 +288,7 @@ class PruNet:
             survives = np.zeros(len(scores), dtype=np.bool_)
             survives[self.alive(state)[layer.name]] = True
             layers[layer.name] = LayerScores(scores, survives)
-        return project_survivors(problem, layers, self.latency.name, self.beta)
+        return layers
 
     def _mixtures(self, state: PruNetState, noise: Mapping[str, FloatArray]) -> list[Mixture]:
         """The weights of every layer's surviving slots under given noise."""
