@@ -34,7 +34,7 @@ from solvers import InfeasibleError, Quadratic
 
 FABRIC = Fabric(accelerator="cpu", devices=1)
 TRAINING = replace(PRUNET_TRAINING, learning_rate=0.005)
-OPTIONS = SearchOptions(epochs=6, batch_size=16, seed=3)
+OPTIONS = SearchOptions(epochs=6, batch_size=12, seed=3)
 
 
 @cache
@@ -163,7 +163,7 @@ def watched(how: PruNet, problem: SearchProblem, net: Supernet, **settings: Any)
         counts.append(sum(parameter.numel() for parameter in net.parameters()))
         return {"validation": 1.0}
 
-    keywords = {"training": TRAINING, "weights_data": striped_data(128, 2), "score": score} | settings
+    keywords = {"training": TRAINING, "weights_data": striped_data(64, 2), "score": score} | settings
     return search(problem, how, net, striped_data(32, 5), OPTIONS, FABRIC, **keywords), counts
 
 
@@ -192,7 +192,7 @@ def test_a_search_ends_with_one_option_a_layer_and_the_others_are_gone(monkeypat
     assert run.history[-1]["frozen"] == 1.0
     assert len(run.seconds) == 6
     assert min(run.seconds) > 0
-    assert np.mean(run.losses[-10:]) < np.mean(run.losses[:10]), "the weights learn in the same loop"
+    assert np.mean(run.losses[-7:]) < np.mean(run.losses[:7]), "the weights learn in the same loop"
     images = striped_data(8, 6).tensors[0]
     bare = net.extract(run.result.architecture)
     torch.testing.assert_close(bare(images), net(images, net.gates(run.result.architecture)), rtol=1e-4, atol=1e-5)
