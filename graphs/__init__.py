@@ -1,6 +1,7 @@
 """Search spaces, super-networks and their costs, on networkx and torch."""
 
 from graphs.backbones import FeatureBackbone, FeatureInfo, feature_backbone
+from graphs.choices import Choice, ChoiceSpace, ChoiceSupernet, choice_space
 from graphs.connectivity import Connectivity
 from graphs.dag import Edge, Layer, add_edge, add_layer, as_multigraph, validate_dag
 from graphs.dag_space import DagSpace
@@ -19,6 +20,9 @@ __all__ = [
     "FLOAT",
     "PAPER_OPERATIONS",
     "Architecture",
+    "Choice",
+    "ChoiceSpace",
+    "ChoiceSupernet",
     "Connectivity",
     "DagSpace",
     "Decision",
@@ -42,6 +46,7 @@ __all__ = [
     "add_edge",
     "add_layer",
     "as_multigraph",
+    "choice_space",
     "compile_supernet",
     "convolutional_neural_fabric",
     "feature_backbone",

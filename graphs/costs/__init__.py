@@ -2,6 +2,7 @@
 
 from graphs.costs.bit_operations import BitOperations, Linearisation, MemoryTraffic
 from graphs.costs.callables import CallableCost, connected_architecture
+from graphs.costs.choice_costs import choice_cost, choice_macs, choice_parameters
 from graphs.costs.connected import ConnectedCost, SubgraphCost, connected_macs, connected_parameters
 from graphs.costs.counts import Counts, count, mac_cost, parameter_cost
 from graphs.costs.latency import LatencyEntry, LatencyTable, latency_cost, load_latency_table, save_latency_table
@@ -35,6 +36,9 @@ __all__ = [
     "SubgraphCost",
     "Task",
     "WidthLatencyTable",
+    "choice_cost",
+    "choice_macs",
+    "choice_parameters",
     "connected_architecture",
     "connected_macs",
     "connected_parameters",
