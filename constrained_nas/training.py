@@ -22,9 +22,10 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import Dataset
 
-from constrained_nas.checkpoints import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
 from constrained_nas.data import IGNORED, loader
+from constrained_nas.training_checkpoints import load_training, save_training
 from graphs import Supernet
+from graphs.inverted_residuals import with_stochastic_depth
 
 __all__ = ["TrainingOptions", "evaluate", "fine_tune", "recalibrate", "row_losses", "train_supernet", "uniform_rows"]
 
@@ -34,7 +35,17 @@ Forward = Callable[[Tensor, torch.Generator], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class TrainingOptions:
-    """SGD with Nesterov momentum under a cosine schedule; the defaults are the paper's."""
+    """SGD with Nesterov momentum; the defaults are HardCoRe-NAS's.
+
+    Attributes:
+        mixup: Beta parameter; 0 turns it off.
+        ema_decay: of the moving average of the weights, in which training then ends; 0 turns it off.
+        drop_path: rate at which the last residual block of a bare network is left out, rising to it linearly; 0 turns it off.
+        from_scratch: a bare network forgets its weights first, and draws new ones from ``seed``.
+        decay, decay_epochs: the rate falls by the factor ``decay`` every so many epochs; 0 for a cosine.
+
+    PruNet retrains with ``TrainingOptions(450, 1536, 0.06, ema_decay=0.9999, drop_path=0.2, from_scratch=True, decay=0.97)``.
+    """
 
     epochs: int = 250
     batch_size: int = 256
@@ -42,10 +53,20 @@ class TrainingOptions:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     label_smoothing: float = 0.1
-    mixup: float = 0.2  # Beta parameter; 0 turns it off
-    ema_decay: float = 0.0  # 0 turns the moving average of the weights off
+    mixup: float = 0.2
+    ema_decay: float = 0.0
     workers: int = 0
     seed: int = 0
+    drop_path: float = 0.0
+    from_scratch: bool = False
+    decay: float = 0.0
+    decay_epochs: float = 2.4
+
+    def rate(self, epoch: float) -> float:
+        """The learning rate after ``epoch`` epochs, possibly a fraction, in closed form: it needs no state of its own to resume."""
+        if self.decay:
+            return self.learning_rate * self.decay ** math.floor(epoch / self.decay_epochs)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
 
 
 def uniform_rows(supernet: Supernet, rows: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -76,7 +97,12 @@ def train_supernet(
         data: the ``weights`` split.
         checkpoint: where to save after each epoch; if the file is there, training resumes and ends in the same weights.
         progress: called after each step.
+
+    Raises:
+        ValueError: ``drop_path`` or ``from_scratch``, which are for bare networks.
     """
+    if any(options.drop_path or options.from_scratch for options in (warm_up, multi_path)):
+        raise ValueError("drop_path and from_scratch are for bare networks: leave them out for a super-network")
 
     def one(images: Tensor, _: torch.Generator) -> Tensor:
         return supernet(images, {name: gate.to(images.device) for name, gate in heaviest.items()})
@@ -102,13 +128,24 @@ def fine_tune(
     checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Train a bare network in place; with a ``teacher``, towards the mean of the labels' and the teacher's distributions.
+    """Train a bare network in place, from the weights it has or ``from_scratch``; with a ``teacher``, towards the mean of the
+    labels' and the teacher's distributions.
 
     The teacher is put in evaluation mode on the fabric's device; its weights stay as they are.
+
+    Raises:
+        ValueError: ``drop_path`` for a network that is no ``nn.Sequential``; ``from_scratch`` for modules that cannot draw weights.
     """
+    running = network
+    if options.drop_path:
+        if not isinstance(network, nn.Sequential):
+            raise ValueError(f"drop_path: expected a network whose blocks are an nn.Sequential, got {type(network).__name__}")
+        running = with_stochastic_depth(network, options.drop_path).train()  # shares the modules of the network
+    if options.from_scratch:
+        _draw_weights(network, options.seed)
     if teacher is not None:
         teacher.eval().to(fabric.device)
-    _train(network, lambda images, _: network(images), data, options, fabric, checkpoint, progress, "network", teacher, temperature)
+    _train(network, lambda images, _: running(images), data, options, fabric, checkpoint, progress, "network", teacher, temperature)
 
 
 @torch.no_grad()
@@ -191,7 +228,7 @@ def _train(
         if options.ema_decay
         else None
     )
-    first = _resume(network, optimizer, average, options, checkpoint)
+    first = load_training(network, optimizer, average, asdict(options), checkpoint)
     steps = len(loader(data, options.batch_size, torch.Generator(), drop_last=True))
     if steps == 0:
         raise ValueError(f"a batch of {options.batch_size} is larger than the data set: choose a smaller batch_size")
@@ -216,19 +253,30 @@ def _train(
                     )
                 optimizer.zero_grad(set_to_none=True)
                 fabric.backward(loss)
-                # The cosine schedule in closed form: it needs no state of its own to resume.
-                done = (epoch * steps + step) / (options.epochs * steps)
                 for group in optimizer.param_groups:
-                    group["lr"] = options.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+                    group["lr"] = options.rate((epoch * steps + step) / steps)
                 optimizer.step()
                 if average is not None:
                     average.update_parameters(network)
                 if progress:
                     progress(epoch * steps + step + 1, options.epochs * steps, what)
-        _save(network, optimizer, average, options, checkpoint, epoch + 1)
+        if checkpoint is not None:
+            save_training(network, optimizer, average, asdict(options), checkpoint, epoch + 1)
     if average is not None:
         network.load_state_dict(average.module.state_dict())
     network.eval()
+
+
+def _draw_weights(network: nn.Module, seed: int) -> None:
+    """Fresh weights and statistics for every module; torch's global random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for name, module in network.named_modules():
+            own = next(module.parameters(recurse=False), None)
+            if callable(reset := getattr(module, "reset_parameters", None)):
+                reset()
+            elif own is not None:
+                raise ValueError(f"from_scratch: {name!r} ({type(module).__name__}) cannot draw weights; build a fresh network")
 
 
 def _check_shapes(logits: Tensor, labels: Tensor) -> None:
@@ -268,47 +316,3 @@ def _distillation(logits: Tensor, teacher: nn.Module, images: Tensor, temperatur
 
 def _layout(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
-
-
-def _save(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: AveragedModel | None,
-    options: TrainingOptions,
-    checkpoint: Path | None,
-    epochs: int,
-) -> None:
-    if checkpoint is None:
-        return
-    tensors, groups = flatten_optimizer(optimizer)
-    tensors |= {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-    if average is not None:
-        tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
-    save_checkpoint(checkpoint, tensors, {"options": asdict(options), "epochs": epochs, "groups": groups})
-
-
-def _resume(
-    network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: AveragedModel | None,
-    options: TrainingOptions,
-    checkpoint: Path | None,
-) -> int:
-    """Load the checkpoint, if there is one, and return the number of epochs already done."""
-    if checkpoint is None or not checkpoint.exists():
-        return 0
-    tensors, values = load_checkpoint(checkpoint)
-    if values["options"] != asdict(options):
-        raise ValueError(f"{checkpoint}: saved under other options ({values['options']}); delete it or restore them")
-    try:
-        network.load_state_dict(_part(tensors, "network."))
-    except RuntimeError as error:
-        raise ValueError(f"{checkpoint}: saved from another network ({error}); delete it to start over") from error
-    if average is not None:
-        average.load_state_dict(_part(tensors, "average."))
-    restore_optimizer(optimizer, tensors, values["groups"])
-    return int(values["epochs"])
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

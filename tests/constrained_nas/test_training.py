@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from constrained_nas.data import IGNORED, loader
 from constrained_nas.training import TrainingOptions, evaluate, fine_tune, recalibrate, row_losses, train_supernet, uniform_rows
-from graphs import Supernet
+from graphs import Architecture, GPUNetSpace, Supernet, gpunet_small
 
 FABRIC = Fabric(accelerator="cpu", devices=1)
 SHORT = TrainingOptions(epochs=2, batch_size=16, learning_rate=0.05, mixup=0.0, seed=3)
@@ -351,3 +352,69 @@ def test_distillation_is_a_mean_over_pixels() -> None:
             logits.permute(0, 2, 3, 1).reshape(-1, 3), lambda _: teacher(image).permute(0, 2, 3, 1).reshape(-1, 3), image, 2.0
         )
     torch.testing.assert_close(one, flat)
+
+
+@cache
+def residual_network() -> tuple[GPUNetSpace, Architecture]:
+    """Six residual blocks and two that change the shape, on 16x16 grey images of three classes."""
+    space = gpunet_small(classes=3, resolution=16)
+    return space, space.space.choose({name: shape.options[0].name for name, shape in space.layers.items()})
+
+
+def test_from_scratch_forgets_what_was_learnt() -> None:
+    space, architecture = residual_network()
+    runs = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        network = space.network(architecture)
+        fine_tune(network, striped_data(32, 1), replace(SHORT, epochs=1, from_scratch=True), FABRIC)
+        runs.append(network)
+    assert same_state(*runs), "weights come from the options' seed"
+    first = copy.deepcopy(runs[0])
+    fine_tune(first, striped_data(32, 1), replace(SHORT, epochs=1), FABRIC)
+    assert not same_state(*runs[:1], first), "without the option training goes on"
+
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(3))
+
+    with pytest.raises(ValueError, match=r"from_scratch: '0' \(Own\) cannot draw weights"):
+        fine_tune(nn.Sequential(Own()), striped_data(32, 1), replace(SHORT, from_scratch=True), FABRIC)
+
+
+def test_drop_path_leaves_blocks_out_while_training_and_resumes(tmp_path: Path) -> None:
+    space, architecture = residual_network()
+    torch.manual_seed(0)
+    start = space.network(architecture).eval()
+    options = replace(SHORT, epochs=2, drop_path=0.5)
+    runs = {rate: copy.deepcopy(start) for rate in (0.0, 0.5)}
+    for rate, network in runs.items():
+        fine_tune(network, striped_data(32, 1), replace(options, drop_path=rate), FABRIC)
+        assert list(network.state_dict()) == list(start.state_dict())
+    assert not same_state(runs[0.0], runs[0.5])
+
+    def kill(done: int, total: int, _: str) -> None:
+        if done == total - 1:
+            raise KilledError
+
+    killed, checkpoint = copy.deepcopy(start), tmp_path / "network.safetensors"
+    with pytest.raises(KilledError):
+        fine_tune(killed, striped_data(32, 1), options, FABRIC, checkpoint=checkpoint, progress=kill)
+    resumed = copy.deepcopy(start)
+    fine_tune(resumed, striped_data(32, 1), options, FABRIC, checkpoint=checkpoint)
+    assert same_state(resumed, runs[0.5])
+    with pytest.raises(ValueError, match=r"drop_path: expected a network whose blocks are an nn\.Sequential, got Linear"):
+        fine_tune(nn.Linear(2, 2), striped_data(32, 1), options, FABRIC)
+    net, heaviest = fresh()
+    with pytest.raises(ValueError, match="are for bare networks"):
+        train_supernet(net, heaviest, striped_data(32, 1), SHORT, options, FABRIC)
+
+
+def test_rates() -> None:
+    cosine = TrainingOptions(epochs=10, learning_rate=0.4)
+    assert [cosine.rate(epoch) for epoch in (0, 5, 10)] == pytest.approx([0.4, 0.2, 0.0])
+    stepped = TrainingOptions(epochs=450, learning_rate=0.06, decay=0.97)
+    assert stepped.rate(2.39) == 0.06
+    assert stepped.rate(2.4) == pytest.approx(0.06 * 0.97)
+    assert stepped.rate(24.1) == pytest.approx(0.06 * 0.97**10)
