@@ -1,4 +1,4 @@
-"""The command ``constrained-nas``: describe a super-network, measure the latency table of a space.
+"""The command ``constrained-nas``: describe a super-network, measure a latency table, choose from a table within budgets.
 
 ``constrained-nas --help`` and ``constrained-nas COMMAND --help`` say what each option does.
 """
@@ -16,10 +16,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from constrained_nas.describe import Describe, MBConvName, describe, mbconv_space
+from constrained_nas.project_command import Project, project
 from constrained_nas.timing import Timer, calibrate, measure_table
 from graphs.costs import save_latency_table
 
-__all__ = ["Describe", "Profile", "main"]
+__all__ = ["Describe", "Profile", "Project", "main"]
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,14 @@ class Profile:
 
 def main() -> None:
     """Entry point of the console command; what a user can mend ends in one line, not in a traceback."""
-    command = tyro.extras.subcommand_cli_from_dict({"describe": Describe, "profile": Profile}, prog="constrained-nas")
+    command = tyro.extras.subcommand_cli_from_dict(
+        {"describe": Describe, "profile": Profile, "project": Project}, prog="constrained-nas"
+    )
     try:
         if isinstance(command, Describe):
             describe(command)
+        elif isinstance(command, Project):
+            project(command)
         else:
             _profile(command)
     except (ValueError, OSError) as error:
