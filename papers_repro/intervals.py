@@ -15,11 +15,11 @@ from scipy.stats import t as student
 __all__ = ["compared", "half_width", "verdict"]
 
 
-def half_width(values: Sequence[float]) -> float:
-    """Half the width of the 95 % interval of the mean; NaN for a single value."""
+def half_width(values: Sequence[float], confidence: float = 0.95) -> float:
+    """Half the width of the interval of the mean at a confidence, 95 % if none is given; NaN for a single value."""
     if len(values) < 2:
         return math.nan
-    return float(student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
+    return float(student.ppf(0.5 + confidence / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
 
 
 def verdict(differences: Sequence[float], name: str) -> str:

@@ -1,0 +1,209 @@
+"""Figure 2 of filter-level compression: what the search proposes, trained and set against the homogeneous networks.
+
+Every algorithm, C.1 to C.5, searches under its budget. Two answers are trained from scratch several times each: the expected
+configuration, rounded, which is the paper's and may exceed the budget; and the most probable one that meets it. Both are compared
+with the homogeneous line at their own cost.
+
+Laptop scale: a ResNet-8 on digits drawn at 16x16, some dozens of steps of the law where the paper has thousands. How far the laws
+have moved by then the table says: ``likeliest`` is the mean probability of the likeliest option.
+
+Reference: Zur et al., Fig. 2, B.3, B.5 and B.6.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from rich.console import Console
+
+from papers_repro.command_line import read_options
+from papers_repro.filter_grid import homogeneous_candidates
+from papers_repro.filter_pictures import CONFIDENCE, UNITS, draw_accuracies, finish_axes, new_figure, save_figure
+from papers_repro.filter_searches import Found, plans, run_searches
+from papers_repro.filter_setup import KINDS, FilterSetup, Kind, setup_preset
+from papers_repro.filter_trainings import Trained, candidate, train_candidates
+from papers_repro.homogeneous_line import Comparison, compare_with_line
+from papers_repro.intervals import half_width
+from papers_repro.progress import progress_bars
+from papers_repro.rows import Cell, Column, Rows, Scale, output_folder, print_rows, save_record
+
+SCRIPT = "filter_figure2"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What C.1 to C.5 propose, expected and within the budget, against the line of the homogeneous networks."""
+
+    scale: Scale = "laptop"
+    """smoke: seconds, to see that it runs. laptop: minutes on two cores. paper: the paper's protocol on CIFAR-10."""
+    seed: int = 0
+    """Of the data, the searches and all trainings."""
+    out: Path | None = None
+    """Folder of the results; runs/filter_figure2 by default."""
+    repeats: int = 3
+    """Trainings of every configuration."""
+    line_shares: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+    """Shares of the homogeneous pruned networks; .5 must be among them, it sets the budget."""
+    setup: Annotated[FilterSetup, tyro.conf.arg(name="")] = field(default_factory=FilterSetup)
+    """Data, network and training."""
+
+
+def preset(scale: Scale) -> Options:
+    """The options of a scale."""
+    options = Options(scale, setup=setup_preset(scale))
+    return replace(options, repeats=2, line_shares=(0.5, 1.0)) if scale == "smoke" else options
+
+
+def main() -> None:
+    """Run at the scale of the command line."""
+    options = read_options(preset)
+    began = time.perf_counter()
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    if 0.5 not in options.line_shares:
+        raise SystemExit("--line-shares: .5 must be among them, it sets the budget")
+    folder = output_folder(options.out, SCRIPT)
+    console.print(f"{SCRIPT}, scale {options.scale}: results go to {folder}", highlight=False)
+    setup = options.setup
+    line = [each for kind in KINDS for each in homogeneous_candidates(setup, kind, options.line_shares)]
+    limits = {each.name: each.cost for each in line}
+    with progress_bars(console) as progress:
+        found = run_searches(plans(options.scale, setup, options.seed), limits, setup, options.seed, folder, progress)
+        proposed = [
+            candidate(setup, each.plan.kind, f"{each.plan.name}, {which}", np.array(getattr(each, which)))
+            for each in found
+            for which in ("expected", "hard")
+        ]
+        trained = train_candidates([*line, *proposed], options.repeats, setup, options.seed, folder, progress)
+    tables = [_proposals(options, found, trained), *(_line(kind, options, trained) for kind in KINDS), _configurations(found)]
+    _draw(found, trained, options, folder / f"{SCRIPT}.png")
+    for rows in tables:
+        print_rows(rows, console)
+    record = save_record(folder, SCRIPT, options.scale, options.seed, options, tables, began)
+    console.print(f"{record}, {SCRIPT}.png, searches/ and architectures/ in {time.perf_counter() - began:.0f} s", highlight=False)
+
+
+def _proposals(options: Options, found: Sequence[Found], trained: Sequence[Trained]) -> Rows:
+    columns = [
+        Column("name", "search", "algorithm, and of its two answers: expected (the paper's) or hard (most probable that fits)"),
+        Column("cost", "cost/budget", "what the answer costs as a share of the budget", ".4f"),
+        Column("fits", "fits", "whether it meets the budget, by the exact sum of its cost"),
+        Column(
+            "likeliest",
+            "likeliest",
+            "mean probability of the likeliest option at the end; C.1 begins at .25, the others at .5",
+            ".3f",
+        ),
+        Column("accuracy", "acc. %", f"test accuracy, mean of {options.repeats} trainings", ".2f"),
+        Column("difference", "minus line", "accuracy minus that of the homogeneous line at the same cost", "+.2f"),
+        Column("half", "± 0.6827", "half the interval of the difference", ".2f"),
+        Column("verdict", "verdict", "whether that interval leaves out 0; for one comparison alone"),
+    ]
+    homogeneous = {(c.kind, c.counts): c.name for c in (each.candidate for each in trained) if c.homogeneous}
+    compared = {each.trained.candidate.name: each for each in _compare(trained)}
+    rows: list[dict[str, Cell]] = []
+    for search in found:
+        for which, answer in (("expected", search.record.expected), ("hard", search.record.result)):
+            each = compared[f"{search.plan.name}, {which}"]
+            row: dict[str, Cell] = {
+                "name": each.trained.candidate.name,
+                "cost": answer.budgets[0].value / search.limit,
+                "fits": answer.budgets[0].fits,
+                "likeliest": search.record.history[-1]["likeliest"],
+                "accuracy": each.trained.mean,
+            }
+            itself = homogeneous.get((each.trained.candidate.kind, each.trained.candidate.counts))
+            if itself is not None:  # the same trainings: there is nothing to compare
+                rows.append(row | {"verdict": f"is {itself}"})
+                continue
+            rows.append(row | {"difference": each.difference, "half": each.half(CONFIDENCE), "verdict": each.verdict(CONFIDENCE)})
+    seconds = sum(each.seconds for each in trained)
+    return Rows("What the searches propose", columns, rows, remark=f"{seconds:.0f} s of training, the searches not counted.")
+
+
+def _compare(trained: Sequence[Trained]) -> list[Comparison]:
+    """The comparisons of both kinds, each with the line of its own."""
+    return [each for kind in KINDS for each in compare_with_line([t for t in trained if t.candidate.kind == kind])]
+
+
+def _line(kind: Kind, options: Options, trained: Sequence[Trained]) -> Rows:
+    columns = [
+        Column("name", "homogeneous", "one operation, or one share of the filters, everywhere"),
+        Column("cost", "millions", "bit operations or multiply-adds of an image", ".4f"),
+        Column("accuracy", "acc. %", f"test accuracy, mean of {options.repeats} trainings", ".2f"),
+        Column("half", "0.6827", "half the interval of that mean", ".2f"),
+    ]
+    rows: list[dict[str, Cell]] = [
+        {
+            "name": each.candidate.name,
+            "cost": each.candidate.cost / 1e6,
+            "accuracy": each.mean,
+            "half": half_width(each.test, CONFIDENCE),
+        }
+        for each in trained
+        if each.candidate.kind == kind and each.candidate.homogeneous
+    ]
+    return Rows(f"Homogeneous line, {kind}", columns, rows)
+
+
+def _configurations(found: Sequence[Found]) -> Rows:
+    columns = [
+        Column("name", "search", "as above"),
+        Column("expected", "expected", "widths of the stages, or filters of all layers at each operation"),
+        Column("hard", "hard", "the same of the answer that meets the budget"),
+    ]
+    rows: list[dict[str, Cell]] = []
+    for each in found:
+        texts = []
+        for counts in (np.array(each.expected), np.array(each.hard)):
+            texts.append("/".join(map(str, counts[:, 0] if each.plan.kind == "pruning" else counts.sum(0))))
+        rows.append({"name": each.plan.name, "expected": texts[0], "hard": texts[1]})
+    return Rows("The configurations", columns, rows, remark="Whole configurations: architectures/*.json.")
+
+
+def _draw(found: Sequence[Found], trained: Sequence[Trained], options: Options, path: Path) -> None:
+    figure, axes = new_figure(2, 2, 4.0)
+    colours = ("#1f6fb2", "#d9741a", "#1a7f5a", "#8e44ad", "#b5472f")
+    for column, kind in enumerate(KINDS):
+        ours = [each for each in trained if each.candidate.kind == kind]
+        draw_accuracies(axes[0, column], kind, [each for each in ours if each.candidate.homogeneous], [])
+        by_name = {each.candidate.name: each for each in ours}
+        searches = [each for each in found if each.plan.kind == kind]
+        for search, colour in zip(searches, colours, strict=False):
+            for which, marker in (("expected", "o"), ("hard", "s")):
+                each = by_name[f"{search.plan.name}, {which}"]
+                half = np.nan_to_num(half_width(each.test, CONFIDENCE))
+                label = search.plan.name if which == "expected" else None
+                axes[0, column].errorbar(
+                    each.candidate.cost / UNITS[kind][1],
+                    each.mean,
+                    yerr=half,
+                    fmt=marker,
+                    mfc="white" if which == "hard" else colour,
+                    color=colour,
+                    capsize=2,
+                    lw=1,
+                    label=label,
+                    zorder=4,
+                )
+            costs = [next(iter(entry["costs"].values())) / search.limit for entry in search.record.history]
+            steps = np.arange(1, len(costs) + 1)
+            axes[1, column].plot(steps, costs, "-o", ms=3, color=colour, label=search.plan.name)
+            hard = search.record.result.budgets[0].value / search.limit
+            axes[1, column].plot(steps[-1], hard, "s", mfc="white", color=colour, ms=6)
+        axes[1, column].axhline(1.0, color="0.4", lw=0.8, ls="--")
+        finish_axes(axes[0, column], UNITS[kind][0], "test accuracy, %", f"{kind}: filled expected, open within the budget")
+        finish_axes(axes[1, column], "iteration", "cost / budget", "expected configuration (open: the hard answer)")
+        axes[1, column].xaxis.get_major_locator().set_params(integer=True)
+    figure.suptitle(f"What the searches propose, {options.setup.data}, {options.repeats} trainings each (Zur et al., Fig. 2)")
+    save_figure(figure, path)
+
+
+if __name__ == "__main__":
+    main()
