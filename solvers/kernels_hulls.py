@@ -4,7 +4,8 @@ Sums that a budget is held to are kept in two floats. The steps of all hulls are
 the budget ends in that order is found by partition, without a sort. The numpy path is ``solvers.hulls`` and
 ``solvers.mckp.relax_along``. This module imports numba: import it inside functions only.
 
-Reference: Sinha and Zoltners 1979; Knuth, TAOCP 2, Sec. 4.2.2 (TwoSum); Hoare 1961 (selection by partition).
+Reference: Sinha and Zoltners 1979; Knuth, TAOCP 2, Sec. 4.2.2 (TwoSum); Ogita, Rump and Oishi, Accurate sum and dot product,
+2005 (Sum2); Hoare 1961 (selection by partition).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 
 from solvers.kernels import compile_part
 
-__all__ = ["add", "arrange", "hull", "select", "steps_between", "total"]
+__all__ = ["add", "arrange", "collect", "hull", "select", "steps_between", "total"]
 
 _RUN = 24  # items sorted by insertion before runs are merged
 
@@ -30,12 +31,24 @@ def add(high, low, term):  # type: ignore[no-untyped-def]
 
 
 @compile_part
+def collect(total, errors, term):  # type: ignore[no-untyped-def]
+    """``total + term``, and its error on top of ``errors`` (TwoSum): each step waits for one addition, not for all of :func:`add`.
+
+    What is added up is the rounded ``total + errors``.
+    """
+    high = total + term
+    virtual = high - total
+    return high, errors + ((total - (high - virtual)) + (term - virtual))
+
+
+@compile_part
 def total(numbers, chosen):  # type: ignore[no-untyped-def]
     """The sum of ``numbers[chosen]`` in two floats."""
-    high, low = 0.0, 0.0
+    high, errors = 0.0, 0.0
     for option in chosen:
-        high, low = add(high, low, numbers[option])
-    return high, low
+        high, errors = collect(high, errors, numbers[option])
+    rounded = high + errors
+    return rounded, errors - (rounded - high)
 
 
 @compile_part
@@ -131,34 +144,30 @@ def select(slope, cost, room):  # type: ignore[no-untyped-def]
     order = np.arange(len(slope))
     first, last = 0, len(slope)
     while last - first > 1:
-        middle = order[(first + last) // 2]
-        a, b = order[first], order[last - 1]
         # Median of three by (falling slope, index): every comparison below is strict, as indices differ.
-        if slope[a] < slope[b] or (slope[a] == slope[b] and a > b):
-            a, b = b, a
-        pivot = middle
-        if slope[middle] > slope[a] or (slope[middle] == slope[a] and middle < a):
-            pivot = a
-        elif slope[middle] < slope[b] or (slope[middle] == slope[b] and middle > b):
-            pivot = b
-        low, high, weight = first, last - 1, 0.0
-        while low <= high:
-            step = order[low]
-            if slope[step] > slope[pivot] or (slope[step] == slope[pivot] and step < pivot):
-                weight += cost[step]
-                low += 1
-            else:
-                order[low], order[high] = order[high], step
-                high -= 1
-        # order[first:low] come before the pivot, which lies somewhere in order[low:last].
+        end = last - 1
+        middle = (first + last) // 2
+        a, b, c = order[first], order[middle], order[end]
+        first_leads = slope[a] > slope[b] or (slope[a] == slope[b] and a < b)
+        last_trails = slope[b] > slope[c] or (slope[b] == slope[c] and b < c)
+        if first_leads != last_trails:
+            ends_agree = slope[a] > slope[c] or (slope[a] == slope[c] and a < c)
+            middle = first if ends_agree != first_leads else end
+        pivot = order[middle]
+        order[middle], order[end] = order[end], pivot
+        low, weight, height = first, 0.0, slope[pivot]
+        for position in range(first, end):  # swap always, as half of the branches would be mispredicted
+            step = order[position]
+            order[position], order[low] = order[low], step
+            before = (slope[step] > height) | ((slope[step] == height) & (step < pivot))
+            weight += cost[step] if before else 0.0
+            low += 1 if before else 0
+        # order[first:low] come before the pivot, the others after it.
         if weight > room:
             last = low
             continue
+        order[end], order[low] = order[low], pivot
         room -= weight
-        for position in range(low, last):
-            if order[position] == pivot:
-                order[position], order[low] = order[low], pivot
-                break
         if cost[pivot] > room:
             return order, low
         room -= cost[pivot]

@@ -17,7 +17,7 @@ import numpy as np
 from solvers.kernels import compile_kernel, compile_part
 from solvers.kernels_hulls import add, select, steps_between, total
 
-__all__ = ["FEASIBLE", "INFEASIBLE", "relax"]
+__all__ = ["FEASIBLE", "INFEASIBLE", "relax", "walk"]
 
 FEASIBLE, INFEASIBLE = 0, 1
 
@@ -198,17 +198,21 @@ def _bracket(values, costs, offsets, budget, start, light, heavy):  # type: igno
 
 
 @compile_part
-def _take(values, costs, offsets, budget, active, choices, heavy):  # type: ignore[no-untyped-def]
-    """From ``choices``, which fit, take hull steps while they fit; what :func:`relax` returns, dearer is -2 if all of them do."""
-    slope, cost, group, source, target = steps_between(values, costs, offsets, active, choices, heavy)
+def walk(costs, budget, choices, slope, cost, group, source, target):  # type: ignore[no-untyped-def]
+    """From ``choices``, take hull steps by falling slope, then index, while they fit.
+
+    Returns (dearer, fraction, slope) of the first step that does not, dearer -1 where nothing of it fits; (-2, 0, 0) if all steps
+    fit or ``choices`` do not.
+    """
     high, low = total(costs, choices)
+    if high > budget:
+        return -2, 0.0, 0.0
     order, taken = select(slope, cost, (budget - high) - low)
     for position in range(taken):
         step = order[position]
-        high, low = add(high, low, costs[target[step]])
-        high, low = add(high, low, -costs[source[step]])
-        if costs[target[step]] > costs[choices[group[step]]]:  # the partition leaves a group's steps in any order
-            choices[group[step]] = target[step]
+        held, further = choices[group[step]], target[step]  # the partition leaves a group's steps in any order
+        choices[group[step]] = further if costs[further] > costs[held] else held
+    high, low = total(costs, choices)
     while high > budget:  # plain sums rounded an ulp too low: give back the last step
         last = 0
         for position in range(1, taken):
@@ -232,15 +236,25 @@ def _take(values, costs, offsets, budget, active, choices, heavy):  # type: igno
         more, rest = add(more, rest, -costs[source[step]])
         if more > budget:
             fraction = min(max(((budget - high) - low) / cost[step], 0.0), 1.0 - 2.0**-53)
-            # A cost of 1e-300 asks for an infinite multiplier; any multiplier proves a bound, so one whose products fit will do.
-            largest = max(1.0, abs(budget))
-            for option in range(len(costs)):
-                largest = max(largest, abs(costs[option]))
-            return FEASIBLE, target[step] if fraction > 0.0 else -1, fraction, min(slope[step], 1e300 / largest)
+            return target[step] if fraction > 0.0 else -1, fraction, slope[step]
         high, low, choices[group[step]] = more, rest, target[step]
         order[best], order[taken] = order[taken], order[best]
         taken += 1
-    return FEASIBLE, -2, 0.0, 0.0
+    return -2, 0.0, 0.0
+
+
+@compile_part
+def _take(values, costs, offsets, budget, active, choices, heavy):  # type: ignore[no-untyped-def]
+    """:func:`walk` over the hulls of the active groups, what :func:`relax` returns; dearer is -2 if all steps fit."""
+    steps = steps_between(values, costs, offsets, active, choices, heavy)
+    dearer, fraction, dual = walk(costs, budget, choices, *steps)
+    if dual > 0.0:
+        # A cost of 1e-300 asks for an infinite multiplier; any multiplier proves a bound, so one whose products fit will do.
+        largest = max(1.0, abs(budget))
+        for option in range(len(costs)):
+            largest = max(largest, abs(costs[option]))
+        dual = min(dual, 1e300 / largest)
+    return FEASIBLE, dearer, fraction, dual
 
 
 @compile_part

@@ -11,25 +11,26 @@ Dyer, An O(n) algorithm for the multiple-choice knapsack linear program, 1984.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NoReturn, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from solvers.hull_tables import HullTable
+from solvers.hulls import IntArray
 from solvers.kernels import Path, compiles, ready
 from solvers.linear_programs import LinearProgramBackend, linear_program
-from solvers.mckp import Knapsack, exact_sum, relax
-from solvers.results import Certificate, Result, Status
+from solvers.mckp import Knapsack, exact_sum, relax, relax_along
+from solvers.oracle_answers import Batch, by_block, infeasible, no_batch, refuse, require_finite
+from solvers.results import Certificate, Result, Status, minimised
 from solvers.sets import Blocks, BudgetedBlocks, FloatArray
 
 __all__ = ["Batch", "BudgetOracle", "LinearOracle", "OracleBackend", "SimplexOracle"]
 
 OracleBackend = Path | LinearProgramBackend
-IntegerArray = NDArray[np.int64]
 
 # A budget met with equality by the cheapest point can be missed by the round-off of its own sum (a few ulps times the number of
 # blocks, far below this); a budget missed by more is infeasible.
@@ -58,37 +59,13 @@ class SimplexOracle:
         """
         began = time.perf_counter()
         costs = _gradient(gradient, self.blocks.dimension)
-        padded, column = _by_block(self.blocks, costs)
+        padded, column = by_block(self.blocks, costs)
         choice = padded.argmin(axis=1)
         x = np.zeros(self.blocks.dimension)
         x[column[np.arange(self.blocks.count), choice]] = self.blocks.totals
         value = float(costs @ x)
         certificate = Certificate(value, value, 0.0, np.zeros(0), maximise=False)
         return Result(x, Status.OPTIMAL, certificate, 1, time.perf_counter() - began)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Batch:
-    """Answers to k gradients.
-
-    Attributes:
-        status: of all of them: whether anything fits does not depend on the gradient.
-        x: (k, dimension) vertices; None where nothing fits.
-        primal, bound: (k,) objectives and lower bounds.
-        dual: (k, m) multipliers >= 0.
-        violation: (k,) greatest excess over a budget.
-        seconds: what the call took.
-        message: the least cost there is, where nothing fits.
-    """
-
-    status: Status
-    x: FloatArray | None
-    primal: FloatArray
-    bound: FloatArray
-    dual: FloatArray
-    violation: FloatArray
-    seconds: float
-    message: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,6 +77,7 @@ class BudgetOracle:
 
     feasible: BudgetedBlocks
     backend: OracleBackend
+    _shape: tuple[int] = field(repr=False)
     _solve: Callable[[FloatArray, float], Result] = field(repr=False)
     _solve_many: Callable[[FloatArray, float], Batch | None] = field(repr=False)
 
@@ -132,11 +110,12 @@ class BudgetOracle:
             if relaxation is None
             else np.broadcast_to(np.asarray(relaxation, dtype=np.float64), (rows,))
         )
+        shape = (feasible.blocks.dimension,)
         if chosen == "native" and compiles(chosen):
-            return cls(feasible, chosen, *_by_kernels(feasible, float(slack[0])))
+            return cls(feasible, chosen, shape, *_by_kernels(feasible, float(slack[0])))
         if chosen == "native" or chosen == "numpy":
-            return cls(feasible, chosen, _by_numpy(feasible, float(slack[0])), lambda gradients, start: None)
-        return cls(feasible, chosen, _general(feasible, chosen, slack), lambda gradients, start: None)
+            return cls(feasible, chosen, shape, _by_numpy(feasible, float(slack[0])), lambda gradients, start: None)
+        return cls(feasible, chosen, shape, _general(feasible, chosen, slack), lambda gradients, start: None)
 
     def minimise(self, gradient: FloatArray, *, start: float = 0.0) -> Result:
         """Minimise ``gradient @ x``, gradient (dimension,). Status.INFEASIBLE names the least cost where no point fits.
@@ -151,8 +130,8 @@ class BudgetOracle:
             SolverError: a back end fails.
         """
         costs = np.asarray(gradient, dtype=np.float64)
-        if costs.shape != (self.feasible.blocks.dimension,):
-            _refuse(costs, self.feasible.blocks.dimension)
+        if costs.shape != self._shape:
+            refuse(costs, self._shape[0])
         return self._solve(costs, start)
 
     def minimise_many(self, gradients: ArrayLike, *, start: float = 0.0) -> Batch:
@@ -164,8 +143,8 @@ class BudgetOracle:
         """
         began = time.perf_counter()
         rows = np.asarray(gradients, dtype=np.float64)
-        if rows.ndim != 2 or rows.shape[1] != self.feasible.blocks.dimension:
-            raise ValueError(f"gradients: expected shape (k, {self.feasible.blocks.dimension}), got {rows.shape}")
+        if rows.ndim != 2 or rows.shape[1:] != self._shape:
+            raise ValueError(f"gradients: expected shape (k, {self._shape[0]}), got {rows.shape}")
         together = self._solve_many(rows, start)
         if together is not None:
             return together
@@ -175,7 +154,7 @@ class BudgetOracle:
             answer = self._solve(costs, start)
             evidence = answer.certificate
             if answer.x is None or evidence is None or evidence.dual is None:
-                return _no_batch(self.feasible, len(rows), answer.message, time.perf_counter() - began)
+                return no_batch(self.feasible, len(rows), answer.message, time.perf_counter() - began)
             x[row], primal[row], bound[row], violation[row] = answer.x, evidence.primal, evidence.bound, evidence.violation
             dual[row] = evidence.dual
             start = float(evidence.dual[0])
@@ -185,139 +164,116 @@ class BudgetOracle:
 def _gradient(gradient: FloatArray, dimension: int) -> FloatArray:
     costs = np.asarray(gradient, dtype=np.float64)
     if costs.shape != (dimension,) or np.isnan(costs).any():
-        _refuse(costs, dimension)
+        refuse(costs, dimension)
     return costs
 
 
-def _finite(costs: FloatArray) -> None:
-    """One pass: a sum is finite only if every term is; a sum that overflows takes the second, exact look."""
-    if not math.isfinite(float(costs.sum())) and not np.isfinite(costs).all():
-        _refuse(costs, costs.shape[-1])
+@dataclass(frozen=True, slots=True, eq=False)
+class _OneBudget:
+    """What does not depend on the gradient with one budget: everything is per unit of a block times its total."""
 
+    weights: FloatArray  # (n,) of whole totals
+    offsets: IntArray
+    order: IntArray  # (n,): each block's options by rising weight, the first of equals first
+    least: float  # of all points
+    budget: float  # the capacity, or the least cost where that exceeds it by round-off only
+    steepest: float  # the greatest multiplier whose products fit a float; any multiplier proves a bound
 
-def _refuse(costs: FloatArray, dimension: int) -> NoReturn:
-    """Say what is wrong with a gradient."""
-    if costs.shape[-1:] != (dimension,) or costs.ndim > 2:
-        raise ValueError(f"gradient: expected shape ({dimension},), got {costs.shape}")
-    position = np.argwhere(np.isnan(costs))
-    if len(position):
-        at = int(position[0][0]) if costs.ndim == 1 else tuple(position[0].tolist())
-        raise ValueError(f"gradient: NaN at index {at}")
-    raise ValueError("gradient: expected finite entries, got an infinite one")
-
-
-def _columns(blocks: Blocks) -> tuple[IntegerArray, NDArray[np.bool_] | None]:
-    """Column of each (block, option) in a point, (count, widest), and which cells lie past a block (None: none do)."""
-    widest = max(blocks.sizes)
-    if min(blocks.sizes) == widest:
-        return np.arange(blocks.dimension).reshape(blocks.count, widest), None
-    sizes = np.asarray(blocks.sizes)[:, None]
-    past = np.arange(widest) >= sizes
-    return np.where(past, 0, np.asarray(blocks.offsets[:-1])[:, None] + np.arange(widest)), past
-
-
-def _by_block(blocks: Blocks, values: FloatArray) -> tuple[FloatArray, IntegerArray]:
-    """``values`` as (count, widest), infinite past a block's end, and the columns they come from."""
-    column, past = _columns(blocks)
-    padded = values[column]
-    if past is not None:
-        padded[past] = np.inf
-    return padded, column
-
-
-def least_cost(feasible: BudgetedBlocks, row: int) -> float:
-    """The least that any point of the blocks costs under budget ``row`` alone."""
-    padded, _ = _by_block(feasible.blocks, feasible.weights[row])
-    return float(padded.min(axis=1) @ feasible.blocks.totals)
-
-
-def _infeasible(feasible: BudgetedBlocks, iterations: int, seconds: float) -> Result:
-    """Name the budgets that cannot be met, or say that they clash."""
-    least = [least_cost(feasible, row) for row in range(len(feasible.capacities))]
-    missed = [
-        f"budget {row} is {capacity!r}, the least cost there is is {cost!r}"
-        for row, (capacity, cost) in enumerate(zip(feasible.capacities.tolist(), least, strict=True))
-        if cost > capacity
-    ]
-    clash = f"each of the {len(least)} budgets can be met alone, not all together (least costs {least})"
-    return Result(None, Status.INFEASIBLE, None, iterations, seconds, "; ".join(missed) or clash)
+    @classmethod
+    def of(cls, feasible: BudgetedBlocks, slack: float) -> _OneBudget:
+        blocks, capacity = feasible.blocks, float(feasible.capacities[0])
+        weights = feasible.weights[0] * np.repeat(blocks.totals, blocks.sizes)
+        offsets = np.asarray(blocks.offsets, dtype=np.intp)
+        order = np.lexsort((weights, np.repeat(np.arange(blocks.count), blocks.sizes)))
+        least = exact_sum(weights[order[offsets[:-1]]])
+        budget = least if capacity < least <= capacity + slack else capacity
+        steepest = 1e300 / max(1.0, abs(budget), float(np.abs(weights).max()))
+        return cls(weights, offsets, order, least, budget, steepest)
 
 
 def _by_kernels(
     feasible: BudgetedBlocks, slack: float
 ) -> tuple[Callable[[FloatArray, float], Result], Callable[[FloatArray, float], Batch | None]]:
-    """One budget, compiled: everything is per unit of a block times its total."""
+    """One budget, compiled."""
     from solvers import kernels_oracle as kernels
 
-    blocks, capacity = feasible.blocks, float(feasible.capacities[0])
-    n, totals = blocks.dimension, blocks.totals.copy()
-    offsets = np.asarray(blocks.offsets, dtype=np.intp)
-    weights = feasible.weights[0] * np.repeat(totals, blocks.sizes)
-    prepared = weights, totals, offsets, capacity, slack
+    fixed, n = _OneBudget.of(feasible, slack), feasible.blocks.dimension
+    if fixed.least > fixed.budget:
+        return _impossible(feasible)
+    limits = fixed.budget, float(feasible.capacities[0]), fixed.steepest
+    numbers = np.concatenate([limits, feasible.blocks.totals, fixed.weights])
+    indices = np.concatenate([fixed.offsets, fixed.order])
+    minimise, minimise_many = kernels.minimise, kernels.minimise_many
 
     def solve(gradient: FloatArray, start: float) -> Result:
         began = time.perf_counter()
-        x = np.empty(n)
-        state, primal, bound, dual, excess = kernels.minimise(ready(gradient), *prepared, start, x)
-        if state != kernels.FEASIBLE:
-            if state == kernels.UNREADABLE:
-                _refuse(gradient, n)
-            return _infeasible(feasible, 0, time.perf_counter() - began)
-        certificate = Certificate(primal, bound, max(0.0, excess), np.array([dual]), False)
-        return Result(x, Status.OPTIMAL, certificate, 1, time.perf_counter() - began)
+        x, dual = np.empty(n), np.empty(1)
+        primal, bound, excess = minimise(ready(gradient), numbers, indices, start, x, dual)
+        if primal != primal:
+            refuse(gradient, n)
+        return minimised(x, primal, bound, excess if excess > 0.0 else 0.0, dual, began)
 
     def solve_many(gradients: FloatArray, start: float) -> Batch | None:
         began = time.perf_counter()
-        points, figures = np.empty(gradients.shape), np.empty((len(gradients), 5))
-        kernels.minimise_many(ready(gradients), *prepared, start, points, figures)
-        if (figures[:, 0] == kernels.UNREADABLE).any():
-            _refuse(gradients, n)
-        if (figures[:, 0] == kernels.INFEASIBLE).any():
-            message = _infeasible(feasible, 0, 0.0).message
-            return _no_batch(feasible, len(gradients), message, time.perf_counter() - began)
-        _, primal, bound, dual, excess = figures.T.copy()
-        return Batch(Status.OPTIMAL, points, primal, bound, dual[:, None], np.maximum(excess, 0.0), time.perf_counter() - began)
+        points, duals, figures = np.empty(gradients.shape), np.empty((len(gradients), 1)), np.empty((len(gradients), 3))
+        minimise_many(ready(gradients), numbers, indices, start, points, duals, figures)
+        if np.isnan(figures).any():
+            refuse(gradients, n)
+        primal, bound, excess = figures.T.copy()
+        return Batch(Status.OPTIMAL, points, primal, bound, duals, np.maximum(excess, 0.0), time.perf_counter() - began)
 
     return solve, solve_many
 
 
 def _by_numpy(feasible: BudgetedBlocks, slack: float) -> Callable[[FloatArray, float], Result]:
-    """One budget through ``relax`` on its numpy path, in the same units."""
-    blocks, capacity = feasible.blocks, float(feasible.capacities[0])
-    totals = np.repeat(blocks.totals, blocks.sizes)
-    offsets = np.asarray(blocks.offsets, dtype=np.intp)
-    weights = feasible.weights[0] * totals
+    """One budget in numpy, in the same units; small hulls come from a table of all pairs of options, larger ones from ``relax``."""
+    fixed, blocks, capacity = _OneBudget.of(feasible, slack), feasible.blocks, float(feasible.capacities[0])
+    if fixed.least > fixed.budget:
+        return _impossible(feasible)[0]
+    totals, per_unit, offsets = np.repeat(blocks.totals, blocks.sizes), feasible.weights[0], fixed.offsets
+    hulls = HullTable.of(fixed.weights, offsets)
 
     def solve(gradient: FloatArray, start: float) -> Result:
         began = time.perf_counter()
-        _finite(gradient)
-        program, budget = Knapsack(-gradient * totals, weights, offsets), capacity
-        answer = relax(program, budget, start=start, backend="numpy")
-        if answer.status is Status.INFEASIBLE:
-            budget = exact_sum(weights[answer.choices])
-            if budget > capacity + slack:
-                return _infeasible(feasible, 0, time.perf_counter() - began)
-            answer = relax(program, budget, backend="numpy")
-        x = np.zeros(blocks.dimension)
-        x[answer.choices] = blocks.totals
-        used = answer.choices
+        require_finite(gradient)
+        program = Knapsack(-gradient * totals, fixed.weights, offsets)
+        steps = None if hulls is None else hulls.increments(program.values)
+        if steps is None:
+            answer = relax(program, fixed.budget, start=start, backend="numpy")
+        else:
+            answer = relax_along(program, fixed.budget, steps)
+        x, used = np.zeros(blocks.dimension), answer.choices
+        x[used] = blocks.totals
         if answer.dearer >= 0:
-            group = np.searchsorted(offsets, answer.dearer, side="right") - 1
+            group = offsets.searchsorted(answer.dearer, side="right") - 1
             x[answer.dearer] = answer.fraction * blocks.totals[group]
-            x[answer.choices[group]] = blocks.totals[group] - x[answer.dearer]
+            x[used[group]] = blocks.totals[group] - x[answer.dearer]
             used = np.append(used, answer.dearer)
         # Sums over the support only: a product of all n is left to threads that may have to wait for a processor.
-        primal = float((gradient[used] * x[used]).sum())
-        excess = float((feasible.weights[0][used] * x[used]).sum()) - capacity
-        certificate = Certificate(primal, -answer.bound, max(0.0, excess), np.array([answer.dual]), maximise=False)
-        return Result(x, Status.OPTIMAL, certificate, 1, time.perf_counter() - began)
+        share = x[used]
+        primal = float((gradient[used] * share).sum())
+        excess = float((per_unit[used] * share).sum()) - capacity
+        return minimised(x, primal, -answer.bound, max(0.0, excess), np.array([answer.dual]), began)
 
     return solve
 
 
-def _no_batch(feasible: BudgetedBlocks, rows: int, message: str, seconds: float) -> Batch:
-    figures, dual = np.full((3, rows), np.inf), np.zeros((rows, len(feasible.capacities)))
-    return Batch(Status.INFEASIBLE, None, figures[0], figures[1], dual, figures[2], seconds, message)
+def _impossible(
+    feasible: BudgetedBlocks,
+) -> tuple[Callable[[FloatArray, float], Result], Callable[[FloatArray, float], Batch | None]]:
+    """Nothing fits, whatever the gradient."""
+
+    def solve(gradient: FloatArray, start: float) -> Result:
+        began = time.perf_counter()
+        require_finite(gradient)
+        return infeasible(feasible, 0, time.perf_counter() - began)
+
+    def solve_many(gradients: FloatArray, start: float) -> Batch | None:
+        began = time.perf_counter()
+        require_finite(gradients)
+        return no_batch(feasible, len(gradients), infeasible(feasible, 0, 0.0).message, time.perf_counter() - began)
+
+    return solve, solve_many
 
 
 def _general(feasible: BudgetedBlocks, backend: LinearProgramBackend, slack: FloatArray) -> Callable[[FloatArray, float], Result]:
@@ -328,7 +284,7 @@ def _general(feasible: BudgetedBlocks, backend: LinearProgramBackend, slack: Flo
     def solve(gradient: FloatArray, start: float) -> Result:
         nonlocal solve_relaxed
         began = time.perf_counter()
-        _finite(gradient)
+        require_finite(gradient)
         result = solve_strictly(gradient)
         if result.status is Status.INFEASIBLE:
             if solve_relaxed is None:
@@ -336,7 +292,7 @@ def _general(feasible: BudgetedBlocks, backend: LinearProgramBackend, slack: Flo
                 solve_relaxed = linear_program(relaxed, backend)
             result = solve_relaxed(gradient)
         if result.x is None or result.certificate is None:
-            return _infeasible(feasible, result.iterations, time.perf_counter() - began)
+            return infeasible(feasible, result.iterations, time.perf_counter() - began)
         x = _tidy(feasible.blocks, result.x)
         evidence = result.certificate
         certificate = Certificate(float(gradient @ x), evidence.bound, feasible.violation(x), evidence.dual, maximise=False)

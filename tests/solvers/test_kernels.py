@@ -14,6 +14,8 @@ from references import FAMILIES, random_options, sizes_to_offsets
 
 from solvers import Blocks, BudgetedBlocks, BudgetOracle, Status, kernels, mckp, project_to_budget
 from solvers.brackets import bracket
+from solvers.hull_tables import HullTable
+from solvers.hulls import increments
 from solvers.mckp import Knapsack, relax
 from solvers.mckp_exact import solve_exact
 
@@ -55,6 +57,64 @@ def test_relaxations_agree_whatever_they_start_from(family: str) -> None:
         for start in (native.dual, native.dual * 1.01, native.dual * 0.3, 1e-30, 1e6):
             same_relaxation(native, relax(knapsack, budget, start=start), True, scale)
             same_relaxation(native, relax(knapsack, budget, start=start, backend="numpy"), family in DISTINCT, scale)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_oracles_of_large_programs_agree_whatever_they_start_from(family: str) -> None:
+    """Above 4000 options most blocks are settled by two multipliers, not put on their hulls."""
+    for seed in range(5):
+        knapsack, budget = program(seed, family, 1200, (3, 12, 40)[seed % 3])
+        totals = np.random.default_rng(seed).uniform(0.5, 2.0, 1200) if seed % 2 else np.ones(1200)
+        blocks = Blocks.of(np.diff(knapsack.offsets).tolist(), totals)
+        feasible = BudgetedBlocks.of(blocks, knapsack.costs, max(budget, 1.001 * least_cost(knapsack, totals)))
+        scale = max(1.0, float(np.abs(knapsack.values) @ np.repeat(totals, blocks.sizes)))
+        oracle = BudgetOracle.of(feasible, "native")
+        native, plain = (BudgetOracle.of(feasible, path).minimise(-knapsack.values) for path in ("native", "numpy"))
+        assert native.certificate is not None and plain.certificate is not None
+        assert abs(native.certificate.primal - plain.certificate.primal) <= ROUNDING * scale
+        assert native.certificate.gap <= ROUNDING * scale and native.certificate.violation <= ROUNDING * feasible.capacities[0]
+        proven = knapsack.values - native.certificate.dual[0] * knapsack.costs  # the bound again, from all options
+        bound = np.maximum.reduceat(proven, knapsack.offsets[:-1]) @ totals + native.certificate.dual[0] * feasible.capacities[0]
+        assert abs(bound + native.certificate.bound) <= ROUNDING * scale
+        if family in DISTINCT:
+            assert np.abs(native.x - plain.x).max() <= 1e-6
+        dual = float(native.certificate.dual[0])
+        for start in (dual, dual * 1.01, dual * 0.3, 1e-30, 1e6):
+            again = oracle.minimise(-knapsack.values, start=start)
+            assert np.array_equal(again.x, native.x) and again.certificate.dual[0] == dual
+
+
+def least_cost(knapsack: Knapsack, totals: np.ndarray) -> float:
+    return float(np.minimum.reduceat(knapsack.costs, knapsack.offsets[:-1]) @ totals)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(FAMILIES))
+def test_hulls_from_all_pairs_are_the_hulls(seed: int, family: str) -> None:
+    knapsack, budget = program(seed, family, 12)
+    steps, expected = HullTable.of(knapsack.costs, knapsack.offsets).increments(knapsack.values), increments(knapsack)
+    if family in DISTINCT:
+        for name in ("base", "group", "source", "target", "cost", "value", "slope"):
+            assert np.array_equal(getattr(steps, name), getattr(expected, name)), name
+    else:  # of points that are collinear but for rounding either way may keep some
+        assert np.array_equal(steps.base, expected.base)
+        one, other = (mckp.relax_along(knapsack, budget, found) for found in (steps, expected))
+        assert one.status is other.status
+        if one.status is not Status.INFEASIBLE:
+            scale = max(1.0, float(np.abs(knapsack.values).sum()))
+            assert (
+                abs(float(knapsack.values @ one.point(knapsack)) - float(knapsack.values @ other.point(knapsack)))
+                <= ROUNDING * scale
+            )
+            assert abs(one.bound - other.bound) <= ROUNDING * scale
+
+
+def test_hulls_from_all_pairs_are_for_small_tables() -> None:
+    assert HullTable.of(np.ones(1000), np.arange(0, 1001, 500)) is None
+    huge = HullTable.of(np.array([0.0, 1e-300]), np.array([0, 2]))
+    assert huge.increments(np.array([0.0, 1e300])) is None  # a slope beyond the range of floats
+    oracle = BudgetOracle.of(BudgetedBlocks.of(Blocks.of([2]), [0.0, 1e-300], 1.0), "numpy")
+    assert oracle.minimise(np.array([0.0, -1e300])).x.tolist() == [0.0, 1.0]
 
 
 @settings(deadline=None, max_examples=60)
