@@ -1,0 +1,31 @@
+"""Table 1 of Budgeted Super Networks: CIFAR-10, multiply-adds.
+
+Our multiply-adds of ResNet-20 to 110, the convolutional neural fabrics (CNF) W=1 to 8 and the ResNet fabrics stand beside the
+published ones with a tick where they are equal; then the published learned networks; then networks learned at the chosen scale
+under budgets of what plain ResNets and smaller CNFs cost.
+
+Reference: Véniat & Denoyer, Budgeted Super Networks, Table 1.
+"""
+
+from __future__ import annotations
+
+from papers_repro.bsn_reference import TABLES
+from papers_repro.bsn_tables import TableOptions, print_tables, table_preset
+from papers_repro.command_line import read_options
+from papers_repro.rows import Scale
+
+SCRIPT = "bsn_table1"
+
+
+def preset(scale: Scale) -> TableOptions:
+    """The options of a scale."""
+    return table_preset(scale, "CIFAR-10")
+
+
+def main() -> None:
+    """Run at the scale of the command line."""
+    print_tables(SCRIPT, [TABLES[1]], read_options(preset))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Table 4 of Budgeted Super Networks: segmentation, multiply-adds.
+
+A convolutional neural fabric whose last column leads back up to the finest scale, for a class a pixel. The published data are Part
+Labels (hair, skin, background; read from disk at paper scale); at laptop scale the task is procedurally generated: background,
+digit and clutter of drawn scenes of scikit-learn's digits.
+
+Reference: Véniat & Denoyer, Budgeted Super Networks, Table 4.
+"""
+
+from __future__ import annotations
+
+from papers_repro.bsn_reference import TABLES
+from papers_repro.bsn_tables import TableOptions, print_tables, table_preset
+from papers_repro.command_line import read_options
+from papers_repro.rows import Scale
+
+SCRIPT = "bsn_table4"
+
+
+def preset(scale: Scale) -> TableOptions:
+    """The options of a scale."""
+    return table_preset(scale, "Part Labels")
+
+
+def main() -> None:
+    """Run at the scale of the command line."""
+    print_tables(SCRIPT, [TABLES[4]], read_options(preset))
+
+
+if __name__ == "__main__":
+    main()
