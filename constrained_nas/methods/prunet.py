@@ -62,7 +62,7 @@ class PruNet:
         warm_up: epochs during which the architecture's parameters stay equal.
         first_threshold, last_threshold: of block pruning, rising linearly; equal for the constant threshold of Fig. 5.
         prunode: find widths by Algorithm 1; without, every width of the space is a candidate of its own (FBNet; see
-            ``graphs.fabrics.gpunet.separate_candidates``).
+            ``graphs.fabrics.separate_candidates``).
         widths: constants of Algorithm 1.
         pruning: remove blocks; without, the likeliest is picked at the end.
         skipping: let layers be skipped: once one block is left, or from the start where nothing is pruned.

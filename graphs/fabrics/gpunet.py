@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import product
 from math import prod
@@ -31,16 +31,7 @@ from graphs.stochastic_layer import LayerOption, LayerShape, Operator, Stochasti
 from graphs.supernet import Supernet, compile_supernet
 from graphs.widths import BlockChoice
 
-__all__ = [
-    "GPUNetSettings",
-    "GPUNetSpace",
-    "GPUNetStage",
-    "SpaceSizes",
-    "gpunet_imagenet",
-    "gpunet_imagewoof",
-    "gpunet_small",
-    "separate_candidates",
-]
+__all__ = ["GPUNetSettings", "GPUNetSpace", "GPUNetStage", "SpaceSizes", "gpunet_imagenet", "gpunet_imagewoof", "gpunet_small"]
 
 CHANNELS = (64, 96, 160, 288, 448)  # stages 2 to 6 of Table 1
 
@@ -261,20 +252,6 @@ class GPUNetSpace:
             ("logits", nn.Linear(s.head_channels, s.classes)),
         ]
         return nn.Sequential(OrderedDict(parts))
-
-
-def separate_candidates(space: GPUNetSpace, shares: tuple[float, ...] = (0.5, 1.0)) -> GPUNetSpace:
-    """The space as a search without Prunodes sees it: blocks of few widths, every one a candidate with weights of its own.
-
-    Two widths a block take the memory of Prunodes (the paper's Table 3, FBNet); the networks are among those of ``space``.
-
-    Raises:
-        ValueError: shares outside (0, 1].
-    """
-    if not shares or not all(0 < share <= 1 for share in shares):
-        raise ValueError(f"shares: expected numbers in (0, 1], got {shares}")
-    name = f"{space.settings.name}-separate{'-'.join(f'{share:g}' for share in shares)}"
-    return GPUNetSpace(replace(space.settings, name=name, shares=shares, separate=True))
 
 
 def gpunet_imagenet(

@@ -27,7 +27,7 @@ from constrained_nas.weight_training import PRUNET_TRAINING, WeightTraining, for
 from graphs import GPUNetSettings, GPUNetSpace, GPUNetStage, Supernet
 from graphs.costs import QuadraticCost
 from graphs.costs.width_counts import width_count_cost
-from graphs.fabrics.gpunet import separate_candidates
+from graphs.fabrics.separate_candidates import separate_candidates
 from graphs.removal import remove_options
 from graphs.widths import BlockChoice
 from solvers import InfeasibleError, Quadratic
