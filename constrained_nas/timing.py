@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from graphs import Architecture, GPUNetSpace, MBConvSpace, Supernet
 from graphs.costs import LatencyEntry, LatencyTable, QuadraticCost, latency_cost
 
 __all__ = [
+    "Clock",
     "Measurement",
     "TableFit",
     "Timer",
@@ -32,11 +34,13 @@ __all__ = [
     "device_name",
     "measure_networks",
     "measure_table",
+    "scale_table",
     "timed_pass",
     "uniform_architecture",
 ]
 
 Progress = Callable[[int, int, str], None]
+Clock = Literal["wall", "processor"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +60,26 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """How latencies are measured: evaluation mode, fixed batch, resolution, threads and device."""
+    """How latencies are measured: evaluation mode, fixed batch, resolution, threads and device.
+
+    The ``processor`` clock counts only the time that the thread ran, so that other work on the machine does not count where it
+    interrupts ours. It is the latency on an idle machine where one thread does everything: on a CPU, with one thread.
+
+    Raises:
+        ValueError: the processor clock with several threads, or for a device that is not the CPU.
+    """
 
     batch: int = 1
     threads: int = 1
     device: str = "cpu"
     channels_last: bool = True
+    clock: Clock = "wall"
+
+    def __post_init__(self) -> None:
+        if self.clock == "processor" and (self.device != "cpu" or self.threads != 1):
+            raise ValueError(
+                f"the processor clock sees one thread on the CPU, not {self.threads} on {self.device}: use the wall clock"
+            )
 
     @contextmanager
     def threads_set(self) -> Iterator[None]:
@@ -90,6 +108,8 @@ class Timer:
 
     def now(self) -> float:
         """Milliseconds on a monotonic clock, once the device is idle."""
+        if self.clock == "processor":
+            return time.thread_time_ns() / 1e6
         if self.device != "cpu":
             torch.cuda.synchronize(self.device)
         return time.perf_counter_ns() / 1e6
@@ -216,6 +236,7 @@ def measure_table(
         resolution=space.settings.resolution,
         torch_version=str(torch.__version__),
         fixed=float(np.median(rest)),
+        clock=timer.clock,
         entries=entries,
     )
 
@@ -282,14 +303,19 @@ def calibrate(
     measured = measure_networks([supernet.extract(a) for a in drawn], timer.images(space), timer, rounds, generator, progress)
     times = [measurement.median for measurement in measured]
     before = TableFit.of([raw.cost(a) for a in drawn[::2]], times[::2])
-    slope = max(before.slope, 1e-6)  # a table of pure noise could fit any slope; a latency never falls as blocks are added
-    entries = tuple(e.model_copy(update={"median": e.median * slope, "spread": e.spread * slope}) for e in table.entries)
-    fixed = max(0.0, table.fixed * slope + before.intercept)
-    both = {"slope": table.slope * slope, "intercept": table.intercept * slope + before.intercept}
-    scaled = table.model_copy(update={"entries": entries, "fixed": fixed, **both})
+    scaled = scale_table(table, before.slope, before.intercept)
     cost = latency_cost(scaled, space)
     after = TableFit.of([cost.cost(a) for a in drawn[1::2]], times[1::2])
     return scaled, before, after
+
+
+def scale_table(table: LatencyTable, slope: float, intercept: float) -> LatencyTable:
+    """The table after the affine calibration ``intercept + slope * estimated``; it states earlier calibrations and this as one."""
+    slope = max(slope, 1e-6)  # a table of pure noise could fit any slope; a latency never falls as blocks are added
+    entries = tuple(e.model_copy(update={"median": e.median * slope, "spread": e.spread * slope}) for e in table.entries)
+    fixed = max(0.0, table.fixed * slope + intercept)
+    both = {"slope": table.slope * slope, "intercept": table.intercept * slope + intercept}
+    return table.model_copy(update={"entries": entries, "fixed": fixed, **both})
 
 
 def _spread_architectures(

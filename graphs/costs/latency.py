@@ -18,11 +18,23 @@ from graphs.costs.models import QuadraticCost
 from graphs.costs.table_files import load_table, save_table
 from graphs.fabrics.mbconv import MBConvSpace
 
-__all__ = ["LatencyEntry", "LatencyTable", "latency_cost", "load_latency_table", "save_latency_table"]
+__all__ = [
+    "LatencyEntry",
+    "LatencyTable",
+    "PredictionEvidence",
+    "ReferenceLatency",
+    "latency_cost",
+    "load_latency_table",
+    "save_latency_table",
+]
 
 
 class LatencyEntry(BaseModel):
-    """One configuration of one block: median and interquartile range over ``samples`` measurements, in ms."""
+    """One configuration of one block: median and interquartile range over ``samples`` measurements, in ms.
+
+    ``dropped`` outliers are not among the samples; ``noisy`` says that the median is not well known (the table's ``rules`` say how
+    both are decided).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     block: str
@@ -30,17 +42,46 @@ class LatencyEntry(BaseModel):
     median: float = Field(ge=0, allow_inf_nan=False)
     spread: float = Field(ge=0, allow_inf_nan=False)
     samples: int = Field(ge=1)
+    dropped: int = Field(default=0, ge=0)
+    noisy: bool = False
+
+
+class ReferenceLatency(BaseModel):
+    """A network measured whole among the blocks, in ms: measured again later, it says how fast the device is by then."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    choices: dict[str, str]
+    median: float = Field(gt=0, allow_inf_nan=False)
+
+
+class PredictionEvidence(BaseModel):
+    """How blocks timed in one way predict networks measured whole in the same rounds.
+
+    ``measured = intercept + slope * estimated`` and ``worst`` relative error are of the sums as they are; ``worst_calibrated`` is
+    what is left on half of the networks when an affine calibration on the other half is applied.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    context: str
+    networks: int = Field(ge=3)
+    slope: float
+    intercept: float
+    r_squared: float
+    worst: float
+    worst_calibrated: float
 
 
 class LatencyTable(BaseModel):
     """Latencies of every configuration of every block of a space and of the rest of the network (``fixed``), in ms.
 
-    ``slope`` and ``intercept`` are those of the affine calibration already applied to the entries (1 and 0: none).
+    ``slope`` and ``intercept`` are those of the affine calibration already applied to the entries (1 and 0: none). ``context`` says
+    how blocks were timed: inside whole networks, as differences of chains, alone, or elsewhere (``source`` says where); the
+    processor clock counts only the time that the thread ran. Version 2 added these and what follows the entries; version 1 is read.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["latency table"] = "latency table"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     unit: str
     space: str
     device: str
@@ -53,7 +94,13 @@ class LatencyTable(BaseModel):
     fixed: float = Field(ge=0, allow_inf_nan=False)
     slope: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     intercept: float = Field(default=0.0, allow_inf_nan=False)
+    context: Literal["network", "chain", "isolated", "imported"] = "network"
+    clock: Literal["wall", "processor"] = "wall"
     entries: tuple[LatencyEntry, ...]
+    rules: str = ""
+    reference: ReferenceLatency | None = None
+    evidence: tuple[PredictionEvidence, ...] = ()
+    source: str = ""
 
     @field_validator("unit")
     @classmethod
