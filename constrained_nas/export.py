@@ -1,7 +1,8 @@
 """A found network for use elsewhere: a Python file with safetensors weights, a ``torch.export`` program, an ONNX file.
 
 Every export is checked before it is handed over: the Python file is run and must give the very same numbers, the ONNX file is run
-by onnxruntime and must agree with torch. Networks are exported in evaluation mode and on the CPU; the caller's is not changed.
+by onnxruntime and must agree with torch. Networks are exported in evaluation mode, on the CPU and in the plain memory layout; the
+caller's is not changed.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def export_python(
     if not name.isidentifier():
         raise ValueError(f"name: expected a Python identifier, so that the file can be imported, got {name!r}")
     plain = _plain(network)
-    images = example.detach().cpu()
+    images = example.detach().cpu().contiguous()
     folder = Path(directory)
     written = ExportedPython(folder / f"{name}.py", folder / f"{name}.safetensors")
     source = python_source(plain, f"The network {name}.", written.weights.name, _facts(plain, images, record))
@@ -133,7 +134,12 @@ def export_onnx(
 
 
 def _plain(network: nn.Module) -> nn.Module:
-    return copy.deepcopy(network).cpu().eval()
+    """A copy as files hold it: on the CPU, in evaluation mode, in the plain memory layout (kernels for others round differently)."""
+    plain = copy.deepcopy(network).cpu().eval()
+    with torch.no_grad():
+        for tensor in (*plain.parameters(), *plain.buffers()):
+            tensor.data = tensor.data.contiguous()
+    return plain
 
 
 def _facts(network: nn.Module, images: Tensor, record: ArchitectureRecord | None) -> list[str]:
@@ -150,7 +156,7 @@ def _facts(network: nn.Module, images: Tensor, record: ArchitectureRecord | None
 
 def _traced_images(example: Tensor, dynamic_batch: bool) -> Tensor:
     """A batch of one would be taken for a constant by the tracers."""
-    images = example.detach().cpu()
+    images = example.detach().cpu().contiguous()
     return torch.cat([images, images]) if dynamic_batch and len(images) == 1 else images
 
 

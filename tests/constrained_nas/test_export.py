@@ -161,6 +161,15 @@ def test_dtype_and_record_are_kept(tmp_path: Path) -> None:
     assert network.training  # the caller's network is as it was
 
 
+def test_a_network_from_training_in_another_memory_layout(tmp_path: Path) -> None:
+    network, batch = small_network()
+    network.to(memory_format=torch.channels_last)
+    out = export_python(network, batch.to(memory_format=torch.channels_last), tmp_path, "trained")
+    reference, _ = small_network()
+    assert all(torch.equal(tensor, reference.state_dict()[name]) for name, tensor in load_file(out.weights).items())
+    assert network[0].conv.weight.is_contiguous(memory_format=torch.channels_last)  # the caller's is as it was
+
+
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     batch = torch.randn(2, 4)
 
