@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from constrained_nas.cli import main
+from constrained_nas.measurement_log import log_beside
 from graphs import hardcore_imagenet, hardcore_small
 from graphs.costs import count, latency_cost, load_latency_table
 
@@ -40,10 +41,11 @@ def test_profile_writes_a_table_that_a_search_can_use(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "table.json"
-    _run(monkeypatch, "profile", "hardcore-small", "--out", str(out), "--rounds", "3", "--networks", "6")
+    _run(monkeypatch, "profile", "hardcore-small", "--out", str(out), "--rounds", "6", "--networks", "6")
     assert "R^2" in capsys.readouterr().out
     table = load_latency_table(out)
-    assert (table.unit, table.batch, table.threads) == ("ms", 1, 1)
+    assert (table.unit, table.batch, table.threads, table.clock) == ("ms", 1, 1, "processor")
+    assert not log_beside(out).exists()
     assert latency_cost(table, hardcore_small()).unit == "ms"
 
 
@@ -62,7 +64,7 @@ def test_unknown_names_end_with_the_names_there_are(
 
 @pytest.mark.parametrize(
     ("flags", "said"),
-    [(["--networks", "5"], "at least 6 networks"), (["--rounds", "2"], "3 rounds"), (["--device", "cuda:9"], "GPU")],
+    [(["--networks", "5"], "at least 6 networks"), (["--rounds", "5"], "6 rounds"), (["--device", "cuda:9"], "GPU")],
 )
 def test_what_cannot_be_measured_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch, flags: list[str], said: str) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)

@@ -1,0 +1,45 @@
+"""Under what conditions a latency table was measured, against what a search asks for: a mismatch is an error that names both.
+
+A budget of 25 that is met on another device, with another batch or in another unit is not met.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from graphs.costs.latency import LatencyTable
+
+__all__ = ["TableConditions", "require_conditions"]
+
+
+@dataclass(frozen=True, slots=True)
+class TableConditions:
+    """What a search asks of its table; None: anything will do."""
+
+    device: str | None = None
+    batch: int | None = None
+    unit: str | None = "ms"
+    threads: int | None = None
+    runtime: str | None = None
+    resolution: int | None = None
+    clock: str | None = None
+
+
+def require_conditions(table: LatencyTable, asked: TableConditions, where: str = "the latency table") -> None:
+    """Nothing, if the table was measured as asked.
+
+    Args:
+        table: a latency table.
+        asked: what must agree.
+        where: names the table in the message, e.g. its path.
+
+    Raises:
+        ValueError: something differs; names everything that does, as it is and as it was asked for.
+    """
+    different = [
+        f"{field.name} {getattr(table, field.name)!r} where {getattr(asked, field.name)!r} is asked for"
+        for field in fields(asked)
+        if getattr(asked, field.name) is not None and getattr(asked, field.name) != getattr(table, field.name)
+    ]
+    if different:
+        raise ValueError(f"{where}: measured with {', '.join(different)}: measure or import a table for these conditions")
