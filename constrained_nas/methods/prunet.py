@@ -179,7 +179,10 @@ class PruNet:
         return gradient, float(feedback.losses.mean()) + penalty
 
     def epoch_end(self, problem: SearchProblem, state: PruNetState, moment: Moment) -> PruNetState:
-        """The selection is projected if asked for, then improbable options fall."""
+        """The selection is projected if asked for, then improbable options fall.
+
+        After the last epoch no skip joins: it could not be judged any more, and the block stays.
+        """
         state = replace(state, loss=state.total / max(1, state.told), total=0.0, told=0)
         protected: list[int | None] = [None] * len(self.layout.layers)
         if self.hard_epochs:
@@ -192,6 +195,9 @@ class PruNet:
             return state
         before = [layer_of(state, self.layout, number) for number in range(len(protected))]
         after = [prune_layer(layer, layer.logits, threshold, kept) for layer, kept in zip(before, protected, strict=True)]
+        if moment.epoch + 1 == moment.epochs:
+            joined = [new.skip == "competes" and old.skip == "later" for old, new in zip(before, after, strict=True)]
+            after = [replace(layer, skip="later") if new else layer for layer, new in zip(after, joined, strict=True)]
         return with_layers(state, self.layout, after)
 
     def alive(self, state: PruNetState) -> dict[str, list[int]]:

@@ -359,6 +359,16 @@ def taught(how: PruNet, problem: SearchProblem, worth: np.ndarray, epochs: int =
     return states
 
 
+def test_a_skip_that_could_not_be_judged_does_not_win() -> None:
+    """With equal worths every layer loses its blocks in the last epoch alone; a skip that joined then would be a tie."""
+    how = method(alpha=0.0, warm_up=1, first_threshold=0.0, last_threshold=0.55, hard=True)
+    problem = limited(extremes(tiny())[1])
+    state = taught(how, problem, np.zeros(len(benefits(tiny()))), epochs=2, steps=1)[-1]
+    assert how.report(state)["options"] == 1.0
+    for architecture in (how.survivors(state), how.finish(problem, state).architecture):
+        assert "skip" not in tiny().space.describe(architecture).values()
+
+
 def benefits(space: GPUNetSpace) -> np.ndarray:
     """Wider is better, at a falling rate; the second block is better than the first; any block better than none."""
     values = []
