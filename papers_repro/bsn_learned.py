@@ -16,13 +16,18 @@ from papers_repro.bsn_runs import BudgetRecord, EpochRecord, Method, RunRecord, 
 from papers_repro.intervals import compared, half_width
 from papers_repro.rows import Cell, Column, Rows
 
-__all__ = ["budget_rows", "budgets_in", "chosen_of_seeds", "difference_rows", "front_rows", "runs_of"]
+__all__ = ["budget_rows", "budgets_in", "chosen_of_seeds", "difference_rows", "families_in", "front_rows", "runs_of"]
 
 _MEANT: dict[Method, str] = {
     "soft": "searched as in the paper (a penalty for what exceeds the budget)",
     "hard": "every sample projected onto the budget",
     "plain": "the reference network, trained alone for as many epochs",
 }
+
+
+def families_in(record: RunsRecord) -> list[Family]:
+    """Those that the record has runs of."""
+    return list(dict.fromkeys(run.network.family for run in record.runs))
 
 
 def runs_of(record: RunsRecord, family: Family, cost: CostName, method: Method) -> list[RunRecord]:

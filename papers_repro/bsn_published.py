@@ -24,6 +24,7 @@ __all__ = [
     "PublishedNetwork",
     "accuracies_of",
     "curves",
+    "networks_of",
 ]
 
 CostName = Literal["macs", "parameters", "steps-1", "steps-2", "steps-4"]
@@ -200,6 +201,13 @@ CURVES: tuple[PublishedCurve, ...] = (
     ),
     PublishedCurve("CIFAR-100", "steps-2", "B-ResNet", ((179, 74.35), (112, 73.85), (49, 71.84), (29, 69.94), (22, 69.09))),
 )
+
+
+def networks_of(data: DataName, cost: CostName) -> list[PublishedNetwork]:
+    """The reference networks whose cost and accuracy the paper gives on a data set."""
+    known = _REFERENCE_ACCURACIES[data]
+    without = ("parameters",) if data == "CIFAR-100" else ()
+    return [network for network in NETWORKS if network.name in known and cost not in without]
 
 
 def curves(data: DataName, cost: CostName) -> list[PublishedCurve]:

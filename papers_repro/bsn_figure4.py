@@ -1,0 +1,124 @@
+"""Figure 4 of Budgeted Super Networks: the loss and the entropy of the switches over the epochs of the searches.
+
+The loss is that of the sampled networks; the entropy is the mean over the switches, in nats: it tends to 0 as the distribution
+becomes deterministic. Thin lines are seeds, thick ones their mean.
+
+Reference: Véniat & Denoyer, Budgeted Super Networks, Fig. 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from papers_repro.bsn_contest import contest_preset
+from papers_repro.bsn_figures import FigureOptions, make_figure, new_figure
+from papers_repro.bsn_learned import budgets_in, families_in, runs_of
+from papers_repro.bsn_runs import Method, RunRecord, RunsRecord
+from papers_repro.command_line import read_options
+from papers_repro.rows import Cell, Column, Rows, Scale
+
+SCRIPT = "bsn_figure4"
+_COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b")
+_WHAT = {"loss": "loss of sampled networks", "entropy": "mean entropy of a switch, nats", "cost": "cost / budget"}
+
+
+def preset(scale: Scale) -> FigureOptions:
+    """The options of a scale: new runs are searches of the ResNet fabric, without reference networks."""
+    return FigureOptions(scale, contest=replace(contest_preset(scale), plain=False, methods=("soft",)))
+
+
+def main() -> None:
+    """Run at the scale of the command line."""
+    make_figure(SCRIPT, read_options(preset), ("ResNet",), ("macs",), draw, lambda record: [curve_rows(record)])
+
+
+def draw(record: RunsRecord) -> Figure:
+    """A row a super-network and method; loss, entropy, and cost of the deterministic network over its budget."""
+    groups = _groups(record)
+    figure = new_figure(12, 0.6 + 3.0 * len(groups))
+    axes = figure.subplots(len(groups), 3, squeeze=False, sharex=True)
+    for places, (title, runs) in zip(axes, groups, strict=True):
+        for place, what in zip(places, _WHAT, strict=True):
+            _draw_curves(place, runs, what)
+        places[0].set_title(title, fontsize=10, loc="left")
+        places[0].legend(fontsize=8, frameon=False, title="budget", title_fontsize=8, loc="lower left")
+    for place in axes[-1]:
+        place.set_xlabel("epoch (grey: warm-up)")
+    figure.suptitle(f"Searches: {record.data}, {record.scale} scale", fontsize=12)
+    return figure
+
+
+def curve_rows(record: RunsRecord) -> Rows:
+    """Loss, entropy and cost at the end of every group of searches."""
+    rows: list[dict[str, Cell]] = []
+    for title, runs in _groups(record):
+        for name, of_budget in _by_budget(runs).items():
+            values = {what: np.mean([_values(run, what) for run in of_budget], axis=0) for what in _WHAT}
+            rows.append({"search": f"{title}: {name}", **{what: float(curve[-1]) for what, curve in values.items()}})
+            rows[-1]["first"] = float(values["entropy"][of_budget[0].warm_up - 1])
+    columns = [
+        Column("search", "searches", "super-network, method, budget; means over the seeds"),
+        Column("loss", "loss", "of the networks sampled in the last epoch", ".3f"),
+        Column("first", "entropy before", "mean entropy of a switch in nats when sampling begins", ".3f"),
+        Column("entropy", "after", "the same after the last epoch", ".3f"),
+        Column("cost", "cost / budget", "of the deterministic network after the last epoch", ".2f"),
+    ]
+    return Rows("Loss and entropy of the searches", columns, rows)
+
+
+def _groups(record: RunsRecord) -> list[tuple[str, list[RunRecord]]]:
+    """Searches of one super-network by one method under budgets on one cost.
+
+    Raises:
+        ValueError: the record holds no search.
+    """
+    costs = list(dict.fromkeys(run.budget.cost for run in record.runs if run.budget))
+    methods: tuple[Method, ...] = ("soft", "hard")
+    kinds = [(family, method, cost) for cost in costs for family in families_in(record) for method in methods]
+    groups = [
+        (f"{family}, {method}, {cost}", [run for run in runs_of(record, family, cost, method) if run.budget])
+        for family, method, cost in kinds
+        if budgets_in(record, family, cost)
+    ]
+    groups = [(title, runs) for title, runs in groups if runs]
+    if not groups:
+        raise ValueError("the record holds no search, only reference networks")
+    return groups
+
+
+def _by_budget(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    grouped: dict[str, list[RunRecord]] = {}
+    for run in sorted(runs, key=lambda run: run.budget.limit if run.budget else 0.0):
+        grouped.setdefault(run.budget.name if run.budget else "", []).append(run)
+    return grouped
+
+
+def _values(run: RunRecord, what: str) -> list[float]:
+    if what == "cost":
+        return [entry.costs[run.budget.cost] / run.budget.limit for entry in run.history] if run.budget else []
+    return [float(getattr(entry, what)) for entry in run.history]
+
+
+def _draw_curves(axes: Axes, runs: Sequence[RunRecord], what: str) -> None:
+    axes.axvspan(0.5, runs[0].warm_up + 0.5, color="0.93", zorder=0)
+    for colour, (name, of_budget) in zip(_COLOURS, _by_budget(runs).items(), strict=False):
+        epochs = [entry.epoch for entry in of_budget[0].history]
+        curves = np.array([_values(run, what) for run in of_budget])
+        for curve in curves:
+            axes.plot(epochs, curve, color=colour, linewidth=0.7, alpha=0.45)
+        axes.plot(epochs, curves.mean(axis=0), color=colour, linewidth=2, label=name)
+    if what == "cost":
+        axes.axhline(1.0, color="0.3", linewidth=1, linestyle="--")
+    axes.set_ylabel(_WHAT[what])
+    axes.set_xlim(0.5, len(runs[0].history) + 0.5)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.25)
+
+
+if __name__ == "__main__":
+    main()
