@@ -97,7 +97,8 @@ def _guess(gradient, weights, totals, offsets, order, budget):  # type: ignore[n
 def _price(gradient, weights, totals, offsets, order, multiplier, choices, slack):  # type: ignore[no-untyped-def]
     """Put each block's best option at ``multiplier`` into ``choices``; returns what they weigh.
 
-    The option stays the only best one while the multiplier moves by ``slack[block]`` or less, which is negative where it may tie.
+    The option stays the only best one while the multiplier rises by ``slack[1, block]`` or less, or falls by ``slack[0, block]``;
+    these are negative where it may tie.
     """
     spent = 0.0
     for g in range(len(totals)):
@@ -111,7 +112,9 @@ def _price(gradient, weights, totals, offsets, order, multiplier, choices, slack
             best = reduced if reduced > best else best
         lightest, heaviest = weights[order[first]], weights[order[last - 1]]
         lead = best - second - _TIE * (abs(best) + 2.0 * multiplier * max(abs(lightest), abs(heaviest)))
-        slack[g] = lead / (heaviest - lightest) if heaviest > lightest else np.inf if lead > 0.0 else -1.0
+        more, less = heaviest - weights[at], weights[at] - lightest  # only heavier options gain as the multiplier falls
+        slack[0, g] = lead / more if more > 0.0 else np.inf if lead > 0.0 else -1.0
+        slack[1, g] = lead / less if less > 0.0 else np.inf if lead > 0.0 else -1.0
         choices[g] = at
         spent += weights[at]
     return spent
@@ -134,14 +137,15 @@ def _reach(slack, weights, offsets, order, moved):  # type: ignore[no-untyped-de
 def _settle(gradient, weights, totals, offsets, order, budget, start, choices, unsettled):  # type: ignore[no-untyped-def]
     """Solve by the hulls of few blocks: (count of ``unsettled`` blocks, or -1 if that failed; dearer, fraction, multiplier)."""
     groups = len(totals)
-    slack, best = np.empty(groups), np.empty(groups, np.intp)
+    slacks, best = np.empty((2, groups)), np.empty(groups, np.intp)
     for attempt in range(2):
         guess = start if attempt == 0 else _guess(gradient, weights, totals, offsets, order, budget)
         if not 0.0 < guess < np.inf:
             continue
-        moved = abs(_price(gradient, weights, totals, offsets, order, guess, best, slack) - budget)
+        excess = _price(gradient, weights, totals, offsets, order, guess, best, slacks) - budget
+        slack = slacks[1 if excess > 0.0 else 0]
         for widening in range(3):
-            reach = _reach(slack, weights, offsets, order, _SPARE * 4.0**widening * moved)
+            reach = _reach(slack, weights, offsets, order, _SPARE * 4.0**widening * abs(excess))
             count = 0
             for g in range(groups):
                 choices[g], unsettled[count] = best[g], g
@@ -150,7 +154,8 @@ def _settle(gradient, weights, totals, offsets, order, budget, start, choices, u
                 break  # the guess is too far off, or many blocks tie
             steps = _hulls(gradient, weights, totals, offsets, order, unsettled[:count], choices)
             dearer, fraction, multiplier = walk(weights, budget, choices, *steps)
-            if dearer != -2 and abs(multiplier - guess) < _INSIDE * reach:
+            rise = multiplier - guess if excess > 0.0 else guess - multiplier
+            if dearer != -2 and 0.0 <= rise < _INSIDE * reach:
                 return count, dearer, fraction, multiplier
     return -1, -2, 0.0, 0.0
 
