@@ -134,7 +134,7 @@ def export_onnx(
 
 
 def _plain(network: nn.Module) -> nn.Module:
-    """A copy as files hold it: on the CPU, in evaluation mode, in the plain memory layout (kernels for others round differently)."""
+    """A copy as files hold it: CPU, evaluation mode, plain memory layout (the kernels for others round differently)."""
     plain = copy.deepcopy(network).cpu().eval()
     with torch.no_grad():
         for tensor in (*plain.parameters(), *plain.buffers()):

@@ -1,0 +1,199 @@
+"""Search inside a network of your own: put choices where something is to be decided, and name the budgets.
+
+Four steps, a quarter of a minute on an idle CPU with scikit-learn's digits:
+
+1. write a network as always, with ``graphs.Choice`` where options compete; ``choice_space`` finds them;
+2. train all options together, every image on a random architecture of its own;
+3. score each option by how well held-out images fare with it, and take the best selection that fits all budgets, exactly;
+4. extract the found network, train it a little further, and write it as a Python file that needs torch only.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+import tyro
+from lightning_fabric import Fabric
+from rich.console import Console
+from rich.table import Table
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import TensorDataset
+
+from constrained_nas.data import loader
+from constrained_nas.export import export_python
+from constrained_nas.linear_projection import project_linear
+from constrained_nas.problem import Budget, SearchProblem
+from constrained_nas.training import TrainingOptions, evaluate, fine_tune, recalibrate, train_supernet, uniform_rows
+from graphs import Choice, ChoiceSupernet, Supernet, choice_space
+from graphs.costs import choice_cost, choice_macs, choice_parameters
+
+
+def convolution(inputs: int, outputs: int, kernel: int, groups: int = 1) -> nn.Module:
+    """Convolution, normalisation, ReLU."""
+    layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=False)
+    return nn.Sequential(layer, nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+class Bottleneck(nn.Module):
+    """An option that holds a choice of its own: the size of its middle convolution."""
+
+    def __init__(self, channels: int, name: str) -> None:
+        super().__init__()
+        self.narrow = convolution(channels, channels // 2, 1)
+        self.middle = Choice(f"{name}.size", {str(k): convolution(channels // 2, channels // 2, k) for k in (3, 5)})
+        self.wide = convolution(channels // 2, channels, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features + self.wide(self.middle(self.narrow(features)))
+
+
+class Network(nn.Module):
+    """A small network for grey images: two stages, four decisions."""
+
+    def __init__(self, channels: int = 12, classes: int = 10) -> None:
+        super().__init__()
+        self.stem = convolution(1, channels, 3)
+        self.blocks = nn.Sequential(*(self._block(f"block{n}", channels) for n in (1, 2)))
+        self.widen = convolution(channels, 2 * channels, 1)
+        self.late = self._block("block3", 2 * channels)
+        pools = {"average": nn.AdaptiveAvgPool2d(1), "max": nn.AdaptiveMaxPool2d(1)}
+        self.pool = Choice("pool", pools)
+        self.head = nn.Linear(2 * channels, classes)
+
+    @staticmethod
+    def _block(name: str, channels: int) -> Choice:
+        separable = nn.Sequential(convolution(channels, channels, 5, channels), convolution(channels, channels, 1))
+        options = {"skip": nn.Identity(), "conv3": convolution(channels, channels, 3), "separable5": separable}
+        return Choice(name, options | {"narrow": Bottleneck(channels, name)})
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = functional.max_pool2d(self.blocks(self.stem(images)), 2)
+        features = self.late(self.widen(features))
+        return self.head(self.pool(features).flatten(1))
+
+
+@dataclass(frozen=True)
+class Options:
+    """Search inside a network of your own, under several budgets at once."""
+
+    macs: float = 160e3
+    """Budget: multiply-adds an image."""
+    params: float = 6e3
+    """Budget: parameters."""
+    latency_ms: float | None = None
+    """Budget: milliseconds for one image on this machine, by the sum of measured options; none by default."""
+    epochs: int = 12
+    """Epochs in which all options are trained together."""
+    tuning: int = 3
+    """Epochs in which the found network is trained further."""
+    images: int = 1797
+    """How many of the 1797 digits to use: half to train, a quarter to score the options, a quarter to test."""
+    out: Path | None = None
+    """Write the found network into this folder (found.py, found.safetensors)."""
+    seed: int = 0
+    """Decides data, weights and sampled architectures."""
+
+
+def digit_splits(images: int, seed: int) -> list[TensorDataset]:
+    """Images (N, 1, 8, 8) and labels: for the weights, for the scores of the options, for the test."""
+    bunch = load_digits()
+    chosen = torch.randperm(len(bunch.images), generator=torch.Generator().manual_seed(seed))[:images]
+    pixels = (torch.as_tensor(bunch.images, dtype=torch.float32)[chosen, None] - 8) / 8
+    labels = torch.as_tensor(bunch.target, dtype=torch.int64)[chosen]
+    quarter = len(chosen) // 4
+    bounds = [len(chosen) - 2 * quarter, quarter, quarter]
+    return [TensorDataset(*part) for part in zip(pixels.split(bounds), labels.split(bounds), strict=True)]
+
+
+def option_scores(supernet: ChoiceSupernet, data: Any, passes: int, seed: int) -> dict[str, dict[str, float]]:
+    """For each option, by how much less the images lose whose architecture (a random one each) has it."""
+    generator, losses, drawn = torch.Generator().manual_seed(seed), [], []
+    with torch.no_grad():
+        for _ in range(passes):
+            for images, labels in loader(data, 128):
+                gates = uniform_rows(cast(Supernet, supernet), len(images), generator)
+                losses.append(functional.cross_entropy(supernet(images, gates), labels, reduction="none"))
+                drawn.append(torch.cat([gates[decision.name] for decision in supernet.space.decisions], dim=1))
+    loss, rows = torch.cat(losses), torch.cat(drawn)  # (rows,), (rows, options)
+    mean = (rows * loss[:, None]).sum(0) / rows.sum(0).clamp(min=1)
+    slices = {decision: supernet.space.slice(decision.name) for decision in supernet.space.decisions}
+    return {d.name: dict(zip(d.options, (loss.mean() - mean[where]).tolist(), strict=True)) for d, where in slices.items()}
+
+
+def milliseconds(module: nn.Module, inputs: tuple[Any, ...], repeats: int = 50) -> float:
+    """Median time of a module on the first row of its inputs. (``constrained_nas.timing`` measures with more care.)"""
+    rows = tuple(value[:1] for value in inputs)
+    times = []
+    with torch.no_grad():
+        for _ in range(repeats):
+            began = time.perf_counter()
+            module(*rows)
+            times.append(1e3 * (time.perf_counter() - began))
+    return statistics.median(times[5:])  # the first passes warm up
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the example."""
+    options = tyro.cli(Options, args=arguments, description=__doc__)
+    console, fabric = Console(), Fabric(accelerator="cpu")
+    torch.set_num_threads(1)  # on networks this small a second thread costs more than it brings
+    torch.manual_seed(options.seed)
+    weights, architecture, test = digit_splits(options.images, options.seed)
+
+    space = choice_space(Network(), torch.zeros(2, 1, 8, 8), "my network")
+    costs = [choice_macs(space), choice_parameters(space)]
+    budgets = [Budget(costs[0], options.macs, "MACs"), Budget(costs[1], options.params, "parameters")]
+    latency = choice_cost(space, "latency", "ms", milliseconds)
+    if options.latency_ms is not None:
+        budgets.append(Budget(latency, options.latency_ms, "ms"))
+    problem = SearchProblem(space.space, tuple(budgets))
+    for decision in space.space.decisions:
+        console.print(f"{decision.name}: {', '.join(decision.options)}", highlight=False)
+
+    supernet = space.supernet()
+    typed = cast(Supernet, supernet)  # the training loop asks for nothing that a ChoiceSupernet does not have
+    first = space.space.architecture(space.space.blocks.vertex([len(d.options) - 1 for d in space.space.decisions]))
+    together = TrainingOptions(options.epochs, 64, 0.05, mixup=0.0, label_smoothing=0.0, seed=options.seed)
+    brief = TrainingOptions(1, 64, 0.05, mixup=0.0, label_smoothing=0.0, seed=options.seed)
+    train_supernet(typed, supernet.gates(first), weights, brief, together, fabric)
+
+    scores = option_scores(supernet, architecture, 4, options.seed)
+    found = project_linear(problem, scores)
+    network = space.extract(found.architecture)
+    batches = [images for images, _ in loader(weights, 128)]
+    recalibrate(network, lambda: ((lambda batch=batch: network(batch)) for batch in batches))  # type: ignore[misc]
+    before = evaluate(network, test, fabric)
+    tuning = TrainingOptions(options.tuning, 64, 0.02, mixup=0.0, label_smoothing=0.0, seed=options.seed)
+    fine_tune(network, weights, tuning, fabric)
+    network.eval()
+
+    table = Table(title="found", title_justify="left")
+    for column in ("decision", "option", "score", "best of all"):
+        table.add_column(column, overflow="fold")
+    for name, option in space.space.describe(found.architecture).items():
+        table.add_row(name, option, f"{scores[name][option]:+.3f}", max(scores[name], key=lambda o: scores[name][o]))
+    console.print(table)
+    for budget in budgets:
+        spent = budget.cost.cost(found.architecture)
+        console.print(f"{budget.cost.name}: {spent:,.6g} of {budget.limit:,.6g} {budget.unit}", highlight=False)
+    measured = milliseconds(network, (torch.zeros(1, 1, 8, 8),))
+    console.print(
+        f"latency: {latency.cost(found.architecture):.3f} ms by the sum, {measured:.3f} ms measured whole", highlight=False
+    )
+    accuracy = evaluate(network, test, fabric)
+    console.print(f"test accuracy: {before:.1%} with inherited weights, {accuracy:.1%} after tuning", highlight=False)
+    if options.out is not None:
+        written = export_python(network, torch.zeros(2, 1, 8, 8), options.out, "found")
+        console.print(f"written: {written.source} and {written.weights}", highlight=False)
+
+
+if __name__ == "__main__":
+    main()
