@@ -36,7 +36,7 @@ class ExportedPython:
 
 @dataclass(frozen=True, slots=True)
 class ExportedOnnx:
-    """The file, its operator set, and the greatest difference to torch, relative to the greatest output (or to 1, if greater)."""
+    """The file, its operator set, and the greatest difference to torch as a share of the greatest output."""
 
     path: Path
     opset: int
@@ -68,10 +68,14 @@ def export_python(
     folder.mkdir(parents=True, exist_ok=True)
     save_file({key: tensor.contiguous() for key, tensor in plain.state_dict().items()}, written.weights)
     namespace: dict[str, Any] = {"__name__": name}
-    exec(compile(source, str(written.source), "exec"), namespace)  # our own text, and the check that it is what it says
-    again = cast(Callable[[str], nn.Module], namespace["load"])(str(written.weights))
-    with torch.no_grad():
-        same = _same(again(images), plain(images))
+    try:
+        exec(compile(source, str(written.source), "exec"), namespace)  # our own text, and the check that it is what it says
+        again = cast(Callable[[str], nn.Module], namespace["load"])(str(written.weights))
+        with torch.no_grad():
+            same = _same(again(images), plain(images))
+    except Exception as error:  # whatever it is, the file would not run for the user either
+        written.weights.unlink()
+        raise ValueError(f"the written network does not run: {_first_line(error)}") from error
     if not same:
         written.weights.unlink()
         raise ValueError("the written network gives other outputs: does the forward use hooks, or attributes that change?")
@@ -175,7 +179,7 @@ def _same(ours: Any, theirs: Any) -> bool:
 def _difference(ours: Any, theirs: Any) -> float:
     if not (isinstance(ours, Tensor) and isinstance(theirs, Tensor)) or ours.shape != theirs.shape:
         raise ValueError("expected a network with one output tensor, and the same shape from its export")
-    return float((ours.double() - theirs.double()).abs().max() / max(1.0, float(theirs.abs().max())))
+    return float((ours.double() - theirs.double()).abs().max()) / max(float(theirs.abs().max()), 1e-30)
 
 
 def _required(package: str) -> ModuleType:

@@ -33,6 +33,13 @@ _GLOBALS = {  # what the code of torch.fx may refer to besides torch
     "math": "import math",
     "operator": "import operator",
 }
+_GROUP = '''class Group(nn.Module):
+    """Modules under their names."""
+
+    def __init__(self, parts: OrderedDict[str, nn.Module]) -> None:
+        super().__init__()
+        for name, part in parts.items():
+            self.add_module(name, part)'''
 _HEADER = '''"""{title}
 
 Written by constrained-nas; needs torch only (and safetensors, to read the weights).
@@ -107,6 +114,11 @@ class _Writer:
             return self._chain("nn.ModuleDict(OrderedDict([", module, "]))", name)
         if kind is nn.ModuleList:
             return _lines("nn.ModuleList([", [self.write(part, _join(name, n)) for n, part in module.named_children()], "])")
+        if kind is nn.Module:  # what torch.fx keeps its parts in
+            if _own_tensors(module):
+                return self._class(module, name, "")
+            self.definitions.setdefault("Group", _GROUP)
+            return self._chain("Group(OrderedDict([", module, "]))", name)
         if isinstance(module, ExtractedNetwork):
             return self._class(module, name, _dag_forward(module))
         return self._class(module, name, self._traced(module, name))
@@ -140,11 +152,14 @@ class _Writer:
     def _torch_layer(self, module: nn.Module, name: str) -> str | None:
         """A layer of torch.nn by the arguments that it keeps as attributes."""
         kind = type(module)
-        if getattr(nn, kind.__name__, None) is not kind or kind in (nn.Sequential, nn.ModuleList, nn.ModuleDict):
+        containers = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict)
+        if getattr(nn, kind.__name__, None) is not kind or kind in containers:
             return None
         written = rebuilt(module, layer_arguments(module))
         if written is None:
-            raise ValueError(f"cannot write module {name or 'the network'!r}: {module} does not follow from its own settings")
+            raise ValueError(
+                f"cannot write module {name or 'the network'!r}: {kind.__name__} does not follow from its own settings"
+            )
         return f"nn.{written}"
 
     def _traced(self, module: nn.Module, name: str) -> str:
@@ -160,7 +175,7 @@ class _Writer:
         finally:
             for part, training in modes:
                 part.training = training
-        text, in_training = (self._code(graph, where) for graph in graphs)
+        text, in_training = (self._code(graph, module, where) for graph in graphs)
         if text != in_training:
             signature, _, rest = text.partition("\n")
             text = (
@@ -168,14 +183,15 @@ class _Writer:
             )
         return text
 
-    def _code(self, graph: fx.Graph, where: str) -> str:
+    def _code(self, graph: fx.Graph, module: nn.Module, where: str) -> str:
+        kept = {name for name, _ in module.named_buffers()}
         for node in graph.nodes:
-            if str(node.target).startswith("_tensor_constant"):
+            if str(node.target).startswith("_tensor_constant") and node.target not in kept:
                 raise ValueError(f"{where}: its forward uses a tensor of its own; make it a buffer (register_buffer)")
             node.type = None  # annotations may be of the user's own types
         code = graph.python_code("self")
         text = re.sub(r"(?m);\s+\w+ = (?:\w+ = )*None.*$", "", code.src.strip())  # fx frees every variable after its last use
-        text = re.sub(r'getattr\((self(?:\.\w+)*), "(\d+)"\)', r"\1[\2]", text)
+        text = _indexed(text, module)
         text = re.sub(r"torch\._C\._nn\.(\w+)", _public_name, text)
         for known, thing in code.globals.items():  # fx lists more than the code uses
             if thing is torch or not re.search(rf"(?<!\.)\b{re.escape(known)}\b", text):
@@ -200,7 +216,7 @@ class _Writer:
             written = self.write(part, _join(name, key))
             lines.append(f"self.{key} = {written}" if key.isidentifier() else f"self.add_module({literal(key)}, {written})")
         start = textwrap.indent("\n".join(lines), " " * 8)
-        body = f"    def __init__(self) -> None:\n{start}\n\n{textwrap.indent(forward, '    ')}"
+        body = f"    def __init__(self) -> None:\n{start}\n\n{textwrap.indent(forward, '    ')}".rstrip()
         title, number = type(module).__name__, 1
         while self.definitions.setdefault(title, f"class {title}(nn.Module):\n{body}") != f"class {title}(nn.Module):\n{body}":
             number += 1
@@ -263,6 +279,18 @@ def _lines(opening: str, items: Sequence[str], closing: str) -> str:
     if sum(map(len, items)) < 90 and not any("\n" in item for item in items):
         return opening + ", ".join(items) + closing
     return opening + "\n" + "".join(textwrap.indent(item, "    ") + ",\n" for item in items) + closing
+
+
+def _indexed(text: str, module: nn.Module) -> str:
+    """``self.layers[0]`` for fx's ``getattr(self.layers, "0")``, where that is a list."""
+
+    def shorten(found: re.Match[str]) -> str:
+        holder = module.get_submodule(found[1].replace("[", ".").replace("]", ""))
+        return f"self.{found[1]}[{found[2]}]" if isinstance(holder, nn.ModuleList | nn.Sequential) else found[0]
+
+    while (shorter := re.sub(r'getattr\(self\.([\w.\[\]]+), "(\d+)"\)', shorten, text)) != text:
+        text = shorter
+    return text
 
 
 def _public_name(found: re.Match[str]) -> str:

@@ -18,7 +18,7 @@ from constrained_nas import export
 from constrained_nas.export import export_onnx, export_program, export_python
 from constrained_nas.python_source import python_source
 from constrained_nas.records import ArchitectureRecord, BudgetRecord
-from graphs import hardcore_small, resnet_fabric
+from graphs import hardcore_small, resnet_fabric, resnet_filters
 from graphs.inverted_residuals import FusedInvertedResidual, ResidualConvolution, with_stochastic_depth
 from graphs.operators import ConvNormActivation, InvertedResidual, PooledLinear
 
@@ -82,7 +82,19 @@ def block_network() -> tuple[nn.Module, Tensor]:
     return with_stochastic_depth(blocks, 0.3), torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(4))
 
 
-NETWORKS = {"small": small_network, "fabric": fabric_network, "own": own_network, "blocks": block_network}
+def traced_network() -> tuple[nn.Module, Tensor]:
+    """What torch.fx makes of a network: its parts lie in plain modules under numbers."""
+    network, batch = own_network()
+    return torch.fx.symbolic_trace(network), batch
+
+
+NETWORKS = {
+    "traced": traced_network,
+    "small": small_network,
+    "fabric": fabric_network,
+    "own": own_network,
+    "blocks": block_network,
+}
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +206,10 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(ValueError, match="make it a buffer"):
         export_python(Keeping(), batch, tmp_path)
+    filters = resnet_filters((4, 6, 8), 1, 5, 1, 8)  # its rounding looks at the tensors
+    filters.configure(np.tile([1, 1, 1, 1], (len(filters.topology.layers), 1)))
+    with pytest.raises(ValueError, match=r"RoundedReLU\).*torch.fx cannot trace"):
+        export_python(filters.eval().extract(), torch.randn(2, 1, 8, 8), tmp_path)
     linear = nn.Linear(4, 4)
     with pytest.raises(ValueError, match=r"'0.weight' and '1.weight' are one tensor"):
         export_python(nn.Sequential(linear, linear), batch, tmp_path)
