@@ -97,7 +97,7 @@ def _proposals(options: Options, found: Sequence[Found], trained: Sequence[Train
         Column(
             "likeliest",
             "likeliest",
-            "mean probability of the likeliest option at the end; C.1 begins at .25, the others at .5",
+            "mean probability of the likeliest option at the end; C.1 begins at .25, others at .5",
             ".3f",
         ),
         Column("accuracy", "acc. %", f"test accuracy, mean of {options.repeats} trainings", ".2f"),

@@ -1,8 +1,8 @@
 """The searches of Figure 2: algorithms C.1 to C.5, each under its budget, with the expected and the hard answer kept side by side.
 
-C.1 searches operations under the bit operations of two homogeneous networks, (3,3) and (2,4), with lambda = 1, as in Fig. B.3; C.2 to
-C.5 search a width a stage under the multiply-adds of the network of half the filters (C.5 has no target: the budget is only for its
-hard answer).
+C.1 searches operations under the bit operations of two homogeneous networks, (3,3) and (2,4), with lambda = 1, as in Fig. B.3; C.2
+to C.5 search a width a stage under the multiply-adds of the network of half the filters (C.5 has no target: the budget is only for
+its hard answer).
 
 Reference: Zur et al., Appendix C, Fig. 2 and B.3.
 """
@@ -71,9 +71,9 @@ def plans(scale: Scale, setup: FilterSetup, seed: int) -> list[SearchPlan]:
         options = [
             c1(weight_epochs=3, samples=8, iterations=8, **shared),
             c2(weight_epochs=2, sample_epochs=2, iterations=3, law_batches=2, **few),
-            c3(weight_epochs=2, sample_epochs=2, iterations=5, reset_period=3, **few),
-            c4(sample_epochs=5, iterations=5, **few),
-            c5(sample_epochs=5, iterations=5, reference_trainings=2, **few),
+            c3(weight_epochs=2, sample_epochs=2, iterations=4, reset_period=3, law_batches=30, **few),
+            c4(sample_epochs=3, iterations=4, **few),
+            c5(sample_epochs=3, iterations=4, reference_trainings=2, **few),
         ]
         rates = [0.1, 0.1, 0.02, 0.02, 0.02]
     else:

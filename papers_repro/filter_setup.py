@@ -52,7 +52,7 @@ class FilterSetup:
     """Where the CIFAR folder lies."""
     resolution: int = 16
     """Side of the images in pixels."""
-    training_digits: int = 500
+    training_digits: int = 1200
     """How many of the 1797 digits are for training and validation; the others are test digits."""
     test_digits: int = 0
     """Test on so many of them; 0: on all."""
@@ -62,11 +62,11 @@ class FilterSetup:
     """Of each stage."""
     blocks: int = 1
     """Residual blocks a stage."""
-    epochs: int = 12
+    epochs: int = 6
     """At most, of a training."""
     patience: int = 150
     """Epochs without a new best validation accuracy after which a training stops; the best epoch's weights are tested."""
-    batch_size: int = 32
+    batch_size: int = 16
     """Of training."""
     learning_rate: float = 0.1
     """Of SGD, falling along a half cosine."""

@@ -1,0 +1,215 @@
+"""Is heterogeneous better than homogeneous? A test that allows for the spread of trainings and for how many are compared.
+
+The paper concludes: quantised networks vary so much from training to training that a gain of the heterogeneous ones cannot be
+established; pruned ones vary little, and some heterogeneous ones are significantly better. Here a few configurations of each kind
+are trained more often than in the grid search, and the same three questions are asked of both kinds:
+
+- How much does one training vary around its configuration's mean (pooled), and how small a gain could this experiment have seen?
+- Which heterogeneous networks lie above the homogeneous line by their 0.6827 interval, the paper's criterion?
+- Which do so at 5 % when all of the kind are tested together (one-sided Welch tests, Holm's correction)?
+
+The conclusion is computed from the run and printed as it comes out, whether it agrees with the paper's or not.
+
+Reference: Zur et al., Sec. 4 and 5; Welch 1947; Holm 1979.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from rich.console import Console
+from scipy.stats import t as student
+
+from papers_repro.command_line import read_options
+from papers_repro.filter_grid import homogeneous_candidates, pruning_grid, quantisation_grid
+from papers_repro.filter_pictures import CONFIDENCE, draw_accuracies, finish_axes, new_figure, save_figure
+from papers_repro.filter_setup import KINDS, FilterSetup, Kind, setup_preset
+from papers_repro.filter_trainings import Trained, train_candidates
+from papers_repro.homogeneous_line import Comparison, compare_with_line, holm, pooled_deviation
+from papers_repro.progress import progress_bars
+from papers_repro.rows import Cell, Column, Rows, Scale, output_folder, print_rows, save_record
+
+SCRIPT = "filter_variance"
+_LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Options:
+    """Few configurations, many trainings: whether heterogeneous networks can be told from homogeneous ones."""
+
+    scale: Scale = "laptop"
+    """smoke: seconds, to see that it runs. laptop: minutes on two cores. paper: ResNet-20 on CIFAR-10."""
+    seed: int = 0
+    """Of the data and of all trainings."""
+    out: Path | None = None
+    """Folder of the results; runs/filter_variance by default."""
+    repeats: int = 5
+    """Trainings of every configuration."""
+    parts: int = 2
+    """Quantisation: a layer's filters are given to the operations in so many equal parts."""
+    shares: tuple[float, ...] = (0.5, 1.0)
+    """Pruning: shares of the filters that a stage may keep."""
+    line_shares: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+    """Pruning: shares of the homogeneous networks."""
+    setup: Annotated[FilterSetup, tyro.conf.arg(name="")] = field(default_factory=FilterSetup)
+    """Data, network and training."""
+
+
+def preset(scale: Scale) -> Options:
+    """The options of a scale."""
+    options = Options(scale, setup=setup_preset(scale))
+    if scale == "smoke":
+        return replace(options, repeats=2, line_shares=(0.5, 1.0))
+    return replace(options, repeats=20) if scale == "paper" else options
+
+
+def main() -> None:
+    """Run at the scale of the command line."""
+    options = read_options(preset)
+    began = time.perf_counter()
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    if options.repeats < 2:
+        raise SystemExit("--repeats: a variance needs at least two trainings")
+    folder = output_folder(options.out, SCRIPT)
+    console.print(f"{SCRIPT}, scale {options.scale}: results go to {folder}", highlight=False)
+    candidates = [each for kind in KINDS for each in homogeneous_candidates(options.setup, kind, options.line_shares)]
+    candidates += quantisation_grid(options.setup, options.parts) + pruning_grid(options.setup, options.shares)
+    with progress_bars(console) as progress:
+        trained = train_candidates(candidates, options.repeats, options.setup, options.seed, folder, progress)
+    tables = [_summary(trained), *(_tests(kind, trained) for kind in KINDS)]
+    _draw(trained, options, folder / f"{SCRIPT}.png")
+    for rows in tables:
+        print_rows(rows, console)
+    record = save_record(folder, SCRIPT, options.scale, options.seed, options, tables, began)
+    console.print(f"{record} and {SCRIPT}.png in {time.perf_counter() - began:.0f} s", highlight=False)
+
+
+def detectable(comparisons: Sequence[Comparison], level: float = _LEVEL, power: float = 0.8) -> float:
+    """The true gain (%) that a one-sided test of a median comparison at ``level`` would see with probability ``power``.
+
+    By the usual approximation of a non-central t: (t at the level + t at the power) standard errors.
+    """
+    errors = np.array([each.error for each in comparisons])
+    freedom = np.array([each.freedom for each in comparisons])
+    gains = (student.ppf(1 - level, freedom) + student.ppf(power, freedom)) * errors
+    return float(np.median(gains))
+
+
+def conclusion(kind: Kind, comparisons: Sequence[Comparison]) -> str:
+    """One sentence, from the corrected tests."""
+    adjusted = holm([each.p_value for each in comparisons])
+    names = [each.trained.candidate.name for each, p in zip(comparisons, adjusted, strict=True) if p < _LEVEL]
+    if names:
+        return f"{kind}: {len(names)} of {len(names) + len(comparisons) - len(names)} better than the line: {', '.join(names)}"
+    return f"{kind}: a gain of heterogeneous networks cannot be established"
+
+
+def _of(kind: Kind, trained: Sequence[Trained]) -> list[Trained]:
+    return [each for each in trained if each.candidate.kind == kind]
+
+
+def _summary(trained: Sequence[Trained]) -> Rows:
+    columns = [
+        Column("kind", "kind", "quantisation (operations) or pruning (a width a stage)"),
+        Column("deviation", "deviation", "standard deviation (%) of one training around its configuration's mean, pooled", ".2f"),
+        Column("detectable", "detectable", "true gain (%) a single 5 % test would see 4 times of 5, median comparison", ".2f"),
+        Column("tested", "tested", "heterogeneous networks"),
+        Column("above", "above", "of them above the line by their 0.6827 interval"),
+        Column("chance", "by chance", "how many would be if none were better: .159 of them", ".1f"),
+        Column("significant", "at 5 %", "above the line at 5 %, Holm's correction over the kind"),
+        Column("below", "below", "below the line by their 0.6827 interval"),
+    ]
+    rows: list[dict[str, Cell]] = []
+    remarks = []
+    for kind in KINDS:
+        ours = _of(kind, trained)
+        comparisons = compare_with_line(ours)
+        verdicts = [each.verdict(CONFIDENCE) for each in comparisons]
+        rows.append(
+            {
+                "kind": kind,
+                "deviation": pooled_deviation(ours),
+                "detectable": detectable(comparisons),
+                "tested": len(comparisons),
+                "above": verdicts.count("better"),
+                "chance": (1 - CONFIDENCE) / 2 * len(comparisons),
+                "significant": sum(p < _LEVEL for p in holm([each.p_value for each in comparisons])),
+                "below": verdicts.count("worse"),
+            }
+        )
+        remarks.append(conclusion(kind, comparisons))
+    published: list[dict[str, Cell]] = [{"kind": "quantisation: cannot be established"}, {"kind": "pruning: some are better"}]
+    source = "Zur et al., in words"
+    return Rows("Is heterogeneous better?", columns, rows, published, source, remark=". ".join(remarks) + ".")
+
+
+def _tests(kind: Kind, trained: Sequence[Trained]) -> Rows:
+    columns = [
+        Column("name", "configuration", "shares of the filters a layer (operations) or a stage (widths)"),
+        Column("accuracy", "acc. %", "test accuracy, mean of the trainings", ".2f"),
+        Column("deviation", "s", "standard deviation of its trainings, %", ".2f"),
+        Column("difference", "minus line", "accuracy minus that of the homogeneous line at the same cost", "+.2f"),
+        Column("half", "± 0.6827", "half the interval of the difference", ".2f"),
+        Column("verdict", "by it", "whether that interval leaves out 0"),
+        Column("p", "p", "one-sided: so large a difference if the network were no better", ".3f"),
+        Column("holm", "Holm", "p corrected for all the comparisons of the table", ".3f"),
+    ]
+    comparisons = compare_with_line(_of(kind, trained))
+    adjusted = holm([each.p_value for each in comparisons])
+    rows: list[dict[str, Cell]] = [
+        {
+            "name": each.trained.candidate.name,
+            "accuracy": each.trained.mean,
+            "deviation": float(np.std(each.trained.test, ddof=1)),
+            "difference": each.difference,
+            "half": each.half(CONFIDENCE),
+            "verdict": each.verdict(CONFIDENCE),
+            "p": each.p_value,
+            "holm": p,
+        }
+        for each, p in zip(comparisons, adjusted, strict=True)
+    ]
+    line = ", ".join(
+        f"{each.candidate.name} {each.mean:.2f} (s {np.std(each.test, ddof=1):.2f})"
+        for each in _of(kind, trained)
+        if each.candidate.homogeneous
+    )
+    return Rows(f"Tests, {kind}", columns, rows, remark=f"The line: {line}.")
+
+
+def _draw(trained: Sequence[Trained], options: Options, path: Path) -> None:
+    figure, axes = new_figure(2, 2, 4.0)
+    for column, kind in enumerate(KINDS):
+        ours = _of(kind, trained)
+        comparisons = compare_with_line(ours)
+        draw_accuracies(axes[0, column], kind, ours, comparisons)
+        panel = axes[1, column]
+        order = sorted(comparisons, key=lambda each: each.difference)
+        places = np.arange(len(order))
+        panel.axvline(0.0, color="0.3", lw=0.9)
+        for confidence, width, colour, label in ((0.95, 1.2, "#9fb3c8", "95 %"), (CONFIDENCE, 4.0, "#33658a", "0.6827")):
+            halves = [each.half(confidence) for each in order]
+            centres = [each.difference for each in order]
+            panel.errorbar(centres, places, xerr=halves, fmt="none", lw=width, color=colour, label=f"interval {label}")
+        panel.plot([each.difference for each in order], places, "o", color="white", mec="#12344d", ms=6)
+        panel.set_yticks(places, [each.trained.candidate.name for each in order], fontsize=8)
+        finish_axes(panel, "accuracy minus the homogeneous line's, %", "", f"{kind}: deviation of a training {_deviation(ours)}")
+    figure.suptitle(f"Is heterogeneous better? {options.setup.data}, {options.repeats} trainings of each configuration")
+    save_figure(figure, path)
+
+
+def _deviation(trained: Sequence[Trained]) -> str:
+    value = pooled_deviation(trained)
+    return "unknown" if math.isnan(value) else f"{value:.2f} %"
+
+
+if __name__ == "__main__":
+    main()

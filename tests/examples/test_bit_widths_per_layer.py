@@ -1,0 +1,121 @@
+"""The example of bit widths: its costs, its rounding, its greedy, and the whole of it as a user runs it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from graphs import Operation, filter_network
+from graphs.costs import BitOperations, MemoryTraffic
+from graphs.fabrics.resnet_filters import SmallResNet
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "examples" / "bit_widths_per_layer.py"
+
+
+@pytest.fixture(scope="module")
+def example() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("bit_widths_per_layer", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return SmallResNet((4, 6), 1, 10, 3).eval()
+
+
+IMAGES = torch.randn((6, 3, 8, 8), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_costs_are_those_of_the_library(example: ModuleType, network: nn.Module, bits: int) -> None:
+    layers = example.find_layers(network, IMAGES)
+    space = filter_network(network, (3, 8, 8), (Operation(bits, bits),)).topology.quantisation_space((Operation(bits, bits),))
+    pair = example.Bits(bits, bits)
+    assert [layer.first for layer in layers] == [True] + [False] * (len(layers) - 1)
+    total = math.fsum(layer.bops(pair) for layer in layers)
+    assert total == pytest.approx(BitOperations(space).cost(space.homogeneous()), rel=1e-13)
+    megabytes = math.fsum(layer.megabytes(pair) for layer in layers)
+    assert megabytes == pytest.approx(MemoryTraffic(space).cost(space.homogeneous()) / 8e6, rel=1e-13)
+
+
+def test_quantised_layers_round_and_come_back(example: ModuleType, network: nn.Module) -> None:
+    layers = example.find_layers(network, IMAGES)
+    before = example.network_logits(network, IMAGES)
+    kept = [layer.conv.weight for layer in layers]
+    found = []
+    for bits in (2, 4, 8, 16):
+        with example.quantised(layers, [example.Bits(bits, bits)] * len(layers)):
+            levels = [len(torch.unique(filters)) for filters in layers[1].conv.weight]
+            assert max(levels) <= 2**bits - 1
+            found.append(example.divergence(before, example.network_logits(network, IMAGES)))
+    assert found[0] > found[1] > found[2] > 0 and found[3] < 1e-3
+    assert all(layer.conv.weight is weight for layer, weight in zip(layers, kept, strict=True))
+    assert torch.equal(example.network_logits(network, IMAGES), before)
+
+
+def test_the_exact_choice_fits_and_beats_greedy_and_uniform(example: ModuleType) -> None:
+    generator = np.random.default_rng(0)
+    offered = [example.Bits(b, b) for b in (2, 4, 6, 8)]
+    missed = 0
+    for _ in range(30):
+        losses = -np.sort(-generator.gamma(0.5, size=(8, 4)), axis=1)  # more bits, less loss
+        sizes = generator.uniform(0.1, 3.0, size=(8, 2))
+        costs = {"bops": sizes[:, :1] * np.array([4, 16, 36, 64]), "MB": sizes[:, 1:] * np.array([2, 4, 6, 8])}
+        budget = {"bops": 0.4 * costs["bops"][:, -1].sum(), "MB": 0.5 * costs["MB"][:, -1].sum()}
+        table = example.Tables(losses, costs, budget)
+        choices, bound = example.choose(table, offered)
+        rows = np.arange(8)
+        values = {method: losses[rows, picks].sum() for method, picks in choices.items()}
+        fits = {m: all(costs[name][rows, picks].sum() <= budget[name] for name in budget) for m, picks in choices.items()}
+        exact = values["project_to_budget"]
+        assert fits["project_to_budget"] and fits["greedy"] and exact == pytest.approx(bound, abs=1e-9)
+        assert all(exact <= value + 1e-9 for method, value in values.items() if fits[method])
+        missed += values["greedy"] > exact + 1e-9
+    assert missed > 0  # greedy is a baseline, not another name for the optimum
+
+
+def test_run_as_a_user_does_with_weights_of_ones_own(tmp_path: Path) -> None:
+    import torchvision
+
+    torch.manual_seed(3)
+    save_file(torchvision.models.resnet18(num_classes=10).state_dict(), tmp_path / "mine.safetensors")
+    arguments = ["--weights", str(tmp_path / "mine.safetensors"), "--calibration-images", "4", "--test-images", "20"]
+    arguments += ["--options", "4/4", "8/8", "--save", str(tmp_path / "plan.json")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(SCRIPT), *arguments]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Certified" in done.stdout and "project_to_budget" in done.stdout and "uniform 4/4" in done.stdout
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    assert len(plan["weight/activation bits"]) == 20 and set(plan["budget"]) == {"bops", "MB"}
+    assert set(plan["weight/activation bits"].values()) <= {"4/4", "8/8"}
+
+
+def test_help_teaches(example: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    import tyro
+
+    with pytest.raises(SystemExit):
+        tyro.cli(example.Options, args=["--help"])
+    text = capsys.readouterr().out
+    for word in ("python examples/bit_widths_per_layer.py", "--weights", "safetensors", "--gbops", "--megabytes", "predicted"):
+        assert word in text
+    with pytest.raises(SystemExit, match="such as 4/8"):
+        example.Bits.read("4-8")
