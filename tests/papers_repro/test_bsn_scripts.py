@@ -1,0 +1,278 @@
+"""Scripts of Budgeted Super Networks: ticks of the reference rows, contests at smoke scale, rows and figures of made records."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_runs import EPOCHS, made_record
+from matplotlib.colors import same_color
+from rich.console import Console
+
+from papers_repro import bsn_figure2, bsn_figure3, bsn_figure4, bsn_figure5, bsn_figure7, bsn_figure8
+from papers_repro.bsn_contest import ContestOptions, budgets_of, contest_preset, run_contest
+from papers_repro.bsn_figures import save_figure
+from papers_repro.bsn_learned import budget_rows, budgets_in, chosen_of_seeds, difference_rows, front_rows, runs_of
+from papers_repro.bsn_networks import NetworkSpec, cost_model, named_network, published_unit
+from papers_repro.bsn_published import CURVES, NETWORKS
+from papers_repro.bsn_reference import TABLES, learned_published_rows, reference_rows
+from papers_repro.bsn_runs import RunsRecord, load_runs, pareto_front, save_json, switches
+from papers_repro.bsn_setup import load_data
+from papers_repro.bsn_tables import table_of
+from papers_repro.bsn_tables5to9 import preset as steps_preset
+from papers_repro.command_line import read_options
+from papers_repro.progress import progress_bars
+from papers_repro.rows import print_rows
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def made() -> RunsRecord:
+    return made_record()
+
+
+def contest(families, costs, options: ContestOptions, folder: Path) -> RunsRecord:
+    """Run it here, in one process."""
+    with progress_bars(Console(file=io.StringIO())) as progress:
+        return run_contest(families, costs, replace(options, processes=1), "smoke", 0, folder, progress)
+
+
+@pytest.mark.parametrize("number", sorted(TABLES))
+def test_every_reference_row_is_equal_to_the_published_one(number: int) -> None:
+    rows = reference_rows(TABLES[number]).ours
+    assert [row["equal"] for row in rows] == ["✓"] * len(rows)
+    assert len(rows) == {1: 14, 2: 5, 3: 14, 4: 1, 5: 14, 6: 14, 7: 10, 8: 14, 9: 10}[number]
+    for row in rows:
+        assert row["ours"] == row["published"]
+    print_rows(learned_published_rows(TABLES[number]), Console(file=io.StringIO()))
+
+
+def test_a_wrong_cost_gets_no_tick(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = replace(NETWORKS[-1], macs=NETWORKS[-1].macs + 1)
+    monkeypatch.setattr("papers_repro.bsn_reference.NETWORKS", (wrong,))
+    rows = reference_rows(TABLES[4])
+    assert [row["equal"] for row in rows.ours] == ["✗"] and rows.remark.startswith("0 of 1")
+
+
+def test_published_curves_are_quoted_as_given() -> None:
+    assert sum(len(curve.points) for curve in CURVES) == 4 + 10 + 7 + 5 + 7 + 6 + 7 + 6 + 2 + 5 + 7 + 5 + 6 + 5 + 4 + 6 + 5
+    by_key = {(curve.data, curve.cost, curve.family): curve.points for curve in CURVES}
+    assert (258.20, 94.15) in by_key["CIFAR-10", "macs", "B-ResNet"]
+    assert by_key["CIFAR-100", "steps-1", "B-ResNet"][0] == (320, 74.35)
+    assert len(by_key) == len(CURVES)
+    assert all(10 < accuracy < 100 and cost > 0 for curve in CURVES for cost, accuracy in curve.points)
+    with pytest.raises(ValueError, match="the paper gives no parameters of resnet-20 on CIFAR-100"):
+        NETWORKS[0].cost("parameters", "CIFAR-100")
+
+
+def test_budgets_are_what_reference_networks_cost() -> None:
+    fabric = NetworkSpec(family="ResNet", size=3, widths=(8, 16, 32), image_channels=1, side=16)
+    budgets = budgets_of(fabric, "steps-4", (1, 2, 3), (0.6,))
+    # The whole fabric takes as many steps on four machines as its longest ResNet: that is no budget.
+    assert [(budget.name, budget.limit) for budget in budgets] == [("ResNet-8", 8), ("60% of the whole", 12), ("ResNet-14", 14)]
+    space = fabric.plain(2).space()
+    assert budgets_of(fabric, "macs", (2,), ())[0].limit == cost_model(space, "macs").cost(space.whole)
+    assert published_unit("macs", [2_552_640.0]) == ("M multiply-adds", 1e6)
+    assert published_unit("macs", [776_000.0]) == ("K multiply-adds", 1e3)
+    with pytest.raises(ValueError, match="no network of the name"):
+        named_network("vgg-16")
+
+
+def test_a_contest_fits_selects_and_resumes(tmp_path: Path) -> None:
+    options = replace(contest_preset("smoke"), seeds=1, epochs=4, penalties=(10.0,), logit_rate=1.0)
+    record = contest(["ResNet"], ["macs"], options, tmp_path)
+    (budget,) = budgets_in(record, "ResNet", "macs")
+    assert [run.method for run in record.runs] == ["soft", "hard", "plain"]
+    hard = runs_of(record, "ResNet", "macs", "hard")[0]
+    sampled = hard.history[hard.warm_up - 1 :]  # the warm-up trains the whole, its network is projected all the same
+    assert all(entry.costs["macs"] <= budget.limit for entry in sampled)
+    for run in record.runs:
+        space = run.network.space()
+        cost, warmed = cost_model(space, "macs"), run.history[0]
+        assert len(run.history) == 4 and 0 < run.seconds < 300
+        for entry in run.history:
+            assert entry.costs["macs"] == cost.cost(space.switched(switches(entry.modules)))
+            assert 0 <= entry.validation <= 1 and 0 <= entry.test <= 1
+        assert run.method == "hard" or set(warmed.modules) == {"1"}  # the whole super-network before sampling begins
+        chosen = run.chosen("macs", budget.limit)
+        assert run.method == "soft" or chosen is not None
+        if chosen is not None:
+            fitting = [entry.validation for entry in run.history if entry.costs["macs"] <= budget.limit]
+            assert chosen.validation == max(fitting)
+
+    again = contest(["ResNet"], ["macs"], replace(options, resume=True, seeds=1), tmp_path)
+    assert again == record  # seconds included: nothing was run anew
+    kept = tmp_path / "runs" / "resnet_macs_budget0_soft0_seed0.json"
+    kept.unlink()
+    resumed = contest(["ResNet"], ["macs"], replace(options, resume=True), tmp_path)
+    assert resumed.runs[0].history == record.runs[0].history  # from its checkpoint
+    assert resumed.runs[0].seconds < record.runs[0].seconds
+    with pytest.raises(ValueError, match="kept from a contest of other options"):
+        contest(["ResNet"], ["macs"], replace(options, resume=True, batch_size=16), tmp_path)
+
+
+def test_steps_and_segmentation_at_smoke_scale(tmp_path: Path) -> None:
+    options = replace(contest_preset("smoke"), seeds=1, plain=False, logit_rate=1.0)
+    steps = contest(["ResNet"], ["steps-2"], options, tmp_path / "steps")
+    assert [run.method for run in steps.runs] == ["soft"]  # steps do not add up: no hard search
+    assert steps.runs[0].history[0].costs["steps-2"] == cost_model(steps.runs[0].network.space(), "steps-2").cost(
+        steps.runs[0].network.space().whole
+    )
+    scenes = replace(contest_preset("smoke", "Part Labels"), seeds=1, methods=("hard",))
+    pixels = contest(["CNF segmentation"], ["macs"], scenes, tmp_path / "pixels")
+    (budget,) = budgets_in(pixels, "CNF segmentation", "macs")
+    assert pixels.data.startswith("digit-scenes") and {run.method for run in pixels.runs} == {"hard", "plain"}
+    assert chosen_of_seeds(pixels, "CNF segmentation", budget, "hard")[0] is not None
+    assert pixels.runs[0].history[-1].test > 0.3  # three quarters of the pixels are background
+
+
+def test_table_1_as_a_user_runs_it(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = ["--scale", "smoke", "--out", str(out), "--seeds", "1", "--processes", "1", "--epochs", "2"]
+    command = [sys.executable, str(ROOT / "papers_repro" / "bsn_table1.py"), *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "…" not in done.stdout
+    record = json.loads((out / "bsn_table1.json").read_text())
+    reference, published, budgets, differences, front = record["tables"]
+    assert all(row["equal"] == "✓" for row in reference["ours"])
+    assert not published["ours"] and published["source"].endswith("Table 1")
+    rows = {row["network"]: row for row in budgets["ours"]}
+    assert {"ResNet, hard, ResNet-6", "CNF, hard, CNF W=2", "ResNet-6, plain", "CNF W=2, plain"} <= set(rows)
+    for row in rows.values():
+        assert row.get("cost") is None or row["cost"] <= row["limit"]
+    assert rows["ResNet, hard, ResNet-6"]["fits"] == "1/1"
+    assert {row["pair"] for row in differences["ours"]} >= {"ResNet, ResNet-6: hard - plain"}
+    assert front["ours"] and str(out) not in json.dumps(record)
+    assert len(load_runs(out / "bsn_table1_digits_runs.json").runs) == 6
+
+
+def test_rows_choose_on_validation_and_say_what_fits(made: RunsRecord) -> None:
+    for family in ("ResNet", "CNF"):
+        for budget in budgets_in(made, family, "macs"):
+            for method in ("soft", "hard"):
+                for seed, entry in chosen_of_seeds(made, family, budget, method).items():
+                    runs = [r for r in runs_of(made, family, "macs", method) if (r.budget, r.seed) == (budget, seed)]
+                    fitting = [e for run in runs for e in run.history if e.costs["macs"] <= budget.limit]
+                    assert (entry is None) == (not fitting)
+                    assert entry is None or entry.validation == max(e.validation for e in fitting)
+    rows = budget_rows(made, "macs", ("ResNet", "CNF")).ours
+    assert all(row.get("cost", 0) <= row["limit"] for row in rows)  # type: ignore[operator] # numbers
+    named = {row["network"] for row in rows}
+    assert {"ResNet, soft, ResNet-8", "ResNet-8, plain", "ResNet, hard, 60% of the whole"} <= named
+    assert "60% of the whole, plain" not in named
+    differences = {row["pair"]: str(row["difference"]) for row in difference_rows(made, "macs", ("ResNet",)).ours}
+    assert "±" in differences["ResNet, ResNet-8: soft - plain"]
+    assert "told apart" in " ".join(differences.values()) or "better" in " ".join(differences.values())
+
+
+def test_a_budget_that_nothing_fits_is_said_so(made: RunsRecord) -> None:
+    strict = [run for run in made.runs if run.method == "soft" and run.network.family == "ResNet"][:1]
+    budget = strict[0].budget.model_copy(update={"limit": 1.0})  # type: ignore[union-attr] # a search has one
+    record = made.model_copy(update={"runs": (strict[0].model_copy(update={"budget": budget}),)})
+    (row,) = budget_rows(record, "macs", ("ResNet",)).ours
+    assert row["fits"] == "0/1" and "cost" not in row and "accuracy" not in row
+    with pytest.raises(ValueError, match="no soft network of the record fits"):
+        bsn_figure3.draw(record)
+
+
+def test_the_front_holds_what_nothing_beats(made: RunsRecord) -> None:
+    runs = runs_of(made, "ResNet", "macs", "soft")
+    front = pareto_front(runs, "macs")
+    every = [entry for run in runs for entry in run.history]
+    for _, kept in front:
+        assert not any(e.costs["macs"] <= kept.costs["macs"] and e.validation > kept.validation for e in every)
+    costs = [entry.costs["macs"] for _, entry in front]
+    assert costs == sorted(costs) and len(front) < len(every)
+    assert len(front_rows(made, "macs", ("ResNet",)).ours) == sum(
+        len(pareto_front(runs_of(made, "ResNet", "macs", method), "macs")) for method in ("soft", "hard")
+    )
+
+
+def test_figures_show_what_the_record_holds(made: RunsRecord, tmp_path: Path) -> None:
+    figures = {
+        "figure2": bsn_figure2.draw(made),
+        "figure3": bsn_figure3.draw(made),
+        "figure4": bsn_figure4.draw(made),
+        "figure7": bsn_figure7.draw(made),
+        "figure8": bsn_figure8.draw(),
+    }
+    titles = [axes.get_title() for axes in figures["figure2"].axes]
+    assert sum(title.startswith("ours") for title in titles) == sum(title.startswith("published") for title in titles) == 2
+    for axes in figures["figure2"].axes:  # published markers are open, ours are filled
+        for line in axes.lines:
+            if axes.get_title().startswith("published"):
+                assert same_color(line.get_markerfacecolor(), "white") and line.get_linestyle() in ("--", ":")
+    curves = figures["figure4"].axes[0].lines
+    budgets, seeds = len(budgets_in(made, "ResNet", "macs")), 3
+    assert len(curves) == budgets * (seeds + 1) and len(curves[0].get_xdata()) == EPOCHS
+    validation, test = figures["figure7"].axes[:2]
+    dots = len(runs_of(made, "ResNet", "macs", "soft")) * EPOCHS
+    assert len(validation.collections[0].get_offsets()) == len(test.collections[0].get_offsets()) == dots
+    for name, figure in figures.items():
+        save_figure(figure, tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_figure_3_draws_the_modules_of_the_network(made: RunsRecord) -> None:
+    budget = budgets_in(made, "ResNet", "macs")[0]
+    found = bsn_figure3.best_found(made, "ResNet", budget, "soft")
+    assert found is not None
+    run, entry = found
+    space = run.network.space()
+    use = bsn_figure3.module_use(space, entry, run.probabilities)
+    parts = space.connectivity
+    running = parts.running(space.space, space.switched(switches(entry.modules)))
+    assert set(use) == {parts.edges[edge] for edge in np.flatnonzero(running)}
+    assert use["image", "stem", "stem"] == 1.0 and all(0 < share <= 1 for share in use.values())
+
+
+def test_figure_5_has_a_column_for_each_number_of_machines(tmp_path: Path) -> None:
+    record = made_record(("ResNet",), ("steps-1", "steps-4"), seeds=2)
+    figure = bsn_figure5.draw(record)
+    assert len(figure.axes) == 2 * 3
+    with pytest.raises(ValueError, match="no search under a budget on steps"):
+        bsn_figure5.draw(made_record(("CNF",), ("parameters",), seeds=1))
+
+
+def test_the_scheduling_example_takes_6_and_5_steps() -> None:
+    rows = bsn_figure8.step_rows().ours
+    assert [(row["modules"], row["on1"], row["on2"], row["equal"]) for row in rows] == [(9, 9, 6, "✓"), (10, 10, 5, "✓")]
+    schedule = bsn_figure8.draw().axes[1]
+    assert len(schedule.patches) == 9 and "6 steps" in schedule.get_title()
+
+
+def test_records_are_read_back_or_refused(made: RunsRecord, tmp_path: Path) -> None:
+    path = tmp_path / "runs.json"
+    save_json(path, made)
+    assert load_runs(path) == made
+    path.write_text(path.read_text()[:-100])
+    with pytest.raises(ValueError, match="not complete JSON"):
+        load_runs(path)
+    path.write_text('{"kind": "architecture"}')
+    with pytest.raises(ValueError, match="no record of runs"):
+        load_runs(path)
+
+
+def test_scales_are_the_papers_where_they_say_so(tmp_path: Path) -> None:
+    paper = read_options(steps_preset, ["--scale", "paper", "--table", "5", "9"])
+    settings = paper.contest
+    assert paper.table == (5, 9) and settings.setup.data == "cifar10" and settings.setup.blocks == 18
+    assert (settings.epochs, settings.warm_up, settings.batch_size, settings.learning_rate) == (300, 50, 128, 0.1)
+    assert settings.milestones == (0.5, 0.75) and settings.samples == 0 and settings.setup.validation_share == 0.1
+    faces = contest_preset("paper", "Part Labels")
+    assert (faces.epochs, faces.milestones, faces.setup.resolution, faces.setup.scales) == (200, (0.65,), 256, 9)
+    assert contest_preset("laptop").seeds >= 3
+    with pytest.raises(FileNotFoundError, match="cifar-10-batches-bin"):
+        load_data(replace(settings.setup, data_root=tmp_path), 0)
+    with pytest.raises(ValueError, match="expected one of 1, 2, 3, 4, 5, 6, 7, 8, 9"):
+        table_of(10)
