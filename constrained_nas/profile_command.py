@@ -33,7 +33,8 @@ class Profile:
 
     Every round runs everything once, in random order: blocks inside networks, blocks alone, random networks whole, a reference
     network. Entries are medians over the rounds with their spread; slow spells of the machine are taken out, outliers dropped, and
-    entries that are not well known flagged. Half of the networks calibrate the table, the other half checks it.
+    entries that are not well known flagged. The networks calibrate the table; to check it, each half of them is predicted by the
+    calibration on the other.
 
     A run that was killed goes on where it was: repeat the same command. Partial measurements lie beside the table until it is
     written (OUT.partial.jsonl); more --rounds than before add to them.
@@ -63,10 +64,10 @@ class Profile:
     clock: ProfileClock = "auto"
     """wall: what passes. processor: only what the thread ran (CPU, one thread): the latency on an idle machine, even if this one is
     busy. auto: processor where it can be."""
-    rounds: int = 30
+    rounds: int = 50
     """How often everything is timed; more make steadier medians."""
     networks: int = 20
-    """Random networks measured whole: half calibrate the table, half check it."""
+    """Random networks measured whole, at least 6: they calibrate the table and check it."""
     seed: int = 0
     """Decides the order of measurements and the random networks."""
 
@@ -166,7 +167,7 @@ def _report(console: Console, command: Profile, found: Profiled) -> None:
         console.print(f"Blocks timed {better.context!r} predict whole networks better here (R^2).", highlight=False)
     check = found.check
     console.print(
-        f"Checked on {command.networks // 2} networks that took no part in the calibration: measured = {check.intercept:.3g} ms + "
-        f"{check.slope:.3f} x estimated, R^2 {check.r_squared:.4f}, worst error {check.worst:.1%}.",
+        f"Checked on {command.networks} networks, each half by the calibration on the other: measured = {check.slope:.3f} x "
+        f"estimated {check.intercept:+.3g} ms, R^2 {check.r_squared:.4f}, worst error {check.worst:.1%}.",
         highlight=False,
     )

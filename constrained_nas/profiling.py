@@ -4,7 +4,8 @@ A round runs every subject once, in random order: uniform networks with hooks ar
 without hooks, a chain of two blocks whose difference to its first block alone is the second; every different block alone; random
 networks whole; and a reference network. Blocks of the same shape are one block. Slow spells of the machine are taken out round by
 round, outliers are dropped, and a median that is not well known is flagged (see ``constrained_nas.robust_times``). The whole
-networks tell which way of timing blocks predicts them better, calibrate the table (half of them) and check it (the other half).
+networks tell which way of timing blocks predicts them better and calibrate the table; for the check each half of them is predicted
+by the calibration on the other.
 
 Rounds are kept in a file as they are measured: a run that was killed goes on where it was.
 
@@ -57,7 +58,7 @@ class ProfileSettings:
         runtime: torch, torch-compile or onnxruntime.
         timer: batch, threads, device.
         rounds: how often everything is timed, at least 6: the 95 % interval of a median needs as many.
-        networks: random networks measured whole, at least 6: half calibrate the table, half check it.
+        networks: random networks measured whole, at least 6, that calibrate the table.
         timing: of blocks, for the table.
         evidence: time blocks in the other way as well, and say which predicts networks better.
         seed: of the order of the rounds, the networks and their weights.
@@ -65,7 +66,7 @@ class ProfileSettings:
 
     runtime: RuntimeName = "torch"
     timer: Timer = field(default_factory=Timer)
-    rounds: int = 30
+    rounds: int = 50
     networks: int = 20
     timing: BlockTiming = "in-context"
     evidence: bool = True
@@ -88,9 +89,9 @@ class Profiled:
     """A calibrated table and how it came about.
 
     Attributes:
-        table: calibrated on every other network.
-        before: fit of the sums as they were on these.
-        check: fit of the calibrated table on the other networks, which took no part in it.
+        table: calibrated on the networks.
+        before: fit of the sums of blocks as they were; its line is the calibration.
+        check: fit of what the calibration on each half of the networks says of the other half.
         drift: of every round; 1 is ordinary.
         busy: how many times as long the reference takes by the wall clock; 1 where that is the clock.
     """
@@ -128,10 +129,9 @@ def profile_space(
     measured = [Measurement.of(inliers(times[f"network {index}"][:, 0]).tolist()).median for index in range(len(drawn))]
     evidence = tuple(_evidence(raw, space, drawn, measured) for raw in raws)
     estimates = [latency_cost(raws[0], space).cost(architecture) for architecture in drawn]
-    before = TableFit.of(estimates[::2], measured[::2])
+    before = TableFit.of(estimates, measured)
     table = scale_table(raws[0], before.slope, before.intercept).model_copy(update={"evidence": evidence})
-    cost = latency_cost(table, space)
-    check = TableFit.of([cost.cost(architecture) for architecture in drawn[1::2]], measured[1::2])
+    check = TableFit.of(_cross_calibrated(estimates, measured), measured)
     busy = float(np.median(times["wall clock"])) / np.median(times["reference"]) if "wall clock" in times else 1.0
     return Profiled(table, before, check, tuple(drift.tolist()), float(busy))
 
@@ -222,10 +222,8 @@ def _evidence(
     table: LatencyTable, space: MBConvSpace, drawn: Sequence[Architecture], measured: Sequence[float]
 ) -> PredictionEvidence:
     cost = latency_cost(table, space)
-    estimates = np.array([cost.cost(architecture) for architecture in drawn])
-    fit = TableFit.of(estimates.tolist(), measured)
-    half = TableFit.of(estimates[::2].tolist(), measured[::2])
-    calibrated = half.intercept + half.slope * estimates[1::2]
+    estimates = [cost.cost(architecture) for architecture in drawn]
+    fit = TableFit.of(estimates, measured)
     return PredictionEvidence(
         context=table.context,
         networks=len(drawn),
@@ -233,5 +231,15 @@ def _evidence(
         intercept=fit.intercept,
         r_squared=fit.r_squared,
         worst=fit.worst,
-        worst_calibrated=float(np.abs(calibrated / np.asarray(measured[1::2]) - 1).max()),
+        worst_calibrated=TableFit.of(_cross_calibrated(estimates, measured), measured).worst,
     )
+
+
+def _cross_calibrated(estimates: Sequence[float], measured: Sequence[float]) -> list[float]:
+    """Every other network's estimate by the affine calibration on the rest, and the other way round: none is judged by itself."""
+    calibrated = np.empty(len(estimates))
+    for mine in (0, 1):
+        other = TableFit.of(estimates[1 - mine :: 2], measured[1 - mine :: 2])
+        calibrated[mine::2] = other.intercept + other.slope * np.asarray(estimates[mine::2])
+    found: list[float] = calibrated.tolist()
+    return found

@@ -26,6 +26,7 @@ __all__ = ["Run", "RuntimeName", "prepare_run", "require_runtime", "runtime_call
 
 RuntimeName = Literal["torch", "torch-compile", "onnxruntime"]
 Run = Callable[[], object]
+SAME = 1e-3  # of the greatest output: kernels in another order, TF32 on a GPU; a wrong network differs by its whole output
 _TITLES: dict[RuntimeName, str] = {"torch": "torch eager", "torch-compile": "torch.compile", "onnxruntime": "onnxruntime"}
 
 
@@ -82,7 +83,7 @@ def prepare_run(module: nn.Module, images: Tensor, runtime: RuntimeName, timer: 
         timer: device, threads, layout.
 
     Raises:
-        ValueError: the runtime cannot take the module.
+        ValueError: the runtime cannot take the module, or computes something else than torch.
     """
     placed, inputs = timer.place(module), _placed(images, timer)
     if runtime == "torch":
@@ -109,9 +110,10 @@ def _compiled(module: nn.Module, images: Tensor) -> Run:
     own = types.FunctionType(call.__code__.replace(), call.__globals__, "call", None, call.__closure__)
     compiled = cast(Callable[[Tensor], Any], torch.compile(own, fullgraph=True, dynamic=False))
     try:
-        compiled(images)
+        output = compiled(images)
     except Exception as error:  # the compiler raises many kinds
         raise ValueError(f"torch.compile cannot take this module: {_first_line(error)}") from error
+    _require_same(output, module(images), "torch.compile")
     return lambda: compiled(images)
 
 
@@ -132,6 +134,9 @@ def _session(module: nn.Module, images: Tensor, timer: Timer) -> Run:
     value = onnxruntime.OrtValue.ortvalue_from_numpy(images.contiguous().cpu().numpy(), kind, number)
     binding.bind_ortvalue_input(session.get_inputs()[0].name, value)
     binding.bind_output(session.get_outputs()[0].name, kind, number)
+    session.run_with_iobinding(binding)
+    output = torch.as_tensor(binding.copy_outputs_to_cpu()[0])
+    _require_same(output, module(images), "onnxruntime")
     return lambda: session.run_with_iobinding(binding)
 
 
@@ -152,6 +157,13 @@ def _onnx_bytes(module: nn.Module, images: Tensor) -> bytes:
     if program is None:
         raise ValueError("the module cannot be exported to ONNX: the exporter returned nothing")
     return cast(bytes, program.model_proto.SerializeToString())
+
+
+def _require_same(output: Tensor, expected: Tensor, runtime: str) -> None:
+    """What is timed must compute what torch computes."""
+    difference = float((output.cpu() - expected.cpu()).abs().max() / expected.abs().max().clamp(min=1e-12))
+    if not difference <= SAME:
+        raise ValueError(f"{runtime} gives another output than torch: {difference:.2g} of the greatest, allowed {SAME:g}")
 
 
 def _compiler() -> str | None:

@@ -11,8 +11,9 @@ from rich.console import Console
 
 from constrained_nas.describe import MBConvName
 from constrained_nas.profile_command import progress_shown, space_at
-from constrained_nas.validation import draw_validation, save_validation, timer_of, validate_table
+from constrained_nas.validation import draw_validation, timer_of, validate_table
 from graphs.costs import load_latency_table
+from graphs.costs.table_files import save_table
 
 __all__ = ["Validate", "validate"]
 
@@ -32,7 +33,7 @@ class Validate:
     space: Annotated[MBConvName, tyro.conf.Positional]
     networks: int = 20
     """How many, at least 3."""
-    rounds: int = 30
+    rounds: int = 40
     """How often each is measured, in random order, at least 6."""
     device: str = "cpu"
     """cpu, cuda, cuda:1 ...: must be the table's."""
@@ -59,7 +60,7 @@ def validate(command: Validate) -> None:
         found = validate_table(table, space, timer, command.networks, command.rounds, command.seed, progress)
     picture = command.picture or command.table.with_name(command.table.stem + ".validation.png")
     record = command.record or command.table.with_name(command.table.stem + ".validation.json")
-    save_validation(found, record)
+    save_table(found, record)
     draw_validation(found, picture)
     console.print(
         f"{len(found.networks)} networks of {found.space}: measured = {found.slope:.3f} x estimated {found.intercept:+.3g} ms, "

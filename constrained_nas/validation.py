@@ -10,7 +10,6 @@ Reference: Nayman et al., HardCoRe-NAS, Fig. 3 (slope 1.003, R^2 0.99).
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +28,7 @@ from graphs import MBConvSpace
 from graphs.costs import LatencyTable, latency_cost
 from graphs.costs.conditions import TableConditions, require_conditions
 
-__all__ = ["ValidatedNetwork", "Validation", "draw_validation", "save_validation", "timer_of", "validate_table"]
+__all__ = ["ValidatedNetwork", "Validation", "draw_validation", "timer_of", "validate_table"]
 
 
 class ValidatedNetwork(BaseModel):
@@ -48,7 +47,7 @@ class Validation(BaseModel):
     """Estimated against measured: least squares ``measured = intercept + slope * estimated``, its R^2, the worst relative error.
 
     ``ratio`` is the slope of the line through the origin. ``speed`` is the reference network's time now over that in the table; 1
-    where the table has none.
+    where the table has none. ``graphs.costs.table_files.save_table`` writes it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -168,15 +167,6 @@ def validate_table(
     )
 
 
-def save_validation(validation: Validation, path: Path | str) -> None:
-    """Write a validation as JSON, whole or not at all."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    partial.write_text(validation.model_dump_json(indent=1), encoding="utf-8")
-    os.replace(partial, target)
-
-
 def draw_validation(validation: Validation, path: Path, title: str = "") -> None:
     """Draw measured over estimated latency: a dot a network with the interval of its median, equality, and the fitted line.
 
@@ -196,7 +186,8 @@ def draw_validation(validation: Validation, path: Path, title: str = "") -> None
     ends += np.array([-0.06, 0.06]) * np.ptp(ends)
     axes = figure.add_subplot()
     axes.plot(ends, ends, color="0.6", lw=1, ls=(0, (5, 3)), label="measured = estimated", zorder=1)
-    line = f"measured = {validation.slope:.3f} x estimated {validation.intercept:+.2g} ms"
+    sign = "−" if validation.intercept < 0 else "+"
+    line = f"measured = {validation.slope:.3f} × estimated {sign} {abs(validation.intercept):.2g} ms"
     axes.plot(ends, validation.intercept + validation.slope * ends, color="#d9741a", lw=1.4, label=line, zorder=2)
     bars = np.array([[one.measured - one.low, one.high - one.measured] for one in validation.networks]).clip(0).T
     axes.errorbar(x, y, bars, fmt="none", ecolor="#1f6fb2", elinewidth=1, alpha=0.7, zorder=3)

@@ -58,7 +58,7 @@ class PredictionEvidence(BaseModel):
     """How blocks timed in one way predict networks measured whole in the same rounds.
 
     ``measured = intercept + slope * estimated`` and ``worst`` relative error are of the sums as they are; ``worst_calibrated`` is
-    what is left on half of the networks when an affine calibration on the other half is applied.
+    what is left on each half of the networks when an affine calibration on the other half is applied.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
