@@ -74,7 +74,7 @@ class ContestOptions:
     """Images a step."""
     samples: int = 0
     """Sub-graphs a batch, which share its images evenly; 0: one for every image, as in the paper."""
-    hard_samples: int = 4
+    hard_samples: int = 8
     """The same for hard searches, where each sample that does not fit is a small integer program."""
     penalties: tuple[float, ...] = (10.0,)
     """A search each: a network is charged penalty x max(0, cost / limit - 1). The paper's range of lambda holds 1 to 10."""
