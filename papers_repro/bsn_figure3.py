@@ -22,10 +22,10 @@ from matplotlib.figure import Figure
 from constrained_nas.plots import draw_super_network
 from graphs import DagSpace
 from graphs.dag import EdgeKey
-from papers_repro.bsn_contest import ContestOptions, contest_preset
 from papers_repro.bsn_figures import FigureOptions, make_figure, new_figure
 from papers_repro.bsn_learned import budgets_in, families_in, runs_of
 from papers_repro.bsn_networks import Family, published_unit
+from papers_repro.bsn_options import ContestOptions, contest_preset
 from papers_repro.bsn_published import CostName
 from papers_repro.bsn_runs import BudgetRecord, EpochRecord, Method, RunRecord, RunsRecord, switches
 from papers_repro.command_line import read_options

@@ -15,9 +15,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from papers_repro.bsn_contest import contest_preset
 from papers_repro.bsn_figures import FigureOptions, make_figure, new_figure
 from papers_repro.bsn_learned import budgets_in, families_in, runs_of
+from papers_repro.bsn_options import contest_preset
 from papers_repro.bsn_runs import Method, RunRecord, RunsRecord
 from papers_repro.command_line import read_options
 from papers_repro.rows import Cell, Column, Rows, Scale

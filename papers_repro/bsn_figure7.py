@@ -15,10 +15,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from papers_repro.bsn_contest import contest_preset
 from papers_repro.bsn_figures import COLOURS, FigureOptions, make_figure, new_figure
 from papers_repro.bsn_learned import families_in, front_rows, runs_of
 from papers_repro.bsn_networks import Family, published_unit
+from papers_repro.bsn_options import contest_preset
 from papers_repro.bsn_published import CostName
 from papers_repro.bsn_runs import EpochRecord, Method, RunRecord, RunsRecord, pareto_front
 from papers_repro.command_line import read_options

@@ -21,9 +21,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from rich.console import Console
 
-from papers_repro.bsn_contest import ContestOptions, run_contest
+from papers_repro.bsn_contest import run_contest
 from papers_repro.bsn_learned import budgets_in, chosen_of_seeds
 from papers_repro.bsn_networks import Family, published_unit
+from papers_repro.bsn_options import ContestOptions
 from papers_repro.bsn_published import CostName, DataName, accuracies_of, curves, networks_of
 from papers_repro.bsn_runs import BudgetRecord, Method, RunsRecord, load_runs, save_json
 from papers_repro.intervals import half_width

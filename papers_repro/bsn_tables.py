@@ -12,8 +12,9 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from papers_repro.bsn_contest import ContestOptions, contest_preset, run_contest
+from papers_repro.bsn_contest import run_contest
 from papers_repro.bsn_learned import budget_rows, difference_rows, front_rows
+from papers_repro.bsn_options import ContestOptions, contest_preset
 from papers_repro.bsn_published import DataName
 from papers_repro.bsn_reference import TABLES, TableSpec, learned_published_rows, reference_rows
 from papers_repro.bsn_runs import RunsRecord, save_json

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import tyro
 
-from papers_repro.bsn_contest import ContestOptions, contest_preset
+from papers_repro.bsn_options import ContestOptions, contest_preset
 from papers_repro.bsn_tables import TableOptions, print_tables, table_of
 from papers_repro.command_line import read_options
 from papers_repro.rows import Scale

@@ -17,10 +17,11 @@ from matplotlib.colors import same_color
 from rich.console import Console
 
 from papers_repro import bsn_figure2, bsn_figure3, bsn_figure4, bsn_figure5, bsn_figure7, bsn_figure8
-from papers_repro.bsn_contest import ContestOptions, budgets_of, contest_preset, run_contest
+from papers_repro.bsn_contest import budgets_of, run_contest
 from papers_repro.bsn_figures import save_figure
 from papers_repro.bsn_learned import budget_rows, budgets_in, chosen_of_seeds, difference_rows, front_rows, runs_of
 from papers_repro.bsn_networks import NetworkSpec, cost_model, named_network, published_unit
+from papers_repro.bsn_options import ContestOptions, contest_preset
 from papers_repro.bsn_published import CURVES, NETWORKS
 from papers_repro.bsn_reference import TABLES, learned_published_rows, reference_rows
 from papers_repro.bsn_runs import RunsRecord, load_runs, pareto_front, save_json, switches
@@ -110,7 +111,7 @@ def test_a_contest_fits_selects_and_resumes(tmp_path: Path) -> None:
 
     again = contest(["ResNet"], ["macs"], replace(options, resume=True, seeds=1), tmp_path)
     assert again == record  # seconds included: nothing was run anew
-    kept = tmp_path / "runs" / "resnet_macs_budget0_soft0_seed0.json"
+    kept = tmp_path / "runs" / "resnet_macs_resnet-6_soft10_seed0.json"
     kept.unlink()
     resumed = contest(["ResNet"], ["macs"], replace(options, resume=True), tmp_path)
     assert resumed.runs[0].history == record.runs[0].history  # from its checkpoint
