@@ -90,6 +90,7 @@ class SearchRecord(BaseModel):
         undecided: layers in which more than one option was left at the end.
         loss: of the last epoch, with its penalty (mean over its architecture steps).
         history: an entry an epoch: ``loss``, ``latency_ms`` (expected), ``options`` left a layer ...
+        steps: of an epoch.
         step_seconds: wall time of a step, mean of every epoch.
         processor_seconds: of every epoch; empty on a GPU and where the search was resumed half-way.
         needed_alpha: of a projection: the least alpha that would have led there; None without a budget.
@@ -105,6 +106,7 @@ class SearchRecord(BaseModel):
     undecided: int
     loss: float
     history: tuple[dict[str, Any], ...]
+    steps: int
     step_seconds: tuple[float, ...]
     processor_seconds: tuple[float, ...]
     seconds: float
@@ -277,6 +279,7 @@ def _searched(spec: SearchSpec, setup: SetupOptions, latencies: Latencies, folde
         ),
         loss=run.history[-1]["objective"],
         history=tuple(run.history),
+        steps=len(run.losses) // setup.epochs,
         step_seconds=tuple(run.seconds),
         processor_seconds=() if resumed or setup.device != "cpu" else tuple(np.diff(stamps).tolist()),
         seconds=time.perf_counter() - began,
