@@ -109,4 +109,4 @@ def time_networks(
             kept.append({names[index]: subjects[names[index]]() for index in generator.permutation(len(names)).tolist()})
             progress.update(f"timing networks: {what}", number + 1, rounds)
     corrected, _ = corrected_times(kept)
-    return {name: Measurement.of(times[:, 0].tolist()) for name, times in corrected.items()}
+    return {name: Measurement.of(corrected[name][:, 0].tolist()) for name in names}  # rounds come in a shuffled order
