@@ -94,8 +94,10 @@ class FilterConv(nn.Module):
     def narrow(self, channels: int) -> nn.Conv2d:
         """A plain convolution of ``channels`` inputs with copies of what it multiplies by."""
         weight = self.effective_weight(channels)
-        padding = cast(tuple[int, int], self.padding)
-        plain = nn.Conv2d(channels, self.width, self.kernel, self.stride, padding, self.dilation, bias=self.bias is not None)
+        kernel, stride, padding, dilation = (
+            cast(tuple[int, int], pair) for pair in (self.kernel, self.stride, self.padding, self.dilation)
+        )
+        plain = nn.Conv2d(channels, self.width, kernel, stride, padding, dilation, bias=self.bias is not None)
         plain = plain.to(weight)
         plain.weight.copy_(weight)
         if self.bias is not None and plain.bias is not None:

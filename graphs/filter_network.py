@@ -78,10 +78,10 @@ class FilterNetwork(nn.Module):
                 found = f"{widths[layer.name]} and {widths[layer.follows]}"
                 raise ValueError(f"layers {layer.name!r} and {layer.follows!r} are added: expected one width, got {found}")
         rows = dict(zip(widths, counts.astype(int).tolist(), strict=True))
-        for name, layer in self.owners.items():
+        for name, owner in self.owners.items():
             module = self.body.get_submodule(name)
             if isinstance(module, FilterConv | FilterActivation):
-                module.assign(rows[layer])
+                module.assign(rows[owner])
         for module in self.modules():
             if isinstance(module, SwitchableNorm):
                 module.switch(statistics)

@@ -113,12 +113,12 @@ class Budgeted:
         probabilities = sigmoid(state.logits)
         uniforms = np.maximum(generator.random((samples, len(probabilities))), _TINY)
         draws = draw_subgraphs(self.space, probabilities, uniforms)
-        on, replaced = draws.on, np.zeros(samples, dtype=np.bool_)
+        on, replaced, charged = draws.on, np.zeros(samples, dtype=np.bool_), dict[str, FloatArray]()
         if self.hard:
-            on, replaced = self._project(problem, state.logits - np.log(uniforms) + np.log1p(-uniforms), draws)
+            on, replaced, charged = self._project(problem, state.logits - np.log(uniforms) + np.log1p(-uniforms), draws)
         share = np.arange(rows) * samples // rows  # rows of a sample lie together
         connected = draws.connected | replaced
-        noise = {"on": draws.on, "drawn": draws.drawn, "connected": connected, "replaced": replaced, "share": share}
+        noise = {"on": draws.on, "drawn": draws.drawn, "connected": connected, "replaced": replaced, "share": share, **charged}
         observed = np.stack([~on, on], axis=2).reshape(samples, -1)[connected].astype(np.float64)
         gates = self._gates(on[0] if samples == 1 else on[share])
         return Proposal(gates, frozenset(), {name: np.asarray(array, dtype=np.float64) for name, array in noise.items()}, observed)
@@ -133,7 +133,12 @@ class Budgeted:
         draws = SubgraphDraws(proposal.noise["on"] > 0, proposal.noise["drawn"] > 0, connected)
         share = proposal.noise["share"].astype(np.int64)
         objectives = np.bincount(share, feedback.losses, len(connected)) / np.bincount(share, minlength=len(connected))
-        objectives[connected] += self._penalty(problem, feedback.costs, int(connected.sum()), moment)
+        # With ``hard`` the draws themselves are charged, not what they were replaced by: else nothing leads them to the budget.
+        charged = {name: values[connected] for name, values in proposal.noise.items() if name in feedback.costs}
+        penalty = self._penalty(problem, {**feedback.costs, **charged}, int(connected.sum()), moment)
+        objectives[connected] += penalty
+        if len(penalty):  # a disconnected sub-graph has no cost: it must not be a way out of paying
+            objectives[~connected] += penalty.max()
         probabilities = sigmoid(state.logits)
         gained = advantages(objectives, self.baseline, state.baseline if state.steps else float(objectives.mean()))
         gradient = (gained[:, None] * score(probabilities, draws)).mean(0)
@@ -168,7 +173,7 @@ class Budgeted:
         certificate = None
         if self.hard or not running.any():
             program = self._program(problem) if self.hard else ConnectedProgram.of(self.space, SearchProblem(problem.space, ()))
-            found = program.best(state.logits).require_feasible()
+            found = program.best(_within(state.logits, self._switches(running))).require_feasible()
             running, certificate = cast(FloatArray, found.x) > 0.5, found.certificate if self.hard else None
         architecture = connected_architecture(self.space, running)
         costs = problem.costs(architecture)
@@ -189,18 +194,26 @@ class Budgeted:
 
     def _project(
         self, problem: SearchProblem, scores: FloatArray, draws: SubgraphDraws
-    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """The samples' switches (samples, D), those that do not fit replaced by the best under ``scores`` that do; and which."""
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], dict[str, FloatArray]]:
+        """The samples' switches (samples, D), those that do not fit replaced by the best under ``scores`` that do; which; costs."""
         parts, program = self.space.connectivity, self._program(problem)
         on = draws.on.copy()
         running = parts.connected(parts.switched_on(np.stack([~on, on], axis=2).reshape(len(on), -1)))
-        fits = draws.connected.copy()
+        fits, charged = draws.connected.copy(), dict[str, FloatArray]()
         for budget in problem.budgets:
-            fits &= cast(ConnectedCost, budget.cost).cost_of_running(running) <= budget.limit
+            charged[budget.cost.name] = cast(ConnectedCost, budget.cost).cost_of_running(running)
+            fits &= charged[budget.cost.name] <= budget.limit
         for sample in np.flatnonzero(~fits):
-            found = program.best(scores[sample]).require_feasible()
+            found = program.best(_within(scores[sample], self._switches(running[sample]))).require_feasible()
             on[sample] = program.switches(cast(FloatArray, found.x) > 0.5)
-        return on, ~fits
+        return on, ~fits, charged
+
+    def _switches(self, running: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The decisions (D,) of the modules (E,) that run."""
+        columns = self.space.connectivity.columns
+        on = np.zeros(len(self.space.space.decisions), dtype=np.bool_)
+        on[columns[running & (columns >= 0)] // 2] = True
+        return on
 
     def _penalty(self, problem: SearchProblem, costs: Mapping[str, FloatArray], samples: int, moment: Moment) -> FloatArray:
         """``lambda x max(0, cost - limit)``, summed over the budgets: (samples,)."""
@@ -211,3 +224,12 @@ class Budgeted:
             magnitude = 10.0 ** math.floor(math.log10(budget.limit))
             total += self.coefficient * rise / magnitude * np.maximum(costs[budget.cost.name] - budget.limit, 0.0)
         return total
+
+
+def _within(scores: FloatArray, on: NDArray[np.bool_]) -> FloatArray:
+    """Scores (D,) for the projection of the sub-graph whose switches are ``on``: no module outside it earns anything.
+
+    A switch is drawn only if its source is reached. Those beyond unlikely modules were never drawn and still have the logits they
+    began with: were these to count, it would pay to switch an unlikely module on for the sake of all that lies behind it.
+    """
+    return np.where(on, scores, np.minimum(scores, 0.0))
