@@ -10,8 +10,10 @@ import pytest
 
 from constrained_nas.cli import main
 from constrained_nas.measurement_log import log_beside
+from constrained_nas.validation import Validation
 from graphs import hardcore_imagenet, hardcore_small
 from graphs.costs import count, latency_cost, load_latency_table
+from graphs.costs.table_files import load_table
 
 
 def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
@@ -47,6 +49,29 @@ def test_profile_writes_a_table_that_a_search_can_use(
     assert (table.unit, table.batch, table.threads, table.clock) == ("ms", 1, 1, "processor")
     assert not log_beside(out).exists()
     assert latency_cost(table, hardcore_small()).unit == "ms"
+    _run(monkeypatch, "validate", str(out), "hardcore-small", "--networks", "3", "--rounds", "6")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "3 networks of hardcore-small-32-1x10: measured =" in said
+    validation = load_table(tmp_path / "table.validation.json", Validation, "table validation")
+    assert len(validation.networks) == 3
+    assert (tmp_path / "table.validation.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(SystemExit, match="the latency table is of space 'hardcore-small-32-1x10'"):
+        _run(monkeypatch, "validate", str(out), "hardcore-imagenet")
+
+
+def test_import_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    space = hardcore_small()
+    lines = [f"{block},{c.name},250" for block in space.block_names for c in space.configurations]
+    source, out = tmp_path / "phone.csv", tmp_path / "phone.json"
+    source.write_text("\n".join(["block,option,latency", *lines, "fixed,,1000"]) + "\n", encoding="utf-8")
+    conditions = ["--unit", "us", "--device", "Pixel 6", "--batch", "1", "--out", str(out)]
+    _run(monkeypatch, "import-table", str(source), "hardcore-small", *conditions)
+    table = load_latency_table(out)
+    assert (table.device, table.batch, table.fixed, table.entries[0].median) == ("Pixel 6", 1, 1.0, 0.25)
+    with pytest.raises(SystemExit, match=r"expected \.yaml, \.yml or \.csv"):
+        _run(monkeypatch, "import-table", str(tmp_path / "phone.txt"), "hardcore-small", *conditions)
+    with pytest.raises(SystemExit, match=r"device 'Pixel 6' where .* is asked for"):
+        _run(monkeypatch, "validate", str(out), "hardcore-small")
 
 
 @pytest.mark.parametrize(
