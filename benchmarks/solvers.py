@@ -315,6 +315,7 @@ def _two_budgets(groups: int, family: str, count: int, seed: int, patience: floa
     theirs: list[float] = []
     worst: float | None = None
     unproven = 0
+    project_to_budget([[0.0, 1.0]], {"a": [[0.0, 1.0]], "b": [[0.0, 1.0]]}, {"a": 1.0, "b": 1.0})  # compiles
     while len(theirs) < count and sum(theirs) < patience:
         instance = make(family, groups, 12, seed + len(theirs))
         more, limit = second_costs(instance, seed)

@@ -37,4 +37,6 @@ def verdict(differences: Sequence[float], name: str) -> str:
 def compared(first: Sequence[float], second: Sequence[float], name: str) -> str:
     """``first`` minus ``second``, paired by seed: mean, half the 95 % interval, verdict in terms of ``name`` (the first)."""
     differences = [a - b for a, b in zip(first, second, strict=True)]
-    return f"{np.mean(differences):+.2f} ± {half_width(differences):.2f} {verdict(differences, name)}"
+    half = half_width(differences)
+    width = "" if math.isnan(half) else f" ± {half:.2f}"
+    return f"{np.mean(differences):+.2f}{width} {verdict(differences, name)}"
