@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from tiny_spaces import striped_data
 from torch import nn
 
-from constrained_nas.ask_tell import Feedback, Moment
+from constrained_nas.ask_tell import Feedback, Moment, Proposal
 from constrained_nas.methods import Budgeted
 from constrained_nas.methods.budgeted import BudgetedState
 from constrained_nas.problem import Budget, SearchProblem
@@ -265,3 +265,32 @@ def test_settings_out_of_range_are_refused() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             Budgeted(network(), **changed)  # type: ignore[arg-type]
+
+
+def test_what_was_never_drawn_earns_nothing_in_a_projection() -> None:
+    """Switches behind an unlikely module keep the logits they began with: these are no reason to switch the module on."""
+    space = network()
+    problem = SearchProblem(space.space, (budget(1.0),))
+    method = Budgeted(space, hard=True)
+    logits = {"stem-a conv": -1.0, "stem-a skip": -2.0, "stem-c conv": 2.0, "stem-c skip": -1.0}
+    state = replace(
+        method.init(problem, np.random.default_rng(0)),
+        logits=np.array([logits.get(decision.name, 3.0) for decision in space.space.decisions]),
+    )
+    found = method.finish(problem, state).architecture
+    assert [decision.name for decision in space.space.decisions if found.choice(decision.name)] == ["stem-c conv"]
+
+
+def test_a_disconnected_sample_pays_as_much_as_the_dearest() -> None:
+    space = network()
+    problem = SearchProblem(space.space, (budget(0.2),))
+    method = Budgeted(space, samples=2, warm_up=0, baseline="leave_one_out", learning_rate=1.0, momentum=0.0)
+    state = method.init(problem, np.random.default_rng(0))
+    on = np.zeros((2, 8), dtype=bool)
+    on[0] = True  # the whole super-network, and nothing
+    noise = {"on": on, "drawn": np.ones_like(on), "connected": [1, 0], "replaced": [0, 0], "share": [0, 1]}
+    whole = np.stack([~on[:1], on[:1]], axis=2).reshape(1, -1).astype(float)
+    arrays = {name: np.asarray(values, dtype=float) for name, values in noise.items()}
+    feedback = Feedback(np.array([1.0, 1.0]), {}, problem.observe(whole))
+    told = method.tell(problem, state, Proposal({}, frozenset(), arrays, whole), feedback, Moment("both", 0, 1, 0, 1))
+    assert np.array_equal(told.logits, state.logits), "equal losses and equal penalties move nothing"
