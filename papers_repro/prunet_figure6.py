@@ -1,0 +1,154 @@
+"""Figures 6 and 7 of PruNet at your scale: fronts of the searched networks for every (phi, lambda).
+
+Accuracy after retraining, and the loss of the search, over measured latency; every alpha with every setting of layer skipping (the
+paper: 28 searches). Lines join the networks that none of the same setting beats in both. Losses of different alphas are different
+functions: along a front they only show what the paper's figure shows.
+
+With ``--resume`` and the ``--out`` of ``prunet_table6`` that script's searches are used.
+
+Reference: PruNet, Fig. 6 and 7.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from rich.console import Console
+
+from papers_repro.command_line import read_options
+from papers_repro.intervals import half_width
+from papers_repro.progress import progress_bars
+from papers_repro.prunet_fronts import draw_two
+from papers_repro.prunet_grid import GridOptions, grid_preset, run_grid
+from papers_repro.prunet_measuring import Measured, measure_found
+from papers_repro.prunet_published import SKIP_SETTINGS
+from papers_repro.prunet_searches import Found
+from papers_repro.prunet_setup import SetupOptions, fit_remark, setup_preset
+from papers_repro.rows import Cell, Column, Rows, Scale, output_folder, print_rows, save_record
+from solvers.pareto import hypervolume
+
+SCRIPT = "prunet_figure6"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Fronts of accuracy and of the search's loss over latency."""
+
+    scale: Scale = "laptop"
+    """smoke: seconds, to see that it runs. laptop: minutes on two cores. paper: the paper's protocol on folders of images."""
+    seed: int = 0
+    """The first seed."""
+    out: Path | None = None
+    """Folder of the results; runs/prunet_figure6 by default."""
+    measuring_rounds: int = 30
+    """Timed passes of every found network."""
+    grid: Annotated[GridOptions, tyro.conf.arg(name="")] = field(default_factory=GridOptions)
+    """Settings to search with."""
+    setup: Annotated[SetupOptions, tyro.conf.arg(name="")] = field(default_factory=SetupOptions)
+    """Data, space, searches, retraining and measuring."""
+
+
+def preset(scale: Scale) -> Options:
+    """The options of a scale."""
+    return Options(scale, measuring_rounds=5 if scale == "smoke" else 30, grid=grid_preset(scale), setup=setup_preset(scale))
+
+
+def main() -> None:
+    """Run at the scale of the command line."""
+    options = read_options(preset)
+    began = time.perf_counter()
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    folder = output_folder(options.out, SCRIPT)
+    console.print(f"{SCRIPT}, scale {options.scale}: results go to {folder}", highlight=False)
+    with progress_bars(console) as progress:
+        found, latencies, space = run_grid(options.grid, options.setup, options.seed, folder, progress, retrain=True)
+        measured = measure_found(found, latencies, space, options.measuring_rounds, options.seed, progress)
+    console.print(fit_remark(latencies), highlight=False)
+    groups = {f"φ {phi:g}, λ {scale:g}": _places(found, phi, scale) for phi, scale in SKIP_SETTINGS}
+    tables = [front_rows(options, found, measured, groups), network_rows(found, measured)]
+    for rows in tables:
+        print_rows(rows, console)
+    draw_two(
+        {name: [found[place] for place in places] for name, places in groups.items()},
+        {name: [measured.latencies[place].median for place in places] for name, places in groups.items()},
+        folder / f"{SCRIPT}.png",
+        f"{options.setup.data}, {options.grid.seeds} seed(s)",
+        "measured latency, ms",
+    )
+    record = save_record(folder, SCRIPT, options.scale, options.seed, options, tables, began)
+    console.print(f"{record} and {SCRIPT}.png in {time.perf_counter() - began:.0f} s", highlight=False)
+
+
+def front_rows(options: Options, found: Sequence[Found], measured: Measured, groups: dict[str, list[int]]) -> Rows:
+    """How good a front is, a row a setting."""
+    columns = [
+        Column("setting", "phi, lambda", "scales of the skip's and of the block's output while they compete"),
+        Column("searches", "searches", "networks of the setting, over all alphas and seeds", "d"),
+        Column(
+            "volume",
+            "hypervolume",
+            "mean over seeds of the area under a seed's front, to the slowest network and accuracy 0",
+            ".2f",
+        ),
+        Column("interval", "95 %", "half the 95 % interval of that mean", ".2f"),
+        Column("accuracy", "acc. %", "mean over all its networks", ".2f"),
+        Column("latency", "meas. ms", "measured latency, mean over all its networks", ".3f"),
+    ]
+    slowest = max(one.median for one in measured.latencies)
+    ours: list[dict[str, Cell]] = []
+    for name, places in groups.items():
+        volumes = []
+        for seed in sorted({found[place].spec.seed for place in places}):
+            own = [place for place in places if found[place].spec.seed == seed]
+            points = [(measured.latencies[place].median, found[place].accuracy) for place in own]
+            volumes.append(hypervolume(points, (slowest, 0.0), [False, True]))
+        ours.append(
+            {
+                "setting": name,
+                "searches": len(places),
+                "volume": float(np.mean(volumes)),
+                "interval": half_width(volumes),
+                "accuracy": float(np.mean([found[place].accuracy for place in places])),
+                "latency": float(np.mean([measured.latencies[place].median for place in places])),
+            }
+        )
+    return Rows("Fronts of accuracy over measured latency", columns, ours, remark=measured.remark)
+
+
+def network_rows(found: Sequence[Found], measured: Measured) -> Rows:
+    """Every network: what the picture shows."""
+    columns = [
+        Column("search", "search", "alpha, phi, lambda, seed"),
+        Column("estimated", "est. ms", "latency by the table", ".3f"),
+        Column("measured", "meas. ms", "latency measured now", ".3f"),
+        Column("loss", "loss", "of the search's last epoch", ".4f"),
+        Column("accuracy", "acc. %", "test accuracy after retraining", ".2f"),
+        Column("blocks", "IRBs", "inverted residuals that are left", "d"),
+    ]
+    ours: list[dict[str, Cell]] = [
+        {
+            "search": f"{entry.spec.alpha:g}, {entry.spec.phi:g}, {entry.spec.scale:g}, {entry.spec.seed}",
+            "estimated": entry.record.latency_ms,
+            "measured": one.median,
+            "loss": entry.record.loss,
+            "accuracy": entry.accuracy,
+            "blocks": entry.record.blocks,
+        }
+        for entry, one in zip(found, measured.latencies, strict=True)
+    ]
+    return Rows("The networks", columns, ours)
+
+
+def _places(found: Sequence[Found], phi: float, scale: float) -> list[int]:
+    return [place for place, entry in enumerate(found) if (entry.spec.phi, entry.spec.scale) == (phi, scale)]
+
+
+if __name__ == "__main__":
+    main()
