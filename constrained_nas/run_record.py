@@ -1,0 +1,131 @@
+"""The record of one search from the command line: what was asked, what was found, and how good it is; versioned JSON.
+
+A run is a folder. ``run.json`` is this record; beside it lie ``architecture.json`` (see ``constrained_nas.records``),
+``network.safetensors`` (the found network's weights) and, while a search is under way, its checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from constrained_nas.device_budget import DeviceAttempt
+from constrained_nas.records import BudgetRecord
+
+__all__ = ["CertificateRecord", "MeasuredBudget", "NetworkRecord", "RunRecord", "load_run", "save_run"]
+
+
+class CertificateRecord(BaseModel):
+    """``primal`` is the projection's objective at the answer, nothing feasible is better than ``bound`` (None: no bound known).
+
+    ``prices`` holds one multiplier a budget, by its cost's name: what a unit more of it would bring.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    primal: float
+    bound: float | None
+    gap: float | None = Field(default=None, ge=0)
+    violation: float
+    maximise: bool
+    prices: dict[str, float] = Field(default_factory=dict)
+
+
+class MeasuredBudget(BaseModel):
+    """The latency of the found network on the device, in ``unit``: the median of ``samples`` passes and its upper bound.
+
+    ``fits`` says whether the median is within the budget with ``confidence``; ``attempts`` are all networks that were measured.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    cost: str
+    unit: str
+    limit: float
+    median: float
+    bound: float
+    samples: int
+    fits: bool
+    confidence: float
+    attempts: tuple[DeviceAttempt, ...]
+
+
+class NetworkRecord(BaseModel):
+    """A network: its choices, what it costs (estimates, by name, with units), and its test accuracy in % where it was tested."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    choices: dict[str, str | dict[str, int]]
+    costs: dict[str, float]
+    accuracy: float | None = None
+
+
+class RunRecord(BaseModel):
+    """A search from start to end.
+
+    Attributes:
+        space, method, data, seed: what was searched, how, on what.
+        settings: every option of the command, as given or by default.
+        budgets: what each asked for and what the found network costs by the table or count.
+        measured: the same on the device, for latency budgets; None where nothing was measured.
+        found: the network of the search, after fine-tuning or training.
+        references: networks to hold it against (the cheapest, the largest), tested alike.
+        units: of the costs.
+        certificate: of the final projection; None for methods without one.
+        history: an entry an epoch of the search.
+        seconds: of every part.
+        remarks: what a reader should know besides.
+        versions: of the libraries.
+        machine: what it ran on.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["run"] = "run"
+    schema_version: Literal[1] = 1
+    space: str
+    method: str
+    data: str
+    seed: int
+    settings: dict[str, Any]
+    budgets: tuple[BudgetRecord, ...]
+    measured: MeasuredBudget | None = None
+    found: NetworkRecord
+    references: tuple[NetworkRecord, ...] = ()
+    units: dict[str, str]
+    certificate: CertificateRecord | None = None
+    history: tuple[dict[str, Any], ...] = ()
+    seconds: dict[str, float] = Field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    versions: dict[str, str] = Field(default_factory=dict)
+    machine: str = ""
+
+
+def save_run(record: RunRecord, folder: Path | str) -> Path:
+    """Write ``run.json`` into a run's folder, whole or not at all, and return its path."""
+    target = Path(folder) / "run.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".partial")
+    partial.write_text(record.model_dump_json(indent=1), encoding="utf-8")
+    os.replace(partial, target)
+    return target
+
+
+def load_run(folder: Path | str) -> RunRecord:
+    """Read the record of a run's folder.
+
+    Raises:
+        FileNotFoundError: the folder has no finished run.
+        ValueError: the file is cut off, or is no record of this kind and version.
+    """
+    path = Path(folder) / "run.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{folder}: no search has ended there (constrained-nas resume {folder} goes on with one)")
+    try:
+        return RunRecord.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not complete JSON (line {error.lineno}: {error.msg}); was the file cut off?") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{path}: no record of a run: {'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}") from error
