@@ -1,4 +1,5 @@
-"""The command ``constrained-nas``: describe a super-network, measure, check or import a latency table, choose from a table.
+"""The command ``constrained-nas``: describe a super-network, measure, check or import a latency table, choose from a table,
+report on a search.
 
 ``constrained-nas --help`` and ``constrained-nas COMMAND --help`` say what each option does.
 """
@@ -11,15 +12,23 @@ from constrained_nas.describe import Describe, describe
 from constrained_nas.import_command import ImportTable, import_table
 from constrained_nas.profile_command import Profile, profile
 from constrained_nas.project_command import Project, project
+from constrained_nas.report_command import Report, report
 from constrained_nas.validate_command import Validate, validate
 
-__all__ = ["Describe", "ImportTable", "Profile", "Project", "Validate", "main"]
+__all__ = ["Describe", "ImportTable", "Profile", "Project", "Report", "Validate", "main"]
 
 
 def main() -> None:
     """Entry point of the console command; what a user can mend ends in one line, not in a traceback."""
     command = tyro.extras.subcommand_cli_from_dict(
-        {"describe": Describe, "profile": Profile, "validate": Validate, "import-table": ImportTable, "project": Project},
+        {
+            "describe": Describe,
+            "profile": Profile,
+            "validate": Validate,
+            "import-table": ImportTable,
+            "project": Project,
+            "report": Report,
+        },
         prog="constrained-nas",
     )
     try:
@@ -27,6 +36,8 @@ def main() -> None:
             describe(command)
         elif isinstance(command, Project):
             project(command)
+        elif isinstance(command, Report):
+            report(command)
         elif isinstance(command, Validate):
             validate(command)
         elif isinstance(command, ImportTable):
