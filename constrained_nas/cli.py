@@ -1,5 +1,5 @@
 """The command ``constrained-nas``: describe a super-network, measure, check or import a latency table, choose from a table,
-report on a search.
+report on searches and compare them.
 
 ``constrained-nas --help`` and ``constrained-nas COMMAND --help`` say what each option does.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tyro
 
+from constrained_nas.compare_command import Compare, compare
 from constrained_nas.describe import Describe, describe
 from constrained_nas.import_command import ImportTable, import_table
 from constrained_nas.profile_command import Profile, profile
@@ -15,7 +16,7 @@ from constrained_nas.project_command import Project, project
 from constrained_nas.report_command import Report, report
 from constrained_nas.validate_command import Validate, validate
 
-__all__ = ["Describe", "ImportTable", "Profile", "Project", "Report", "Validate", "main"]
+__all__ = ["Compare", "Describe", "ImportTable", "Profile", "Project", "Report", "Validate", "main"]
 
 
 def main() -> None:
@@ -28,6 +29,7 @@ def main() -> None:
             "import-table": ImportTable,
             "project": Project,
             "report": Report,
+            "compare": Compare,
         },
         prog="constrained-nas",
     )
@@ -36,6 +38,8 @@ def main() -> None:
             describe(command)
         elif isinstance(command, Project):
             project(command)
+        elif isinstance(command, Compare):
+            compare(command)
         elif isinstance(command, Report):
             report(command)
         elif isinstance(command, Validate):
