@@ -245,6 +245,7 @@ def _draw(topology: FilterTopology, path: Path) -> None:
     panel.set_xticks(places, names, rotation=60, ha="right", fontsize=8)
     panel.set_ylim(0, 300)  # room for the legend
     finish_axes(panel, "", "bit operations, millions", "ResNet-20 layer by layer, 8-bit image, one operation everywhere")
+    panel.legend(fontsize=9, frameon=False, ncols=2, loc="upper center")  # above the bars: the names of layers stand below
     save_figure(figure, path)
 
 

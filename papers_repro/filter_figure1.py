@@ -113,9 +113,13 @@ def _rows(options: Options, kind: Kind, trained: Sequence[Trained], comparisons:
         }
         if id(each) in compared:
             found = compared[id(each)]
-            row |= {"difference": found.difference, "error": found.half(CONFIDENCE), "verdict": found.verdict(CONFIDENCE)}
+            row |= {
+                "difference": found.gain.difference,
+                "error": found.gain.half(CONFIDENCE),
+                "verdict": found.gain.verdict(CONFIDENCE),
+            }
         rows.append(row)
-    above = sum(each.verdict(CONFIDENCE) == "better" for each in comparisons)
+    above = sum(each.gain.verdict(CONFIDENCE) == "better" for each in comparisons)
     remark = (
         f"{above} of {len(comparisons)} lie above the line by their 0.6827 interval; by chance alone about "
         f"{(1 - CONFIDENCE) / 2 * len(comparisons):.1f} would. {sum(each.seconds for each in trained):.0f} s of training."

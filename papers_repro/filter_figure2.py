@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import tyro
@@ -25,7 +25,7 @@ from rich.console import Console
 
 from papers_repro.command_line import read_options
 from papers_repro.filter_grid import homogeneous_candidates
-from papers_repro.filter_pictures import CONFIDENCE, UNITS, draw_accuracies, finish_axes, new_figure, save_figure
+from papers_repro.filter_pictures import CONFIDENCE, UNITS, draw_accuracies, finish_axes, new_figure, save_figure, side_by_side
 from papers_repro.filter_searches import Found, plans, run_searches
 from papers_repro.filter_setup import KINDS, FilterSetup, Kind, setup_preset
 from papers_repro.filter_trainings import Trained, candidate, train_candidates
@@ -35,6 +35,7 @@ from papers_repro.progress import progress_bars
 from papers_repro.rows import Cell, Column, Rows, Scale, output_folder, print_rows, save_record
 
 SCRIPT = "filter_figure2"
+_COLOURS = ("#1f6fb2", "#d9741a", "#1a7f5a", "#8e44ad", "#b5472f")
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,8 @@ def _proposals(options: Options, found: Sequence[Found], trained: Sequence[Train
             if itself is not None:  # the same trainings: there is nothing to compare
                 rows.append(row | {"verdict": f"is {itself}"})
                 continue
-            rows.append(row | {"difference": each.difference, "half": each.half(CONFIDENCE), "verdict": each.verdict(CONFIDENCE)})
+            gain = each.gain
+            rows.append(row | {"difference": gain.difference, "half": gain.half(CONFIDENCE), "verdict": gain.verdict(CONFIDENCE)})
     seconds = sum(each.seconds for each in trained)
     return Rows("What the searches propose", columns, rows, remark=f"{seconds:.0f} s of training, the searches not counted.")
 
@@ -168,41 +170,58 @@ def _configurations(found: Sequence[Found]) -> Rows:
 
 
 def _draw(found: Sequence[Found], trained: Sequence[Trained], options: Options, path: Path) -> None:
-    figure, axes = new_figure(2, 2, 4.0)
-    colours = ("#1f6fb2", "#d9741a", "#1a7f5a", "#8e44ad", "#b5472f")
+    figure, axes = new_figure(2, 2, 4.6)
     for column, kind in enumerate(KINDS):
         ours = [each for each in trained if each.candidate.kind == kind]
-        draw_accuracies(axes[0, column], kind, [each for each in ours if each.candidate.homogeneous], [])
-        by_name = {each.candidate.name: each for each in ours}
         searches = [each for each in found if each.plan.kind == kind]
-        for search, colour in zip(searches, colours, strict=False):
-            for which, marker in (("expected", "o"), ("hard", "s")):
-                each = by_name[f"{search.plan.name}, {which}"]
-                half = np.nan_to_num(half_width(each.test, CONFIDENCE))
-                label = search.plan.name if which == "expected" else None
-                axes[0, column].errorbar(
-                    each.candidate.cost / UNITS[kind][1],
-                    each.mean,
-                    yerr=half,
-                    fmt=marker,
-                    mfc="white" if which == "hard" else colour,
-                    color=colour,
-                    capsize=2,
-                    lw=1,
-                    label=label,
-                    zorder=4,
-                )
-            costs = [next(iter(entry["costs"].values())) / search.limit for entry in search.record.history]
-            steps = np.arange(1, len(costs) + 1)
-            axes[1, column].plot(steps, costs, "-o", ms=3, color=colour, label=search.plan.name)
-            hard = search.record.result.budgets[0].value / search.limit
-            axes[1, column].plot(steps[-1], hard, "s", mfc="white", color=colour, ms=6)
-        axes[1, column].axhline(1.0, color="0.4", lw=0.8, ls="--")
-        finish_axes(axes[0, column], UNITS[kind][0], "test accuracy, %", f"{kind}: filled expected, open within the budget")
-        finish_axes(axes[1, column], "iteration", "cost / budget", "expected configuration (open: the hard answer)")
-        axes[1, column].xaxis.get_major_locator().set_params(integer=True)
+        draw_accuracies(axes[0, column], kind, [each for each in ours if each.candidate.homogeneous], [])
+        _draw_answers(axes[0, column], kind, searches, {each.candidate.name: each for each in ours})
+        _draw_costs(axes[1, column], kind, searches)
     figure.suptitle(f"What the searches propose, {options.setup.data}, {options.repeats} trainings each (Zur et al., Fig. 2)")
     save_figure(figure, path)
+
+
+def _draw_answers(panel: Any, kind: Kind, searches: Sequence[Found], by_name: dict[str, Trained]) -> None:
+    """Accuracy and 0.6827 interval of both answers of every search; those of one cost stand side by side around it."""
+    drawn = [
+        (search.plan.name, which, colour, by_name[f"{search.plan.name}, {which}"])
+        for search, colour in zip(searches, _COLOURS, strict=False)
+        for which in ("expected", "hard")
+    ]
+    costs = [each.candidate.cost / UNITS[kind][1] for *_, each in drawn]
+    low, high = panel.get_xlim()
+    shifts = side_by_side(costs, high - low, 0.02 * (high - low))
+    for (name, which, colour, each), cost, shift in zip(drawn, costs, shifts, strict=True):
+        panel.errorbar(
+            cost + shift,
+            each.mean,
+            yerr=np.nan_to_num(half_width(each.test, CONFIDENCE)),
+            fmt="o" if which == "expected" else "s",
+            mfc=colour if which == "expected" else "white",
+            color=colour,
+            capsize=2,
+            ms=5.5,
+            lw=1.1,
+            label=f"{name}: expected" if which == "expected" else "... within the budget",
+            zorder=4,
+        )
+    title = f"{kind}; answers of one cost stand side by side"
+    finish_axes(panel, UNITS[kind][0], "test accuracy, %", title, legend_columns=3 if len(searches) > 2 else 2)
+
+
+def _draw_costs(panel: Any, kind: Kind, searches: Sequence[Found]) -> None:
+    """The expected configuration's cost by iteration, and at the end, apart, that of the answer within the budget."""
+    longest = max(len(search.record.history) for search in searches)
+    for index, (search, colour) in enumerate(zip(searches, _COLOURS, strict=False)):
+        costs = [next(iter(entry["costs"].values())) / search.limit for entry in search.record.history]
+        style = ("-", "--", "-.", ":")[index % 4]
+        panel.plot(np.arange(1, len(costs) + 1), costs, style, marker="o", ms=4, color=colour, label=search.plan.name)
+        hard = search.record.result.budgets[0].value / search.limit
+        panel.plot(longest + 0.3 + 0.12 * index, hard, "s", mfc="white", color=colour, ms=6)
+    panel.axhline(1.0, color="0.4", lw=0.8, ls="--", label="budget")
+    panel.set_xticks(np.arange(1, longest + 1))
+    title = f"{kind}: the expected configuration; squares: within the budget"
+    finish_axes(panel, "iteration", "cost / budget", title, legend_columns=3)
 
 
 if __name__ == "__main__":

@@ -69,11 +69,11 @@ def plans(scale: Scale, setup: FilterSetup, seed: int) -> list[SearchPlan]:
     elif scale == "laptop":
         few = shared | {"samples": 4}
         options = [
-            c1(weight_epochs=3, samples=8, iterations=8, **shared),
-            c2(weight_epochs=2, sample_epochs=2, iterations=3, law_batches=2, **few),
-            c3(weight_epochs=2, sample_epochs=2, iterations=4, reset_period=3, law_batches=30, **few),
-            c4(sample_epochs=3, iterations=4, **few),
-            c5(sample_epochs=3, iterations=4, reference_trainings=2, **few),
+            c1(weight_epochs=4, samples=8, iterations=12, **shared),
+            c2(weight_epochs=4, sample_epochs=4, iterations=3, law_batches=2, **few),
+            c3(weight_epochs=4, sample_epochs=4, iterations=4, reset_period=3, **few),
+            c4(sample_epochs=6, iterations=4, **few),
+            c5(sample_epochs=6, iterations=4, reference_trainings=2, **few),
         ]
         rates = [0.1, 0.1, 0.02, 0.02, 0.02]
     else:

@@ -62,11 +62,11 @@ class FilterSetup:
     """Of each stage."""
     blocks: int = 1
     """Residual blocks a stage."""
-    epochs: int = 6
+    epochs: int = 12
     """At most, of a training."""
     patience: int = 150
     """Epochs without a new best validation accuracy after which a training stops; the best epoch's weights are tested."""
-    batch_size: int = 16
+    batch_size: int = 32
     """Of training."""
     learning_rate: float = 0.1
     """Of SGD, falling along a half cosine."""
@@ -139,7 +139,7 @@ def processes_of(setup: FilterSetup, jobs: int) -> int:
 
 def space_of(setup: FilterSetup, kind: Kind) -> FilterSpace:
     """Counts of the paper's operations a layer, or a width a stage."""
-    topology = _topology(setup)
+    topology = _topology(setup.filters, setup.blocks, _channels(setup), setup.resolution)
     return topology.quantisation_space() if kind == "quantisation" else topology.width_space(per="stage")
 
 
@@ -159,8 +159,9 @@ def network_builder(setup: FilterSetup, kind: Kind, sets: tuple[str, ...] = ()) 
     return build
 
 
-def _topology(setup: FilterSetup) -> FilterTopology:
-    return resnet_topology(setup.filters, setup.blocks, _channels(setup), setup.resolution)
+@lru_cache(maxsize=8)  # tracing a network takes a moment, and every candidate asks
+def _topology(filters: tuple[int, ...], blocks: int, channels: int, side: int) -> FilterTopology:
+    return resnet_topology(filters, blocks, channels, side)
 
 
 def _channels(setup: FilterSetup) -> int:

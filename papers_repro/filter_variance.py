@@ -5,10 +5,13 @@ established; pruned ones vary little, and some heterogeneous ones are significan
 are trained more often than in the grid search, and the same three questions are asked of both kinds:
 
 - How much does one training vary around its configuration's mean (pooled), and how small a gain could this experiment have seen?
-- Which heterogeneous networks lie above the homogeneous line by their 0.6827 interval, the paper's criterion?
+- Which heterogeneous networks lie above the homogeneous line by their 0.6827 interval, the paper's criterion, and how far above it
+  are all of them on average?
 - Which do so at 5 % when all of the kind are tested together (one-sided Welch tests, Holm's correction)?
 
-The conclusion is computed from the run and printed as it comes out, whether it agrees with the paper's or not.
+The statement, with its intervals, is computed from the run and printed as it comes out, whether it agrees with the paper's or not.
+It is about this data, these networks and trainings of this length. The line is straight between homogeneous networks: where they
+are far apart or it is steep, a difference from it is also one from that assumption.
 
 Reference: Zur et al., Sec. 4 and 5; Welch 1947; Holm 1979.
 """
@@ -33,7 +36,7 @@ from papers_repro.filter_grid import homogeneous_candidates, pruning_grid, quant
 from papers_repro.filter_pictures import CONFIDENCE, draw_accuracies, finish_axes, new_figure, save_figure
 from papers_repro.filter_setup import KINDS, FilterSetup, Kind, setup_preset
 from papers_repro.filter_trainings import Trained, train_candidates
-from papers_repro.homogeneous_line import Comparison, compare_with_line, holm, pooled_deviation
+from papers_repro.homogeneous_line import Comparison, compare_with_line, deviation_ratio, holm, mean_difference, pooled_deviation
 from papers_repro.progress import progress_bars
 from papers_repro.rows import Cell, Column, Rows, Scale, output_folder, print_rows, save_record
 
@@ -97,19 +100,38 @@ def detectable(comparisons: Sequence[Comparison], level: float = _LEVEL, power: 
 
     By the usual approximation of a non-central t: (t at the level + t at the power) standard errors.
     """
-    errors = np.array([each.error for each in comparisons])
-    freedom = np.array([each.freedom for each in comparisons])
+    errors = np.array([each.gain.error for each in comparisons])
+    freedom = np.array([each.gain.freedom for each in comparisons])
     gains = (student.ppf(1 - level, freedom) + student.ppf(power, freedom)) * errors
     return float(np.median(gains))
 
 
-def conclusion(kind: Kind, comparisons: Sequence[Comparison]) -> str:
-    """One sentence, from the corrected tests."""
-    adjusted = holm([each.p_value for each in comparisons])
-    names = [each.trained.candidate.name for each, p in zip(comparisons, adjusted, strict=True) if p < _LEVEL]
-    if names:
-        return f"{kind}: {len(names)} of {len(names) + len(comparisons) - len(names)} better than the line: {', '.join(names)}"
-    return f"{kind}: a gain of heterogeneous networks cannot be established"
+def statement(kind: Kind, trained: Sequence[Trained]) -> str:
+    """What the run says of a kind, with 95 % intervals: on average, and which networks are better when all are tested together."""
+    comparisons = compare_with_line(trained)
+    adjusted = holm([each.gain.p_value for each in comparisons])
+    better = [each for each, p in zip(comparisons, adjusted, strict=True) if p < _LEVEL]
+    best = max(comparisons, key=lambda each: each.gain.difference)
+    average = mean_difference(trained).written(1 - _LEVEL)
+    if better:
+        named = "; ".join(f"{each.trained.candidate.name} {each.gain.written(1 - _LEVEL)}" for each in better)
+        found = f"{len(better)} of {len(comparisons)} are better at 5 % after Holm's correction: {named}"
+    else:
+        found = (
+            f"that any of the {len(comparisons)} is better cannot be established; greatest: {best.trained.candidate.name} "
+            f"{best.gain.written(1 - _LEVEL)}"
+        )
+    agrees = "as" if bool(better) == (kind == "pruning") else "unlike"
+    return f"{kind}: {found} ({agrees} in the paper). Heterogeneous minus line, mean of all: {average}"
+
+
+def spreads(trained: Sequence[Trained]) -> str:
+    """Whether quantised trainings vary more than pruned ones, as the paper says: the ratio of deviations with its interval."""
+    ratio, low, high = deviation_ratio(_of("quantisation", trained), _of("pruning", trained))
+    if math.isnan(ratio):
+        return "The spreads of the two kinds cannot be compared: one of them has none"
+    word = "more" if low > 1 else "less" if high < 1 else "neither more nor less, as far as can be told,"
+    return f"Quantised trainings vary {word} than pruned ones: {ratio:.2f} times (95 % interval {low:.2f} to {high:.2f})"
 
 
 def _of(kind: Kind, trained: Sequence[Trained]) -> list[Trained]:
@@ -126,13 +148,16 @@ def _summary(trained: Sequence[Trained]) -> Rows:
         Column("chance", "by chance", "how many would be if none were better: .159 of them", ".1f"),
         Column("significant", "at 5 %", "above the line at 5 %, Holm's correction over the kind"),
         Column("below", "below", "below the line by their 0.6827 interval"),
+        Column("average", "mean gain", "accuracy minus the line's (%), mean of all heterogeneous networks", "+.2f"),
+        Column("interval", "± 95 %", "half the interval of that mean; the networks share a line, which it allows for", ".2f"),
     ]
     rows: list[dict[str, Cell]] = []
     remarks = []
     for kind in KINDS:
         ours = _of(kind, trained)
         comparisons = compare_with_line(ours)
-        verdicts = [each.verdict(CONFIDENCE) for each in comparisons]
+        verdicts = [each.gain.verdict(CONFIDENCE) for each in comparisons]
+        average = mean_difference(ours)
         rows.append(
             {
                 "kind": kind,
@@ -141,14 +166,16 @@ def _summary(trained: Sequence[Trained]) -> Rows:
                 "tested": len(comparisons),
                 "above": verdicts.count("better"),
                 "chance": (1 - CONFIDENCE) / 2 * len(comparisons),
-                "significant": sum(p < _LEVEL for p in holm([each.p_value for each in comparisons])),
+                "significant": sum(p < _LEVEL for p in holm([each.gain.p_value for each in comparisons])),
                 "below": verdicts.count("worse"),
+                "average": average.difference,
+                "interval": average.half(1 - _LEVEL),
             }
         )
-        remarks.append(conclusion(kind, comparisons))
+        remarks.append(statement(kind, ours))
     published: list[dict[str, Cell]] = [{"kind": "quantisation: cannot be established"}, {"kind": "pruning: some are better"}]
     source = "Zur et al., in words"
-    return Rows("Is heterogeneous better?", columns, rows, published, source, remark=". ".join(remarks) + ".")
+    return Rows("Is heterogeneous better?", columns, rows, published, source, remark=".\n".join([*remarks, spreads(trained)]) + ".")
 
 
 def _tests(kind: Kind, trained: Sequence[Trained]) -> Rows:
@@ -158,21 +185,23 @@ def _tests(kind: Kind, trained: Sequence[Trained]) -> Rows:
         Column("deviation", "s", "standard deviation of its trainings, %", ".2f"),
         Column("difference", "minus line", "accuracy minus that of the homogeneous line at the same cost", "+.2f"),
         Column("half", "± 0.6827", "half the interval of the difference", ".2f"),
-        Column("verdict", "by it", "whether that interval leaves out 0"),
+        Column("wide", "± 95 %", "half the 95 % interval of the difference", ".2f"),
+        Column("verdict", "by 0.6827", "whether that interval leaves out 0"),
         Column("p", "p", "one-sided: so large a difference if the network were no better", ".3f"),
         Column("holm", "Holm", "p corrected for all the comparisons of the table", ".3f"),
     ]
     comparisons = compare_with_line(_of(kind, trained))
-    adjusted = holm([each.p_value for each in comparisons])
+    adjusted = holm([each.gain.p_value for each in comparisons])
     rows: list[dict[str, Cell]] = [
         {
             "name": each.trained.candidate.name,
             "accuracy": each.trained.mean,
             "deviation": float(np.std(each.trained.test, ddof=1)),
-            "difference": each.difference,
-            "half": each.half(CONFIDENCE),
-            "verdict": each.verdict(CONFIDENCE),
-            "p": each.p_value,
+            "difference": each.gain.difference,
+            "half": each.gain.half(CONFIDENCE),
+            "wide": each.gain.half(1 - _LEVEL),
+            "verdict": each.gain.verdict(CONFIDENCE),
+            "p": each.gain.p_value,
             "holm": p,
         }
         for each, p in zip(comparisons, adjusted, strict=True)
@@ -186,22 +215,25 @@ def _tests(kind: Kind, trained: Sequence[Trained]) -> Rows:
 
 
 def _draw(trained: Sequence[Trained], options: Options, path: Path) -> None:
-    figure, axes = new_figure(2, 2, 4.0)
+    figure, axes = new_figure(2, 2, 4.6)
     for column, kind in enumerate(KINDS):
         ours = _of(kind, trained)
         comparisons = compare_with_line(ours)
         draw_accuracies(axes[0, column], kind, ours, comparisons)
         panel = axes[1, column]
-        order = sorted(comparisons, key=lambda each: each.difference)
-        places = np.arange(len(order))
+        order = sorted(comparisons, key=lambda each: each.gain.difference)
+        gains = [mean_difference(ours), *(each.gain for each in order)]
+        places = np.arange(len(gains))
         panel.axvline(0.0, color="0.3", lw=0.9)
-        for confidence, width, colour, label in ((0.95, 1.2, "#9fb3c8", "95 %"), (CONFIDENCE, 4.0, "#33658a", "0.6827")):
-            halves = [each.half(confidence) for each in order]
-            centres = [each.difference for each in order]
+        for confidence, width, colour, label in ((1 - _LEVEL, 1.4, "#8fa9c4", "95 %"), (CONFIDENCE, 5.0, "#33658a", "0.6827")):
+            halves = np.nan_to_num([gain.half(confidence) for gain in gains])
+            centres = [gain.difference for gain in gains]
             panel.errorbar(centres, places, xerr=halves, fmt="none", lw=width, color=colour, label=f"interval {label}")
-        panel.plot([each.difference for each in order], places, "o", color="white", mec="#12344d", ms=6)
-        panel.set_yticks(places, [each.trained.candidate.name for each in order], fontsize=8)
-        finish_axes(panel, "accuracy minus the homogeneous line's, %", "", f"{kind}: deviation of a training {_deviation(ours)}")
+        panel.plot([gain.difference for gain in gains], places, "o", color="white", mec="#12344d", ms=6)
+        panel.axhline(0.5, color="0.6", lw=0.8, ls=":")
+        panel.set_yticks(places, ["mean of all", *(each.trained.candidate.name for each in order)], fontsize=9)
+        title = f"{kind}: one training deviates by {_deviation(ours)}"
+        finish_axes(panel, "accuracy minus the homogeneous line's, %", "", title)
     figure.suptitle(f"Is heterogeneous better? {options.setup.data}, {options.repeats} trainings of each configuration")
     save_figure(figure, path)
 

@@ -15,32 +15,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import f as fisher
 from scipy.stats import t as student
 
 from papers_repro.filter_trainings import Trained
 
-__all__ = ["Comparison", "compare_with_line", "holm", "pooled_deviation"]
+__all__ = ["Comparison", "Contrast", "compare_with_line", "deviation_ratio", "holm", "mean_difference", "pooled_deviation"]
+
+FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """A network against the line.
+class Contrast:
+    """A difference of mean accuracies in %, its standard error (NaN for single trainings) and that error's degrees of freedom."""
 
-    Attributes:
-        trained: the network.
-        line: the line's accuracy at its cost, %.
-        difference: its mean accuracy minus the line's.
-        error: standard error of that; NaN for single trainings.
-        freedom: degrees of freedom.
-        extrapolated: its cost lies outside the line, which is continued as a constant.
-    """
-
-    trained: Trained
-    line: float
     difference: float
     error: float
     freedom: float
-    extrapolated: bool
 
     def half(self, confidence: float) -> float:
         """Half the width of the difference's interval."""
@@ -48,7 +40,7 @@ class Comparison:
 
     @property
     def p_value(self) -> float:
-        """One-sided: the probability of such a difference if the network were no better than the line."""
+        """One-sided: the probability of such a difference, or a greater one, if there were none."""
         if math.isnan(self.error):
             return math.nan
         if self.error == 0:
@@ -64,6 +56,29 @@ class Comparison:
             return "cannot be told apart"
         return "better" if self.difference > 0 else "worse"
 
+    def written(self, confidence: float) -> str:
+        """``+1.20 (95 % interval +0.30 to +2.10)``."""
+        half = self.half(confidence)
+        interval = f"{100 * confidence:.4g} % interval {self.difference - half:+.2f} to {self.difference + half:+.2f}"
+        return f"{self.difference:+.2f} ({interval})"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A network against the line.
+
+    Attributes:
+        trained: the network.
+        line: the line's accuracy at its cost, %.
+        gain: its mean accuracy minus the line's.
+        extrapolated: its cost lies outside the line, which is continued as a constant.
+    """
+
+    trained: Trained
+    line: float
+    gain: Contrast
+    extrapolated: bool
+
 
 def compare_with_line(trained: Sequence[Trained]) -> list[Comparison]:
     """Every heterogeneous network against the line of the homogeneous ones among ``trained``, in their order.
@@ -71,24 +86,53 @@ def compare_with_line(trained: Sequence[Trained]) -> list[Comparison]:
     Raises:
         ValueError: no homogeneous networks.
     """
-    line = sorted((each for each in trained if each.candidate.homogeneous), key=lambda each: each.candidate.cost)
-    if not line:
-        raise ValueError("no homogeneous networks to compare with")
+    line = _line(trained)
     return [_compare(each, line) for each in trained if not each.candidate.homogeneous]
 
 
+def mean_difference(trained: Sequence[Trained]) -> Contrast:
+    """The mean over all heterogeneous networks of what they are above the line; they share the line, which its error allows for.
+
+    Raises:
+        ValueError: no homogeneous networks, or none to compare with them.
+    """
+    line = _line(trained)
+    others = [each for each in trained if not each.candidate.homogeneous]
+    if not others:
+        raise ValueError("no heterogeneous networks to compare")
+    weights = np.mean([_line_weights(each, line) for each in others], axis=0)
+    return _contrast([*((1.0 / len(others), each) for each in others), *zip(-weights, line, strict=True)])
+
+
+def _line(trained: Sequence[Trained]) -> list[Trained]:
+    line = sorted((each for each in trained if each.candidate.homogeneous), key=lambda each: each.candidate.cost)
+    if not line:
+        raise ValueError("no homogeneous networks to compare with")
+    return line
+
+
+def _line_weights(each: Trained, line: Sequence[Trained]) -> FloatArray:
+    """How much each homogeneous network counts in the line at this network's cost, (len(line),)."""
+    place = float(np.interp(each.candidate.cost, [other.candidate.cost for other in line], np.arange(len(line))))
+    return np.maximum(0.0, 1.0 - np.abs(np.arange(len(line)) - place))
+
+
 def _compare(each: Trained, line: Sequence[Trained]) -> Comparison:
-    costs = np.array([other.candidate.cost for other in line])
-    place = float(np.interp(each.candidate.cost, costs, np.arange(len(costs))))
-    low, share = min(int(place), len(line) - 1), place - int(place)
-    parts = [(1.0, each), (1.0 - share, line[low])] + ([(share, line[low + 1])] if share > 0 else [])
-    at_line = sum(weight * other.mean for weight, other in parts[1:])
-    variances = [weight**2 * _variance(other.test) / len(other.test) for weight, other in parts]
+    weights = _line_weights(each, line)
+    found = _contrast([(1.0, each), *zip(-weights, line, strict=True)])
+    outside = not line[0].candidate.cost <= each.candidate.cost <= line[-1].candidate.cost
+    return Comparison(each, each.mean - found.difference, found, outside)
+
+
+def _contrast(parts: Sequence[tuple[float, Trained]]) -> Contrast:
+    """A weighted sum of mean accuracies."""
+    used = [(float(weight), other) for weight, other in parts if weight]
+    difference = math.fsum(weight * other.mean for weight, other in used)
+    variances = [weight**2 * _variance(other.test) / len(other.test) for weight, other in used]
     total = sum(variances)
-    degrees = [v**2 / (len(other.test) - 1) for v, (_, other) in zip(variances, parts, strict=True) if len(other.test) > 1]
-    freedom = total**2 / sum(degrees) if total > 0 else float(len(each.test) - 1)
-    outside = not costs[0] <= each.candidate.cost <= costs[-1]
-    return Comparison(each, at_line, each.mean - at_line, math.sqrt(total), freedom, outside)
+    degrees = [v**2 / (len(other.test) - 1) for v, (_, other) in zip(variances, used, strict=True) if len(other.test) > 1]
+    freedom = total**2 / sum(degrees) if total > 0 else float(len(used[0][1].test) - 1)
+    return Contrast(difference, math.sqrt(total), freedom)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -103,9 +147,24 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def pooled_deviation(trained: Sequence[Trained]) -> float:
     """The standard deviation of one training around its configuration's mean, pooled over the configurations, in %."""
+    return math.sqrt(_pooled(trained)[0])
+
+
+def deviation_ratio(first: Sequence[Trained], second: Sequence[Trained], confidence: float = 0.95) -> tuple[float, float, float]:
+    """The ratio of two pooled deviations, and its interval by Fisher's F, which supposes normal trainings of one spread each."""
+    (one, one_freedom), (other, other_freedom) = _pooled(first), _pooled(second)
+    if not (one > 0 and other > 0):
+        return math.nan, math.nan, math.nan
+    low, high = (float(fisher.ppf(0.5 + sign * confidence / 2, one_freedom, other_freedom)) for sign in (1, -1))
+    ratio = one / other
+    return math.sqrt(ratio), math.sqrt(ratio / low), math.sqrt(ratio / high)
+
+
+def _pooled(trained: Sequence[Trained]) -> tuple[float, int]:
+    """Variance and its degrees of freedom."""
     squares = sum(_variance(each.test) * (len(each.test) - 1) for each in trained if len(each.test) > 1)
     freedom = sum(len(each.test) - 1 for each in trained)
-    return math.sqrt(squares / freedom) if freedom else math.nan
+    return (squares / freedom if freedom else math.nan), freedom
 
 
 def _variance(values: Sequence[float]) -> float:

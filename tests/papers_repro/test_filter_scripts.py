@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -16,17 +15,16 @@ from scipy import stats
 
 from constrained_nas.filter_records import load_filter_search
 from constrained_nas.records import load_architecture
-from papers_repro import filter_figure1, filter_figure2, filter_variance
+from papers_repro import filter_bops, filter_figure1, filter_figure2, filter_variance
 from papers_repro.command_line import read_options
 from papers_repro.filter_grid import homogeneous_candidates, pruning_grid, quantisation_grid
+from papers_repro.filter_pictures import side_by_side
 from papers_repro.filter_searches import plans
 from papers_repro.filter_setup import cost_of, setup_preset, space_of
 from papers_repro.filter_trainings import Candidate, Trained
-from papers_repro.filter_variance import conclusion, detectable
-from papers_repro.homogeneous_line import compare_with_line, holm, pooled_deviation
+from papers_repro.filter_variance import detectable, statement
+from papers_repro.homogeneous_line import compare_with_line, deviation_ratio, holm, mean_difference, pooled_deviation
 from papers_repro.intervals import half_width
-
-ROOT = Path(__file__).parents[2]
 
 
 def run(script: ModuleType, out: Path, *arguments: str) -> dict:
@@ -44,30 +42,41 @@ def record_of(script: str, out: Path) -> dict:
     return record
 
 
-def test_bops_agree_everywhere(tmp_path: Path) -> None:
-    out = tmp_path / "run"  # in a process of its own, as a user runs it
-    command = [sys.executable, str(ROOT / "papers_repro" / "filter_bops.py"), "--scale", "smoke", "--out", str(out)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=400, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "…" not in done.stdout and "31 of 31 agree" in done.stdout
-    tables = record_of("filter_bops", out)["tables"]
+def test_bops_agree_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    filter_bops.main(filter_bops.Options("smoke", out=tmp_path / "run"))
+    printed = capsys.readouterr().out
+    assert "…" not in printed and "31 of 31 agree" in printed
+    tables = record_of("filter_bops", tmp_path / "run")["tables"]
     ticks = [row["tick"] for table in tables for row in table["ours"]]
     assert ticks == ["✓"] * 31
     assert tables[0]["ours"][1]["ours"] == pytest.approx(0.898799343, abs=5e-10)
 
 
-def test_figure_1_and_its_resumption(tmp_path: Path) -> None:
-    first = run(filter_figure1, tmp_path / "run")["tables"]
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of Figure 1; its trainings are those of ``filter_variance`` at this scale."""
+    out = tmp_path_factory.mktemp("grid") / "run"
+    run(filter_figure1, out)
+    return out
+
+
+def trainings_of(out: Path) -> list[Path]:
+    return sorted((out / "checkpoints" / "trainings").glob("*.json"))
+
+
+def test_figure_1_and_its_resumption(grid: Path, tmp_path: Path) -> None:
+    first = record_of("filter_figure1", grid)["tables"]
     quantisation, pruning = (table["ours"] for table in first)
     assert [row["name"] for row in quantisation[:4]] == ["w2a2", "w2a4", "w3a3", "w8a8"]
     assert len(quantisation) == 10 and len(pruning) == 8
     assert all("verdict" not in row for row in quantisation[:4]) and all("verdict" in row for row in quantisation[4:])
-    files = sorted((tmp_path / "run" / "checkpoints" / "trainings").glob("*.json"))
-    assert len(files) == 2 * 18
+    assert len(trainings_of(grid)) == 2 * 18
+    out = tmp_path / "run"
+    shutil.copytree(grid, out)
+    files = trainings_of(out)
     files[0].unlink()  # as if it had been killed: only this training is done again
     before = {path.name: path.stat().st_mtime_ns for path in files[1:]}
-    again = run(filter_figure1, tmp_path / "run", "--resume")["tables"]
+    again = run(filter_figure1, out, "--resume")["tables"]
     assert {path.name: path.stat().st_mtime_ns for path in files[1:]} == before and files[0].exists()
     for one, other in zip(first, again, strict=True):
         assert one["ours"] == other["ours"]
@@ -90,15 +99,20 @@ def test_figure_2_leaves_a_record_of_every_algorithm(tmp_path: Path) -> None:
         assert cost_of(space).cost(architecture) == budget.value <= budget.limit
 
 
-def test_variance(tmp_path: Path) -> None:
-    summary, quantisation, pruning = run(filter_variance, tmp_path / "run")["tables"]
+def test_variance(grid: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(grid / "checkpoints", out / "checkpoints")
+    summary, quantisation, pruning = run(filter_variance, out, "--resume")["tables"]
+    assert len(trainings_of(out)) == 2 * 18, "the grid's trainings are these"
     assert [row["kind"] for row in summary["ours"]] == ["quantisation", "pruning"]
     assert summary["published"] and summary["source"]
     for row, table in zip(summary["ours"], (quantisation, pruning), strict=True):
         assert row["tested"] == len(table["ours"]) == 6
         assert row["above"] == sum(entry["verdict"] == "better" for entry in table["ours"])
         assert row["significant"] == sum(entry["holm"] < 0.05 for entry in table["ours"])
-        assert row["kind"] in summary["remark"]
+        assert row["average"] == pytest.approx(np.mean([entry["difference"] for entry in table["ours"]]), abs=1e-12)
+        assert f"{row['kind']}: " in summary["remark"]
+    assert summary["remark"].count("95 % interval") >= 4
 
 
 def trained(name: str, cost: float, test: list[float], homogeneous: bool = False) -> Trained:
@@ -111,9 +125,9 @@ def test_comparison_with_the_line_is_welchs_at_a_homogeneous_cost() -> None:
     other = trained("c", 3.0, (83 + 2 * generator.normal(size=5)).tolist())
     (found,) = compare_with_line([*line, other])
     welch = stats.ttest_ind(other.test, line[1].test, equal_var=False, alternative="greater")
-    assert found.p_value == pytest.approx(welch.pvalue, rel=1e-9) and found.freedom == pytest.approx(welch.df, rel=1e-9)
+    assert found.gain.p_value == pytest.approx(welch.pvalue, rel=1e-9) and found.gain.freedom == pytest.approx(welch.df, rel=1e-9)
     low, high = stats.ttest_ind(other.test, line[1].test, equal_var=False).confidence_interval(0.6827)
-    assert 2 * found.half(0.6827) == pytest.approx(high - low, rel=1e-9)
+    assert 2 * found.gain.half(0.6827) == pytest.approx(high - low, rel=1e-9)
     between = compare_with_line([*line, trained("d", 1.5, [75.0, 76.0])])[0]
     assert between.line == pytest.approx(0.75 * line[0].mean + 0.25 * line[1].mean) and not between.extrapolated
     assert compare_with_line([*line, trained("e", 0.5, [70.0, 71.0])])[0].extrapolated
@@ -131,19 +145,62 @@ def test_false_alarms_come_as_often_as_they_should() -> None:
             trained("b", 2.0, generator.normal(size=5).tolist(), True),
         ]
         found = compare_with_line([*line, *(trained(f"c{i}", 1.5, generator.normal(size=5).tolist()) for i in range(6))])
-        above += sum(each.verdict(0.6827) == "better" for each in found)
-        corrected += min(holm([each.p_value for each in found])) < 0.05
+        above += sum(each.gain.verdict(0.6827) == "better" for each in found)
+        corrected += min(holm([each.gain.p_value for each in found])) < 0.05
     # The six share a line, so their count varies more than a binomial's: its error is taken six times as large as one a round.
     assert above / (6 * count) == pytest.approx(0.1587, abs=4 * math.sqrt(0.1587 * 0.8413 / count))
     assert corrected / count < 0.05 + 3 * math.sqrt(0.05 * 0.95 / count)
 
 
-def test_holm_power_and_pooled_deviation() -> None:
+def test_the_mean_of_all_is_a_contrast_of_its_own() -> None:
+    # Four networks on one line: their differences share its error, so the mean's is no mean of independent ones.
+    generator = np.random.default_rng(2)
+    covered, count = 0, 600
+    for _ in range(count):
+        line = [trained(name, cost, generator.normal(size=5).tolist(), True) for name, cost in (("a", 1.0), ("b", 2.0))]
+        others = [trained(f"c{i}", 1.0 + 0.25 * i, generator.normal(1.5, 1.0, size=5).tolist()) for i in range(4)]
+        gain = mean_difference([*line, *others])
+        covered += abs(gain.difference - 1.5) <= gain.half(0.95)
+    assert gain.difference == pytest.approx(np.mean([each.gain.difference for each in compare_with_line([*line, *others])]))
+    # Three standard errors either way: Welch's degrees of freedom are an approximation that costs less than 1 %.
+    assert covered / count == pytest.approx(0.95, abs=3 * math.sqrt(0.95 * 0.05 / count))
+    with pytest.raises(ValueError, match="no heterogeneous networks"):
+        mean_difference(line)
+
+
+def test_ratios_of_deviations_cover_the_true_one() -> None:
+    generator = np.random.default_rng(3)
+    covered, count = 0, 600
+    for _ in range(count):
+        wide = [trained(f"w{i}", 1.0, (3 * generator.normal(size=4)).tolist()) for i in range(5)]
+        narrow = [trained(f"n{i}", 1.0, generator.normal(size=4).tolist()) for i in range(5)]
+        ratio, low, high = deviation_ratio(wide, narrow)
+        assert low < ratio < high
+        covered += low <= 3.0 <= high
+    assert covered / count == pytest.approx(0.95, abs=3 * math.sqrt(0.95 * 0.05 / count))
+    assert math.isnan(deviation_ratio(wide, [trained("n", 1.0, [1.0, 1.0])])[0])
+
+
+def test_statements_follow_from_the_numbers() -> None:
+    line = [trained("a", 1.0, [70.0, 70.2, 69.8, 70.1], True), trained("b", 2.0, [80.0, 80.3, 79.9, 80.1], True)]
+    good, poor = trained("good", 1.5, [79.0, 79.2, 78.9, 79.1]), trained("poor", 1.5, [74.8, 75.3, 75.1, 74.9])
+    said = statement("pruning", [*line, good, poor])
+    assert said.startswith("pruning: 1 of 2 are better at 5 % after Holm's correction: good +4.00 (95 % interval +3.7")
+    assert "(as in the paper)" in said and "mean of all: +1.99 (95 %" in said
+    assert "(unlike in the paper)" in statement("quantisation", [*line, good, poor])
+    said = statement("quantisation", [*line, poor])
+    assert "cannot be established; greatest: poor" in said and "(as in the paper)" in said
+    assert detectable(compare_with_line([*line, poor])) > 0
+
+
+def test_markers_of_one_cost_stand_side_by_side() -> None:
+    assert side_by_side([5.0, 1.0, 5.1, 1.0, 9.0], 10.0, 0.4) == pytest.approx([-0.2, -0.2, 0.2, 0.2, 0.0])
+
+
+def test_holm_and_pooled_deviation() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     runs = [trained("a", 1.0, [1.0, 3.0], True), trained("b", 2.0, [1.0, 2.0, 3.0], True)]
     assert pooled_deviation(runs) == pytest.approx(math.sqrt((2.0 + 2.0) / 3))
-    comparisons = compare_with_line([*runs, trained("c", 1.0, [9.0, 9.5, 9.2, 9.1])])
-    assert detectable(comparisons) > 0 and "cannot be established" in conclusion("pruning", comparisons[:0])
     assert half_width([1.0, 2.0, 4.0], 0.6827) < half_width([1.0, 2.0, 4.0])
 
 
