@@ -53,28 +53,33 @@ def compare(command: Compare) -> None:
 
 
 def _print(console: Console, comparison: Comparison) -> None:
-    from constrained_nas.run_pictures import plain_number
+    from constrained_nas.run_pictures import plain_number, with_unit
 
-    table = Table(title="searches", title_justify="left")
+    table = Table(title="searches (costs: used of limit; m: measured)", title_justify="left")
     varying = [what for what in ("space", "data") if len({getattr(run, what) for run in comparison.runs}) > 1]
-    for column in ("", "run", *varying, "method", "budgets: used of limit", "measured", "fits"):
-        table.add_column(column)
-    for column in ("accuracy, %", "gap", "seconds"):
-        table.add_column(column, justify="right")
+    costs = {budget.cost: budget.unit for run in comparison.runs for budget in run.budgets}
+    for column in ("", "run", *varying, "method"):
+        table.add_column(column, overflow="fold")
+    for column in (*(with_unit(cost, unit) for cost, unit in costs.items()), "fits", "accuracy, %", "gap", "s"):
+        table.add_column(column, justify="right", overflow="fold")
     for run in comparison.runs:
-        used = [f"{b.cost} {plain_number(b.value)} of {plain_number(b.limit)} {b.unit}" for b in run.budgets]
-        measured = [f"{cost} {plain_number(value)}" for cost, value in run.measured.items()]
+        budgets = {budget.cost: budget for budget in run.budgets}
+        used = []
+        for cost in costs:
+            text = f"{plain_number(run.costs[cost])}" if cost in run.costs else "-"
+            if cost in budgets:
+                text = f"{plain_number(budgets[cost].value)} of {plain_number(budgets[cost].limit)}"
+            used.append(text + (f"\nm {plain_number(run.measured[cost])}" if cost in run.measured else ""))
         table.add_row(
             "*" if run.best else "",
             run.run,
             *(str(getattr(run, what)) for what in varying),
             run.method,
-            "\n".join(used) or "none",
-            "\n".join(measured) or "no",
+            *used,
             "yes" if run.fits else "[bold red]NO",
             "not tested" if run.accuracy is None else f"{run.accuracy:.2f}",
             "-" if run.gap is None else f"{run.gap:.2g}",
-            f"{run.seconds:,.1f}",
+            f"{run.seconds:,.0f}",
         )
     console.print(table)
     if any(run.best for run in comparison.runs):
