@@ -23,8 +23,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -35,7 +34,7 @@ import torch
 import torchvision
 import tyro
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress, track
 from rich.table import Table
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
@@ -43,8 +42,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import TensorDataset
 
+from constrained_nas.bit_sensitivity import (
+    QuantisableLayer,
+    divergence,
+    find_layers,
+    measure_divergences,
+    network_logits,
+    quantised,
+)
 from constrained_nas.data import DataSplits, image_folder, loader
-from graphs.quantised import fake_quantise_weights
+from graphs import Operation
 from solvers import InfeasibleError, project_to_budget
 
 Picks = tuple[int, ...]  # an index into the options for every layer
@@ -99,48 +106,6 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Bits:
-    """A pair of weight and activation bits, written ``4/8``."""
-
-    weights: int
-    activations: int
-
-    @classmethod
-    def read(cls, text: str) -> Bits:
-        """From ``4/8``."""
-        parts = [int(part) if part.isdigit() else 0 for part in text.split("/")]
-        if len(parts) != 2 or not (2 <= parts[0] <= 16 and 1 <= parts[1] <= 16):
-            raise SystemExit(f"expected weight/activation bits such as 4/8, 2 to 16 and 1 to 16, got {text!r}")
-        return cls(*parts)
-
-    def __str__(self) -> str:
-        return f"{self.weights}/{self.activations}"
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A convolution, what it takes to count it, and the range of its inputs; ``first`` reads the image."""
-
-    name: str
-    conv: nn.Conv2d
-    positions: int
-    first: bool
-    low: float
-    high: float
-
-    def bops(self, bits: Bits) -> float:
-        """Bit operations of an image, accumulator included; an image has 8 bits."""
-        reads = 8 if self.first else bits.activations
-        fan_in = self.conv.weight[0].numel()  # input channels of its group times the window
-        each = fan_in * (bits.weights * reads + bits.weights + reads + math.log2(fan_in))
-        return self.positions * self.conv.out_channels * each
-
-    def megabytes(self, bits: Bits) -> float:
-        """10^6 bytes of its weights."""
-        return self.conv.weight.numel() * bits.weights / 8e6
-
-
-@dataclass(frozen=True)
 class Tables:
     """Divergences (layers, options), costs of the same shape by name, and the budget on each."""
 
@@ -153,36 +118,56 @@ def main(options: Options) -> None:
     """Measure, choose, compare."""
     began = time.perf_counter()
     console = Console(width=None if sys.stdout.isatty() else 110)
-    offered, like = [Bits.read(text) for text in options.options], Bits.read(options.like)
+    offered, like = [read_bits(text) for text in options.options], read_bits(options.like)
     data = read_data(options)
     network = read_network(options, data)
     calibration, _ = first(data.weights, options.calibration_images)
     test = first(data.test, options.test_images)
-    layers = find_layers(network, calibration)
+    try:
+        layers = find_layers(network, calibration)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
     budget = {
-        "bops": 1e9 * options.gbops if options.gbops is not None else math.fsum(layer.bops(like) for layer in layers),
+        "bops": 1e9 * options.gbops if options.gbops is not None else math.fsum(layer.bit_operations(like) for layer in layers),
         "MB": options.megabytes if options.megabytes is not None else math.fsum(layer.megabytes(like) for layer in layers),
     }
     costs = {
-        "bops": np.array([[layer.bops(bits) for bits in offered] for layer in layers]),
+        "bops": np.array([[layer.bit_operations(bits) for bits in offered] for layer in layers]),
         "MB": np.array([[layer.megabytes(bits) for bits in offered] for layer in layers]),
     }
-    table = Tables(measure(network, layers, offered, calibration), costs, budget)
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("measuring layers", total=len(layers))
+        measured = measure_divergences(network, layers, offered, calibration, lambda done, _: bars.update(task, completed=done))
+    table = Tables(measured, costs, budget)
     choices, bound = choose(table, offered)
     reference = network_logits(network, calibration)
     rows = [["floating point", "0", "0", f"{accuracy(network, *test):.1%}", "-", "-", "-"]]
     for method, picks in choices.items():
         with quantised(layers, [offered[pick] for pick in picks]):
-            measured = divergence(reference, network_logits(network, calibration))
-            rows.append(row_of(method, picks, table, measured, accuracy(network, *test)))
+            moved = divergence(reference, network_logits(network, calibration))
+            rows.append(row_of(method, picks, table, moved, accuracy(network, *test)))
     print_choices(rows, budget, console)
     print_layers(layers, offered, choices["project_to_budget"], table.divergences, console)
     console.print(f"Certified: of these options, nothing that meets both budgets has a sum below {bound:.5g}.", highlight=False)
     if options.save is not None:
-        chosen = {layer.name: str(offered[pick]) for layer, pick in zip(layers, choices["project_to_budget"], strict=True)}
+        chosen = {layer.name: written(offered[pick]) for layer, pick in zip(layers, choices["project_to_budget"], strict=True)}
         plan = {"network": options.network, "budget": budget, "weight/activation bits": chosen}
         options.save.write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")
     console.print(f"{time.perf_counter() - began:.0f} s in all", highlight=False)
+
+
+def read_bits(text: str) -> Operation:
+    """From ``4/8``: weight and activation bits."""
+    parts = text.split("/")
+    try:
+        return Operation(*(int(part) for part in parts))
+    except (TypeError, ValueError) as error:
+        raise SystemExit(f"expected weight/activation bits such as 4/8, 2 to 16 and 1 to 16 or 32, got {text!r}") from error
+
+
+def written(bits: Operation) -> str:
+    """As ``4/8``."""
+    return f"{bits.weight_bits}/{bits.activation_bits}"
 
 
 def read_data(options: Options) -> DataSplits:
@@ -240,82 +225,7 @@ def first(dataset: Any, count: int) -> tuple[Tensor, Tensor]:
     return coloured(torch.cat([images for images, _ in batches]))[:count], torch.cat([labels for _, labels in batches])[:count]
 
 
-@torch.no_grad()
-def find_layers(network: nn.Module, images: Tensor) -> list[Layer]:
-    """Every convolution that runs, in order, with its output positions and the range of its inputs.
-
-    Ranges hold all but a thousandth of the inputs on either side: single outliers would make every step coarse.
-    """
-    found: dict[nn.Module, tuple[int, bool, float, float]] = {}
-
-    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        values = inputs[0].flatten()[:: max(1, inputs[0].numel() // 1_000_000)]  # quantiles of more take long and tell no more
-        low, high = torch.quantile(values, torch.tensor([0.001, 0.999], dtype=values.dtype)).tolist()
-        first = inputs[0].shape == images.shape and torch.equal(inputs[0], images)
-        found[module] = (output.shape[-1] * output.shape[-2], first, min(low, 0.0), max(high, 1e-6))
-
-    convs = {module: name for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
-    hooks = [module.register_forward_hook(note) for module in convs]
-    try:
-        network(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if not found:
-        raise SystemExit("the network has no convolutions to quantise")
-    return [Layer(convs[module], module, *facts) for module, facts in found.items() if isinstance(module, nn.Conv2d)]
-
-
-@contextmanager
-def quantised(layers: Sequence[Layer], bits: Sequence[Bits]) -> Iterator[None]:
-    """Inside the block these layers round their weights (per filter) and their inputs (per layer)."""
-    hooks, kept = [], [layer.conv.weight for layer in layers]
-    try:
-        for layer, pair in zip(layers, bits, strict=True):
-            filters = torch.full((layer.conv.out_channels,), pair.weights)
-            layer.conv.weight = nn.Parameter(fake_quantise_weights(layer.conv.weight.detach(), filters), requires_grad=False)
-            if not layer.first:
-                hooks.append(layer.conv.register_forward_pre_hook(rounding(layer, pair.activations)))
-        yield
-    finally:
-        for layer, weight in zip(layers, kept, strict=True):
-            layer.conv.weight = weight
-        for hook in hooks:
-            hook.remove()
-
-
-def rounding(layer: Layer, bits: int) -> Callable[[nn.Module, tuple[Tensor, ...]], Tensor]:
-    """Inputs to 2^bits levels over the layer's range; zero is one of them."""
-    levels = 2**bits - 1
-    step = (layer.high - layer.low) / levels
-    zero = round(-layer.low / step)
-    return lambda _, inputs: torch.fake_quantize_per_tensor_affine(inputs[0], step, zero, 0, levels)
-
-
-@torch.no_grad()
-def network_logits(network: nn.Module, images: Tensor) -> Tensor:
-    """(count, classes), in batches."""
-    return torch.cat([network(batch) for batch in images.split(64)])
-
-
-def divergence(reference: Tensor, logits: Tensor) -> float:
-    """Mean Kullback-Leibler divergence of two networks' predictions, in nats, never negative."""
-    first, second = (functional.log_softmax(each.double(), 1) for each in (reference, logits))
-    return max(0.0, float(functional.kl_div(second, first, reduction="batchmean", log_target=True)))
-
-
-def measure(network: nn.Module, layers: Sequence[Layer], offered: Sequence[Bits], images: Tensor) -> np.ndarray:
-    """Divergence when one layer alone is quantised, (layers, options)."""
-    reference = network_logits(network, images)
-    table = np.zeros((len(layers), len(offered)))
-    for row, layer in enumerate(track(layers, "measuring layers", console=Console(stderr=True))):
-        for column, bits in enumerate(offered):
-            with quantised([layer], [bits]):
-                table[row, column] = divergence(reference, network_logits(network, images))
-    return table
-
-
-def choose(table: Tables, offered: Sequence[Bits]) -> tuple[dict[str, Picks], float]:
+def choose(table: Tables, offered: Sequence[Operation]) -> tuple[dict[str, Picks], float]:
     """The exact choice first, then the greedy one and the uniform ones; and the certificate's bound on the sum."""
     try:
         best = project_to_budget(table.divergences, table.costs, table.budget, minimize=True)
@@ -327,7 +237,7 @@ def choose(table: Tables, offered: Sequence[Bits]) -> tuple[dict[str, Picks], fl
     picks = greedy(table)
     if picks is not None:
         choices["greedy"] = picks
-    choices |= {f"uniform {bits}": (index,) * len(table.divergences) for index, bits in enumerate(offered)}
+    choices |= {f"uniform {written(bits)}": (index,) * len(table.divergences) for index, bits in enumerate(offered)}
     return choices, float(certificate.bound if certificate.bound is not None else math.nan)
 
 
@@ -381,15 +291,17 @@ def print_choices(rows: Sequence[Sequence[str]], budget: dict[str, float], conso
         console.print("  " + line, highlight=False)
 
 
-def print_layers(layers: Sequence[Layer], offered: Sequence[Bits], exact: Picks, divergences: np.ndarray, console: Console) -> None:
+def print_layers(
+    layers: Sequence[QuantisableLayer], offered: Sequence[Operation], exact: Picks, divergences: np.ndarray, console: Console
+) -> None:
     """The exact choice, layer by layer."""
     table = Table(title="The exact choice", title_justify="left", header_style="bold")
-    for heading in ("layer", "bits", *(f"kl {bits}" for bits in offered)):
+    for heading in ("layer", "bits", *(f"kl {written(bits)}" for bits in offered)):
         table.add_column(heading, justify="left" if heading == "layer" else "right")
     for layer, pick, row in zip(layers, exact, divergences, strict=True):
         cells = [f"{value:.4f}" for value in row]
         cells[pick] = f"[bold]{cells[pick]}[/bold]"
-        table.add_row(layer.name, str(offered[pick]), *cells)
+        table.add_row(layer.name, written(offered[pick]), *cells)
     console.print(table)
 
 

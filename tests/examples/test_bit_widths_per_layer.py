@@ -1,10 +1,9 @@
-"""The example of bit widths: its costs, its rounding, its greedy, and the whole of it as a user runs it."""
+"""The example of bit widths: its choice against greedy and uniform ones, and the whole of it as a user runs it."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import math
 import os
 import subprocess
 import sys
@@ -15,11 +14,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import nn
 
-from graphs import Operation, filter_network
-from graphs.costs import BitOperations, MemoryTraffic
-from graphs.fabrics.resnet_filters import SmallResNet
+from graphs import Operation
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "examples" / "bit_widths_per_layer.py"
@@ -35,45 +31,9 @@ def example() -> ModuleType:
     return module
 
 
-@pytest.fixture
-def network() -> nn.Module:
-    torch.manual_seed(0)
-    return SmallResNet((4, 6), 1, 10, 3).eval()
-
-
-IMAGES = torch.randn((6, 3, 8, 8), generator=torch.Generator().manual_seed(1))
-
-
-@pytest.mark.parametrize("bits", [4, 8])
-def test_costs_are_those_of_the_library(example: ModuleType, network: nn.Module, bits: int) -> None:
-    layers = example.find_layers(network, IMAGES)
-    space = filter_network(network, (3, 8, 8), (Operation(bits, bits),)).topology.quantisation_space((Operation(bits, bits),))
-    pair = example.Bits(bits, bits)
-    assert [layer.first for layer in layers] == [True] + [False] * (len(layers) - 1)
-    total = math.fsum(layer.bops(pair) for layer in layers)
-    assert total == pytest.approx(BitOperations(space).cost(space.homogeneous()), rel=1e-13)
-    megabytes = math.fsum(layer.megabytes(pair) for layer in layers)
-    assert megabytes == pytest.approx(MemoryTraffic(space).cost(space.homogeneous()) / 8e6, rel=1e-13)
-
-
-def test_quantised_layers_round_and_come_back(example: ModuleType, network: nn.Module) -> None:
-    layers = example.find_layers(network, IMAGES)
-    before = example.network_logits(network, IMAGES)
-    kept = [layer.conv.weight for layer in layers]
-    found = []
-    for bits in (2, 4, 8, 16):
-        with example.quantised(layers, [example.Bits(bits, bits)] * len(layers)):
-            levels = [len(torch.unique(filters)) for filters in layers[1].conv.weight]
-            assert max(levels) <= 2**bits - 1
-            found.append(example.divergence(before, example.network_logits(network, IMAGES)))
-    assert found[0] > found[1] > found[2] > 0 and found[3] < 1e-3
-    assert all(layer.conv.weight is weight for layer, weight in zip(layers, kept, strict=True))
-    assert torch.equal(example.network_logits(network, IMAGES), before)
-
-
 def test_the_exact_choice_fits_and_beats_greedy_and_uniform(example: ModuleType) -> None:
     generator = np.random.default_rng(0)
-    offered = [example.Bits(b, b) for b in (2, 4, 6, 8)]
+    offered = [Operation(b, b) for b in (2, 4, 6, 8)]
     missed = 0
     for _ in range(30):
         losses = -np.sort(-generator.gamma(0.5, size=(8, 4)), axis=1)  # more bits, less loss
@@ -118,4 +78,4 @@ def test_help_teaches(example: ModuleType, capsys: pytest.CaptureFixture[str]) -
     for word in ("python examples/bit_widths_per_layer.py", "--weights", "safetensors", "--gbops", "--megabytes", "predicted"):
         assert word in text
     with pytest.raises(SystemExit, match="such as 4/8"):
-        example.Bits.read("4-8")
+        example.read_bits("4-8")
