@@ -57,7 +57,7 @@ def calibrate_table(
         half, which took no part in the calibration.
 
     Raises:
-        ValueError: fewer than six networks.
+        ValueError: fewer than six networks, or measured latencies that do not rise with the table's.
     """
     if networks < 6:
         raise ValueError(f"calibration_networks: expected at least 6, half to calibrate and half to check, got {networks}")
@@ -67,7 +67,11 @@ def calibrate_table(
     estimated = [raw.cost(architecture) for architecture in drawn.values()]
     x, y = np.array(estimated[::2]), np.array(measured[::2])
     slope, intercept = np.polyfit(x, y, 1, w=1 / y).tolist()  # the weights multiply residuals: relative errors
-    slope = max(slope, 1e-6)  # a table of pure noise could fit any slope; a latency never falls as blocks are added
+    if not slope > 0:
+        raise ValueError(
+            f"measured latencies do not rise with the table's (slope {slope:.3g}, {len(x)} networks): the machine is too noisy; "
+            "measure with more rounds, or when it is idle"
+        )
     entries = tuple(e.model_copy(update={"median": e.median * slope, "spread": e.spread * slope}) for e in table.entries)
     fixed = max(0.0, table.fixed * slope + intercept)
     both = {"slope": table.slope * slope, "intercept": table.intercept * slope + intercept}

@@ -106,7 +106,7 @@ def layer_rows(named: dict[str, Architecture], space: GPUNetSpace) -> Rows:
     """A row a layer, a column a network."""
     columns = [Column("layer", "layer", "in order; channels in - out")]
     columns += [
-        Column(f"network{n}", name, "kernel, x hidden width / inputs, SE and activation of its block; - for a skip")
+        Column(f"network{n}", str(n + 1), f"{name}: kernel, x hidden width / inputs, SE and activation; - for a skip")
         for n, name in enumerate(named)
     ]
     ours: list[dict[str, Cell]] = []
@@ -154,7 +154,7 @@ def draw_networks_of(named: dict[str, Architecture], space: GPUNetSpace, path: P
         for n, s in space.layers.items()
     ]
     axes.set_xticks(range(len(space.layers)), numbers, fontsize=8)
-    axes.set_yticks([-float(row) for row in range(len(named))], list(named), fontsize=9)
+    axes.set_yticks([-float(row) for row in range(len(named))], [f"({n}) {name}" for n, name in enumerate(named, 1)], fontsize=9)
     axes.set_xlim(-0.6, len(space.layers) - 0.4)
     axes.set_ylim(-len(named) + 0.35, 0.5)
     axes.set_xlabel("layer: stage.place, and its channels (↓: halves the side)")

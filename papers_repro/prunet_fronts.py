@@ -26,23 +26,23 @@ def draw_table2(found: Sequence[Found], measured: Sequence[Measurement], limits:
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    for hard, colour in ((False, COLOURS[0]), (True, COLOURS[1])):
+    kinds = (("soft, by alpha", COLOURS[0], "o"), ("hard budget T", COLOURS[1], "s"), ("hard, T used in full", COLOURS[2], "D"))
+    for number, (name, colour, marker) in enumerate(kinds):
         groups: dict[float, list[tuple[float, float]]] = {}
         for entry, time in zip(found, measured, strict=True):
-            if (entry.spec.budget_ms is not None) == hard:
+            if (entry.spec.budget_ms is not None) + (entry.spec.least_use > 0) == number:
                 groups.setdefault(entry.spec.budget_ms or entry.spec.alpha, []).append((time.median, entry.accuracy))
         if not groups:
             continue
         dots = [dot for group in groups.values() for dot in group]
         left.scatter(*zip(*dots, strict=True), s=14, color=colour, alpha=0.45, linewidths=0)
         means = sorted((float(np.mean([x for x, _ in g])), float(np.mean([y for _, y in g])), key) for key, g in groups.items())
-        name = "hard budget T" if hard else "soft, by alpha"
-        left.plot([x for x, _, _ in means], [y for _, y, _ in means], marker="s" if hard else "o", color=colour, label=name)
-        for x, y, key in means:
-            text, offset = (f"T {key:.2f}", (6, -12)) if hard else (f"α {key:g}", (6, 5))
-            left.annotate(text, (x, y), offset, textcoords="offset points", fontsize=8, color=colour)
+        left.plot([x for x, _, _ in means], [y for _, y, _ in means], marker=marker, color=colour, label=name)
+        for x, y, key in means if number == 0 else ():
+            left.annotate(f"α {key:g}", (x, y), (0, 7), textcoords="offset points", ha="center", fontsize=8, color=colour)
     for limit in limits:
         left.axvline(limit, color="0.6", linewidth=1, linestyle="--", zorder=0)
+        left.annotate(f"T {limit:.2f}", (limit, 0.01), (3, 0), ("data", "axes fraction"), "offset points", fontsize=8, color="0.35")
     left.set(xlabel="measured latency, ms (dashed: budgets, estimated)", ylabel="test accuracy, %", title=f"found here: {task}")
     left.legend(fontsize=8, loc="lower right")
     for own, colour, name in ((False, "0.45", "others"), (True, COLOURS[3], "PRUNET-0 to -6")):
@@ -51,7 +51,9 @@ def draw_table2(found: Sequence[Found], measured: Sequence[Measurement], limits:
         right.plot(*points, "o-" if own else "o", color=colour, label=name, markersize=5)
     for row in FRONT:
         if row.name in ("EfficientNet-B0", "ResNet-50", "GPUNet-1", "GPUNet-2", "EfficientNet-B3", "ResNet-101", "REGNETY-32GF"):
-            right.annotate(row.name, (row.latency_ms, row.top1), (5, -9), textcoords="offset points", fontsize=7, color="0.3")
+            right.annotate(
+                row.name, (row.latency_ms, row.top1), (0, -10), textcoords="offset points", ha="center", fontsize=7, color="0.3"
+            )
     right.set_xscale("log")
     right.set_xticks([0.5, 1, 2, 4], ["0.5", "1", "2", "4"])
     right.minorticks_off()

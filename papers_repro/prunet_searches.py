@@ -62,6 +62,7 @@ class SearchSpec:
         seed: of data, weights and search.
         alpha: of the loss.
         budget_ms: project the answer onto this latency; None leaves it to alpha.
+        least_use: share of that budget that the answer uses at least, where what survived allows it.
         prunode, pruning, skipping: PruNet's optimisations; without any it is FBNet, with two widths a block.
         thresholds: of block pruning, first and last.
         phi, scale: of layer skipping: what the outputs of the skip and of the block are multiplied by (scale is lambda).
@@ -77,6 +78,7 @@ class SearchSpec:
     thresholds: tuple[float, float] = (0.15, 0.55)
     phi: float = 1.1
     scale: float = 0.55
+    least_use: float = 0.0
 
 
 class SearchRecord(BaseModel):
@@ -193,6 +195,7 @@ def method_of(spec: SearchSpec, setup: SetupOptions, space: GPUNetSpace, cost: Q
         skipping=spec.skipping,
         scales=SkipScales(spec.phi, spec.scale),
         hard=spec.budget_ms is not None,
+        least_use=spec.least_use,
     )
 
 
@@ -330,11 +333,6 @@ def _space_of(spec: SearchSpec, whole: GPUNetSpace, latencies: Latencies) -> tup
         return whole, latencies.cost
     space = separate_candidates(whole)
     return space, width_latency_cost(latencies.table.model_copy(update={"space": space.space.name}), space)
-
-
-def _undecided(space: GPUNetSpace, alive: dict[str, list[int]]) -> int:
-    """Layers in which several blocks, or a block and the skip, are left."""
-    return sum(len({space.layers[name].options[option].block for option in options}) > 1 for name, options in alive.items())
 
 
 def _settings(setup: SetupOptions, retrain: bool) -> dict[str, Any]:

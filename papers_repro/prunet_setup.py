@@ -90,7 +90,7 @@ class SetupOptions:
     """Of the Gumbel-softmax, constant."""
     clamp: float | None = None
     """Greatest logit that Algorithm 1 may use; none in the paper."""
-    retrain_epochs: int = 15
+    retrain_epochs: int = 50
     """Of the found network, from fresh weights."""
     retrain_batch: int = 32
     """Of retraining."""

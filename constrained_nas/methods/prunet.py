@@ -70,6 +70,7 @@ class PruNet:
         hard: project the answer onto the budgets.
         hard_epochs: project the selection of every epoch, and let what it picks not be pruned: something that survives then fits.
         kappa: of the projection: what ``ln(width / picked width)^2`` costs, in nats.
+        least_use: of the projection: share of the latency budget that the answer uses at least, where what survived allows it.
     """
 
     space: GPUNetSpace
@@ -89,6 +90,7 @@ class PruNet:
     hard: bool = False
     hard_epochs: bool = False
     kappa: float = 1.0
+    least_use: float = 0.0
 
     def __post_init__(self) -> None:
         positive = {"beta": self.beta, "temperature": self.temperature, "learning_rate": self.learning_rate}
@@ -96,6 +98,8 @@ class PruNet:
         wrong += [f"{name} {value}" for name, value in {"alpha": self.alpha, "kappa": self.kappa}.items() if not value >= 0]
         if wrong:
             raise ValueError(f"PruNet: expected positive numbers (alpha and kappa may be 0), got {', '.join(wrong)}")
+        if not 0 <= self.least_use <= 1:
+            raise ValueError(f"PruNet: least_use is a share of the budget, expected 0 to 1, got {self.least_use}")
         if self.hard_epochs and not self.hard:
             raise ValueError("PruNet: hard_epochs projects every epoch's selection on the way to a hard answer: set hard=True too")
         if self.latency.space.decisions != self.space.space.decisions:
@@ -266,7 +270,7 @@ class PruNet:
         Raises:
             ValueError, InfeasibleError: as :func:`project_survivors`.
         """
-        return project_survivors(problem, self.scores(state), self.latency.name, self.beta)
+        return project_survivors(problem, self.scores(state), self.latency.name, self.beta, least_use=self.least_use)
 
     def scores(self, state: PruNetState) -> dict[str, LayerScores]:
         """What the projection maximises, by decision.

@@ -6,6 +6,9 @@ over all surviving blocks and all their permissible widths v, v* being the width
 knapsack, solved to optimality with a certificate. Where nothing that survived fits, options that were pruned return, as few as will
 do; the answer says which.
 
+Where the answer shall also use most of its budget, its latency is bounded from below too: the same program with a second row, in
+which an option costs what it saves against the dearest of its layer.
+
 The budget's shadow price in that program is also stated as an alpha: that of a penalty ``alpha (ln LAT)^beta``, in units of the
 scores, at which the same choice would come out of the (relaxed) program without a budget. Beyond the paper.
 """
@@ -23,7 +26,7 @@ from numpy.typing import NDArray
 from constrained_nas.methods.prunet_loss import latency_penalty
 from constrained_nas.problem import SearchProblem
 from graphs import Architecture
-from solvers import Certificate, InfeasibleError, ShadowPrice, project_to_budget, shadow_prices
+from solvers import Certificate, InfeasibleError, Selection, ShadowPrice, project_to_budget, shadow_prices
 
 __all__ = ["LayerScores", "Projection", "layer_scores", "project_survivors"]
 
@@ -52,7 +55,7 @@ class Projection:
         choices: its option in every layer.
         returned: the options in it that had been pruned: ``layer: option``.
         alphas: the least and the greatest alpha that would have led here, in units of the scores; 0 where the budget does not bind,
-            None without a budget on the latency.
+            None without a budget on the latency, or where the bound from below decided.
         certificate: of the knapsack, whose last group stands for what every network spends.
     """
 
@@ -83,7 +86,12 @@ def layer_scores(
 
 
 def project_survivors(
-    problem: SearchProblem, layers: Mapping[str, LayerScores], latency: str, beta: float, prices: bool = True
+    problem: SearchProblem,
+    layers: Mapping[str, LayerScores],
+    latency: str,
+    beta: float,
+    prices: bool = True,
+    least_use: float = 0.0,
 ) -> Projection:
     """The network of greatest score that meets every budget of ``problem``.
 
@@ -93,6 +101,7 @@ def project_survivors(
         latency: name of the cost whose budget's price is stated as an alpha.
         beta: exponent of that penalty.
         prices: whether to find the alphas at all.
+        least_use: share of that budget that the answer shall use at least, where something can; see ``Projection.alphas``.
 
     Raises:
         ValueError: no budget, or a cost that does not add up over the layers.
@@ -106,6 +115,12 @@ def project_survivors(
     except InfeasibleError:
         tables = [*_with_pruned(list(layers.values())), np.zeros(1)]
         found = project_to_budget(tables, costs, limits)
+    limit = next((budget.limit for budget in problem.budgets if budget.cost.name == latency), None)
+    if limit is not None and least_use > 0:
+        fuller = _using(tables, costs, limits, latency, least_use * limit)
+        if fuller is not None:
+            prices = prices and fuller.choices == found.choices
+            found = fuller
     choices = tuple(int(choice) for choice in found.choices[:-1])
     point = np.concatenate([np.eye(len(layer.scores))[choice] for layer, choice in zip(layers.values(), choices, strict=True)])
     architecture = problem.space.architecture(point)
@@ -136,6 +151,21 @@ def _costs(problem: SearchProblem, names: Sequence[str]) -> tuple[Any, Any]:
         return tables, limits
     (name,) = tables
     return tables[name], limits[name]
+
+
+def _using(tables: list[FloatArray], costs: Any, limits: Any, latency: str, least: float) -> Selection | None:
+    """The best selection that fits and whose latency is at least ``least``; None where there is none."""
+    spent = costs[latency] if isinstance(costs, dict) else costs
+    dearest = [float(table[np.isfinite(scores)].max()) for table, scores in zip(spent, tables, strict=True)]
+    saved = [np.maximum(most - table, 0.0) for most, table in zip(dearest, spent, strict=True)]
+    given = (costs, limits) if isinstance(costs, dict) else ({latency: costs}, {latency: limits})
+    room = math.fsum(dearest) - least
+    if room < 0:
+        return None
+    try:
+        return project_to_budget(tables, {**given[0], "unused": saved}, {**given[1], "unused": room})
+    except InfeasibleError:
+        return None
 
 
 def _with_pruned(layers: Sequence[LayerScores]) -> list[FloatArray]:

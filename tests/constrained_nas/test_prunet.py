@@ -24,7 +24,7 @@ from constrained_nas.methods.prunet_state import PruNetState, layer_of, with_lay
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.search import SearchOptions, SearchRun, search
 from constrained_nas.weight_training import PRUNET_TRAINING, WeightTraining, forget_parameters, make_optimizer
-from graphs import GPUNetSettings, GPUNetSpace, GPUNetStage, Supernet
+from graphs import Architecture, GPUNetSettings, GPUNetSpace, GPUNetStage, Supernet
 from graphs.costs import QuadraticCost
 from graphs.costs.width_counts import width_count_cost
 from graphs.fabrics.separate_candidates import separate_candidates
@@ -250,14 +250,12 @@ def settled(how: PruNet, seed: int) -> PruNetState:
     return with_layers(state, how.layout, layers)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_hard_is_the_enumerated_best_of_what_is_left(seed: int) -> None:
-    how = method(hard=True, kappa=2.0)
-    state, space = settled(how, seed), tiny()
-    q, names = how.latency.quadratic, list(space.layers)
+def enumerated(how: PruNet, state: PruNetState) -> list[tuple[float, float]]:
+    """(score, latency) of every network of what is left, by the definition."""
+    space, q = tiny(), how.latency.quadratic
     alive, picked = how.alive(state), np.where(state.width_logits > 0, state.large, state.small)
     tables = []
-    for number, name in enumerate(names):
+    for number, name in enumerate(space.layers):
         shape, layer, known = space.layers[name], how.layout.layers[number], layer_of(state, how.layout, number)
         table = []
         for option in alive[name]:
@@ -268,10 +266,17 @@ def test_hard_is_the_enumerated_best_of_what_is_left(seed: int) -> None:
                 score = float(np.log(known.probabilities[-1 if entry.block is None else entry.block]))
             if entry.width:
                 assert entry.block is not None
-                score -= 2.0 * np.log(entry.width / picked[layer.prunodes[entry.block]]) ** 2
+                score -= how.kappa * np.log(entry.width / picked[layer.prunodes[entry.block]]) ** 2
             table.append((score, q.linear[space.space.slice(name)][option]))
         tables.append(table)
-    values = [(sum(s for s, _ in combination), q.offset + sum(c for _, c in combination)) for combination in product(*tables)]
+    return [(sum(s for s, _ in combination), q.offset + sum(c for _, c in combination)) for combination in product(*tables)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_hard_is_the_enumerated_best_of_what_is_left(seed: int) -> None:
+    how = method(hard=True, kappa=2.0)
+    state = settled(how, seed)
+    values = enumerated(how, state)
     cheapest, dearest = min(c for _, c in values), max(c for _, c in values)
     for share in (0.01, 0.3, 0.7, 1.1):
         limit = cheapest + share * (dearest - cheapest)
@@ -287,6 +292,34 @@ def test_hard_is_the_enumerated_best_of_what_is_left(seed: int) -> None:
         result = how.finish(limited(limit), state)
         assert result.feasible
         assert result.architecture == found.architecture
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("least", [0.9, 0.99, 1.0])
+def test_a_network_that_uses_its_budget_is_the_enumerated_best_of_those(seed: int, least: float) -> None:
+    plain, fuller = method(hard=True, kappa=2.0), method(hard=True, kappa=2.0, least_use=least)
+    state = settled(plain, seed)
+    values = enumerated(plain, state)
+    cheapest, dearest = min(c for _, c in values), max(c for _, c in values)
+    moved = 0
+    for share in (0.01, 0.2, 0.5, 0.9, 2.0):
+        limit = cheapest + share * (dearest - cheapest)
+        before, found = plain.project(limited(limit), state), fuller.project(limited(limit), state)
+        window = [s for s, c in values if least * limit * (1 - 1e-12) <= c <= limit]  # sums in another order round otherwise
+        assert how_much(fuller, found.architecture) <= limit
+        if not window:  # nothing lies there: the answer is that of the budget alone
+            assert found.architecture == before.architecture
+            continue
+        assert found.certificate.primal == pytest.approx(max(window), rel=1e-9)
+        assert how_much(fuller, found.architecture) >= least * limit * (1 - 1e-12)
+        assert (found.alphas is None) == (found.choices != before.choices)
+        moved += found.choices != before.choices
+    assert moved or least == 1.0  # the bound from below decided somewhere
+
+
+def how_much(how: PruNet, architecture: Architecture) -> float:
+    """Its latency in ms."""
+    return how.latency.cost(architecture)
 
 
 @pytest.mark.parametrize("price", [0.5, 5.0, 50.0])
@@ -480,6 +513,7 @@ def test_the_optimiser_forgets() -> None:
         ({"temperature": 0.0}, "expected positive numbers .*temperature 0.0"),
         ({"alpha": -1.0}, "alpha -1.0"),
         ({"hard_epochs": True}, "set hard=True too"),
+        ({"least_use": 1.5}, "least_use is a share of the budget"),
     ],
 )
 def test_settings_out_of_range(settings: dict[str, Any], message: str) -> None:

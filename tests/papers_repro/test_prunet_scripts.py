@@ -1,0 +1,187 @@
+"""The PruNet scripts, run at smoke scale with few searches, resumed after a kill; bisection over alpha by enumeration."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from constrained_nas.records import load_architecture
+from constrained_nas.timing import Measurement
+from graphs.costs.width_latency import load_width_latency_table, width_latency_cost
+from graphs.fabrics.gpunet import gpunet_small
+from papers_repro import (
+    prunet_calibration,
+    prunet_figure3,
+    prunet_figure5,
+    prunet_figure6,
+    prunet_matching,
+    prunet_prunode,
+    prunet_table1,
+    prunet_table2,
+    prunet_table3,
+    prunet_table6,
+)
+from papers_repro.progress import progress_bars
+from papers_repro.prunet_matching import MatchOptions, match_budgets
+from papers_repro.prunet_measuring import Measured
+from papers_repro.prunet_setup import setup_preset
+
+SPACE = gpunet_small(10, 16, 1)
+SHORT = ("--training-digits", "60", "--epochs", "3", "--test-draws", "1")
+
+
+def run(script: ModuleType, out: Path, *arguments: str) -> dict[str, Any]:
+    """Run a script at smoke scale, here (imports take longer than the script), and read its record."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [script.SCRIPT, "--scale", "smoke", "--out", str(out), *arguments])
+        script.main()
+    record = json.loads((out / f"{script.SCRIPT}.json").read_text())
+    assert record["scale"] == "smoke" and str(out) not in json.dumps(record["tables"])
+    return record
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """Table 6: four searches, whose folder and latency table the other tests use."""
+    folder = tmp_path_factory.mktemp("grid")
+    return folder, run(prunet_table6, folder, *SHORT)
+
+
+def test_table_1_agrees_with_the_paper_to_the_digit(tmp_path: Path) -> None:
+    sizes = next(t for t in run(prunet_table1, tmp_path)["tables"] if t["title"] == "Sizes by the paper's formulas")["ours"]
+    assert {row["size"] if "size" in row else row["networks"] for row in sizes} >= {"9007199254740992", "150094635296999121"}
+    assert all("yes" in map(str, row.values()) or True in row.values() for row in sizes)
+
+
+def test_prunodes_find_all_219_optima(tmp_path: Path) -> None:
+    everything = run(prunet_prunode, tmp_path)["tables"][0]["ours"][-1]
+    assert "219/219" in everything.values()
+    assert (tmp_path / "prunet_prunode.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_table_6_has_a_row_a_setting(grid: tuple[Path, dict[str, Any]]) -> None:
+    folder, record = grid
+    rows = record["tables"][0]["ours"]
+    assert [row["setting"] for row in rows] == ["0.6; 1, 1", "0.6; 1.1, 0.85", "0.6; 1.1, 0.55", "0.6; 1.1, 0.4"]
+    assert rows[0]["difference"] is None and all(math.isfinite(row["difference"]) for row in rows[1:])
+    table = load_width_latency_table(folder / "latency_table.json")
+    cost = width_latency_cost(table, SPACE)
+    for path in sorted((folder / "searches").glob("*.json")):
+        search = json.loads(path.read_text())
+        architecture = load_architecture(folder / "architectures" / path.name, SPACE.space)
+        assert cost.cost(architecture) == pytest.approx(search["latency_ms"], rel=1e-12)  # the same sum, in the same order
+        assert SPACE.describe(architecture) == search["choices"]
+
+
+def test_figure_6_goes_on_with_the_searches_of_table_6(grid: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = grid
+    searches = sorted((folder / "searches").glob("*.json"))
+    gone, kept = searches[0], searches[1:]
+    text = gone.read_text()
+    gone.unlink()  # as if killed before it was written; its checkpoint is there still
+    before = {path: path.stat().st_mtime_ns for path in kept}
+    record = run(prunet_figure6, folder, *SHORT, "--resume", "--measuring-rounds", "2")
+    assert {path: path.stat().st_mtime_ns for path in kept} == before
+    again, first = json.loads(gone.read_text()), json.loads(text)
+    for name in ("choices", "latency_ms", "loss", "undecided", "spec", "settings"):
+        assert again[name] == first[name], name
+    assert len(record["tables"][1]["ours"]) == 4
+    assert all(0 <= row["accuracy"] <= 100 for row in record["tables"][1]["ours"])
+    assert (folder / "prunet_figure6.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_other_options_do_not_resume(grid: tuple[Path, dict[str, Any]]) -> None:
+    folder, _ = grid
+    with pytest.raises(ValueError, match="kept from a search of other options"):
+        run(prunet_table6, folder, *SHORT, "--resume", "--logit-rate", "0.2")
+
+
+def test_figure_3_draws_saved_networks(grid: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    paths = [str(path) for path in sorted((grid[0] / "architectures").glob("*.json"))]
+    rows = run(prunet_figure3, tmp_path, "--networks", *paths)["tables"][0]["ours"]
+    assert len(rows) == len(SPACE.layers)
+    assert (tmp_path / "prunet_figure3.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_figure_5_has_both_thresholds(grid: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    table = str(grid[0] / "latency_table.json")
+    rows = run(prunet_figure5, tmp_path, *SHORT, "--latency-table", table)["tables"][0]["ours"]
+    assert [row["setting"] for row in rows] == ["0.6, rising", "0.6, constant"]
+    assert all(row["after"] > 0 for row in rows) and rows[1]["slower"] == pytest.approx(rows[1]["after"] / rows[0]["after"])
+
+
+def test_table_2_hard_networks_fit(grid: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    table = str(grid[0] / "latency_table.json")
+    found, matching, *_ = run(prunet_table2, tmp_path, *SHORT, "--latency-table", table, "--match.runs", "1", "--peers")["tables"]
+    soft, hard, full = found["ours"]
+    assert soft["fits"] is None and hard["fits"] == full["fits"] == "1/1"
+    assert [row["method"] for row in matching["ours"]] == ["hard", "full", "soft"]
+    assert [row["runs"] for row in matching["ours"]] == ["1", "1", "1"]
+    assert matching["ours"][1]["landed"] == "1/1"  # some network of this space lies in any window of 1 % there
+
+
+def test_table_3_memory_is_exact(grid: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    table = str(grid[0] / "latency_table.json")
+    sizes, times, memory, _ = run(prunet_table3, tmp_path, *SHORT, "--latency-table", table)["tables"]
+    rows = {row["optimisation"]: row for row in sizes["ours"]}
+    assert int(rows["all"]["networks"]) == SPACE.sizes.all and int(rows["Prunode alone"]["networks"]) == SPACE.sizes.prunode
+    assert rows["FBNet"]["networks"] == rows["block pruning alone"]["networks"]
+    assert rows["Prunode alone"]["ratio"] < 1.2  # of two candidates a block, whatever the number of widths
+    assert times["ours"][0]["gain"] == 1.0
+    coarse, fine = memory["ours"]
+    assert coarse["ratio"] < 1.2 and fine["ratio"] < 1.2
+    assert fine["prunode"] < 1.05 * coarse["prunode"]  # twice as many widths cost nothing; candidates for each cost in proportion
+    assert fine["every"] > 1.5 * coarse["every"]
+
+
+@pytest.mark.parametrize("limit", [0.52, 0.8, 1.3])
+def test_bisection_lands_under_the_limit_or_says_it_did_not(limit: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Latency falls with alpha: 0.4 + 1 / (1 + alpha)."""
+
+    def searched(spec: Any, *_: Any, **__: Any) -> Any:
+        return SimpleNamespace(spec=spec, record=SimpleNamespace(latency_ms=0.4 + 1 / (1 + spec.alpha)))
+
+    monkeypatch.setattr(prunet_matching, "run_search", searched)
+    setup = replace(setup_preset("smoke"), data="made up")
+    for runs in (2, 12):
+        options = MatchOptions(runs=runs)
+        with progress_bars(Console(file=io.StringIO())) as progress:
+            (found,) = match_budgets([limit], [0], options, setup, None, tmp_path, progress)  # type: ignore[arg-type]
+        under = [ms for _, ms in found.tried if ms <= limit]
+        assert found.landed == any(ms >= 0.99 * limit for ms in under)
+        assert len(found.tried) <= runs and (found.best is None) == (not under)
+        if found.best is not None:
+            assert found.best.record.latency_ms == max(under)
+        if runs == 12:  # the wanted alpha lies within the bracket, and latency changes slowly with its logarithm
+            assert found.landed
+
+
+def test_drift_and_the_tables_own_error_are_told_apart() -> None:
+    measured = Measured(tuple(Measurement(m, 0.0, 1) for m in (1.1, 2.2)), (1.0, 2.0), 1.1)
+    assert measured.errors == pytest.approx([1 - 1 / 1.1] * 2)
+    assert measured.levelled == pytest.approx([0.0, 0.0], abs=1e-12)  # rounding
+    assert "1.100 times" in measured.remark
+
+
+def test_a_calibration_that_does_not_rise_is_refused(grid: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks that are timed the faster the longer the table thinks they take: nothing to scale a table by."""
+    folder, _ = grid
+    table = load_width_latency_table(folder / "latency_table.json")
+    cost = width_latency_cost(table, SPACE)
+
+    def falling(architectures: Any, *_: Any) -> dict[str, Measurement]:
+        return {name: Measurement(5.0 - cost.cost(one), 0.0, 1) for name, one in architectures.items()}
+
+    monkeypatch.setattr(prunet_calibration, "time_networks", falling)
+    with progress_bars(Console(file=io.StringIO())) as progress, pytest.raises(ValueError, match="do not rise"):
+        prunet_calibration.calibrate_table(table, SPACE, None, 8, 1, np.random.default_rng(0), progress)  # type: ignore[arg-type]
