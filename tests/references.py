@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ __all__ = [
     "FAMILIES",
     "brute_force",
     "brute_force_staged",
+    "compositions",
     "highs_lp",
     "highs_milp",
     "highs_milp_staged",
@@ -31,6 +32,16 @@ FAMILIES = ("uniform", "weak", "strong", "subset", "integer", "zero", "duplicate
 def sizes_to_offsets(sizes: Sequence[int]) -> NDArray[np.intp]:
     """Where each group starts, and the end."""
     return np.concatenate([[0], np.cumsum(np.asarray(sizes, dtype=np.intp))])
+
+
+def compositions(units: int, options: int) -> Iterator[tuple[int, ...]]:
+    """Every way to share ``units`` among options."""
+    if options == 1:
+        yield (units,)
+        return
+    for first in range(units + 1):
+        for rest in compositions(units - first, options - 1):
+            yield (first, *rest)
 
 
 def random_options(rng: np.random.Generator, sizes: Sequence[int], family: str) -> tuple[list[FloatArray], list[FloatArray]]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from references import compositions
 
 from constrained_nas.count_distributions import (
     BinomialWidth,
@@ -20,15 +21,6 @@ from constrained_nas.count_distributions import (
 )
 
 FloatArray = np.ndarray
-
-
-def compositions(units: int, options: int) -> Iterator[tuple[int, ...]]:
-    if options == 1:
-        yield (units,)
-        return
-    for first in range(units + 1):
-        for rest in compositions(units - first, options - 1):
-            yield (first, *rest)
 
 
 def outcomes(law: Multinomial) -> FloatArray:

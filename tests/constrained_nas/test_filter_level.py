@@ -51,6 +51,7 @@ SIZES: dict[str, Any] = {"filters": (4, 6), "blocks": 1, "image_channels": 1, "s
 FABRIC = Fabric(accelerator="cpu", devices=1)
 BITS = resnet_topology(**SIZES).quantisation_space(OPERATIONS)
 WIDTHS = resnet_topology(**SIZES, shortcut="projection").width_space(per="stage")
+LAYER_WIDTHS = resnet_topology(**SIZES, shortcut="projection").width_space()
 TINY = {"samples": 2, "iterations": 2, "law_batches": 2, "weights": FilterWeights(batch_size=12, learning_rate=0.05)}
 
 
@@ -84,6 +85,7 @@ def searched(method: FilterLevel, options: FilterSearchOptions, checkpoint: Path
 ALGORITHMS = [
     ("C.1", c1(weight_epochs=1, **TINY), BITS, {}),
     ("C.2", c2(weight_epochs=1, sample_epochs=1, **TINY), WIDTHS, {}),
+    ("C.2 a layer", c2(weight_epochs=1, sample_epochs=1, **TINY), LAYER_WIDTHS, {"start": 0.75}),
     ("C.3", c3(weight_epochs=1, sample_epochs=1, reset_period=1, **TINY), WIDTHS, {"estimator": "plain"}),
     ("C.4", c4(sample_epochs=1, **TINY), WIDTHS, {"complexity_samples": 0}),
     ("C.5", c5(sample_epochs=1, reference_trainings=1, **TINY), WIDTHS, {"coefficient": 0.0}),
@@ -98,7 +100,7 @@ def test_every_algorithm_runs_and_leaves_a_record(
     problem = problem_of(space)
     run = searched(method, options)
     assert len(run.history) == 2 and run.state.steps == len(run.losses) == 4
-    assert not np.array_equal(run.state.parameters, method.law.start())
+    assert not np.array_equal(run.state.parameters, method.law.start(method.start))
     # Met to the last operation, by the cost's own sum; no rounding is forgiven.
     cost, limit = problem.budgets[0].cost, problem.budgets[0].limit
     assert run.result.feasible and cost.cost(run.result.architecture) == run.result.costs[cost.name] <= limit
@@ -112,7 +114,7 @@ def test_every_algorithm_runs_and_leaves_a_record(
     assert (loaded.references is not None) == (name == "C.5")
 
 
-@pytest.mark.parametrize(("name", "options", "space", "settings"), [ALGORITHMS[0], ALGORITHMS[2], ALGORITHMS[4]])
+@pytest.mark.parametrize(("name", "options", "space", "settings"), [ALGORITHMS[0], ALGORITHMS[3], ALGORITHMS[5]])
 def test_a_resumed_search_ends_as_an_unbroken_one(
     tmp_path: Path, name: str, options: FilterSearchOptions, space: FilterSpace, settings: dict[str, Any]
 ) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from references import compositions
 
 from graphs.costs.bit_operations import BitOperations, MemoryTraffic, expected_log2
 from graphs.costs.models import CostModel
@@ -39,15 +39,6 @@ def tiny_space(operations: tuple[Operation, ...] = (Operation(2, 4), Operation(4
         FilterLayer("d", 2, 1, 4, "c", 3, "u"),
     )
     return FilterTopology("tiny", layers).quantisation_space(operations)
-
-
-def compositions(units: int, options: int) -> Iterator[tuple[int, ...]]:
-    if options == 1:
-        yield (units,)
-        return
-    for first in range(units + 1):
-        for rest in compositions(units - first, options - 1):
-            yield (first, *rest)
 
 
 def every_count(space: FilterSpace) -> np.ndarray:

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from references import compositions
 
 from solvers.counts import most_probable_counts
 from solvers.mckp import Knapsack
 from solvers.mckp_exact import solve_exact
 from solvers.results import Status
-
-
-def compositions(units: int, options: int) -> Iterator[tuple[int, ...]]:
-    if options == 1:
-        yield (units,)
-        return
-    for first in range(units + 1):
-        for rest in compositions(units - first, options - 1):
-            yield (first, *rest)
 
 
 def log_probability(counts: np.ndarray, weights: np.ndarray) -> float:
