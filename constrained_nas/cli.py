@@ -7,6 +7,7 @@ report on searches and compare them.
 from __future__ import annotations
 
 import tyro
+from pydantic import ValidationError
 
 from constrained_nas.compare_command import Compare, compare
 from constrained_nas.describe import Describe, describe
@@ -14,30 +15,40 @@ from constrained_nas.import_command import ImportTable, import_table
 from constrained_nas.profile_command import Profile, profile
 from constrained_nas.project_command import Project, project
 from constrained_nas.report_command import Report, report
+from constrained_nas.search_command import Resume, Search, resume, search_run
 from constrained_nas.validate_command import Validate, validate
 
-__all__ = ["Compare", "Describe", "ImportTable", "Profile", "Project", "Report", "Validate", "main"]
+__all__ = ["Compare", "Describe", "ImportTable", "Profile", "Project", "Report", "Resume", "Search", "Validate", "main"]
 
 
 def main() -> None:
     """Entry point of the console command; what a user can mend ends in one line, not in a traceback."""
-    command = tyro.extras.subcommand_cli_from_dict(
-        {
-            "describe": Describe,
-            "profile": Profile,
-            "validate": Validate,
-            "import-table": ImportTable,
-            "project": Project,
-            "report": Report,
-            "compare": Compare,
-        },
-        prog="constrained-nas",
-    )
+    try:
+        command = tyro.extras.subcommand_cli_from_dict(
+            {
+                "describe": Describe,
+                "profile": Profile,
+                "validate": Validate,
+                "import-table": ImportTable,
+                "project": Project,
+                "search": Search,
+                "resume": Resume,
+                "report": Report,
+                "compare": Compare,
+            },
+            prog="constrained-nas",
+        )
+    except ValidationError as error:  # settings that their own model refuses
+        raise SystemExit(f"constrained-nas: {_first(error)}") from error
     try:
         if isinstance(command, Describe):
             describe(command)
         elif isinstance(command, Project):
             project(command)
+        elif isinstance(command, Search):
+            search_run(command)
+        elif isinstance(command, Resume):
+            resume(command)
         elif isinstance(command, Compare):
             compare(command)
         elif isinstance(command, Report):
@@ -50,3 +61,11 @@ def main() -> None:
             profile(command)
     except (ValueError, OSError, ImportError) as error:
         raise SystemExit(f"constrained-nas: {error}") from error
+
+
+def _first(error: ValidationError) -> str:
+    """What is wrong with the first option that is, in a line."""
+    first = error.errors()[0]
+    said = first["msg"].removeprefix("Value error, ")
+    options = ", ".join(f"--{name}".replace("_", "-") for name in first["loc"])
+    return said if not options or said.startswith("--") else f"{options}: {said} (got {first['input']!r})"

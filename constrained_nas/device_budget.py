@@ -20,13 +20,14 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
+from torch import nn
 
 from constrained_nas.ask_tell import SearchResult
 from constrained_nas.problem import SearchProblem
 from constrained_nas.robust_times import least_samples, upper_median_bound
 from constrained_nas.runtimes import RuntimeName, prepare_run, require_runtime
 from constrained_nas.timing import Timer
-from graphs import Architecture, MBConvSpace, Supernet
+from graphs import Architecture, GPUNetSpace, MBConvSpace
 from solvers import InfeasibleError
 
 __all__ = [
@@ -143,11 +144,16 @@ def with_limit(problem: SearchProblem, cost: str, limit: float) -> SearchProblem
 
 
 def measure_alone(
-    space: MBConvSpace, supernet: Supernet, timer: Timer, rounds: int = 40, runtime: RuntimeName = "torch"
+    space: MBConvSpace | GPUNetSpace,
+    build: Callable[[Architecture], nn.Module],
+    timer: Timer,
+    rounds: int = 40,
+    runtime: RuntimeName = "torch",
 ) -> Callable[[Architecture], list[float]]:
-    """A ``measure`` for :func:`fit_on_device`: ms of ``rounds`` passes of the extracted network, after five that are not kept.
+    """A ``measure`` for :func:`fit_on_device`: ms of ``rounds`` passes of a bare network, after five that are not kept.
 
-    Nothing is corrected or dropped: what is claimed is the median of what is measured.
+    ``build`` makes it: ``supernet.extract``, or ``space.network`` of fresh weights, which do not matter to the time. Nothing is
+    corrected or dropped: what is claimed is the median of what is measured.
 
     Raises:
         ValueError: no round, or a runtime or device that is not there.
@@ -158,7 +164,7 @@ def measure_alone(
     images = timer.images(space)
 
     def measure(architecture: Architecture) -> list[float]:
-        run = prepare_run(supernet.extract(architecture), images, runtime, timer)
+        run = prepare_run(build(architecture), images, runtime, timer)
         samples = []
         with timer.threads_set(), torch.inference_mode():
             for number in range(rounds + 5):

@@ -36,7 +36,7 @@ from graphs import DagSpace, GPUNetSpace, MBConvSpace, Supernet
 from graphs.costs import CostModel, QuadraticCost
 from solvers import InfeasibleError, Quadratic
 
-__all__ = ["Found", "filter_options", "refuse_impossible", "search_problem"]
+__all__ = ["Found", "filter_options", "refuse_impossible", "refuse_method", "require_tables", "search_problem"]
 
 _METHODS: dict[Family, tuple[MethodName, ...]] = {
     "hardcore": ("hardcore", "soft-penalty", "random"),
@@ -76,6 +76,37 @@ class Found:
     tightens: bool = True
 
 
+def refuse_method(settings: RunSettings, method: MethodName | None = None) -> None:
+    """Nothing, if the method (the settings' by default) searches such spaces and holds so many budgets.
+
+    Raises:
+        ValueError: it does not; says why and what to use instead.
+    """
+    chosen = method or plan_of(settings).method
+    suitable = _METHODS[settings.family]
+    if chosen not in suitable:
+        raise ValueError(
+            f"--method {chosen} searches {_SEARCHED[chosen]}; {settings.space} has other decisions: use --method "
+            f"{' or '.join(suitable)}, or one of those spaces"
+        )
+    if chosen == "filter-level" and len(settings.budgets) > 1:
+        raise ValueError(
+            f"--method filter-level holds one budget, got {len(settings.budgets)}: leave out all but one, or search another space "
+            "(hardcore, budgeted and prunet hold several at once)"
+        )
+
+
+def require_tables(settings: RunSettings) -> None:
+    """Nothing, if latencies of such spaces can be tabulated.
+
+    Raises:
+        ValueError: they cannot; says what to use instead.
+    """
+    instead = {"dag": "params or macs", "filters": "bops or macs"}.get(settings.family)
+    if instead:
+        raise ValueError(f"there are no latency tables of {settings.space}: use {instead}, or a hardcore or gpunet space")
+
+
 def refuse_impossible(
     settings: RunSettings, space: RunSpace, problem: SearchProblem, costs: Mapping[str, CostModel], method: MethodName | None = None
 ) -> None:
@@ -92,18 +123,7 @@ def refuse_impossible(
         ValueError: it cannot; says why and what to use instead.
         InfeasibleError: nothing fits; with the least cost there is.
     """
-    chosen = method or plan_of(settings).method
-    suitable = _METHODS[settings.family]
-    if chosen not in suitable:
-        raise ValueError(
-            f"--method {chosen} searches {_SEARCHED[chosen]}; {settings.space} has other decisions: use --method "
-            f"{' or '.join(suitable)}, or one of those spaces"
-        )
-    if chosen == "filter-level" and len(problem.budgets) > 1:
-        raise ValueError(
-            f"--method filter-level holds one budget, got {len(problem.budgets)}: leave out all but one, or search another space "
-            "(hardcore, budgeted and prunet hold several at once)"
-        )
+    refuse_method(settings, method)
     require_within_reach(space, problem)
     try:
         _feasible_together(settings, space, problem, costs)

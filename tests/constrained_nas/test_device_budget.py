@@ -153,10 +153,10 @@ def test_records(tmp_path: Path) -> None:
 
 def test_measuring_for_real_and_what_cannot_be_asked() -> None:
     net = SPACE.supernet()
-    samples = measure_alone(SPACE, net, Timer(clock="processor"), rounds=9)(project(3.0).architecture)
+    samples = measure_alone(SPACE, net.extract, Timer(clock="processor"), rounds=9)(project(3.0).architecture)
     assert len(samples) == 9 and min(samples) > 0
     with pytest.raises(ValueError, match="rounds: expected at least one, got 0"):
-        measure_alone(SPACE, net, Timer(), rounds=0)
+        measure_alone(SPACE, net.extract, Timer(), rounds=0)
     for wrong, said in (
         ({"budget": 0.0}, "positive budget"),
         ({"attempts": 0}, "at least one attempt"),
