@@ -16,12 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import f as fisher
 from scipy.stats import t as student
 
 from papers_repro.filter_trainings import Trained
 
-__all__ = ["Comparison", "Contrast", "compare_with_line", "deviation_ratio", "holm", "mean_difference", "pooled_deviation"]
+__all__ = ["Comparison", "Contrast", "compare_with_line", "deviation_ratio", "holm", "mean_difference", "typical_deviation"]
 
 FloatArray = NDArray[np.float64]
 
@@ -145,26 +144,31 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-def pooled_deviation(trained: Sequence[Trained]) -> float:
-    """The standard deviation of one training around its configuration's mean, pooled over the configurations, in %."""
-    return math.sqrt(_pooled(trained)[0])
+def typical_deviation(trained: Sequence[Trained]) -> float:
+    """The standard deviation of one training around its configuration's mean, the median over the configurations, in %."""
+    return float(np.median(_deviations(trained)))
 
 
 def deviation_ratio(first: Sequence[Trained], second: Sequence[Trained], confidence: float = 0.95) -> tuple[float, float, float]:
-    """The ratio of two pooled deviations, and its interval by Fisher's F, which supposes normal trainings of one spread each."""
-    (one, one_freedom), (other, other_freedom) = _pooled(first), _pooled(second)
-    if not (one > 0 and other > 0):
+    """How many times as much trainings of ``first`` vary, and the interval of that; NaN where a configuration has no spread.
+
+    Welch's on the logarithms of the configurations' deviations, and these count alike: pooled variances would be those of the one
+    configuration whose training once failed. Both sides need as many trainings a configuration, or their bias differs.
+    """
+    sides = [np.array(_deviations(trained)) for trained in (first, second)]
+    if not all(len(side) > 1 and (side > 0).all() for side in sides):
         return math.nan, math.nan, math.nan
-    low, high = (float(fisher.ppf(0.5 + sign * confidence / 2, one_freedom, other_freedom)) for sign in (1, -1))
-    ratio = one / other
-    return math.sqrt(ratio), math.sqrt(ratio / low), math.sqrt(ratio / high)
+    logs = [np.log(side) for side in sides]
+    middle = float(logs[0].mean() - logs[1].mean())
+    parts = [float(log.var(ddof=1)) / len(log) for log in logs]
+    total = sum(parts)
+    freedom = total**2 / sum(part**2 / (len(log) - 1) for part, log in zip(parts, logs, strict=True))
+    half = float(student.ppf(0.5 + confidence / 2, freedom)) * math.sqrt(total)
+    return math.exp(middle), math.exp(middle - half), math.exp(middle + half)
 
 
-def _pooled(trained: Sequence[Trained]) -> tuple[float, int]:
-    """Variance and its degrees of freedom."""
-    squares = sum(_variance(each.test) * (len(each.test) - 1) for each in trained if len(each.test) > 1)
-    freedom = sum(len(each.test) - 1 for each in trained)
-    return (squares / freedom if freedom else math.nan), freedom
+def _deviations(trained: Sequence[Trained]) -> list[float]:
+    return [math.sqrt(_variance(each.test)) for each in trained]
 
 
 def _variance(values: Sequence[float]) -> float:

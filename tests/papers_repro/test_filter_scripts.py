@@ -23,7 +23,7 @@ from papers_repro.filter_searches import plans
 from papers_repro.filter_setup import cost_of, setup_preset, space_of
 from papers_repro.filter_trainings import Candidate, Trained
 from papers_repro.filter_variance import detectable, statement
-from papers_repro.homogeneous_line import compare_with_line, deviation_ratio, holm, mean_difference, pooled_deviation
+from papers_repro.homogeneous_line import compare_with_line, deviation_ratio, holm, mean_difference, typical_deviation
 from papers_repro.intervals import half_width
 
 
@@ -178,7 +178,7 @@ def test_ratios_of_deviations_cover_the_true_one() -> None:
         assert low < ratio < high
         covered += low <= 3.0 <= high
     assert covered / count == pytest.approx(0.95, abs=3 * math.sqrt(0.95 * 0.05 / count))
-    assert math.isnan(deviation_ratio(wide, [trained("n", 1.0, [1.0, 1.0])])[0])
+    assert math.isnan(deviation_ratio(wide, [trained("n", 1.0, [1.0, 1.0])] * 2)[0])
 
 
 def test_statements_follow_from_the_numbers() -> None:
@@ -187,7 +187,7 @@ def test_statements_follow_from_the_numbers() -> None:
     said = statement("pruning", [*line, good, poor])
     assert said.startswith("pruning: 1 of 2 are better at 5 % after Holm's correction: good +4.00 (95 % interval +3.7")
     assert "(as in the paper)" in said and "mean of all: +1.99 (95 %" in said
-    assert "(unlike in the paper)" in statement("quantisation", [*line, good, poor])
+    assert "(not as in the paper)" in statement("quantisation", [*line, good, poor])
     said = statement("quantisation", [*line, poor])
     assert "cannot be established; greatest: poor" in said and "(as in the paper)" in said
     assert detectable(compare_with_line([*line, poor])) > 0
@@ -197,10 +197,10 @@ def test_markers_of_one_cost_stand_side_by_side() -> None:
     assert side_by_side([5.0, 1.0, 5.1, 1.0, 9.0], 10.0, 0.4) == pytest.approx([-0.2, -0.2, 0.2, 0.2, 0.0])
 
 
-def test_holm_and_pooled_deviation() -> None:
+def test_holm_and_typical_deviation() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     runs = [trained("a", 1.0, [1.0, 3.0], True), trained("b", 2.0, [1.0, 2.0, 3.0], True)]
-    assert pooled_deviation(runs) == pytest.approx(math.sqrt((2.0 + 2.0) / 3))
+    assert typical_deviation(runs) == pytest.approx((math.sqrt(2.0) + 1.0) / 2)
     assert half_width([1.0, 2.0, 4.0], 0.6827) < half_width([1.0, 2.0, 4.0])
 
 
