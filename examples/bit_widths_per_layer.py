@@ -5,7 +5,7 @@ memory for the weights. This example
 
 1. takes a torchvision network: yours (``--weights``), trained here for a moment on embedded digits, or randomly initialised;
 2. measures, for every convolution and every pair of weight and activation bits, how far the network's predictions move when that
-   layer alone is quantised (Kullback-Leibler divergence from the network in floating point; no labels needed);
+   layer alone is quantised (``constrained_nas.bit_sensitivity``: Kullback-Leibler divergence from floating point, no labels);
 3. chooses one pair a layer: the least total divergence that meets both budgets, by ``solvers.project_to_budget``, exactly;
 4. quantises the whole network so, and sets it against the best uniform widths and against a greedy choice under the same budgets.
 

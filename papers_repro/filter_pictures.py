@@ -67,6 +67,7 @@ def finish_axes(axes: Any, across: str, up: str, title: str, legend_columns: int
     """Labels, a light grid, no frame above and to the right; the legend stands below, where it hides nothing."""
     axes.set(xlabel=across, ylabel=up, title=title)
     axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14), "ncols": legend_columns}
     axes.legend(fontsize=9, frameon=False, **below)
