@@ -16,9 +16,10 @@ from constrained_nas.profile_command import Profile, profile
 from constrained_nas.project_command import Project, project
 from constrained_nas.report_command import Report, report
 from constrained_nas.search_command import Resume, Search, resume, search_run
+from constrained_nas.sweep_command import Sweep, sweep
 from constrained_nas.validate_command import Validate, validate
 
-__all__ = ["Compare", "Describe", "ImportTable", "Profile", "Project", "Report", "Resume", "Search", "Validate", "main"]
+__all__ = ["Compare", "Describe", "ImportTable", "Profile", "Project", "Report", "Resume", "Search", "Sweep", "Validate", "main"]
 
 
 def main() -> None:
@@ -35,6 +36,7 @@ def main() -> None:
                 "resume": Resume,
                 "report": Report,
                 "compare": Compare,
+                "sweep": Sweep,
             },
             prog="constrained-nas",
         )
@@ -53,6 +55,8 @@ def main() -> None:
             compare(command)
         elif isinstance(command, Report):
             report(command)
+        elif isinstance(command, Sweep):
+            sweep(command)
         elif isinstance(command, Validate):
             validate(command)
         elif isinstance(command, ImportTable):

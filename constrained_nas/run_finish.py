@@ -30,10 +30,11 @@ from constrained_nas.filter_training import (
     train_configurations,
 )
 from constrained_nas.problem import SearchProblem
-from constrained_nas.records import BudgetRecord, save_architecture
+from constrained_nas.records import save_architecture
+from constrained_nas.result_records import budget_records, certificate_record, network_record
 from constrained_nas.run_costs import cheapest_network, largest_network
 from constrained_nas.run_methods import Found
-from constrained_nas.run_record import CertificateRecord, MeasuredBudget, NetworkRecord, RunRecord, save_run
+from constrained_nas.run_record import MeasuredBudget, RunRecord, save_run
 from constrained_nas.run_setup import Prepared, heaviest_of
 from constrained_nas.run_spaces import FilterFamily
 from constrained_nas.timing import Progress, device_name
@@ -76,7 +77,7 @@ def finish_run(
     spent = {**seconds, "fine-tuning and test": time.perf_counter() - began}
     began = time.perf_counter()
     named = {model.name: model for model in costs.values()}
-    told = partial(_network_record, problem, named)
+    told = partial(network_record, problem, named)
     ours = told("found", result.architecture, accuracy)
     references = []
     first = problem.budgets[0].cost
@@ -97,12 +98,12 @@ def finish_run(
         data=prepared.data.name,
         seed=settings.seed,
         settings=settings.model_dump(mode="json"),
-        budgets=_budgets(problem, result),
+        budgets=budget_records(problem, result),
         measured=measured,
         found=ours,
         references=tuple(references),
         units={model.name: model.unit for model in named.values()},
-        certificate=_certificate(problem, result),
+        certificate=certificate_record(problem, result),
         history=tuple(found.history),
         seconds=spent,
         remarks=said,
@@ -143,7 +144,7 @@ def trained_network(
         raise ValueError(f"networks of {settings.space} take the super-network's weights, and there is none")
     else:
         network = _inherited(prepared, supernet, architecture)
-        if isinstance(space, MBConvSpace):
+        if isinstance(space, MBConvSpace) and options.epochs:
             teacher = _inherited(prepared, supernet, heaviest_of(space))
 
     def told(done: int, total: int, what: str) -> None:
@@ -191,41 +192,3 @@ def _filters_trained(
     train_configurations(network, lambda _: one, data, plan.fine_tune_epochs, weights, prepared.fabric, seed, after_epoch=told)
     recalibrate_configuration(network, configuration, data, plan.batch_size, prepared.fabric, seed)
     return network.extract().to(prepared.fabric.device).eval()
-
-
-def _network_record(
-    problem: SearchProblem, costs: Mapping[str, CostModel], name: str, architecture: Architecture, accuracy: float | None
-) -> NetworkRecord:
-    prices = {cost: model.cost(architecture) for cost, model in costs.items()}
-    return NetworkRecord(name=name, choices=problem.space.describe(architecture), costs=prices, accuracy=accuracy)
-
-
-def _budgets(problem: SearchProblem, result: SearchResult) -> tuple[BudgetRecord, ...]:
-    spent = problem.costs(result.architecture)
-    return tuple(
-        BudgetRecord(
-            cost=budget.cost.name,
-            unit=budget.unit,
-            limit=budget.limit,
-            value=spent[budget.cost.name],
-            fits=spent[budget.cost.name] <= budget.limit,
-        )
-        for budget in problem.budgets
-    )
-
-
-def _certificate(problem: SearchProblem, result: SearchResult) -> CertificateRecord | None:
-    certificate = result.certificate
-    if certificate is None:
-        return None
-    names = [budget.cost.name for budget in problem.budgets]
-    dual = None if certificate.dual is None else certificate.dual.tolist()
-    prices = dict(zip(names, dual, strict=True)) if dual is not None and len(dual) == len(names) else {}
-    return CertificateRecord(
-        primal=certificate.primal,
-        bound=certificate.bound,
-        gap=certificate.gap,
-        violation=certificate.violation,
-        maximise=certificate.maximise,
-        prices=prices,
-    )
