@@ -57,7 +57,7 @@ def fake_quantise_weights(
         device = generator.device if generator is not None else weight.device
         draws = torch.rand((2, *weight.shape), generator=generator, device=device, dtype=weight.dtype).to(weight.device)
         noise = torch.where(draws[0] < noise_share, draws[1] - 0.5, torch.nan)  # in steps; NaN: round this one
-    rounded: Tensor = _RoundedWeights.apply(weight, low, high, weight_steps(weight, bits), bits, noise)
+    rounded: Tensor = _RoundedWeights.apply(weight, low, high, _steps(low, high, bits), bits, noise)
     return rounded
 
 
@@ -93,10 +93,13 @@ def weight_range(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def weight_steps(weight: Tensor, bits: Tensor) -> Tensor:
     """The distance of two levels of each filter, (C,)."""
-    low, high = weight_range(weight)
-    levels = (2.0 ** (bits.clamp(max=_MOST_BITS).to(weight.dtype) - 1)) - 1
+    return _steps(*weight_range(weight), bits)
+
+
+def _steps(low: Tensor, high: Tensor, bits: Tensor) -> Tensor:
+    levels = (2.0 ** (bits.clamp(max=_MOST_BITS).to(low.dtype) - 1)) - 1
     step = torch.maximum(-low, high) / levels
-    return step.clamp(min=torch.finfo(weight.dtype).eps ** 2)  # a filter of zeros alone: any step that is not zero keeps them
+    return step.clamp(min=torch.finfo(low.dtype).eps ** 2)  # a filter of zeros alone: any step that is not zero keeps them
 
 
 def _check_bits(bits: Tensor, channels: int, what: str) -> None:
