@@ -46,8 +46,8 @@ class Asked:
     problem: SearchProblem
 
 
-def begin_run(settings: RunSettings, folder: Path) -> None:
-    """Check a run and write its settings, and a copy of its table, into its folder.
+def begin_run(settings: RunSettings, folder: Path) -> Asked | None:
+    """Check a run and write its settings, and a copy of its table, into its folder; None where its table is yet to be measured.
 
     Raises:
         ValueError: a run that cannot be done, or a folder that has one already; says what to do instead.
@@ -55,17 +55,18 @@ def begin_run(settings: RunSettings, folder: Path) -> None:
     """
     if (folder / "run.json").exists() or (folder / "settings.json").exists():
         raise ValueError(f"{folder} has a search already: constrained-nas resume {folder} goes on with it; or give another --out")
-    chosen = resolved(settings)
+    chosen, asked = resolved(settings), None
     if not chosen.measure_table:
-        table = checked(chosen, folder, chosen.table).table
-        if table is not None:
-            save_table(table, folder / TABLE_FILE)
+        asked = checked(chosen, folder, chosen.table)
+        if asked.table is not None:
+            save_table(asked.table, folder / TABLE_FILE)
     else:
         require_tables(chosen)
         counted = {name: limit for name, limit in chosen.budgets.items() if name != "latency_ms"}
         if counted:  # what a table is not needed for need not wait for it
             checked(chosen.model_copy(update={"budget": tuple(f"{n}={v!r}" for n, v in counted.items())}), folder, None)
     save_settings(chosen, folder)
+    return asked
 
 
 def checked(settings: RunSettings, folder: Path, table_path: Path | None) -> Asked:
@@ -94,12 +95,13 @@ def checked(settings: RunSettings, folder: Path, table_path: Path | None) -> Ask
     return Asked(prepared, table, costs, problem)
 
 
-def carry_out(folder: Path, progress: Progress | None = None) -> RunRecord:
+def carry_out(folder: Path, progress: Progress | None = None, asked: Asked | None = None) -> RunRecord:
     """Do the run whose settings lie in the folder, or what is left of it; a finished one is only read.
 
     Args:
         folder: as :func:`begin_run` left it, or a run that was killed.
         progress: told (steps done, steps in all, what).
+        asked: of :func:`begin_run`, which need not be checked again.
 
     Raises:
         FileNotFoundError: no run began there, or data are not there any more.
@@ -115,7 +117,8 @@ def carry_out(folder: Path, progress: Progress | None = None) -> RunRecord:
         began = time.perf_counter()
         measure_run_table(untrained(settings, folder).space, settings, path, progress)
         seconds["latency table"] = time.perf_counter() - began
-    asked = checked(settings, folder, path if path.exists() else None)
+    if asked is None:
+        asked = checked(settings, folder, path if path.exists() else None)
     prepared, problem = asked.prepared, asked.problem
     seconds["super-network"] = train_prepared(prepared, progress)
     found = search_problem(prepared, problem, asked.costs, prepared.checkpoint("search"), progress)

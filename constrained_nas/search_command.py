@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -50,10 +52,10 @@ def search_run(command: Search) -> None:
         ValueError: a run that cannot be done; says why and what to do instead.
         FileNotFoundError: data or table are not there.
     """
-    begin_run(command.settings, command.out)
+    asked = begin_run(command.settings, command.out)
     console = Console()
-    with progress_shown(console) as progress:
-        record = carry_out(command.out, progress)
+    with progress_shown(console) as progress, _resumable(command.out):
+        record = carry_out(command.out, progress, asked)
     _print(console, record, command.out)
 
 
@@ -70,9 +72,18 @@ def resume(command: Resume) -> None:
         console.print(f"{command.run} is finished: nothing to resume.", highlight=False)
         _print(console, load_run(command.run), command.run)
         return
-    with progress_shown(console) as progress:
+    with progress_shown(console) as progress, _resumable(command.run):
         record = carry_out(command.run, progress)
     _print(console, record, command.run)
+
+
+@contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    """Whoever interrupts a run is told how to go on with it."""
+    try:
+        yield
+    except KeyboardInterrupt as interruption:
+        raise SystemExit(f"interrupted: constrained-nas resume {folder} goes on with it") from interruption
 
 
 def _print(console: Console, record: RunRecord, folder: Path) -> None:

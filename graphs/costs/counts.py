@@ -7,6 +7,7 @@ and additions count nothing. FLOPs as ``torch.utils.flop_counter`` counts them a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -72,14 +73,15 @@ def parameter_cost(space: MBConvSpace) -> QuadraticCost:
 
 def _counted_cost(space: MBConvSpace, what: str) -> QuadraticCost:
     with torch.device("meta"):
-        per_shape = {shape: _block_counts(space, shape, what) for shape in set(space.block_shapes)}
+        per_shape = {shape: [float(getattr(c, what)) for c in _block_counts(space, shape)] for shape in set(space.block_shapes)}
         per_configuration = [per_shape[shape] for shape in space.block_shapes]
         fixed = sum(getattr(count(module, shape), what) for module, shape in space.fixed_modules())
     quadratic = space.staged.cost(float(fixed), np.concatenate(per_configuration))
     return QuadraticCost(what, "MACs" if what == "macs" else "parameters", space.space, quadratic)
 
 
-def _block_counts(space: MBConvSpace, shape: BlockShape, what: str) -> list[float]:
+@lru_cache(maxsize=256)  # counting is slow beside everything else a search does before it trains; both costs need the same counts
+def _block_counts(space: MBConvSpace, shape: BlockShape) -> tuple[Counts, ...]:
     elastic = ElasticInvertedResidual(shape.inputs, shape.outputs, shape.stride, space.configurations, shape.activation)
     size = (shape.inputs, shape.side, shape.side)
-    return [float(getattr(count(elastic.narrow(option), size), what)) for option in range(len(space.configurations))]
+    return tuple(count(elastic.narrow(option), size) for option in range(len(space.configurations)))
