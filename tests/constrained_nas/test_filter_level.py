@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -31,6 +31,7 @@ from constrained_nas.filter_training import (
 )
 from constrained_nas.interpolation_loss import InterpolationLoss
 from constrained_nas.methods import FilterLevel
+from constrained_nas.methods.filter_level import Estimator
 from constrained_nas.problem import Budget, SearchProblem
 from graphs import (
     FLOAT,
@@ -141,6 +142,26 @@ def test_a_resumed_search_ends_as_an_unbroken_one(
         searched(other, options, checkpoint)
 
 
+@pytest.mark.parametrize(("period", "draws"), [(0, [0]), (2, [0, 2]), (3, [0, 3])])
+def test_shared_weights_are_drawn_anew_when_the_period_is_over(period: int, draws: list[int]) -> None:
+    drawn: list[int] = []
+    options = c3(**TINY | {"iterations": 4, "law_batches": 1}, weight_epochs=1, sample_epochs=1, reset_period=period)
+    method = FilterLevel(WIDTHS, learning_rate=0.05)
+    network = builder(method, options)
+    done = 0
+
+    def build() -> FilterNetwork:
+        drawn.append(done)
+        return network()
+
+    def progress(iterations: int, total: int, what: str) -> None:
+        nonlocal done
+        done = iterations if what == "search" else done
+
+    filter_search(problem_of(WIDTHS), method, build, pictures(), options, FABRIC, None, progress)
+    assert drawn == draws, "samples are copies of the shared network, so nothing else is built"
+
+
 class Additive(nn.Module):
     """Stands for a network: its cross-entropy on label 0 is exactly the sum of ``prices`` times the counts."""
 
@@ -183,7 +204,9 @@ def exact_gradient(law: FilterLaw, parameters: np.ndarray, loss: Callable[[np.nd
 
 @pytest.mark.parametrize("estimator", ["plain", "leave_one_out"])
 @pytest.mark.parametrize("complexity_samples", [0, 4])
-def test_the_loop_is_unbiased_on_an_additive_toy(estimator: str, complexity_samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loop_is_unbiased_on_an_additive_toy(
+    estimator: Estimator, complexity_samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # A rate so small that the law stays where it starts: the way it went is the sum of the gradients.
     rate, steps = 1e-9, 2500
     cost = MemoryTraffic(TOY)
@@ -215,8 +238,8 @@ def test_the_loop_is_unbiased_on_an_additive_toy(estimator: str, complexity_samp
 def test_leave_one_out_has_less_variance_than_plain() -> None:
     problem = SearchProblem(TOY.space, ())
     spread = {}
-    for estimator in ("plain", "leave_one_out"):
-        method = FilterLevel(TOY, estimator, coefficient=0.0, learning_rate=1e-9)  # type: ignore[arg-type]
+    for estimator in get_args(Estimator):
+        method = FilterLevel(TOY, estimator, coefficient=0.0, learning_rate=1e-9)
         generator = np.random.default_rng(0)
         state = method.init(problem, generator)
         moment = Moment("architecture", 0, 1, 0, 1)
