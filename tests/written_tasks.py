@@ -1,0 +1,21 @@
+"""A task for tests of parallel work: light to import, so that worker processes start fast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Square:
+    """A number to square into a file of a folder."""
+
+    folder: str
+    number: int
+
+
+def write_square(task: Square) -> None:
+    """Write the square of a task's number; refuses negative ones."""
+    if task.number < 0:
+        raise ValueError(f"expected no negative number, got {task.number}")
+    (Path(task.folder) / f"{task.number}.txt").write_text(str(task.number**2), encoding="utf-8")
