@@ -18,11 +18,11 @@ import numpy as np
 from markdown_it import MarkdownIt
 
 from constrained_nas.choice_picture import draw_choices, skipped_layers
-from constrained_nas.describe import DagName, dag_space
 from constrained_nas.plots import save_picture
 from constrained_nas.records import BudgetRecord
 from constrained_nas.run_pictures import draw_budgets, draw_curves, draw_networks, plain_number, with_unit
 from constrained_nas.run_record import NetworkRecord, RunRecord
+from constrained_nas.run_spaces import SpaceName, family_of, make_space
 from graphs import DagSpace
 
 __all__ = ["certificate_sentence", "verdict", "write_report"]
@@ -175,10 +175,11 @@ def _architecture(record: RunRecord, folder: Path) -> list[str]:
 
 def _dag_space(record: RunRecord) -> DagSpace | None:
     """The fabric of that name, if the record is of one and of the same decisions."""
-    for name in (str(record.settings.get("space", "")), record.space):
-        if name in get_args(DagName):
-            fabric = dag_space(name)  # type: ignore[arg-type] # one of its names
-            if {decision.name for decision in fabric.space.decisions} == set(record.found.choices):
+    names: tuple[SpaceName, ...] = get_args(SpaceName)
+    for name in names:
+        if name in (record.settings.get("space"), record.space) and family_of(name) == "dag":
+            fabric = make_space(name, 10, 3, record.settings.get("resolution") or 32)  # classes and channels change no decision
+            if isinstance(fabric, DagSpace) and {decision.name for decision in fabric.space.decisions} == set(record.found.choices):
                 return fabric
     return None
 

@@ -14,7 +14,8 @@ from constrained_nas.report_command import Report, report
 from constrained_nas.run_pictures import plain_number
 from constrained_nas.run_record import CertificateRecord, NetworkRecord, RunRecord, save_run
 from constrained_nas.run_report import certificate_sentence, verdict, write_report
-from graphs import resnet_fabric
+from constrained_nas.run_spaces import make_space
+from graphs import DagSpace
 
 PNG = b"\x89PNG"
 
@@ -84,19 +85,16 @@ def test_the_certificate_in_words(record: RunRecord, said: str) -> None:
 
 
 def test_a_fabric_is_drawn_as_a_graph(tmp_path: Path) -> None:
-    fabric = resnet_fabric(1)
-    every = fabric.space.describe(fabric.whole)
-    record = made_search(space="resnet-fabric-3", found=NetworkRecord(name="found", choices=every, costs={}), settings={})
-    text = write_report(record, tmp_path / "other").read_text()  # decisions of another size: boxes
-    assert "modules run" not in text
-    from constrained_nas.describe import dag_space
-
-    named = dag_space("resnet-fabric-3")
-    on = named.space.describe(named.whole)
-    record = made_search(space="resnet-fabric-3", found=NetworkRecord(name="found", choices=on, costs={}), settings={})
-    modules = named.dag.number_of_edges()
+    fabric = make_space("resnet-fabric-small", 10, 1, 16)
+    assert isinstance(fabric, DagSpace)
+    on = fabric.space.describe(fabric.whole)
+    settings = {"space": "resnet-fabric-small", "resolution": 16}
+    record = made_search(space=fabric.name, found=NetworkRecord(name="found", choices=on, costs={}), settings=settings)
+    modules = fabric.dag.number_of_edges()
     assert f"{modules} of {modules} modules run" in write_report(record, tmp_path / "same").read_text()
     assert (tmp_path / "same" / "architecture.png").read_bytes().startswith(PNG)
+    other = made_search(found=NetworkRecord(name="found", choices=small_choices(), costs={}), settings=settings)
+    assert "modules run" not in write_report(other, tmp_path / "other").read_text()  # decisions of another space: boxes
 
 
 def test_blocks_beyond_the_depth_and_skips_do_not_run() -> None:
