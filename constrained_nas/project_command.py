@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from constrained_nas.limit_options import parse_limits
 from constrained_nas.selection_table import SelectionRecord, SelectionTable, read_selection_table, save_selection, select
 from solvers import SolverError
 
@@ -51,7 +51,7 @@ def project(command: Project) -> None:
     if command.time_limit is not None and not command.time_limit > 0:
         raise ValueError(f"--time-limit: expected a positive number of seconds, got {command.time_limit}")
     table = read_selection_table(command.table)
-    budgets = _budgets(command.budget)
+    budgets = parse_limits(command.budget, "COLUMN")
     try:
         found = select(table, budgets, minimize=command.minimize, verify=command.verify, time_limit_seconds=command.time_limit)
     except SolverError as error:  # nothing found in time: the user may allow more
@@ -65,22 +65,6 @@ def project(command: Project) -> None:
     _print(console, table, found, command.verify)
     if command.out is not None:
         console.print(f"written to {command.out}", highlight=False)
-
-
-def _budgets(given: Sequence[str]) -> dict[str, float]:
-    budgets: dict[str, float] = {}
-    for text in given:
-        name, equals, limit = text.rpartition("=")
-        name = name.strip()
-        if not equals or not name:
-            raise ValueError(f"--budget {text}: expected COLUMN=LIMIT, for example latency_ms=40")
-        if name in budgets:
-            raise ValueError(f"--budget {text}: column {name!r} has a budget already")
-        try:
-            budgets[name] = float(limit)
-        except ValueError as error:
-            raise ValueError(f"--budget {text}: expected a number after the '=', got {limit!r}") from error
-    return budgets
 
 
 def _print(console: Console, table: SelectionTable, found: SelectionRecord, verified: bool) -> None:

@@ -6,18 +6,18 @@ what it was asked for at first, whatever this library's defaults are by then.
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from constrained_nas.limit_options import parse_limits
 from constrained_nas.run_spaces import Family, SpaceName, family_of
+from graphs.costs.table_files import load_table, save_table
 
 __all__ = [
     "BUDGET_NAMES",
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 MethodName = Literal["hardcore", "budgeted", "prunet", "filter-level", "soft-penalty", "random"]
+SETTINGS_FILE = "settings.json"
 BUDGET_NAMES = ("latency_ms", "params", "macs", "bops")
 
 
@@ -140,19 +141,12 @@ def parse_budgets(given: Sequence[str]) -> dict[str, float]:
     Raises:
         ValueError: no ``NAME=LIMIT``, an unknown name or one given twice, or a limit that is not a positive number.
     """
-    budgets: dict[str, float] = {}
-    for text in given:
-        name, equals, limit = (part.strip() for part in text.partition("="))
-        if not equals or name not in BUDGET_NAMES:
-            raise ValueError(f"--budget {text}: expected NAME=LIMIT with NAME one of {', '.join(BUDGET_NAMES)}")
-        if name in budgets:
-            raise ValueError(f"--budget {text}: {name} has a budget already")
-        try:
-            budgets[name] = float(limit)
-        except ValueError as error:
-            raise ValueError(f"--budget {text}: expected a number after the '=', got {limit!r}") from error
-        if not (budgets[name] > 0 and math.isfinite(budgets[name])):
-            raise ValueError(f"--budget {text}: expected a positive limit")
+    budgets = parse_limits(given)
+    for name, limit in budgets.items():
+        if name not in BUDGET_NAMES:
+            raise ValueError(f"--budget {name}={limit:g}: expected NAME=LIMIT with NAME one of {', '.join(BUDGET_NAMES)}")
+        if not (limit > 0 and math.isfinite(limit)):
+            raise ValueError(f"--budget {name}={limit:g}: expected a positive limit")
     return budgets
 
 
@@ -204,10 +198,7 @@ def resolved(settings: RunSettings) -> RunSettings:
 
 def save_settings(settings: RunSettings, folder: Path) -> None:
     """Write ``settings.json``, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "settings.json.partial"
-    partial.write_text(settings.model_dump_json(indent=1), encoding="utf-8")
-    os.replace(partial, folder / "settings.json")
+    save_table(settings, folder / SETTINGS_FILE)
 
 
 def load_settings(folder: Path) -> RunSettings:
@@ -217,13 +208,7 @@ def load_settings(folder: Path) -> RunSettings:
         FileNotFoundError: no run began there.
         ValueError: the file is cut off, or holds other settings than this version's.
     """
-    path = folder / "settings.json"
+    path = folder / SETTINGS_FILE
     if not path.exists():
-        raise FileNotFoundError(f"{folder}: no search has begun there (it has no settings.json)")
-    try:
-        return RunSettings.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not complete JSON (line {error.lineno}: {error.msg}); was the file cut off?") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{path}: no settings of a run: {'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}") from error
+        raise FileNotFoundError(f"{folder}: no search has begun there (it has no {SETTINGS_FILE})")
+    return load_table(path, RunSettings, "settings of a run")

@@ -29,7 +29,7 @@ def load_table(path: Path | str, model: type[Table], what: str) -> Table:
         content = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(
-            f"{path}: not complete JSON (line {error.lineno}: {error.msg}); was the file cut off? Measure it again"
+            f"{path}: not complete JSON (line {error.lineno}: {error.msg}); was the file cut off? Make it again"
         ) from error
     try:
         return model.model_validate(content)
