@@ -117,6 +117,7 @@ def draw_curves(record: RunRecord, path: Path) -> bool:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch", fontsize=8)
         axes.tick_params(labelsize=8)
+        axes.ticklabel_format(axis="y", useOffset=False)
         _calm(axes, "both")
     _save(figure, path)
     return True
@@ -172,6 +173,7 @@ def _point(axes: Axes, name: str, cost: float, accuracy: float, found: bool) -> 
         ha="center",
         fontsize=8,
         color="0.1" if found else "0.4",
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8},
     )
 
 

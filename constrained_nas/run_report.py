@@ -92,7 +92,7 @@ def certificate_sentence(record: RunRecord) -> str:
     gap = certificate.gap if certificate.gap is not None else abs(certificate.bound - certificate.primal)
     # Sums of a few dozen scores in double precision agree to about 1e-12 of their size; 1e-9 is far from any real gap.
     proven = gap <= 1e-9 * max(1.0, abs(certificate.primal))
-    end = "so it is proven to be the best there is" if proven else f"so at most {gap:.3g} could still be gained"
+    end = "so by these scores it is proven to be the best there is" if proven else f"so at most {gap:.3g} could still be gained"
     return (
         f"No network within these budgets {better} {certificate.bound:.6g} by the search's scores; the found one {verb} {found}, "
         f"{end} (gap {gap:.2g}). These scores are what the search learnt about every option, summed; they are not test accuracies."
@@ -154,7 +154,7 @@ def _attempts(record: RunRecord) -> list[str]:
 
 def _architecture(record: RunRecord, folder: Path) -> list[str]:
     picture, choices = folder / "architecture.png", record.found.choices
-    fabric = _dag_space(record)
+    fabric, skipped = _dag_space(record), frozenset[str]()
     if fabric is not None:
         running = fabric.connectivity.running(
             fabric.space, fabric.space.choose({key: str(value) for key, value in choices.items()})
@@ -164,11 +164,14 @@ def _architecture(record: RunRecord, folder: Path) -> list[str]:
         said = f"{len(use)} of {len(fabric.connectivity.edges)} modules run."
     else:
         draw_choices(choices, picture, record.space)
-        skipped = len(skipped_layers(choices))
-        said = f"{skipped} of the layers below do not run." if skipped else "Every layer runs."
+        skipped = skipped_layers(choices)
+        said = f"{len(skipped)} of the layers below do not run." if skipped else "Every layer runs."
     lines = [said, "", *_picture(True, picture.name, "The network that was found", "")]
     if len(choices) <= 60:
-        rows = [(name, option if isinstance(option, str) else _counts(option)) for name, option in choices.items()]
+        rows = [
+            (name, (option if isinstance(option, str) else _counts(option)) + (" (does not run)" if name in skipped else ""))
+            for name, option in choices.items()
+        ]
         lines += _table(("layer", "option"), rows)
     return lines
 

@@ -32,6 +32,7 @@ def test_a_report_holds_numbers_and_pictures(tmp_path: Path, capsys: pytest.Capt
     assert "| latency | 4 ms | 3.9 ms | 3.8 ms | yes |" in text
     assert "| parameters | 90,000 parameters | 61,234 parameters | not measured | yes |" in text
     assert "| cheapest | 2.2 | 32,042 | 90.25 % |" in text
+    assert "| stage1.block3 | e3_k3_se (does not run) |" in text
     assert "| largest | 7.4 | 190,146 | not tested |" in text
     pictures = re.findall(r"!\[[^]]+\]\((\w+\.png)\)", text)
     assert pictures == ["budgets.png", "architecture.png", "search.png", "networks.png"]
@@ -74,7 +75,10 @@ def test_the_verdict_says_what_does_not_fit() -> None:
     ("record", "said"),
     [
         (made_search(), "the found one scores 1.25, so at most 0.25 could still be gained"),
-        (_certified(), "scores better than 2 by the search's scores; the found one scores 2, so it is proven to be the best"),
+        (
+            _certified(),
+            "scores better than 2 by the search's scores; the found one scores 2, so by these scores it is proven to be the best",
+        ),
         (_certified(maximise=False), "has a loss below 2"),
         (_certified(bound=None, gap=None), "no bound is known"),
         (_certified(violation=0.5), "exceeds a budget by 0.5"),
