@@ -54,6 +54,7 @@ class MBConvSettings:
     image_channels: int = 3
     stem_channels: int = 32
     stem_activation: str = "relu"
+    separable_activation: str = "relu"
     separable_channels: int = 16  # depthwise-separable block after the stem; 0 leaves it out
     blocks_per_stage: int = 4
     depths: tuple[int, ...] = (2, 3, 4)
@@ -181,7 +182,7 @@ class MBConvSpace:
     def _separable(self) -> nn.Module:
         s = self.settings
         return nn.Sequential(
-            ConvNormActivation(s.stem_channels, s.stem_channels, 3, groups=s.stem_channels, activation=s.stem_activation),
+            ConvNormActivation(s.stem_channels, s.stem_channels, 3, groups=s.stem_channels, activation=s.separable_activation),
             ConvNormActivation(s.stem_channels, s.separable_channels, 1, activation="identity"),
         )
 
@@ -219,7 +220,8 @@ def hardcore_imagenet(
     """The paper's ImageNet space.
 
     ``paper``: ReLU in the stem and the first stage, as Table 3 says; ``release``: hard-swish in the stem and ReLU in the stages
-    of 24 and 40 channels, as the published networks have it. Both: hard-swish elsewhere (the paper says Swish).
+    of 24 and 40 channels, as the published networks have it. Both: ReLU in the separable block and hard-swish elsewhere, where the
+    paper says Swish.
     """
     if variant not in ("paper", "release"):
         raise ValueError(f"variant: expected 'paper' or 'release', got {variant!r}")
