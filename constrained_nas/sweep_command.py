@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,9 @@ def draw_sweep(record: SweepRecord, folder: Path) -> list[Path]:
             threads = "one thread" if table.threads == 1 else f"{table.threads} threads"
             label += f": {table.device}, batch {table.batch}, {threads}"
             name += f"_{table.name}" if len(record.tables) > 1 else ""
-        title += f"\n{len(points)} networks, hypervolume {front.hypervolume:.4f} of the box below the largest network"
+        counts = Counter(cell.how for cell in cells)
+        told = ", ".join(f"{count} {how}" for how, count in counts.items())
+        title += f"\n{len(cells)} cells ({told}), hypervolume {front.hypervolume:.4f} of the box below the largest network"
         path = folder / (re.sub(r"\W+", "_", name).strip("_") + ".png")
         draw_front(points, path, label, f"test accuracy (%), {record.tested}", title, limits)
         written.append(path)
