@@ -217,7 +217,7 @@ def _draw_costs(panel: Any, kind: Kind, searches: Sequence[Found]) -> None:
         style = ("-", "--", "-.", ":")[index % 4]
         panel.plot(np.arange(1, len(costs) + 1), costs, style, marker="o", ms=4, color=colour, label=search.plan.name)
         hard = search.record.result.budgets[0].value / search.limit
-        panel.plot(longest + 0.3 + 0.12 * index, hard, "s", mfc="white", color=colour, ms=6)
+        panel.plot(longest * (1.05 + 0.035 * index), hard, "s", mfc="white", color=colour, ms=6)
     panel.axhline(1.0, color="0.4", lw=0.8, ls="--", label="budget")
     panel.set_xticks(np.arange(1, longest + 1))
     title = f"{kind}: the expected configuration; squares: within the budget"
