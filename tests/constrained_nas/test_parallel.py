@@ -14,7 +14,7 @@ def _squares(folder: Path) -> dict[str, str]:
     return {path.stem: path.read_text() for path in folder.glob("*.txt")}
 
 
-@pytest.mark.parametrize(("jobs", "backend"), [(1, "joblib"), (2, "joblib"), (2, "ray")])
+@pytest.mark.parametrize(("jobs", "backend"), [(1, "joblib"), (2, "joblib"), pytest.param(2, "ray", marks=pytest.mark.slow)])
 def test_every_task_is_done_and_counted(jobs: int, backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if backend == "ray":
         pytest.importorskip("ray", reason="Ray is an extra: pip install 'constrained-nas[ray]'")
