@@ -149,6 +149,7 @@ def killer(what: str, at: int) -> Callable[[int, int, str], None]:
         ("hardcore-small", "params=60e3", [("heaviest network", 2), ("sampled paths", 6), ("search", 2), ("training: network", 2)]),
         ("cnf-small", "params=12e3", [("search", 6), ("training: network", 6)]),
         ("gpunet-small", "params=40e3", [("search", 6), ("training: network", 2)]),
+        ("resnet8-bits", "bops=30e6", [("search", 1), ("iteration 2: shared weights", 2), ("training: network", 1)]),
     ],
 )
 def test_a_killed_run_ends_as_an_unbroken_one(tmp_path: Path, space: str, budget: str, kills: list[tuple[str, int]]) -> None:
