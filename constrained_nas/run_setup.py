@@ -79,6 +79,8 @@ def untrained(settings: RunSettings, folder: Path) -> Prepared:
         ValueError: an option out of range.
     """
     chosen, plan = resolved(settings), plan_of(settings)
+    if chosen.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: torch sees no GPU on this machine; use cpu or auto")
     data = load_splits(chosen)
     space = make_space(chosen.space, data.classes, data.image_channels, plan.resolution)
     fabric = Fabric(accelerator=chosen.device, devices=1, precision=chosen.precision)

@@ -131,6 +131,12 @@ def test_budgets_that_cannot_be_read(budget: str, said: str) -> None:
         settings("hardcore-small", budget)
 
 
+def test_training_on_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="--device cuda: torch sees no GPU"):
+        begin_run(settings("hardcore-small", "params=60e3", device="cuda"), tmp_path / "run")
+
+
 class KilledError(Exception):
     """Stands for the signal."""
 
