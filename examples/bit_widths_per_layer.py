@@ -141,12 +141,15 @@ def main(options: Options) -> None:
     table = Tables(measured, costs, budget)
     choices, bound = choose(table, offered)
     reference = network_logits(network, calibration)
-    rows = [["floating point", "0", "0", f"{accuracy(network, *test):.1%}", "-", "-", "-"]]
+    right = accuracy(network, *test)
+    half = 1.96 * math.sqrt(right * (1 - right) / len(test[1]))  # half a 95 % interval, binomial
+    rows = [["floating point", "0", "0", f"{right:.1%}", "-", "-", "-"]]
     for method, picks in choices.items():
         with quantised(layers, [offered[pick] for pick in picks]):
             moved = divergence(reference, network_logits(network, calibration))
             rows.append(row_of(method, picks, table, moved, accuracy(network, *test)))
     print_choices(rows, budget, console)
+    console.print(f"  accuracy: on {len(test[1])} test images; 95 % interval of the first ± {half:.1%}", highlight=False)
     print_layers(layers, offered, choices["project_to_budget"], table.divergences, console)
     console.print(f"Certified: of these options, nothing that meets both budgets has a sum below {bound:.5g}.", highlight=False)
     if options.save is not None:
@@ -285,7 +288,7 @@ def print_choices(rows: Sequence[Sequence[str]], budget: dict[str, float], conso
     console.print(table)
     for line in (
         "predicted: sum of the layers' divergences from the network in floating point (nats), what was minimised",
-        "measured: divergence of the whole quantised network on the same images; accuracy: on test images",
+        "measured: divergence of the whole quantised network on the same images",
         "GBOPs, MB: cost, and as a share of the budget; fits: both budgets are met",
     ):
         console.print("  " + line, highlight=False)
