@@ -25,6 +25,7 @@ from constrained_nas.timing import TableFit, Timer, calibrate, device_name, meas
 from constrained_nas.training import TrainingOptions, train_supernet
 from graphs import Architecture, MBConvSpace, Supernet, hardcore_imagenet, hardcore_small
 from graphs.costs import LatencyTable, QuadraticCost, latency_cost, load_latency_table, save_latency_table
+from graphs.costs.conditions import TableConditions, require_conditions
 from papers_repro.progress import Reports
 from papers_repro.rows import Scale
 
@@ -261,7 +262,8 @@ def measure_latencies(
     raw_fit = fit = None
     if source is not None:
         table = load_latency_table(source)
-        _check_conditions(table, timer, source)
+        # Found networks are timed as the timer says: estimates of another batch would stand beside what they do not estimate.
+        require_conditions(table, TableConditions(device_name(timer.device), timer.batch, "ms", timer.threads), str(source))
     else:
         generator = np.random.default_rng(seed)
         supernet = _fresh_supernet(space, seed)
@@ -279,18 +281,6 @@ def measure_latencies(
     cheapest, dearest = times.min(axis=1)[shallow].sum(), times.max(axis=1)[deep].sum()
     fixed, seconds = table.fixed, time.perf_counter() - began
     return Latencies(table, cost, timer, raw_fit, fit, float(fixed + cheapest), float(fixed + dearest), seconds)
-
-
-def _check_conditions(table: LatencyTable, timer: Timer, source: Path) -> None:
-    """Found networks are timed as ``timer`` says: a table of another batch would put estimates beside what they do not estimate."""
-    found = {"device": table.device, "batch": table.batch, "threads": table.threads}
-    asked = {"device": device_name(timer.device), "batch": timer.batch, "threads": timer.threads}
-    different = [f"{name} {found[name]}, not {asked[name]}" for name in found if found[name] != asked[name]]
-    if different:
-        raise ValueError(
-            f"{source}: measured with {', '.join(different)}: give the --latency-{{device,batch,threads}} of the table, or measure "
-            "it again"
-        )
 
 
 def prepare(

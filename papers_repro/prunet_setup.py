@@ -30,6 +30,7 @@ from constrained_nas.timing import Clock, TableFit, Timer, device_name
 from constrained_nas.width_timing import measure_width_table
 from graphs import Supernet
 from graphs.costs import QuadraticCost
+from graphs.costs.conditions import TableConditions, require_conditions
 from graphs.costs.width_latency import (
     WidthLatencyTable,
     load_width_latency_table,
@@ -298,8 +299,7 @@ def fit_remark(latencies: Latencies) -> str:
 
 def _check_conditions(table: WidthLatencyTable, timer: Timer, source: Path) -> None:
     """Found networks are timed as ``timer`` says: a table of another batch would put estimates beside what they do not estimate."""
-    found = {"device": table.device, "batch": table.batch, "threads": table.threads, "clock": table.runtime.split(", ")[-1]}
-    asked = {"device": device_name(timer.device), "batch": timer.batch, "threads": timer.threads, "clock": f"{timer.clock} clock"}
-    different = [f"{name} {found[name]}, not {asked[name]}" for name in found if found[name] != asked[name]]
-    if different:
-        raise ValueError(f"{source}: measured with {', '.join(different)}: give the options of the table, or measure it again")
+    require_conditions(table, TableConditions(device_name(timer.device), timer.batch, "ms", timer.threads), str(source))
+    clock = table.runtime.split(", ")[-1]
+    if clock != f"{timer.clock} clock":
+        raise ValueError(f"{source}: measured with the {clock} where the {timer.clock} clock is asked for: measure it again")

@@ -84,7 +84,7 @@ def test_a_table_measured_otherwise_is_refused(run: tuple[Path, str]) -> None:
     setup = replace(setup_preset("smoke"), latency_table=folder / "latency_table.json")
     reports = ProgressBars(Progress(disable=True))
     assert measure_latencies(hardcore_small(resolution=16), setup, 0, reports).timer.batch == 8
-    with pytest.raises(ValueError, match="measured with batch 8, not 32"):
+    with pytest.raises(ValueError, match="measured with batch 8 where 32 is asked for"):
         measure_latencies(hardcore_small(resolution=16), replace(setup, latency_batch=32), 0, reports)
 
 
