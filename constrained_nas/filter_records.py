@@ -8,13 +8,11 @@ Reference: Zur et al., Appendix C and Fig. B.5, B.6 (parameters over time).
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from constrained_nas.ask_tell import SearchResult
 from constrained_nas.filter_algorithms import FilterSearchOptions
@@ -22,6 +20,7 @@ from constrained_nas.filter_search import FilterRun
 from constrained_nas.methods.filter_level import FilterLevel
 from constrained_nas.problem import SearchProblem
 from constrained_nas.records import BudgetRecord
+from graphs.costs.table_files import load_table, save_table
 
 __all__ = ["FilterSearchRecord", "ProposalRecord", "load_filter_search", "save_filter_search"]
 
@@ -81,11 +80,7 @@ def save_filter_search(
         expected=_proposal(problem, run.expected),
         result=_proposal(problem, run.result),
     )
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    partial.write_text(record.model_dump_json(indent=1), encoding="utf-8")
-    os.replace(partial, target)
+    save_table(record, path)
     return record
 
 
@@ -96,13 +91,7 @@ def load_filter_search(path: Path | str) -> FilterSearchRecord:
         FileNotFoundError: there is no such file.
         ValueError: the file is cut off, or is no record of this kind and version.
     """
-    try:
-        return FilterSearchRecord.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not complete JSON (line {error.lineno}: {error.msg}); was the file cut off?") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{path}: no record of a filter search: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    return load_table(path, FilterSearchRecord, "record of a filter search")
 
 
 def _proposal(problem: SearchProblem, result: SearchResult) -> ProposalRecord:

@@ -113,6 +113,9 @@ def test_every_algorithm_runs_and_leaves_a_record(
     assert loaded.result.decisions == problem.space.describe(run.result.architecture)
     assert loaded.history[-1]["parameters"] == run.state.parameters.tolist()
     assert (loaded.references is not None) == (name == "C.5")
+    (tmp_path / "half.json").write_text((tmp_path / "run.json").read_text()[:-40])
+    with pytest.raises(ValueError, match=r"half\.json: not complete JSON .* was the file cut off"):
+        load_filter_search(tmp_path / "half.json")
 
 
 @pytest.mark.parametrize(("name", "options", "space", "settings"), [ALGORITHMS[0], ALGORITHMS[3], ALGORITHMS[5]])
