@@ -89,6 +89,8 @@ def run_sweep(settings: RunSettings, options: SweepOptions, folder: Path, progre
             f"a sweep shares one trained super-network, but the methods for {settings.space} train theirs as they search: search "
             "once for every budget (constrained-nas search), then constrained-nas compare"
         )
+    if options.jobs < 1:
+        raise ValueError(f"jobs: expected at least 1, got {options.jobs}")
     for method in options.methods:
         refuse_method(settings, method)
     prepared = untrained(settings, folder)

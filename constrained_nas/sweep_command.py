@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
@@ -155,24 +156,18 @@ def draw_sweep(record: SweepRecord, folder: Path) -> list[Path]:
 
 
 def _settings(command: Sweep) -> RunSettings:
-    return RunSettings(
-        space=command.space,
-        data=command.data,
-        data_root=command.data_root,
-        seed=command.seed,
-        epochs=command.epochs,
-        warm_up=command.warm_up,
-        train_epochs=command.train_epochs,
-        batch_size=command.batch_size,
-        learning_rate=command.learning_rate,
-        fine_tune_epochs=command.fine_tune_epochs,
-        resolution=command.resolution,
-        training_digits=command.training_digits,
-        draws=command.draws,
-        workers=command.workers,
-        device=command.device,
-        precision=command.precision,
-    )
+    """The options that are a search's too, under the same names.
+
+    Raises:
+        ValueError: one out of range; names the first.
+    """
+    shared = {field.name for field in fields(command)} & set(RunSettings.model_fields) - {"budget", "table", "method"}
+    try:
+        return RunSettings(**{name: getattr(command, name) for name in shared})
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "--" + ".".join(map(str, first["loc"])).replace("_", "-")
+        raise ValueError(f"{option}: {first['msg']} (got {first['input']!r})") from error
 
 
 def _search_at(given: Sequence[str], names: Sequence[str]) -> tuple[tuple[str, float], ...] | None:

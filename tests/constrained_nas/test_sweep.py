@@ -239,6 +239,7 @@ def test_what_cannot_be_swept_is_said_before_training(tmp_path: Path) -> None:
         (SweepOptions(tuple(parse_grid(("latency_ms=5,6",)))), "needs a latency table"),
         (SweepOptions(GRID, tables=(tmp_path / "t.json",)), "without a budget in latency_ms"),
         (SweepOptions(tuple(parse_grid(("params=1,2",)))), "no network meets any of the budgets"),
+        (SweepOptions(GRID, jobs=0), "jobs: expected at least 1, got 0"),
         (SweepOptions(GRID, methods=("prunet",)), "--method prunet searches blocks with widths"),
         (SweepOptions(tuple(parse_grid(("bops=5",)))), "has no cost bops"),
     ):
@@ -274,6 +275,8 @@ def test_the_command_prints_and_draws(swept: Path, trained: Path, capsys: pytest
     assert draw_sweep(_record(trained).model_copy(update={"fronts": ()}), trained) == []
     with pytest.raises(ValueError, match="--search-at: expected a limit for each of params"):
         sweep(Sweep("hardcore-small", trained, budget=("params=60e3,90e3",), search_at=("macs=3",)))
+    with pytest.raises(ValueError, match=r"^--batch-size: .* \(got 0\)$"):
+        sweep(Sweep("hardcore-small", trained, budget=("params=60e3",), batch_size=0))
     with pytest.raises(ValueError, match="is for --search once"):
         sweep(Sweep("hardcore-small", trained, budget=("params=60e3",), search_at=("params=6e4",), search="every"))
 
