@@ -59,7 +59,7 @@ def _with_ray(function: Callable[[Task], None], tasks: Sequence[Task], jobs: int
         raise ImportError("--backend ray needs Ray: pip install 'constrained-nas[ray]'") from error
     began = not ray.is_initialized()
     if began:
-        here = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": jobs}  # a cluster has its own number
+        here: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": jobs}  # a cluster has its own number
         ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False, **here)
     try:
         remote: Any = ray.remote(function)

@@ -95,7 +95,8 @@ def run_sweep(settings: RunSettings, options: SweepOptions, folder: Path, progre
         refuse_method(settings, method)
     prepared = untrained(settings, folder)
     tables = _tables(options, prepared)
-    cells, impossible = _cells(prepared, options, [table.hash for table in tables] or [""])
+    hashes = [table.hash for table in tables] or [""]
+    cells, impossible = _cells(prepared, options, hashes)
     possible = [cell for cell in cells if cell not in impossible]
     began = time.perf_counter()
     train_prepared(prepared, progress)
@@ -113,7 +114,7 @@ def run_sweep(settings: RunSettings, options: SweepOptions, folder: Path, progre
     # What a cell took is left out, so that the file is the same however often the sweep was interrupted.
     kept = [impossible.get(cell) or records[cell].model_copy(update={"seconds": None}) for cell in cells]
     references, largest = _references(prepared, options, tables, weights, progress)
-    units = {model.name: model.unit for table in (tables or [None]) for model in costs_under(prepared, _hash(table)).values()}
+    units = {model.name: model.unit for content in hashes for model in costs_under(prepared, content).values()}
     record = SweepRecord(
         space=decisions_of(prepared.space).name,
         data=prepared.data.name,
@@ -173,7 +174,7 @@ def _tables(options: SweepOptions, prepared: Prepared) -> list[SweepTable]:
         )
     if options.tables and not wanted:
         raise ValueError("--table without a budget in latency_ms: leave the table out, or add --budget latency_ms=...")
-    tables = []
+    tables: list[SweepTable] = []
     for path in options.tables:
         table = load_latency_table(path)
         content = hashlib.sha256(table.model_dump_json().encode()).hexdigest()[:24]
@@ -237,10 +238,6 @@ def _supernet(prepared: Prepared) -> Supernet:
     if prepared.supernet is None:
         raise ValueError(f"{prepared.settings.space} has no super-network of its own")
     return prepared.supernet
-
-
-def _hash(table: SweepTable | None) -> str:
-    return "" if table is None else table.hash
 
 
 def _tested(prepared: Prepared, options: SweepOptions) -> str:
