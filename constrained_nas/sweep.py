@@ -128,6 +128,7 @@ def run_sweep(settings: RunSettings, options: SweepOptions, folder: Path, progre
         cells=tuple(kept),
         references=references,
         fronts=fronts_of(kept, largest, units),
+        remarks=tuple(_same_networks(kept, tables)),
     )
     save_record(record, folder / "sweep.json")
     _note_times(
@@ -232,6 +233,19 @@ def _references(
                 accuracy = tested_accuracy(prepared, weights, architecture, progress) if options.test else None
                 references.append(network_record(problem, named, name, architecture, accuracy))
     return tuple(references), largest
+
+
+def _same_networks(cells: Sequence[CellRecord], tables: Sequence[SweepTable]) -> list[str]:
+    """A remark for every search whose projections are fewer networks than budgets: a loose budget may have nothing to buy."""
+    names, remarks = {table.hash: table.name for table in tables}, []
+    for method, content in dict.fromkeys((cell.method, cell.table) for cell in cells):
+        networks = [str(cell.network.choices) for cell in cells if cell.network and (cell.method, cell.table) == (method, content)]
+        if len(set(networks)) < len(networks):
+            remarks.append(
+                f"{method}{f' by {names[content]}' if content else ''}: {len(networks)} budgets led to {len(set(networks))} different "
+                "networks; where a budget is not used up, the search's scores know nothing better to spend it on"
+            )
+    return remarks
 
 
 def _supernet(prepared: Prepared) -> Supernet:

@@ -207,6 +207,8 @@ def _print(console: Console, record: SweepRecord) -> None:
     console.print(table)
     for front in record.fronts:
         console.print(_said(front, names), highlight=False)
+    for remark in record.remarks:
+        console.print(f"- {remark}", highlight=False)
 
 
 def _said(front: SweepFront, tables: dict[str, str]) -> str:

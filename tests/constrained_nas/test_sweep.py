@@ -128,6 +128,9 @@ def test_one_search_is_projected_onto_the_other_budgets(swept: Path) -> None:
         assert cell.certificate.gap == pytest.approx(0.0, abs=1e-9)  # the joint projection is exact up to rounding
     scores = [cell.certificate.primal for cell in record.cells[1:4] if cell.certificate]
     assert scores == sorted(scores)  # of one search: a greater budget never scores worse
+    found = [str(cell.network.choices) for cell in record.cells[1:4] if cell.network]
+    said = [remark for remark in record.remarks if remark.startswith(f"hardcore: 3 budgets led to {len(set(found))} different")]
+    assert len(said) == (len(set(found)) < 3)
     assert [network.name for network in record.references] == ["cheapest", "largest"]
     assert record.tested == "with the super-network's weights"
 
