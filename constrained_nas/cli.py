@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from constrained_nas.compare_command import Compare, compare
 from constrained_nas.describe import Describe, describe
+from constrained_nas.export_command import Export, export
 from constrained_nas.import_command import ImportTable, import_table
 from constrained_nas.profile_command import Profile, profile
 from constrained_nas.project_command import Project, project
@@ -19,7 +20,20 @@ from constrained_nas.search_command import Resume, Search, resume, search_run
 from constrained_nas.sweep_command import Sweep, sweep
 from constrained_nas.validate_command import Validate, validate
 
-__all__ = ["Compare", "Describe", "ImportTable", "Profile", "Project", "Report", "Resume", "Search", "Sweep", "Validate", "main"]
+__all__ = [
+    "Compare",
+    "Describe",
+    "Export",
+    "ImportTable",
+    "Profile",
+    "Project",
+    "Report",
+    "Resume",
+    "Search",
+    "Sweep",
+    "Validate",
+    "main",
+]
 
 
 def main() -> None:
@@ -36,6 +50,7 @@ def main() -> None:
                 "resume": Resume,
                 "report": Report,
                 "compare": Compare,
+                "export": Export,
                 "sweep": Sweep,
             },
             prog="constrained-nas",
@@ -55,6 +70,8 @@ def main() -> None:
             compare(command)
         elif isinstance(command, Report):
             report(command)
+        elif isinstance(command, Export):
+            export(command)
         elif isinstance(command, Sweep):
             sweep(command)
         elif isinstance(command, Validate):

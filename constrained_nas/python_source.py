@@ -165,17 +165,21 @@ class _Writer:
     def _traced(self, module: nn.Module, name: str) -> str:
         """The forward of a module of another class, as torch.fx sees it in evaluation mode."""
         where = f"cannot write module {name or 'the network'!r} ({type(module).__name__}) as Python"
+        graphs: list[fx.Graph | None] = []
         modes = [(part, part.training) for part in module.modules()]
-        try:
-            graphs = [_OwnForward().trace(module.train(training)) for training in (False, True)]
-        except Exception as error:  # tracing runs the module's own code, which may raise anything
-            raise ValueError(
-                f"{where}: torch.fx cannot trace its forward ({type(error).__name__}: {error}); torch.export may be able to"
-            ) from error
-        finally:
-            for part, training in modes:
-                part.training = training
-        text, in_training = (self._code(graph, module, where) for graph in graphs)
+        for training in (False, True):
+            try:
+                graphs.append(_OwnForward().trace(module.train(training)))
+            except Exception as error:  # tracing runs the module's own code, which may raise anything
+                if not training:
+                    raise ValueError(
+                        f"{where}: torch.fx cannot trace its forward ({type(error).__name__}: {error}); torch.export may be able to"
+                    ) from error
+                graphs.append(None)  # only evaluation has to be written
+            finally:
+                for part, mode in modes:
+                    part.training = mode
+        text, in_training = ("" if graph is None else self._code(graph, module, where) for graph in graphs)
         if text != in_training:
             signature, _, rest = text.partition("\n")
             text = (

@@ -257,7 +257,7 @@ class _Conversion:
             self.joins.append((shortcut, target))
         channels = self._filters(target), self._filters(shortcut)
         stride = other.stride if other.kind == "padded" else None
-        addition = FilterAddition(channels, stride, self.sets, other.kind == "active")
+        addition = FilterAddition(channels, stride, self.sets, other.kind == "active", shortcut)
         start = operands[1 - main]
         if other.kind == "padded":  # the addition takes the pixels and the channels that fit, whatever the widths
             start = cast(fx.Node, start.args[0])

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from graphs.filters import Operation
 from graphs.operators import copy_leading_channels
-from graphs.quantised import FLOAT_BITS, fake_quantise_activations, fake_quantise_weights
+from graphs.quantised import FLOAT_BITS, activation_grid, fake_quantise_activations, fake_quantise_weights
 
 __all__ = [
     "FRESH",
@@ -29,6 +29,7 @@ __all__ = [
     "LeadingLinear",
     "PaddedShortcut",
     "RoundedReLU",
+    "SettledAddition",
     "SwitchableNorm",
 ]
 
@@ -162,7 +163,10 @@ class SwitchableNorm(nn.BatchNorm2d):
 
 
 class RoundedReLU(nn.Module):
-    """ReLU with each channel rounded to its bits: what a ``FilterActivation`` becomes in an extracted network."""
+    """ReLU with each channel rounded to its bits: what a ``FilterActivation`` becomes in an extracted network.
+
+    In evaluation mode it consists of plain operations, which exporters can trace; they give the same numbers to the bit.
+    """
 
     bits: Tensor
     bound: Tensor
@@ -173,7 +177,11 @@ class RoundedReLU(nn.Module):
         self.register_buffer("bound", bound.clone())
 
     def forward(self, features: Tensor) -> Tensor:
-        return fake_quantise_activations(features, self.bits, self.bound)
+        if self.training:
+            return fake_quantise_activations(features, self.bits, self.bound)
+        levels, step = activation_grid(self.bits[:, None, None], self.bound[:, None, None])
+        rounded = torch.minimum(torch.round(features * (1.0 / step)).clamp(min=0.0), levels) * step  # (B, C, H, W)
+        return torch.where(self.bits[:, None, None] == FLOAT_BITS, features.clamp(min=0.0), rounded)
 
 
 class FilterActivation(nn.Module):
@@ -237,12 +245,12 @@ class FilterAddition(nn.Module):
         sets: names of the statistics.
         projected: whether the shortcut is an identity that is projected where the widths differ. The projection starts as the
             identity on the channels that both have.
+        source: the layer that the shortcut comes from.
     """
 
-    def __init__(self, channels: tuple[int, int], stride: int | None, sets: Sequence[str], projected: bool) -> None:
+    def __init__(self, channels: tuple[int, int], stride: int | None, sets: Sequence[str], projected: bool, source: str) -> None:
         super().__init__()
-        self.stride = stride
-        self.inserted: nn.Module | None = None  # in an extracted network, whose widths are settled
+        self.stride, self.source = stride, source
         self.projection: nn.Parameter | None = None
         self.norm: SwitchableNorm | None = None
         if projected:
@@ -250,8 +258,6 @@ class FilterAddition(nn.Module):
             self.norm = SwitchableNorm(nn.BatchNorm2d(channels[0]), sets)
 
     def forward(self, main: Tensor, shortcut: Tensor) -> Tensor:
-        if self.inserted is not None:
-            return main + cast(Tensor, self.inserted(shortcut))
         width, given = main.shape[1], shortcut.shape[1]
         if self.stride is not None:
             taken = shortcut[:, : min(width, given), :: self.stride, :: self.stride]
@@ -260,14 +266,38 @@ class FilterAddition(nn.Module):
             shortcut = self.norm(functional.conv2d(shortcut, self.projection[:width, :given]))
         return main + shortcut
 
-    def narrow(self, width: int, given: int) -> nn.Module:
+    def narrow(self, width: int, given: int) -> SettledAddition:
         """The addition with a plain projection in between where one is needed."""
-        addition = FilterAddition((width, given), self.stride, (), False)
+        inserted = None
         if self.stride is None and width != given and self.projection is not None and self.norm is not None:
             conv = nn.Conv2d(given, width, 1, bias=False).to(self.projection)
             conv.weight.copy_(self.projection[:width, :given])
-            addition.inserted = nn.Sequential(conv, self.norm.narrow(width))
-        return addition
+            inserted = nn.Sequential(conv, self.norm.narrow(width))
+        return SettledAddition(width, given, self.stride, inserted)
+
+
+class SettledAddition(nn.Module):
+    """``main + shortcut`` in an extracted network: widths are settled, so that nothing depends on what comes in.
+
+    Args:
+        width, given: channels of the main path and of the shortcut.
+        stride: as ``FilterAddition``'s.
+        inserted: projects the shortcut; None where nothing does.
+    """
+
+    def __init__(self, width: int, given: int, stride: int | None, inserted: nn.Module | None) -> None:
+        super().__init__()
+        self.stride, self.inserted = stride, inserted
+        self.taken = min(width, given)
+        self.missing = width - self.taken
+
+    def forward(self, main: Tensor, shortcut: Tensor) -> Tensor:
+        if self.inserted is not None:
+            return main + cast(Tensor, self.inserted(shortcut))
+        if self.stride is None:
+            return main + shortcut
+        taken = shortcut[:, : self.taken, :: self.stride, :: self.stride]
+        return main + functional.pad(taken, (0, 0, 0, 0, 0, self.missing))
 
 
 class LeadingLinear(nn.Linear):

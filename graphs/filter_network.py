@@ -134,7 +134,6 @@ class FilterNetwork(nn.Module):
             layer: cast(FilterConv, self.body.get_submodule(layer)).width for layer in self.owners if layer in self.topology.index
         }
         inputs = {layer.name: layer.channels if layer.source is None else widths[layer.source] for layer in self.topology.layers}
-        joined = {join.target: widths[join.source] for join in self.topology.joins}
         for name, layer in self.owners.items():
             module, width = plain.get_submodule(name), widths[layer]
             if isinstance(module, FilterConv):
@@ -143,7 +142,7 @@ class FilterNetwork(nn.Module):
                 full = self.topology.layers[self.topology.index[layer]].filters
                 narrow = module.narrow(module.in_features // full * width)
             elif isinstance(module, FilterAddition):
-                narrow = module.narrow(width, joined.get(layer, width))
+                narrow = module.narrow(width, widths.get(module.source, width))
             else:
                 narrow = cast("SwitchableNorm | FilterActivation", module).narrow(width)
             parent, _, child = name.rpartition(".")

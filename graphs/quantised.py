@@ -20,7 +20,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["CLAMP_SIGMAS", "FLOAT_BITS", "fake_quantise_activations", "fake_quantise_weights", "weight_range", "weight_steps"]
+__all__ = [
+    "CLAMP_SIGMAS",
+    "FLOAT_BITS",
+    "activation_grid",
+    "fake_quantise_activations",
+    "fake_quantise_weights",
+    "weight_range",
+    "weight_steps",
+]
 
 CLAMP_SIGMAS = 3.45
 FLOAT_BITS = 32
@@ -82,6 +90,12 @@ def fake_quantise_activations(features: Tensor, bits: Tensor, bounds: Tensor) ->
         raise ValueError(f"bounds: expected one a channel, shape {tuple(bits.shape)}, got {tuple(bounds.shape)}")
     rounded: Tensor = _RoundedActivations.apply(features, bits, bounds)
     return rounded
+
+
+def activation_grid(bits: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor]:
+    """(levels above zero, distance of two levels), of the bounds' shape and type; those of 16 bits where there are 32."""
+    levels = 2.0 ** bits.clamp(max=_MOST_BITS).to(bounds.dtype) - 1
+    return levels, bounds.clamp(min=1e-6) / levels
 
 
 def weight_range(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -151,8 +165,7 @@ class _RoundedActivations(torch.autograd.Function):
         above = (features > bound) & ~is_float
         ctx.save_for_backward((features >= 0) & ~above, above)
         ctx.reduced = [d for d in range(features.ndim) if d != 1]
-        levels = 2.0 ** width.clamp(max=_MOST_BITS).to(features.dtype) - 1
-        step = bound / levels
+        levels, step = activation_grid(width, _along(bounds, 1, features.ndim).to(features.dtype))
         rounded = torch.minimum(torch.round(features * (1.0 / step)).clamp(min=0.0), levels) * step
         return torch.where(is_float, features.clamp(min=0.0), rounded)
 

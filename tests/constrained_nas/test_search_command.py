@@ -12,40 +12,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from simulated_machine import true_table
+from tiny_runs import TINY, run, settings
 
 from constrained_nas import run_latency
 from constrained_nas.cli import main
 from constrained_nas.records import load_architecture
 from constrained_nas.run_costs import cheapest_network, costs_of
-from constrained_nas.run_record import RunRecord, load_run
+from constrained_nas.run_record import load_run
 from constrained_nas.run_search import begin_run, carry_out
-from constrained_nas.run_settings import RunSettings, load_settings
+from constrained_nas.run_settings import load_settings
 from constrained_nas.run_spaces import decisions_of, make_space
 from graphs import Architecture, MBConvSpace, hardcore_small
 from graphs.costs import QuadraticCost, latency_cost
 from graphs.costs.table_files import save_table
 from solvers import InfeasibleError
-
-TINY: dict[str, Any] = {
-    "resolution": 16,
-    "training_digits": 40,
-    "draws": 1,
-    "epochs": 2,
-    "warm_up": 1,
-    "train_epochs": 1,
-    "batch_size": 8,
-    "fine_tune_epochs": 1,
-    "samples": 2,
-    "test_references": False,
-}
-
-
-def settings(space: str, *budget: str, **more: Any) -> RunSettings:
-    return RunSettings(space=space, budget=budget, **{**TINY, **more})  # type: ignore[arg-type]
-
-
-def run(folder: Path, asked: RunSettings) -> RunRecord:
-    return carry_out(folder, asked=begin_run(asked, folder))
 
 
 @pytest.mark.parametrize(
