@@ -55,6 +55,7 @@ def draw_table2(found: Sequence[Found], measured: Sequence[Measurement], limits:
                 row.name, (row.latency_ms, row.top1), (0, -10), textcoords="offset points", ha="center", fontsize=7, color="0.3"
             )
     right.set_xscale("log")
+    right.set_xlim(0.42, 7)
     right.set_xticks([0.5, 1, 2, 4], ["0.5", "1", "2", "4"])
     right.minorticks_off()
     right.set(xlabel="latency, ms (V100, half precision; logarithmic)", ylabel="ImageNet top-1, %")
