@@ -24,6 +24,9 @@ def read_options(preset: Callable[[Scale], Options], arguments: Sequence[str] | 
     Args:
         preset: the options of a scale, a dataclass with a field ``scale`` that says which.
         arguments: instead of ``sys.argv[1:]``.
+
+    Raises:
+        SystemExit: a value that the options refuse, said in one line.
     """
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--scale", default="laptop")
@@ -31,4 +34,7 @@ def read_options(preset: Callable[[Scale], Options], arguments: Sequence[str] | 
     if scale not in get_args(Scale):
         scale = "laptop"  # tyro refuses it in a moment, with its own message
     default = preset(scale)
-    return tyro.cli(type(default), default=default, args=arguments)
+    try:
+        return tyro.cli(type(default), default=default, args=arguments)
+    except ValueError as error:  # an option's own check: no traceback for a slip on the command line
+        raise SystemExit(str(error)) from error

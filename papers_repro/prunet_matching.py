@@ -36,6 +36,10 @@ class MatchOptions:
     tolerance: float = 0.01
     """How far under the budget still counts as landed, as a share of it."""
 
+    def __post_init__(self) -> None:
+        if self.runs < 1 or not 0 < self.alphas[0] < self.alphas[1] or not 0 < self.tolerance < 1:
+            raise ValueError(f"--match: expected a run or more, alphas 0 < low < high, and a tolerance in (0, 1); got {self}")
+
 
 @dataclass(frozen=True, slots=True)
 class Matched:

@@ -24,11 +24,11 @@ from papers_repro.progress import Reports
 from papers_repro.prunet_published import COUNTS, FRONT
 from papers_repro.rows import Cell, Column, Rows
 
-__all__ = ["peer_rows"]
+__all__ = ["check_peers", "peer_rows"]
 
 
-def peer_rows(names: Sequence[str], rounds: int, clock: str, seed: int, progress: Reports) -> Rows:
-    """Counts of every known peer, latencies (batch 1, one thread of the CPU) of those in ``names``.
+def check_peers(names: Sequence[str]) -> None:
+    """Refuse peers whose published row is not known.
 
     Raises:
         ValueError: a name that is not among ``prunet_published.COUNTS``.
@@ -36,6 +36,15 @@ def peer_rows(names: Sequence[str], rounds: int, clock: str, seed: int, progress
     unknown = sorted(set(names) - set(COUNTS))
     if unknown:
         raise ValueError(f"peers: {', '.join(unknown)} unknown; expected some of {', '.join(COUNTS)}")
+
+
+def peer_rows(names: Sequence[str], rounds: int, clock: str, seed: int, progress: Reports) -> Rows:
+    """Counts of every known peer, latencies (batch 1, one thread of the CPU) of those in ``names``.
+
+    Raises:
+        ValueError: as :func:`check_peers`.
+    """
+    check_peers(names)
     columns = [
         Column("network", "network", "as the paper names it, built by timm"),
         Column("resolution", "side", "of the images, in pixels"),

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
-from torch.utils.data import ConcatDataset, Dataset
 
 from constrained_nas.methods import PruNet
 from constrained_nas.methods.block_pruning import SkipScales
@@ -27,7 +26,6 @@ from constrained_nas.methods.prunode import PrunodeSettings
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.records import save_architecture
 from constrained_nas.search import SearchOptions, search
-from constrained_nas.training import TrainingOptions, evaluate, fine_tune
 from constrained_nas.weight_training import PRUNET_TRAINING
 from graphs.costs import QuadraticCost
 from graphs.costs.width_latency import width_latency_cost
@@ -35,6 +33,7 @@ from graphs.fabrics.gpunet import GPUNetSpace
 from graphs.fabrics.separate_candidates import separate_candidates
 from papers_repro.bsn_runs import save_json
 from papers_repro.progress import ProgressBars, Reports
+from papers_repro.prunet_retraining import plain, retrained, settings_of, teacher_of
 from papers_repro.prunet_setup import Latencies, SetupOptions, fresh_supernet, load_data, make_fabric, make_space, processes_of
 from papers_repro.seeds import run_seeds
 
@@ -47,10 +46,6 @@ __all__ = [
     "run_searches",
     "start_over",
 ]
-
-# What decides neither a search nor a retraining.
-_INCIDENTAL = ("processes", "workers", "resume", "latency_table", "data", "retrain_data")
-_RETRAINING = ("retrain_epochs", "retrain_batch", "retrain_rate", "decay", "drop_path", "ema_decay")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +112,6 @@ class SearchRecord(BaseModel):
     settings: dict[str, Any]
 
 
-class _Retrained(BaseModel):
-    """Test accuracy (share of right answers) of the network retrained from scratch."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    choices: dict[str, dict[str, str | int] | str]
-    accuracy: float
-    seconds: float
-    settings: dict[str, Any]
-
-
 @dataclass(frozen=True, slots=True)
 class Found:
     """A search, with the test accuracy in % of its network and the seconds of retraining; NaN and 0 where it was not retrained."""
@@ -167,13 +152,17 @@ def run_searches(
         processes: at a time; as the setup says if None.
 
     Raises:
-        ValueError: a kept record is of other options.
+        ValueError: no searches, a kept record is of other options, or the teacher does not suit the data.
     """
+    if not specs:
+        raise ValueError("no searches: give at least one seed, and one alpha or budget")
     if len({spec.name for spec in specs}) < len(specs):
         raise ValueError("searches must have different names: their files would overwrite each other")
     if setup.data == "digits":
         for seed in {spec.seed for spec in specs}:
             load_data(setup, seed)
+    if retrain and setup.teacher:  # one that does not suit the data is refused before anything is searched
+        teacher_of(setup, load_data(setup, specs[0].seed, retrain=True))
     work = partial(_run, tuple(specs), setup, latencies, folder, retrain)
     return run_seeds(work, range(len(specs)), min(processes or processes_of(setup), len(specs)), progress)
 
@@ -195,6 +184,7 @@ def method_of(spec: SearchSpec, setup: SetupOptions, space: GPUNetSpace, cost: Q
         skipping=spec.skipping,
         scales=SkipScales(spec.phi, spec.scale),
         hard=spec.budget_ms is not None,
+        hard_epochs=spec.budget_ms is not None and setup.hard_epochs,
         least_use=spec.least_use,
     )
 
@@ -214,7 +204,7 @@ def run_search(
         record = _searched(spec, setup, latencies, folder, progress)
         if not retrain:
             return Found(spec, record, float("nan"), 0.0)
-        trained = _retrained(spec, record, setup, folder, progress)
+        trained = retrained(spec.name, spec.seed, record.choices, setup, folder, progress)
         return Found(spec, record, 100 * trained.accuracy, trained.seconds)
     finally:
         torch.set_num_threads(threads)
@@ -234,8 +224,8 @@ def _run(
 
 def _searched(spec: SearchSpec, setup: SetupOptions, latencies: Latencies, folder: Path, progress: Reports) -> SearchRecord:
     """One search, or what was kept of it."""
-    path, settings = folder / "searches" / f"{spec.name}.json", _settings(setup, retrain=False)
-    described = _plain(asdict(spec))
+    path, settings = folder / "searches" / f"{spec.name}.json", settings_of(setup, retrain=False)
+    described = plain(asdict(spec))
     if path.exists():
         kept = SearchRecord.model_validate_json(path.read_text(encoding="utf-8"))
         if (kept.spec, kept.settings) != (described, settings):
@@ -294,54 +284,9 @@ def _searched(spec: SearchSpec, setup: SetupOptions, latencies: Latencies, folde
     return record
 
 
-def _retrained(spec: SearchSpec, record: SearchRecord, setup: SetupOptions, folder: Path, progress: Reports) -> _Retrained:
-    """The network trained from fresh weights, or what was kept of it."""
-    path, settings = folder / "retrained" / f"{spec.name}.json", _settings(setup, retrain=True)
-    if path.exists():
-        kept = _Retrained.model_validate_json(path.read_text(encoding="utf-8"))
-        if (kept.choices, kept.settings) != (record.choices, settings):
-            raise ValueError(f"{path}: kept from a training of other options; start over without --resume, or restore the options")
-        return kept
-    data, fabric, began = load_data(setup, spec.seed, retrain=True), make_fabric(setup), time.perf_counter()
-    space = make_space(setup, data.classes, data.image_channels)
-    options = TrainingOptions(
-        setup.retrain_epochs,
-        setup.retrain_batch,
-        setup.retrain_rate,
-        mixup=0.0,
-        ema_decay=setup.ema_decay,
-        workers=setup.workers,
-        seed=spec.seed,
-        drop_path=setup.drop_path,
-        decay=setup.decay,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(spec.seed)
-        network = space.network(space.architecture(dict(record.choices)))
-    checkpoint = folder / "checkpoints" / f"{spec.name}_retrained.safetensors"
-    everything: Dataset[Any] = ConcatDataset([data.weights, data.architecture])
-    fine_tune(network, everything, options, fabric, checkpoint=checkpoint, progress=progress.callback(f"{spec.name} retrained"))
-    accuracy = evaluate(network, data.test, fabric)
-    found = _Retrained(choices=record.choices, accuracy=accuracy, seconds=time.perf_counter() - began, settings=settings)
-    save_json(path, found)
-    return found
-
-
 def _space_of(spec: SearchSpec, whole: GPUNetSpace, latencies: Latencies) -> tuple[GPUNetSpace, QuadraticCost]:
     """Without Prunodes a search sees two widths a block, each with weights of its own; their latencies are in the same table."""
     if spec.prunode:
         return whole, latencies.cost
     space = separate_candidates(whole)
     return space, width_latency_cost(latencies.table.model_copy(update={"space": space.space.name}), space)
-
-
-def _settings(setup: SetupOptions, retrain: bool) -> dict[str, Any]:
-    """What decides a search, or a retraining, JSON-ready."""
-    left_out = (*_INCIDENTAL, *(() if retrain else _RETRAINING))
-    values: dict[str, Any] = _plain({name: value for name, value in asdict(setup).items() if name not in left_out})
-    return values
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Tuples as lists, as they come back from a file."""
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}

@@ -91,6 +91,8 @@ class SetupOptions:
     """Of the Gumbel-softmax, constant."""
     clamp: float | None = None
     """Greatest logit that Algorithm 1 may use; none in the paper."""
+    hard_epochs: bool = False
+    """Searches under a budget also project every epoch's selection, and keep what it picks from being pruned."""
     retrain_epochs: int = 50
     """Of the found network, from fresh weights."""
     retrain_batch: int = 32
@@ -103,6 +105,18 @@ class SetupOptions:
     """Rate at which the last block is left out in retraining."""
     ema_decay: float = 0.0
     """Of the moving average of the weights in retraining; 0: none."""
+    label_smoothing: float = 0.1
+    """In retraining."""
+    teacher: str = ""
+    """A network of timm to distil from in retraining, e.g. efficientnet_b3; empty: none. For timm's own weights --retrain-data must
+    have their classes."""
+    teacher_resolution: int | None = None
+    """Side of the images that the teacher sees, in pixels (the paper: 300 for efficientnet_b3 and students at 288); None: what timm
+    trained it at."""
+    teacher_weights: Path | None = None
+    """Its weights (safetensors), of a network trained on the same data; None: timm's own, which are downloaded."""
+    teacher_temperature: float = 1.0
+    """Of the distillation."""
     workers: int = 0
     """Processes that load data."""
     processes: int = 0
@@ -117,8 +131,8 @@ class SetupOptions:
     """Images in a timed pass."""
     clock: Clock = "processor"
     """processor: the time that the thread ran (CPU only). wall: the time that went by."""
-    widths_per_block: int = 4
-    """Widths of a block that are measured; the others are interpolated."""
+    widths_per_block: int | None = 4
+    """Widths of a block that are measured, the others being interpolated; None measures all."""
     rounds: int = 30
     """Timed passes of every network that holds blocks to measure."""
     calibration_networks: int = 32
@@ -129,6 +143,29 @@ class SetupOptions:
     """A table measured before (JSON), instead of measuring."""
     resume: bool = False
     """Use the table, searches and trainings that the output folder already has instead of starting over."""
+
+    def __post_init__(self) -> None:
+        positive = {
+            "--batch-size": self.batch_size,
+            "--retrain-epochs": self.retrain_epochs,
+            "--retrain-batch": self.retrain_batch,
+            "--latency-batch": self.latency_batch,
+            "--teacher-temperature": self.teacher_temperature,
+        }
+        for name, value in positive.items():
+            if not value > 0:
+                raise ValueError(f"{name}: expected a positive number, got {value}")
+        if not 0 <= self.warm_up < self.epochs:
+            raise ValueError(f"--warm-up: expected 0 or more and less than the {self.epochs} --epochs, got {self.warm_up}")
+        for name, share in {"--drop-path": self.drop_path, "--ema-decay": self.ema_decay}.items():
+            if not 0 <= share < 1:
+                raise ValueError(f"{name}: expected 0 or more and less than 1, got {share}")
+        if not 0 <= self.label_smoothing <= 1:
+            raise ValueError(f"--label-smoothing: expected 0 to 1, got {self.label_smoothing}")
+        if self.widths_per_block is not None and self.widths_per_block < 2:
+            raise ValueError(f"--widths-per-block: expected 2 or more, or None for all, got {self.widths_per_block}")
+        if not self.teacher and (self.teacher_weights is not None or self.teacher_resolution is not None):
+            raise ValueError("--teacher-weights and --teacher-resolution are of a teacher: say which with --teacher")
 
 
 def setup_preset(scale: Scale) -> SetupOptions:

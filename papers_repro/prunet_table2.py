@@ -33,7 +33,7 @@ from papers_repro.progress import progress_bars
 from papers_repro.prunet_fronts import draw_table2
 from papers_repro.prunet_matching import Matched, MatchOptions, match_budgets
 from papers_repro.prunet_measuring import Measured, measure_found
-from papers_repro.prunet_peers import peer_rows
+from papers_repro.prunet_peers import check_peers, peer_rows
 from papers_repro.prunet_published import front_rows
 from papers_repro.prunet_searches import Found, SearchSpec, run_searches, start_over
 from papers_repro.prunet_setup import SetupOptions, fit_remark, load_data, make_space, measure_latencies, setup_preset
@@ -70,6 +70,13 @@ class Options:
     """Timed passes of each of them."""
     setup: Annotated[SetupOptions, tyro.conf.arg(name="")] = field(default_factory=SetupOptions)
     """Data, space, searches, retraining and measuring."""
+
+    def __post_init__(self) -> None:
+        check_peers(self.peers)  # now, not after the searches
+        if self.seeds < 1 or not 0 <= self.match.seeds <= self.seeds:
+            raise ValueError(
+                f"--seeds: expected at least 1, and 0 to --seeds for --match.seeds; got {self.seeds}, {self.match.seeds}"
+            )
 
 
 def preset(scale: Scale) -> Options:
