@@ -45,6 +45,9 @@ class TrainingOptions:
         decay, decay_epochs: the rate falls by the factor ``decay`` every so many epochs; 0 for a cosine.
 
     PruNet retrains with ``TrainingOptions(450, 1536, 0.06, ema_decay=0.9999, drop_path=0.2, from_scratch=True, decay=0.97)``.
+
+    Raises:
+        ValueError: an option out of range.
     """
 
     epochs: int = 250
@@ -61,6 +64,17 @@ class TrainingOptions:
     from_scratch: bool = False
     decay: float = 0.0
     decay_epochs: float = 2.4
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0 or self.batch_size < 1 or not self.decay_epochs > 0:
+            raise ValueError(
+                "training: expected epochs of 0 or more, a batch_size of 1 or more and positive decay_epochs; "
+                f"got {self.epochs}, {self.batch_size}, {self.decay_epochs}"
+            )
+        shares = {"label_smoothing": self.label_smoothing, "ema_decay": self.ema_decay, "drop_path": self.drop_path}
+        for name, share in shares.items():
+            if not 0 <= share < 1:
+                raise ValueError(f"training: {name} must be 0 or more and less than 1, got {share}")
 
     def rate(self, epoch: float) -> float:
         """The learning rate after ``epoch`` epochs, possibly a fraction, in closed form: it needs no state of its own to resume."""
@@ -133,9 +147,14 @@ def fine_tune(
 
     The teacher is put in evaluation mode on the fabric's device; its weights stay as they are.
 
+    A teacher of another resolution, by its name: :func:`constrained_nas.teachers.timm_teacher`.
+
     Raises:
-        ValueError: ``drop_path`` for a network that is no ``nn.Sequential``; ``from_scratch`` for modules that cannot draw weights.
+        ValueError: ``drop_path`` for a network that is no ``nn.Sequential``; ``from_scratch`` for modules that cannot draw weights;
+            a temperature that is not positive.
     """
+    if not temperature > 0:
+        raise ValueError(f"temperature: expected a positive number, got {temperature}")
     running = network
     if options.drop_path:
         if not isinstance(network, nn.Sequential):

@@ -418,3 +418,24 @@ def test_rates() -> None:
     assert stepped.rate(2.39) == 0.06
     assert stepped.rate(2.4) == pytest.approx(0.06 * 0.97)
     assert stepped.rate(24.1) == pytest.approx(0.06 * 0.97**10)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"epochs": -1}, "epochs of 0 or more"),
+        ({"batch_size": 0}, "a batch_size of 1 or more"),
+        ({"decay_epochs": 0.0}, "positive decay_epochs"),
+        ({"label_smoothing": 1.5}, "label_smoothing must be 0 or more and less than 1, got 1.5"),
+        ({"ema_decay": 1.0}, "ema_decay must be"),
+        ({"drop_path": -0.1}, "drop_path must be"),
+    ],
+)
+def test_options_out_of_range(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        TrainingOptions(**settings)
+
+
+def test_a_temperature_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="temperature: expected a positive number, got 0"):
+        fine_tune(nn.Linear(2, 2), striped_data(4, 0), SHORT, FABRIC, temperature=0.0)
