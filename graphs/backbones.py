@@ -74,9 +74,11 @@ def feature_backbone(network: nn.Sequential, reductions: Sequence[int] = (4, 8, 
     Modules are shared with ``network``, not copied; its head is left out.
 
     Raises:
-        ValueError: no map has any of these strides.
+        ValueError: no map has any of these strides, or a network without convolutions.
     """
-    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is None or not reductions:
+        raise ValueError(f"expected a network with convolutions and at least one stride, got strides {tuple(reductions)}")
     found: dict[int, tuple[str, int]] = {}
     features = torch.zeros(1, first.in_channels, 2 * max(reductions), 2 * max(reductions)).to(first.weight)
     modes = [(module, module.training) for module in network.modules()]

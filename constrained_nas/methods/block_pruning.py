@@ -62,10 +62,20 @@ class PruningSchedule:
 
 @dataclass(frozen=True, slots=True)
 class SkipScales:
-    """phi and lambda: what outputs of the skip and of the block are multiplied by while the two compete. Latencies never are."""
+    """phi and lambda: what outputs of the skip and of the block are multiplied by while the two compete. Latencies never are.
+
+    Raises:
+        ValueError: a scale that is not positive and finite.
+    """
 
     skip: float = 1.1
     block: float = 0.55
+
+    def __post_init__(self) -> None:
+        if not (0 < self.skip < math.inf and 0 < self.block < math.inf):
+            raise ValueError(
+                f"scales of a skip and its block (phi, lambda): expected positive numbers, got {self.skip}, {self.block}"
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -133,6 +133,9 @@ def test_skip_from_the_start() -> None:
 def test_malformed_input() -> None:
     with pytest.raises(ValueError, match="at least one block, got 0"):
         init_layer(0, skippable=True)
+    for wrong in ((0.0, 0.5), (1.1, -0.4), (math.nan, 1.0), (math.inf, 1.0)):
+        with pytest.raises(ValueError, match=r"phi, lambda\): expected positive numbers"):
+            SkipScales(*wrong)
     state = init_layer(2, skippable=False)
     with pytest.raises(ValueError, match="logits: expected 3 numbers"):
         prune_layer(state, [0.0, 0.0], 0.2)

@@ -190,6 +190,12 @@ def test_networks_without_such_maps() -> None:
         )
 
 
+def test_networks_without_any_map() -> None:
+    for network, strides in ((nn.Sequential(nn.Linear(3, 3)), (4,)), (nn.Sequential(nn.Conv2d(1, 1, 3)), ())):
+        with pytest.raises(ValueError, match="with convolutions and at least one stride"):
+            feature_backbone(network, strides)
+
+
 def test_malformed_settings() -> None:
     block = (BlockChoice(3),)
     with pytest.raises(ValueError, match="at least one stage"):
