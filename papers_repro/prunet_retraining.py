@@ -28,11 +28,14 @@ from papers_repro.prunet_setup import SetupOptions, load_data, make_fabric, make
 __all__ = ["Retrained", "plain", "retrained", "settings_of", "teacher_of"]
 
 # What decides neither a search nor a retraining.
-_INCIDENTAL = ("processes", "workers", "resume", "latency_table", "data", "retrain_data")
+_INCIDENTAL = ("processes", "workers", "resume", "latency_table")
 _TEACHING = ("teacher", "teacher_resolution", "teacher_weights", "teacher_temperature")
-_RETRAINING = ("retrain_epochs", "retrain_batch", "retrain_rate", "decay", "drop_path", "ema_decay", "label_smoothing", *_TEACHING)
+_RETRAINING = (
+    *("retrain_data", "retrain_epochs", "retrain_batch", "retrain_rate"),
+    *("decay", "drop_path", "ema_decay", "label_smoothing", *_TEACHING),
+)
 # Options that records of earlier versions do not know; such a record is of their defaults.
-_ADDED = ("hard_epochs", "label_smoothing", *_TEACHING)
+_ADDED = ("data", "retrain_data", "hard_epochs", "label_smoothing", *_TEACHING)
 
 
 class Retrained(BaseModel):
@@ -109,7 +112,8 @@ def settings_of(setup: SetupOptions, retrain: bool) -> dict[str, Any]:
     """What decides a search, or a retraining, JSON-ready."""
     left_out = {*_INCIDENTAL, *(() if retrain else _RETRAINING)}
     left_out |= {name for name in _ADDED if getattr(setup, name) == getattr(SetupOptions(), name)}
-    values: dict[str, Any] = plain({name: value for name, value in asdict(setup).items() if name not in left_out})
+    every = asdict(setup) | {"data": Path(setup.data), "retrain_data": Path(setup.retrain_data)}
+    values: dict[str, Any] = plain({name: value for name, value in every.items() if name not in left_out})
     return values
 
 

@@ -157,11 +157,10 @@ class SetupOptions:
                 raise ValueError(f"{name}: expected a positive number, got {value}")
         if not 0 <= self.warm_up < self.epochs:
             raise ValueError(f"--warm-up: expected 0 or more and less than the {self.epochs} --epochs, got {self.warm_up}")
-        for name, share in {"--drop-path": self.drop_path, "--ema-decay": self.ema_decay}.items():
+        shares = {"--drop-path": self.drop_path, "--ema-decay": self.ema_decay, "--label-smoothing": self.label_smoothing}
+        for name, share in shares.items():
             if not 0 <= share < 1:
                 raise ValueError(f"{name}: expected 0 or more and less than 1, got {share}")
-        if not 0 <= self.label_smoothing <= 1:
-            raise ValueError(f"--label-smoothing: expected 0 to 1, got {self.label_smoothing}")
         if self.widths_per_block is not None and self.widths_per_block < 2:
             raise ValueError(f"--widths-per-block: expected 2 or more, or None for all, got {self.widths_per_block}")
         if not self.teacher and (self.teacher_weights is not None or self.teacher_resolution is not None):

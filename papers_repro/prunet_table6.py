@@ -89,19 +89,18 @@ def loss_rows(options: Options, found: Sequence[Found]) -> Rows:
             group = _group(found, alpha, phi, scale)
             losses = [entry.record.loss for entry in group]
             differences = [loss - entry.record.loss for loss, entry in zip(losses, plain, strict=True)]
+            base = (phi, scale) == (1.0, 1.0)
             ours.append(
                 {
                     "setting": f"{alpha:g}; {phi:g}, {scale:g}",
                     "loss": float(np.mean(losses)),
                     "interval": half_width(losses),
-                    "difference": None if group is plain else float(np.mean(differences)),
-                    "half": None if group is plain else half_width(differences),
+                    "difference": None if base else float(np.mean(differences)),
+                    "half": None if base else half_width(differences),
                     "blocks": float(np.mean([entry.record.blocks for entry in group])),
                     "latency": float(np.mean([entry.record.latency_ms for entry in group])),
                 }
             )
-            if (phi, scale) == (1.0, 1.0):
-                ours[-1] |= {"difference": None, "half": None}
     undecided = sum(entry.record.undecided > 0 for entry in found)
     remark = (
         f"{options.grid.seeds} seed(s); {len(found) - undecided} of {len(found)} searches ended with one option in every layer. A "

@@ -227,7 +227,10 @@ def test_a_named_teacher_is_heard_in_retraining(grid: tuple[Path, dict[str, Any]
 
 def test_records_of_before_an_option_was_added_stay_good() -> None:
     before = prunet_retraining.settings_of(setup_preset("smoke"), retrain=True)
-    assert not {"teacher", "label_smoothing", "hard_epochs"} & before.keys()
+    assert not {"teacher", "label_smoothing", "hard_epochs", "data", "retrain_data"} & before.keys()
+    folder = replace(setup_preset("smoke"), data="/somewhere/tenth", retrain_data="/somewhere/all")
+    assert prunet_retraining.settings_of(folder, retrain=False)["data"] == "tenth", "another data set is another search"
+    assert prunet_retraining.settings_of(folder, retrain=True)["retrain_data"] == "all"
     assert prunet_retraining.settings_of(replace(setup_preset("smoke"), hard_epochs=True), retrain=False)["hard_epochs"] is True
 
 
@@ -260,7 +263,7 @@ def test_all_widths_can_be_measured(tmp_path: Path) -> None:
         (prunet_table3, ("--widths-per-block", "1"), "--widths-per-block: expected 2 or more, or None for all, got 1"),
         (prunet_table6, ("--teacher-weights", "a.safetensors"), "say which with --teacher"),
         (prunet_figure6, ("--drop-path", "1.5"), "--drop-path: expected 0 or more and less than 1"),
-        (prunet_figure3, ("--label-smoothing", "2"), "--label-smoothing: expected 0 to 1, got 2"),
+        (prunet_figure3, ("--label-smoothing", "2"), "--label-smoothing: expected 0 or more and less than 1, got 2"),
         (prunet_figure6, ("--retrain-batch", "0"), "--retrain-batch: expected a positive number, got 0"),
     ],
 )
