@@ -87,11 +87,22 @@ class Options:
     seed: int = 0
     """Decides the random network, weights and scenes."""
 
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.steps, self.batch, self.test_scenes) < 1:
+            raise ValueError("--epochs, --steps, --batch and --test-scenes: expected 1 or more each")
+
 
 def random_network(space: GPUNetSpace, macs: float, seed: int) -> Architecture:
-    """Random scores for all options of all layers, and the best selection that fits the budget: a random network that fits."""
+    """Random scores for all options of all layers, and the best selection that fits the budget: a random network that fits.
+
+    Raises:
+        ValueError: no network of the space fits.
+    """
     generator, cost = np.random.default_rng(seed), width_count_cost(space, "macs").quadratic
     parts = [space.space.slice(decision.name) for decision in space.space.decisions]
+    least = cost.offset + sum(float(cost.linear[part].min()) for part in parts)
+    if macs < least:
+        raise ValueError(f"--macs: the lightest network of the space takes {least:,.0f} multiply-adds, got a budget of {macs:,.0f}")
     scores = [generator.random(part.stop - part.start) for part in parts]
     best = project_to_budget(scores, [cost.linear[part] for part in parts], macs - cost.offset)
     decisions = zip(space.space.decisions, best.choices, strict=True)
