@@ -73,10 +73,10 @@ class Options:
 
     def __post_init__(self) -> None:
         check_peers(self.peers)  # now, not after the searches
-        if self.seeds < 1 or not 0 <= self.match.seeds <= self.seeds:
-            raise ValueError(
-                f"--seeds: expected at least 1, and 0 to --seeds for --match.seeds; got {self.seeds}, {self.match.seeds}"
-            )
+        if self.seeds < 1:
+            raise ValueError(f"--seeds: expected at least 1, got {self.seeds}")
+        if not 0 <= self.match.seeds <= self.seeds:
+            raise ValueError(f"--match.seeds: expected 0 to the {self.seeds} --seeds, got {self.match.seeds}")
 
 
 def preset(scale: Scale) -> Options:

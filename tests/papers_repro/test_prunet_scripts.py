@@ -256,7 +256,8 @@ def test_all_widths_can_be_measured(tmp_path: Path) -> None:
     ("script", "arguments", "said"),
     [
         (prunet_table2, ("--peers", "foo"), "peers: foo unknown"),
-        (prunet_table2, ("--seeds", "0"), "--seeds: expected at least 1"),
+        (prunet_table2, ("--seeds", "0"), "--seeds: expected at least 1, got 0"),
+        (prunet_table2, ("--match.seeds", "2"), "--match.seeds: expected 0 to the 1 --seeds, got 2"),
         (prunet_table2, ("--match.runs", "0"), "--match: expected a run or more"),
         (prunet_table2, ("--epochs", "0"), "less than the 0 --epochs"),
         (prunet_figure5, ("--warm-up", "9"), "less than the 4 --epochs, got 9"),
