@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from constrained_nas.steady_memory import keep_freed_memory
 from graphs import Architecture, GPUNetSpace, MBConvSpace, Supernet
 from graphs.costs import LatencyEntry, LatencyTable, QuadraticCost, latency_cost
 
@@ -83,7 +84,9 @@ class Timer:
 
     @contextmanager
     def threads_set(self) -> Iterator[None]:
-        """Use ``threads`` torch threads inside the block."""
+        """Use ``threads`` torch threads inside the block; on a CPU the process keeps freed memory from then on."""
+        if self.device == "cpu":
+            keep_freed_memory()
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
