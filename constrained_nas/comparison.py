@@ -136,7 +136,7 @@ def _compared(name: str, record: RunRecord) -> ComparedRun:
         measured=measured,
         costs=record.found.costs,
         units=record.units,
-        fits=all(budget.fits for budget in record.budgets) and (record.measured is None or record.measured.fits),
+        fits=all(budget.fits for budget in record.budgets),
         accuracy=record.found.accuracy,
         gap=None if record.certificate is None else record.certificate.gap,
         seconds=sum(record.seconds.values()),

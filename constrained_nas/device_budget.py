@@ -6,6 +6,9 @@ exceeds T, the next limit is e T / m: the observed ratio, applied to what was es
 twice and estimates fall at least as fast as the ratios; a projection costs milliseconds, so some more of them are nothing beside a
 search.
 
+A network may also leave much of the budget unused, where the table is too high for it. With ``use`` the limit is then loosened by
+the same rule, as long as the networks fit, and the last one that did is handed back.
+
 The bound is an order statistic (see ``constrained_nas.robust_times``): no distribution of the times is assumed, only that samples
 are independent. Each of at most K attempts is judged at confidence 1 - (1 - c) / K, so that "the median of the network handed back
 is at most T" holds with confidence c however many were tried (union bound).
@@ -55,7 +58,7 @@ class DeviceAttempt:
 
 @dataclass(frozen=True, slots=True)
 class DeviceSearch:
-    """A network that fits on the device, and every attempt, that one last."""
+    """A network that fits on the device, and every attempt in order; it is that of the last one that fitted."""
 
     result: SearchResult
     attempts: tuple[DeviceAttempt, ...]
@@ -87,6 +90,7 @@ def fit_on_device(
     cheapest: Callable[[], SearchResult] | None = None,
     confidence: float = 0.95,
     attempts: int = 8,
+    use: float = 0.0,
 ) -> DeviceSearch:
     """Project, measure and tighten until the measured median is at most the budget, with confidence.
 
@@ -98,13 +102,16 @@ def fit_on_device(
         cheapest: the cheapest architecture by the table, tried before giving up where the tightened limit lies below it.
         confidence: that the median of the network handed back is at most the budget.
         attempts: at most so many networks are measured.
+        use: while a network's bound is below this share of the budget, the limit is loosened and the next network tried, until one
+            does not fit or nothing changes; 0 is content with the first that fits.
 
     Raises:
         InfeasibleError: no network fits: even the cheapest is too slow, or the attempts are used up; with all that were measured.
-        ValueError: a budget that is not positive, no attempts, a confidence outside [1/2, 1), or too few samples for it.
+        ValueError: a budget that is not positive, no attempts, a share outside [0, 1], a confidence outside [1/2, 1), or too few
+            samples for it.
     """
-    if not budget > 0 or attempts < 1:
-        raise ValueError(f"expected a positive budget and at least one attempt, got {budget} and {attempts}")
+    if not budget > 0 or attempts < 1 or not 0 <= use <= 1:
+        raise ValueError(f"expected a positive budget, at least one attempt and a share, got {budget}, {attempts} and {use}")
     least_samples(confidence)  # refuses a confidence out of range
     level = 1 - (1 - confidence) / attempts
     made: list[DeviceAttempt] = []
@@ -121,8 +128,10 @@ def fit_on_device(
         estimated = result.costs[cost]
         attempt = _attempt(limit, estimated, measure(result.architecture), budget, level)
         made.append(attempt)
-        if attempt.fits:
+        if attempt.fits and (nothing_below or attempt.bound >= use * budget):
             return DeviceSearch(result, tuple(made), budget, confidence)
+        if attempt.fits:
+            return _loosened(DeviceSearch(result, tuple(made), budget, confidence), project, measure, cost, level, attempts, use)
         if nothing_below:
             raise InfeasibleError(f"even the cheapest network is too slow{_told(made, budget)}")
         limit = estimated * budget / attempt.bound
@@ -189,6 +198,32 @@ def device_record(found: DeviceSearch, problem: SearchProblem, cost: str = "late
         choices=problem.space.describe(found.result.architecture),
         attempts=found.attempts,
     )
+
+
+def _loosened(
+    found: DeviceSearch,
+    project: Callable[[float], SearchResult],
+    measure: Callable[[Architecture], Sequence[float]],
+    cost: str,
+    level: float,
+    attempts: int,
+    use: float,
+) -> DeviceSearch:
+    """Looser limits while what comes fits, is another network, and leaves too much of the budget."""
+    made, result, budget = list(found.attempts), found.result, found.budget
+    too_slow = min((attempt.estimated for attempt in made if not attempt.fits), default=float("inf"))
+    while len(made) < attempts and made[-1].fits and made[-1].bound < use * budget:
+        limit = made[-1].estimated * budget / made[-1].bound
+        try:
+            other = project(limit)
+        except InfeasibleError:  # a looser limit on one cost cannot be infeasible, but the method may say so of its own
+            break
+        if other.architecture == result.architecture or other.costs[cost] >= too_slow:
+            break
+        made.append(_attempt(limit, other.costs[cost], measure(other.architecture), budget, level))
+        if made[-1].fits:
+            result = other
+    return replace(found, result=result, attempts=tuple(made))
 
 
 def _attempt(limit: float, estimated: float, samples: Sequence[float], budget: float, level: float) -> DeviceAttempt:

@@ -19,7 +19,7 @@ from constrained_nas.filter_algorithms import FilterSearchOptions
 from constrained_nas.filter_search import FilterRun
 from constrained_nas.methods.filter_level import FilterLevel
 from constrained_nas.problem import SearchProblem
-from constrained_nas.records import BudgetRecord
+from constrained_nas.records import BudgetRecord, budget_records
 from graphs.costs.table_files import load_table, save_table
 
 __all__ = ["FilterSearchRecord", "ProposalRecord", "load_filter_search", "save_filter_search"]
@@ -95,15 +95,10 @@ def load_filter_search(path: Path | str) -> FilterSearchRecord:
 
 
 def _proposal(problem: SearchProblem, result: SearchResult) -> ProposalRecord:
-    budgets = tuple(
-        BudgetRecord(cost=b.cost.name, unit=b.unit, limit=b.limit, value=value, fits=value <= b.limit)
-        for b in problem.budgets
-        for value in [result.costs[b.cost.name]]
-    )
     certificate = result.certificate
     return ProposalRecord(
         decisions=problem.space.describe(result.architecture),
-        budgets=budgets,
+        budgets=budget_records(problem, result.architecture),
         violation=None if certificate is None else certificate.violation,
         bound=None if certificate is None else certificate.bound,
     )

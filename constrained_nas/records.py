@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -16,11 +17,14 @@ from constrained_nas.ask_tell import SearchResult
 from constrained_nas.problem import SearchProblem
 from graphs import Architecture, SearchSpace
 
-__all__ = ["ArchitectureRecord", "BudgetRecord", "load_architecture", "save_architecture"]
+__all__ = ["ArchitectureRecord", "BudgetRecord", "budget_records", "load_architecture", "save_architecture"]
 
 
 class BudgetRecord(BaseModel):
-    """What one budget asked for and what the architecture costs, in ``unit``."""
+    """What one budget asked for and what the architecture costs by table or count, in ``unit``.
+
+    Where the network was measured, ``measured`` is its median on the device, and ``fits`` speaks of that instead.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     cost: str
@@ -28,6 +32,7 @@ class BudgetRecord(BaseModel):
     limit: float
     value: float
     fits: bool
+    measured: float | None = None
 
 
 class ArchitectureRecord(BaseModel):
@@ -50,13 +55,35 @@ class ArchitectureRecord(BaseModel):
     gap: float | None = Field(default=None, ge=0)
 
 
-def save_architecture(problem: SearchProblem, result: SearchResult, method: str, path: Path | str) -> ArchitectureRecord:
-    """Write a found architecture, whole or not at all, and return what was written."""
-    budgets = tuple(
-        BudgetRecord(cost=b.cost.name, unit=b.unit, limit=b.limit, value=value, fits=value <= b.limit)
-        for b in problem.budgets
-        for value in [b.cost.cost(result.architecture)]
-    )
+def budget_records(
+    problem: SearchProblem, architecture: Architecture, measured: Mapping[str, tuple[float, bool]] | None = None
+) -> tuple[BudgetRecord, ...]:
+    """Every budget and what the architecture costs under it; ``measured``: (median, whether it fits) by the cost's name."""
+    records = []
+    for name, value in problem.costs(architecture).items():
+        budget = next(budget for budget in problem.budgets if budget.cost.name == name)
+        median, fits = (measured or {}).get(name, (None, value <= budget.limit))
+        records.append(BudgetRecord(cost=name, unit=budget.unit, limit=budget.limit, value=value, fits=fits, measured=median))
+    return tuple(records)
+
+
+def save_architecture(
+    problem: SearchProblem,
+    result: SearchResult,
+    method: str,
+    path: Path | str,
+    measured: Mapping[str, tuple[float, bool]] | None = None,
+) -> ArchitectureRecord:
+    """Write a found architecture, whole or not at all, and return what was written.
+
+    Args:
+        problem: whose budgets it stands to.
+        result: the architecture and its certificate.
+        method: that found it.
+        path: of the file.
+        measured: see :func:`budget_records`.
+    """
+    budgets = budget_records(problem, result.architecture, measured)
     certificate = result.certificate
     described = problem.space.describe(result.architecture)
     counts = {name: given for name, given in described.items() if isinstance(given, dict)}

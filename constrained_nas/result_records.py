@@ -1,4 +1,4 @@
-"""What a search found, in the words of its record: budgets, network, certificate."""
+"""What a search found, in the words of its record: network and certificate."""
 
 from __future__ import annotations
 
@@ -6,27 +6,11 @@ from collections.abc import Mapping
 
 from constrained_nas.ask_tell import SearchResult
 from constrained_nas.problem import SearchProblem
-from constrained_nas.records import BudgetRecord
 from constrained_nas.run_record import CertificateRecord, NetworkRecord
 from graphs import Architecture
 from graphs.costs import CostModel
 
-__all__ = ["budget_records", "certificate_record", "network_record"]
-
-
-def budget_records(problem: SearchProblem, result: SearchResult) -> tuple[BudgetRecord, ...]:
-    """Every budget and what the found architecture costs under it."""
-    spent = problem.costs(result.architecture)
-    return tuple(
-        BudgetRecord(
-            cost=budget.cost.name,
-            unit=budget.unit,
-            limit=budget.limit,
-            value=spent[budget.cost.name],
-            fits=spent[budget.cost.name] <= budget.limit,
-        )
-        for budget in problem.budgets
-    )
+__all__ = ["certificate_record", "network_record"]
 
 
 def network_record(

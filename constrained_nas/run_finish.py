@@ -30,8 +30,8 @@ from constrained_nas.filter_training import (
     train_configurations,
 )
 from constrained_nas.problem import SearchProblem
-from constrained_nas.records import save_architecture
-from constrained_nas.result_records import budget_records, certificate_record, network_record
+from constrained_nas.records import budget_records, save_architecture
+from constrained_nas.result_records import certificate_record, network_record
 from constrained_nas.run_costs import cheapest_network, largest_network
 from constrained_nas.run_methods import Found
 from constrained_nas.run_record import MeasuredBudget, RunRecord, save_run
@@ -73,7 +73,8 @@ def finish_run(
     began = time.perf_counter()
     network, accuracy = trained_network(prepared, found.supernet, result.architecture, "network", progress)
     save_checkpoint(prepared.folder / "network.safetensors", network.state_dict(), {})
-    save_architecture(problem, result, plan.method, prepared.folder / "architecture.json")
+    timed = {} if measured is None else {measured.cost: (measured.median, measured.fits)}
+    save_architecture(problem, result, plan.method, prepared.folder / "architecture.json", timed)
     spent = {**seconds, "fine-tuning and test": time.perf_counter() - began}
     began = time.perf_counter()
     named = {model.name: model for model in costs.values()}
@@ -98,7 +99,7 @@ def finish_run(
         data=prepared.data.name,
         seed=settings.seed,
         settings=settings.model_dump(mode="json"),
-        budgets=budget_records(problem, result),
+        budgets=budget_records(problem, result.architecture, timed),
         measured=measured,
         found=ours,
         references=tuple(references),

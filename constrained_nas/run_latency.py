@@ -136,10 +136,11 @@ def fit_found(
             cheapest=cheapest,
             confidence=settings.confidence,
             attempts=settings.attempts,
+            use=settings.use,
         )
         result, record = fitted.result, device_record(fitted, problem, LATENCY)
         save_table(record, path)
-    last = record.attempts[-1]
+    last = next(attempt for attempt in reversed(record.attempts) if attempt.fits)
     stated = MeasuredBudget(
         cost=LATENCY,
         unit=budget.unit,
@@ -157,9 +158,9 @@ def fit_found(
 def _found_before(
     record: DeviceRecord, problem: SearchProblem, project: Callable[[float], SearchResult], cheapest: Callable[[], SearchResult]
 ) -> SearchResult:
-    """The network of the last attempt: a projection onto its limit or, where nothing fitted that, the cheapest."""
+    """The network of the last attempt that fitted: a projection onto its limit or, where nothing did, the cheapest."""
     try:
-        result = project(record.attempts[-1].limit)
+        result = project(next(attempt.limit for attempt in reversed(record.attempts) if attempt.fits))
     except InfeasibleError:
         result = cheapest()
     if problem.space.describe(result.architecture) != record.choices:

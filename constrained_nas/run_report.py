@@ -56,7 +56,7 @@ def verdict(record: RunRecord) -> str:
     if not record.budgets:
         said = "There was no budget."
     elif over:
-        excess = ", ".join(f"{b.cost} by {plain_number(b.value - b.limit)} {b.unit}" for b in over)
+        excess = ", ".join(f"{b.cost} by {plain_number((b.measured or b.value) - b.limit)} {b.unit}" for b in over)
         said = f"The found network does NOT fit: it exceeds {excess}."
     else:
         said = f"The found network fits {'its budget' if len(record.budgets) == 1 else f'all {len(record.budgets)} budgets'}."
@@ -148,7 +148,9 @@ def _attempts(record: RunRecord) -> list[str]:
         (str(place), *(f"{plain_number(value)} {unit}" for value in (a.limit, a.estimated, a.median, a.bound)), _yes(a.fits))
         for place, a in enumerate(record.measured.attempts, start=1)
     ]
-    said = "Networks measured on the device, each projected onto a tighter limit than the one before:"
+    said = (
+        "Networks measured on the device; each next limit is the estimate times budget over bound, and the last that fits is taken:"
+    )
     return [said, "", *_table(("", "limit of the projection", "estimate", "median", "its upper bound", "fits"), rows)]
 
 

@@ -65,6 +65,9 @@ class RunSettings(BaseModel):
     """That the median of the network handed back is within the latency budget."""
     attempts: int = Field(default=8, ge=1)
     """At most so many networks are measured."""
+    use: float = Field(default=0.9, ge=0, le=1)
+    """While a measured network uses less than this share of the latency budget, a larger one is tried; 0 takes the first that
+    fits."""
     rounds: int = Field(default=40, ge=1)
     """Timed passes of each measured network."""
     latency_device: str = "cpu"

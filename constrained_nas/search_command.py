@@ -91,11 +91,8 @@ def _print(console: Console, record: RunRecord, folder: Path) -> None:
     for column in ("budget", "limit", "spent", "measured", "fits"):
         table.add_column(column, justify="left" if column == "budget" else "right")
     for budget in record.budgets:
-        measured, fits = "", budget.fits
-        if record.measured is not None and record.measured.cost == budget.cost:
-            measured, fits = f"{record.measured.median:.6g}", fits and record.measured.fits
-        spent = f"{budget.value:.6g}"
-        table.add_row(_titled(budget.cost, budget.unit), f"{budget.limit:.6g}", spent, measured, "yes" if fits else "NO")
+        measured, spent = "" if budget.measured is None else f"{budget.measured:.6g}", f"{budget.value:.6g}"
+        table.add_row(_titled(budget.cost, budget.unit), f"{budget.limit:.6g}", spent, measured, "yes" if budget.fits else "NO")
     console.print(table)
     networks = Table(title_justify="left")
     networks.add_column("network")

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from constrained_nas.result_records import budget_records, certificate_record, network_record
+from constrained_nas.records import budget_records
+from constrained_nas.result_records import certificate_record, network_record
 from constrained_nas.run_costs import costs_of, make_problem
 from constrained_nas.run_finish import trained_network
 from constrained_nas.run_methods import Found, search_problem
@@ -85,7 +86,7 @@ def compute_cell(task: SweepTask, prepared: Prepared | None = None) -> None:
         limits=dict(cell.limits),
         how=cell.how,
         searched={} if cell.how == "drawn" else dict(cell.searched),
-        budgets=budget_records(problem, result),
+        budgets=budget_records(problem, result.architecture),
         network=network_record(problem, named, "found", result.architecture, accuracy),
         certificate=certificate_record(problem, result),
         remark=result.remark,

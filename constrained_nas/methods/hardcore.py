@@ -10,7 +10,7 @@ Reference: Nayman et al., HardCoRe-NAS, Eq. 4-5, 10-11, 13, Algorithm 1; Appendi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -21,7 +21,16 @@ from constrained_nas.ask_tell import Feedback, Moment, Proposal, SearchResult
 from constrained_nas.distributions import gumbel_rows, mean_entropy, point_gradient
 from constrained_nas.problem import SearchProblem
 from graphs import SearchSpace
-from solvers import StagedBlocks, balanced_start, block_step, cheapest_start, maximum_entropy_start, project_jointly
+from solvers import (
+    Quadratic,
+    Result,
+    StagedBlocks,
+    balanced_start,
+    block_step,
+    cheapest_start,
+    maximum_entropy_start,
+    project_jointly,
+)
 
 __all__ = ["HardCoRe", "HardCoReState", "Objective", "Start", "project_point", "sample_rows", "start_point"]
 
@@ -139,26 +148,49 @@ class HardCoRe:
 def start_point(problem: SearchProblem, staged: StagedBlocks, start: Start) -> FloatArray:
     """A feasible relaxed architecture (HardCoRe-NAS, Appendix E).
 
-    The starts are programs under one budget. Under several, the one of the first budget is kept if it meets them all; otherwise the
-    search begins at an architecture that does, found by the joint projection.
+    The starts are programs under one budget. Under several, the start of each budget alone is tried first; where every one breaks
+    another budget, the costs are added up as shares of their limits, and the sum's own limit is lowered (by bisection) until its
+    start meets them all. Where none does the search begins at an architecture, found by the joint projection.
 
     Raises:
         ValueError: an unknown start, or a cost without a relaxed form.
         InfeasibleError: nothing fits.
     """
-    quadratics = problem.quadratics("HardCoRe-NAS")
-    if start == "balanced":
-        found = balanced_start(staged, quadratics[0], problem.limits[0])
-    elif start == "cheapest":
-        found = cheapest_start(staged, quadratics[0], problem.limits[0])
-    elif start == "entropy":
-        found = maximum_entropy_start(staged, quadratics[0], problem.limits[0])
-    else:
+    if start not in _STARTS:
         raise ValueError(f"start: expected 'balanced', 'cheapest' or 'entropy', got {start!r}")
-    point = cast(FloatArray, found.require_feasible().x)
-    if all(cost.value(point) <= limit for cost, limit in zip(quadratics[1:], problem.limits[1:], strict=True)):
-        return point
-    return cast(FloatArray, project_jointly(staged, point, quadratics, problem.limits).require_feasible().x)
+    begin, quadratics, limits = _STARTS[start], problem.quadratics("HardCoRe-NAS"), problem.limits
+    points = [cast(FloatArray, begin(staged, q, limit).require_feasible().x) for q, limit in zip(quadratics, limits, strict=True)]
+
+    def fits(point: FloatArray) -> bool:
+        return all(cost.value(point) <= limit for cost, limit in zip(quadratics, limits, strict=True))
+
+    alone = next((point for point in points if fits(point)), None)
+    if alone is not None:
+        return alone
+    shares = Quadratic.of(
+        sum(q.offset / limit for q, limit in zip(quadratics, limits, strict=True)),
+        np.sum([q.linear / limit for q, limit in zip(quadratics, limits, strict=True)], axis=0),
+        np.sum([q.theta / limit for q, limit in zip(quadratics, limits, strict=True)], axis=0),
+    )
+    cheapest = cast(FloatArray, cheapest_start(staged, shares, float(len(limits))).require_feasible().x)
+    low, high, best = shares.value(cheapest), float(len(limits)), None
+    for _ in range(20):  # to a millionth of the sum's range: the start changes no more than that
+        middle = 0.5 * (low + high)
+        point = begin(staged, shares, middle).x
+        if point is not None and fits(point):
+            low, best = middle, point
+        else:
+            high = middle
+    if best is not None:
+        return best
+    return cast(FloatArray, project_jointly(staged, points[0], quadratics, limits).require_feasible().x)
+
+
+_STARTS: dict[str, Callable[[StagedBlocks, Quadratic, float], Result]] = {
+    "balanced": balanced_start,
+    "cheapest": cheapest_start,
+    "entropy": maximum_entropy_start,
+}
 
 
 def sample_rows(

@@ -72,6 +72,38 @@ def test_a_device_slower_than_its_table(ratio: float, noise: float) -> None:
         assert later.estimated <= later.limit < earlier.estimated
 
 
+@pytest.mark.parametrize("ratio", [0.5, 0.7, 0.9])
+def test_a_device_faster_than_its_table_uses_its_budget(ratio: float) -> None:
+    budget = 2.0
+    plain, used = (fit_on_device(project, device(ratio), budget, use=use) for use in (0.0, 1.0))
+    assert len(plain.attempts) == 1
+    assert used.attempts[0] == plain.attempts[0]
+    best = project(budget / ratio)  # what fits a device that is proportional to its table
+    chosen = [attempt for attempt in used.attempts if attempt.fits][-1]
+    assert chosen.estimated == used.result.costs["latency"]
+    assert chosen.bound <= budget
+    for earlier, later in pairwise(used.attempts):
+        assert later.limit == pytest.approx(earlier.estimated * budget / earlier.bound)
+        assert later.estimated > earlier.estimated
+    assert used.result.architecture == best.architecture  # every limit tried is budget / ratio
+
+
+def test_loosening_stops_at_what_was_too_slow() -> None:
+    """Everything dearer than the second network is slow on the device: the answer is the last that fitted."""
+    first = project(2.0)
+    dearer = project(2.0 / 0.7)
+    assert dearer.architecture != first.architecture
+
+    def measure(a: Architecture) -> list[float]:
+        return [(0.7 if a == first.architecture else 3.0) * COST.cost(a)] * 20
+
+    found = fit_on_device(project, measure, 2.0, use=0.95)
+    assert [attempt.fits for attempt in found.attempts] == [True, False]
+    assert found.result.architecture == first.architecture
+    with pytest.raises(ValueError, match="a share"):
+        fit_on_device(project, measure, 2.0, use=1.5)
+
+
 def test_confidence_is_shared_among_the_attempts() -> None:
     """At 95 % over 8 attempts each is judged at 1 - 0.05 / 8, which takes 8 samples; with one attempt 5 are enough."""
     assert least_samples(1 - 0.05 / 8) == 8

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ from constrained_nas.cli import main
 from constrained_nas.records import load_architecture
 from constrained_nas.run_costs import cheapest_network, costs_of
 from constrained_nas.run_record import load_run
+from constrained_nas.run_report import verdict
 from constrained_nas.run_search import begin_run, carry_out
 from constrained_nas.run_settings import load_settings
 from constrained_nas.run_spaces import decisions_of, make_space
@@ -190,6 +193,25 @@ def test_a_latency_budget_holds_on_a_device_slower_than_its_table(tmp_path: Path
     found = load_architecture(tmp_path / "run" / "architecture.json", space.space)
     assert found == measured[-1] and 1.2 * cost.cost(found) <= 4 * 1.01  # the noise of the median is below 1 %
     assert all(budget.fits for budget in record.budgets)
+
+
+def test_a_latency_budget_is_used_on_a_device_faster_than_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = timed_space()[0]
+    save_table(true_table(space), tmp_path / "table.json")
+    slower_device(monkeypatch, 0.6)
+    asked = settings("hardcore-small", "latency_ms=3", table=tmp_path / "table.json", method="random")
+    record = run(tmp_path / "run", asked)
+    assert record.measured is not None and record.measured.fits and len(record.measured.attempts) > 1
+    (budget,) = record.budgets
+    assert budget.value > 3 >= record.measured.bound  # dearer by the table than the budget, and within it on the device
+    assert budget.fits and budget.measured == record.measured.median
+    written = json.loads((tmp_path / "run" / "architecture.json").read_text())
+    assert written["budgets"][0]["fits"] and written["budgets"][0]["measured"] == budget.measured
+    assert load_architecture(tmp_path / "run" / "architecture.json", space.space)
+    assert "fits its budget" in verdict(record)
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    (tmp_path / "run" / "run.json").unlink()  # as if killed after measuring: the same network again
+    assert carry_out(tmp_path / "run").found == record.found
 
 
 def test_budgets_that_no_network_meets_at_once(tmp_path: Path) -> None:
