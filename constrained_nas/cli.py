@@ -6,6 +6,9 @@ report on searches and compare them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import tyro
 from pydantic import ValidationError
 
@@ -36,50 +39,31 @@ __all__ = [
 ]
 
 
+_COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
+    "describe": (Describe, describe),
+    "profile": (Profile, profile),
+    "validate": (Validate, validate),
+    "import-table": (ImportTable, import_table),
+    "project": (Project, project),
+    "search": (Search, search_run),
+    "resume": (Resume, resume),
+    "report": (Report, report),
+    "compare": (Compare, compare),
+    "export": (Export, export),
+    "sweep": (Sweep, sweep),
+}
+
+
 def main() -> None:
     """Entry point of the console command; what a user can mend ends in one line, not in a traceback."""
+    kinds = {name: kind for name, (kind, _) in _COMMANDS.items()}
     try:
-        command = tyro.extras.subcommand_cli_from_dict(
-            {
-                "describe": Describe,
-                "profile": Profile,
-                "validate": Validate,
-                "import-table": ImportTable,
-                "project": Project,
-                "search": Search,
-                "resume": Resume,
-                "report": Report,
-                "compare": Compare,
-                "export": Export,
-                "sweep": Sweep,
-            },
-            prog="constrained-nas",
-        )
+        command = tyro.extras.subcommand_cli_from_dict(kinds, prog="constrained-nas")
     except ValidationError as error:  # settings that their own model refuses
         raise SystemExit(f"constrained-nas: {_first(error)}") from error
+    carry_out = next(function for kind, function in _COMMANDS.values() if isinstance(command, kind))
     try:
-        if isinstance(command, Describe):
-            describe(command)
-        elif isinstance(command, Project):
-            project(command)
-        elif isinstance(command, Search):
-            search_run(command)
-        elif isinstance(command, Resume):
-            resume(command)
-        elif isinstance(command, Compare):
-            compare(command)
-        elif isinstance(command, Report):
-            report(command)
-        elif isinstance(command, Export):
-            export(command)
-        elif isinstance(command, Sweep):
-            sweep(command)
-        elif isinstance(command, Validate):
-            validate(command)
-        elif isinstance(command, ImportTable):
-            import_table(command)
-        else:
-            profile(command)
+        carry_out(command)
     except (ValueError, OSError, ImportError) as error:
         raise SystemExit(f"constrained-nas: {error}") from error
 
