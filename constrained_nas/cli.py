@@ -1,5 +1,4 @@
-"""The command ``constrained-nas``: describe a super-network, measure, check or import a latency table, choose from a table,
-report on searches and compare them.
+"""The command ``constrained-nas``: from a device and a search space to networks that fit, and what can be said of them.
 
 ``constrained-nas --help`` and ``constrained-nas COMMAND --help`` say what each option does.
 """
@@ -56,7 +55,7 @@ _COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
 
 def main() -> None:
     """Entry point of the console command; what a user can mend ends in one line, not in a traceback."""
-    kinds = {name: kind for name, (kind, _) in _COMMANDS.items()}
+    kinds: dict[str, Callable[..., Any]] = {name: kind for name, (kind, _) in _COMMANDS.items()}
     try:
         command = tyro.extras.subcommand_cli_from_dict(kinds, prog="constrained-nas")
     except ValidationError as error:  # settings that their own model refuses
