@@ -27,6 +27,7 @@ from constrained_nas.run_setup import Prepared
 from constrained_nas.run_spaces import RunSpace
 from constrained_nas.runtimes import require_runtime, runtime_called
 from constrained_nas.timing import Clock, Progress, Timer
+from constrained_nas.width_calibration import calibrate_width_table
 from constrained_nas.width_timing import measure_width_table
 from graphs import Architecture, GPUNetSpace, MBConvSpace
 from graphs.costs import LatencyTable
@@ -54,7 +55,9 @@ def measure_run_table(space: RunSpace, settings: RunSettings, path: Path, progre
         log.unlink(missing_ok=True)
     elif isinstance(space, GPUNetSpace):
         require_runtime("torch", timer.device)
-        table = measure_width_table(space, timer, 20, np.random.default_rng(settings.seed), 4, progress)
+        generator = np.random.default_rng(settings.seed)
+        table = measure_width_table(space, timer, 20, generator, 4, progress)
+        table, _, _ = calibrate_width_table(table, space, timer, 20, 20, generator, progress)
         save_table(table.model_copy(update={"runtime": f"{table.runtime}, {timer.clock} clock"}), path)
     else:
         raise ValueError(f"--measure-table: {settings.space} has no latency tables; use budgets that are counted")

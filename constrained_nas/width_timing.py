@@ -1,8 +1,8 @@
-"""Measure the blocks of a space with inner widths on this machine, and calibrate the table on whole networks.
+"""Measure the blocks of a space with inner widths on this machine.
 
 As in ``constrained_nas.timing`` blocks are timed where they run, by hooks inside networks: each network takes another of the wanted
 options in every layer until all have been in one, and layers of the same shape share the work. Rounds visit the networks in random
-order. Hooks and neighbours leave a small bias that an affine calibration on random networks, measured whole, takes out.
+order. Hooks and neighbours leave a small bias, which ``constrained_nas.width_calibration`` takes out.
 
 Reference: PruNet, Sec. 3 (latency table).
 """
@@ -15,20 +15,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from constrained_nas.timing import Measurement, Progress, TableFit, Timer, device_name, measure_networks, timed_pass
+from constrained_nas.timing import Measurement, Progress, Timer, device_name, timed_pass
 from graphs import Architecture
 from graphs.costs.width_latency import (
     BlockKey,
     Device,
     Measured,
     WidthLatencyTable,
-    layer_latencies,
     tabulate_widths,
-    width_latency_cost,
 )
 from graphs.fabrics.gpunet import GPUNetSpace
 
-__all__ = ["calibrate_width_table", "covering_architectures", "measure_blocks", "measure_width_table", "spread_architectures"]
+__all__ = ["covering_architectures", "measure_blocks", "measure_width_table"]
 
 RESIDENT_NETWORKS = 24  # that are timed against each other; a paper-sized one takes some 100 MB
 
@@ -119,60 +117,6 @@ def covering_architectures(space: GPUNetSpace, wanted: Collection[BlockKey], gen
             choices[name] = shape.options[lists[shape][(number * together + place) % len(lists[shape])]].name
         architectures.append(space.space.choose(choices))
     return architectures
-
-
-def calibrate_width_table(
-    table: WidthLatencyTable,
-    space: GPUNetSpace,
-    timer: Timer,
-    networks: int,
-    rounds: int,
-    generator: np.random.Generator,
-    progress: Progress | None = None,
-) -> tuple[WidthLatencyTable, TableFit, TableFit]:
-    """Measure random networks whole, fit ``measured = intercept + slope * estimated`` on half of them and scale the table by it.
-
-    A table that was calibrated before states both calibrations as one.
-
-    Returns:
-        the calibrated table, the fit of the raw table on the first half, and that of the calibrated table on the other half, which
-        took no part in the calibration.
-
-    Raises:
-        ValueError: fewer than six networks.
-    """
-    if networks < 6:
-        raise ValueError(f"networks: expected at least 6, half to calibrate and half to check, got {networks}")
-    raw = width_latency_cost(table, space)
-    drawn = spread_architectures(space, table, networks, generator)
-    measured = measure_networks([_fresh(space, a) for a in drawn], timer.images(space), timer, rounds, generator, progress)
-    times = [measurement.median for measurement in measured]
-    before = TableFit.of([raw.cost(a) for a in drawn[::2]], times[::2])
-    slope = max(before.slope, 1e-6)  # a table of pure noise could fit any slope; a latency never falls as blocks are added
-    entries = tuple(e.model_copy(update={"median": e.median * slope, "spread": e.spread * slope}) for e in table.entries)
-    fixed = max(0.0, table.fixed * slope + before.intercept)
-    both = {"slope": table.slope * slope, "intercept": table.intercept * slope + before.intercept}
-    scaled = table.model_copy(update={"entries": entries, "fixed": fixed, **both})
-    cost = width_latency_cost(scaled, space)
-    return scaled, before, TableFit.of([cost.cost(a) for a in drawn[1::2]], times[1::2])
-
-
-def spread_architectures(
-    space: GPUNetSpace, table: WidthLatencyTable, count: int, generator: np.random.Generator
-) -> list[Architecture]:
-    """Random networks, evenly spaced in rank of estimated latency among many draws that lean to slow or to fast options."""
-    ranks = {name: times.argsort().argsort() for name, times in layer_latencies(table, space).items()}
-    cost = width_latency_cost(table, space)
-    drawn = []
-    for _ in range(20 * count):
-        share = generator.random()  # how heavy this one tends to be
-        picks = {}
-        for name, shape in space.layers.items():
-            weights = np.linspace(1 - share, share, len(shape.options))[ranks[name]] + 0.05
-            picks[name] = shape.options[int(generator.choice(len(weights), p=weights / weights.sum()))].name
-        drawn.append(space.space.choose(picks))
-    drawn.sort(key=cost.cost)
-    return [drawn[index] for index in np.linspace(0, len(drawn) - 1, count).round().astype(int)]
 
 
 def _block_keys(space: GPUNetSpace, architecture: Architecture) -> list[BlockKey]:

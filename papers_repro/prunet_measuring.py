@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from constrained_nas.timing import Measurement
+from constrained_nas.width_calibration import spread_architectures, time_networks
 from graphs.fabrics.gpunet import GPUNetSpace
 from papers_repro.progress import Reports
-from papers_repro.prunet_calibration import draw_networks, time_networks
 from papers_repro.prunet_searches import Found
 from papers_repro.prunet_setup import Latencies
 
@@ -77,10 +77,10 @@ def measure_found(
     generator = np.random.default_rng(seed)
     references = {
         f"reference {number}": architecture
-        for number, architecture in enumerate(draw_networks(space, latencies.table, _REFERENCES, generator))
+        for number, architecture in enumerate(spread_architectures(space, latencies.table, _REFERENCES, generator))
     }
     together = {**architectures, **references}
-    times = time_networks(together, space, latencies.timer, rounds, generator, progress, "found")
+    times = time_networks(together, space, latencies.timer, rounds, generator, progress.callback("timing networks"), "found")
     level = float(np.median([times[name].median / latencies.cost.cost(a) for name, a in references.items()]))
     estimates = tuple(latencies.cost.cost(architectures[_key(entry)]) for entry in found)
     return Measured(tuple(times[_key(entry)] for entry in found), estimates, level)

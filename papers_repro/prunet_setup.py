@@ -27,6 +27,7 @@ from lightning_fabric import Fabric
 
 from constrained_nas.data import DataSplits, digits, image_folder
 from constrained_nas.timing import Clock, TableFit, Timer, device_name
+from constrained_nas.width_calibration import calibrate_width_table
 from constrained_nas.width_timing import measure_width_table
 from graphs import Supernet
 from graphs.costs import QuadraticCost
@@ -39,7 +40,6 @@ from graphs.costs.width_latency import (
 )
 from graphs.fabrics.gpunet import GPUNetSpace, gpunet_imagenet, gpunet_imagewoof, gpunet_small
 from papers_repro.progress import Reports
-from papers_repro.prunet_calibration import calibrate_table
 from papers_repro.rows import Scale
 from papers_repro.seeds import available_cores
 
@@ -307,8 +307,14 @@ def measure_latencies(space: GPUNetSpace, options: SetupOptions, seed: int, prog
     else:
         generator, report = np.random.default_rng(seed), progress.callback("latency table")
         table = measure_width_table(space, timer, options.rounds, generator, options.widths_per_block, report)
-        table, raw_fit, fit = calibrate_table(
-            table, space, timer, options.calibration_networks, options.calibration_rounds, generator, progress
+        table, raw_fit, fit = calibrate_width_table(
+            table,
+            space,
+            timer,
+            options.calibration_networks,
+            options.calibration_rounds,
+            generator,
+            progress.callback("timing networks"),
         )
         table = table.model_copy(update={"runtime": f"{table.runtime}, {timer.clock} clock"})
         save_width_latency_table(table, saved)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
-from constrained_nas import width_timing
+from constrained_nas import width_calibration
 from constrained_nas.timing import Measurement, Timer, device_name
-from constrained_nas.width_timing import calibrate_width_table, covering_architectures, measure_width_table, spread_architectures
+from constrained_nas.width_calibration import calibrate_width_table, spread_architectures
+from constrained_nas.width_timing import covering_architectures, measure_width_table
+from graphs import Architecture
 from graphs.costs.width_latency import blocks_to_measure, layer_latencies, width_latency_cost
 from graphs.fabrics.gpunet import GPUNetSettings, GPUNetSpace, GPUNetStage, gpunet_imagenet
 from graphs.widths import BlockChoice
@@ -64,13 +65,11 @@ def test_calibration_is_exact_on_a_device_without_noise(monkeypatch: pytest.Monk
     assert times == sorted(times)
     assert times[-1] > times[0]
 
-    def measured(
-        networks: list[nn.Module], images: Tensor, timer: Timer, rounds: int, generator: np.random.Generator, progress: object
-    ) -> list[Measurement]:
-        return [Measurement(2.0 * time + 0.5, 0.0, rounds) for time in times]
+    def measured(architectures: dict[str, Architecture], *_: object) -> dict[str, Measurement]:
+        return {name: Measurement(2.0 * cost.cost(one) + 0.5, 0.0, 3) for name, one in architectures.items()}
 
-    monkeypatch.setattr(width_timing, "spread_architectures", lambda *_: drawn)
-    monkeypatch.setattr(width_timing, "measure_networks", measured)
+    monkeypatch.setattr(width_calibration, "spread_architectures", lambda *_: drawn)
+    monkeypatch.setattr(width_calibration, "time_networks", measured)
     scaled, before, after = calibrate_width_table(table, space, timer, 8, 3, generator)
     assert (before.slope, before.intercept) == (pytest.approx(2.0, rel=1e-9), pytest.approx(0.5, rel=1e-9))
     assert after.worst < 1e-9
@@ -79,3 +78,19 @@ def test_calibration_is_exact_on_a_device_without_noise(monkeypatch: pytest.Monk
         np.testing.assert_allclose(times_of_layer, 2.0 * layer_latencies(table, space)[name], rtol=1e-9)
     with pytest.raises(ValueError, match="networks: expected at least 6"):
         calibrate_width_table(table, space, timer, 5, 3, generator)
+
+    def falling(architectures: dict[str, Architecture], *_: object) -> dict[str, Measurement]:
+        return {name: Measurement(9.0 * times[-1] - cost.cost(one), 0.0, 3) for name, one in architectures.items()}
+
+    monkeypatch.setattr(width_calibration, "time_networks", falling)
+    with pytest.raises(ValueError, match="do not rise"):  # faster the longer the table thinks they take
+        calibrate_width_table(table, space, timer, 8, 3, generator)
+
+
+def test_drawn_networks_are_of_every_depth() -> None:
+    space = tiny()
+    table = measure_width_table(space, Timer(), 3, np.random.default_rng(0), widths_per_block=2)
+    drawn = spread_architectures(space, table, 24, np.random.default_rng(1))
+    skips = [sum(choice == "skip" for choice in space.describe(one).values()) for one in drawn]
+    skippable = sum(shape.skippable for shape in space.layers.values())
+    assert min(skips) == 0 and max(skips) == skippable

@@ -11,28 +11,19 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
-import tyro
 from rich.console import Console
-from safetensors.torch import save_file
-from torch import nn
 
 from constrained_nas.records import load_architecture
 from constrained_nas.timing import Measurement
-from constrained_nas.training import TrainingOptions, fine_tune
-from graphs.costs import QuadraticCost
 from graphs.costs.width_latency import load_width_latency_table, width_latency_cost
 from graphs.fabrics.gpunet import gpunet_small
 from papers_repro import (
-    prunet_calibration,
     prunet_figure3,
     prunet_figure5,
     prunet_figure6,
     prunet_matching,
     prunet_prunode,
-    prunet_retraining,
     prunet_table1,
     prunet_table2,
     prunet_table3,
@@ -41,9 +32,7 @@ from papers_repro import (
 from papers_repro.progress import progress_bars
 from papers_repro.prunet_matching import MatchOptions, match_budgets
 from papers_repro.prunet_measuring import Measured
-from papers_repro.prunet_searches import SearchSpec, method_of
-from papers_repro.prunet_setup import SetupOptions, measure_latencies, setup_preset
-from solvers import Quadratic
+from papers_repro.prunet_setup import setup_preset
 
 SPACE = gpunet_small(10, 16, 1)
 SHORT = ("--training-digits", "60", "--epochs", "3", "--test-draws", "1")
@@ -180,99 +169,3 @@ def test_drift_and_the_tables_own_error_are_told_apart() -> None:
     assert measured.errors == pytest.approx([1 - 1 / 1.1] * 2)
     assert measured.levelled == pytest.approx([0.0, 0.0], abs=1e-12)  # rounding
     assert "1.100 times" in measured.remark
-
-
-def test_a_calibration_that_does_not_rise_is_refused(grid: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Networks that are timed the faster the longer the table thinks they take: nothing to scale a table by."""
-    folder, _ = grid
-    table = load_width_latency_table(folder / "latency_table.json")
-    cost = width_latency_cost(table, SPACE)
-
-    def falling(architectures: Any, *_: Any) -> dict[str, Measurement]:
-        return {name: Measurement(5.0 - cost.cost(one), 0.0, 1) for name, one in architectures.items()}
-
-    monkeypatch.setattr(prunet_calibration, "time_networks", falling)
-    with progress_bars(Console(file=io.StringIO())) as progress, pytest.raises(ValueError, match="do not rise"):
-        prunet_calibration.calibrate_table(table, SPACE, None, 8, 1, np.random.default_rng(0), progress)  # type: ignore[arg-type]
-
-
-def test_a_named_teacher_is_heard_in_retraining(grid: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    timm: Any = pytest.importorskip("timm", reason="timm is an optional peer: install it to distil from its networks")
-    torch.manual_seed(0)
-    save_file(timm.create_model("test_efficientnet", num_classes=10, in_chans=1).state_dict(), tmp_path / "teacher.safetensors")
-    teaching = ("--teacher", "test_efficientnet", "--teacher-resolution", "24", "--teacher-temperature", "2")
-    teaching += ("--teacher-weights", str(tmp_path / "teacher.safetensors"), "--label-smoothing", "0.05")
-    setup = tyro.cli(SetupOptions, default=setup_preset("smoke"), args=[*SHORT, *teaching])
-    seen: list[Any] = []
-
-    def caught(network: nn.Module, data: Any, options: TrainingOptions, fabric: Any, *given: Any) -> None:
-        seen.extend([options, *given])
-        fine_tune(network, data, options, fabric, *given)
-
-    choices = json.loads(next((grid[0] / "searches").glob("*.json")).read_text())["choices"]
-    with progress_bars(Console(file=io.StringIO())) as progress, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prunet_retraining, "fine_tune", caught)
-        first = prunet_retraining.retrained("one", 0, choices, setup, tmp_path, progress)
-        assert prunet_retraining.retrained("one", 0, choices, setup, tmp_path, progress) == first, "kept, not trained again"
-        for other in (
-            replace(setup, label_smoothing=0.1),
-            replace(setup, teacher="", teacher_resolution=None, teacher_weights=None),
-        ):
-            with pytest.raises(ValueError, match="kept from a training of other options"):
-                prunet_retraining.retrained("one", 0, choices, other, tmp_path, progress)
-    options, teacher, temperature, *_ = seen
-    assert (options.label_smoothing, teacher.resolution, temperature) == (0.05, 24, 2.0)
-    assert first.settings["teacher_weights"] == "teacher.safetensors" and str(tmp_path) not in json.dumps(first.settings)
-
-
-def test_records_of_before_an_option_was_added_stay_good() -> None:
-    before = prunet_retraining.settings_of(setup_preset("smoke"), retrain=True)
-    assert not {"teacher", "label_smoothing", "hard_epochs", "data", "retrain_data"} & before.keys()
-    folder = replace(setup_preset("smoke"), data="/somewhere/tenth", retrain_data="/somewhere/all")
-    assert prunet_retraining.settings_of(folder, retrain=False)["data"] == "tenth", "another data set is another search"
-    assert prunet_retraining.settings_of(folder, retrain=True)["retrain_data"] == "all"
-    assert prunet_retraining.settings_of(replace(setup_preset("smoke"), hard_epochs=True), retrain=False)["hard_epochs"] is True
-
-
-def test_every_epochs_projection_can_be_asked_for() -> None:
-    asked = replace(setup_preset("smoke"), hard_epochs=True)
-    cost = QuadraticCost("latency", "ms", SPACE.space, Quadratic.of(1.0, np.ones(SPACE.space.blocks.dimension)))
-    hard, soft = (method_of(SearchSpec("one", 0, 0.5, limit), asked, SPACE, cost) for limit in (3.0, None))
-    assert (hard.hard, hard.hard_epochs, soft.hard, soft.hard_epochs) == (True, True, False, False)
-
-
-def test_all_widths_can_be_measured(tmp_path: Path) -> None:
-    """Asked for on the command line: every unique block has samples, and nothing is interpolated."""
-    small = ("--rounds", "3", "--calibration-networks", "6", "--calibration-rounds", "2", "--latency-batch", "1")
-    setup = tyro.cli(SetupOptions, default=setup_preset("smoke"), args=["--widths-per-block", "None", *small])
-    coarse = gpunet_small(10, 16, 1, granularity=16)
-    with progress_bars(Console(file=io.StringIO())) as progress:
-        table = measure_latencies(coarse, setup, 0, progress, tmp_path).table
-    assert len(table.entries) == len(coarse.unique_blocks) and all(entry.samples > 0 for entry in table.entries)
-    assert table.interpolation is None
-
-
-@pytest.mark.parametrize(
-    ("script", "arguments", "said"),
-    [
-        (prunet_table2, ("--peers", "foo"), "peers: foo unknown"),
-        (prunet_table2, ("--seeds", "0"), "--seeds: expected at least 1, got 0"),
-        (prunet_table2, ("--match.seeds", "2"), "--match.seeds: expected 0 to the 1 --seeds, got 2"),
-        (prunet_table2, ("--match.runs", "0"), "--match: expected a run or more"),
-        (prunet_table2, ("--epochs", "0"), "less than the 0 --epochs"),
-        (prunet_figure5, ("--warm-up", "9"), "less than the 4 --epochs, got 9"),
-        (prunet_table3, ("--widths-per-block", "1"), "--widths-per-block: expected 2 or more, or None for all, got 1"),
-        (prunet_table6, ("--teacher-weights", "a.safetensors"), "say which with --teacher"),
-        (prunet_figure6, ("--drop-path", "1.5"), "--drop-path: expected 0 or more and less than 1"),
-        (prunet_figure3, ("--label-smoothing", "2"), "--label-smoothing: expected 0 or more and less than 1, got 2"),
-        (prunet_figure6, ("--retrain-batch", "0"), "--retrain-batch: expected a positive number, got 0"),
-    ],
-)
-def test_a_slip_on_the_command_line_is_said_at_once(
-    script: ModuleType, arguments: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as refused:
-        run(script, tmp_path / "out", *arguments)
-    printed = " ".join(f"{refused.value} {capsys.readouterr().err}".replace("│", " ").split())  # tyro draws a box about its own
-    assert said in printed and "Traceback" not in printed
-    assert not (tmp_path / "out").exists(), "before anything is measured or searched"

@@ -1,4 +1,4 @@
-"""The calibration of a PruNet latency table on networks of every depth.
+"""The calibration of a latency table of widths on networks of every depth.
 
 Random networks rarely skip many layers, found ones do. A table calibrated on the former alone overrates the latter, as hooks and
 neighbours cost something that a short network does not pay. Here networks skip as they are drawn to, from none to almost all, and
@@ -15,16 +15,17 @@ import numpy as np
 import torch
 
 from constrained_nas.interleaved import corrected_times, timed_run
-from constrained_nas.timing import Measurement, TableFit, Timer
+from constrained_nas.timing import Measurement, Progress, TableFit, Timer
 from graphs import Architecture
 from graphs.costs.width_latency import WidthLatencyTable, layer_latencies, width_latency_cost
 from graphs.fabrics.gpunet import GPUNetSpace
-from papers_repro.progress import Reports
 
-__all__ = ["calibrate_table", "draw_networks", "time_networks"]
+__all__ = ["calibrate_width_table", "spread_architectures", "time_networks"]
 
 
-def draw_networks(space: GPUNetSpace, table: WidthLatencyTable, count: int, generator: np.random.Generator) -> list[Architecture]:
+def spread_architectures(
+    space: GPUNetSpace, table: WidthLatencyTable, count: int, generator: np.random.Generator
+) -> list[Architecture]:
     """Random networks, some deep and some shallow, some of slow and some of fast options, evenly spaced in rank of latency."""
     times, cost = layer_latencies(table, space), width_latency_cost(table, space)
     drawn = []
@@ -41,14 +42,14 @@ def draw_networks(space: GPUNetSpace, table: WidthLatencyTable, count: int, gene
     return [drawn[index] for index in np.linspace(0, len(drawn) - 1, count).round().astype(int)]
 
 
-def calibrate_table(
+def calibrate_width_table(
     table: WidthLatencyTable,
     space: GPUNetSpace,
     timer: Timer,
     networks: int,
     rounds: int,
     generator: np.random.Generator,
-    progress: Reports,
+    progress: Progress | None = None,
 ) -> tuple[WidthLatencyTable, TableFit, TableFit]:
     """Fit ``measured = intercept + slope * estimated`` on every other network and scale the table by it.
 
@@ -60,8 +61,10 @@ def calibrate_table(
         ValueError: fewer than six networks, or measured latencies that do not rise with the table's.
     """
     if networks < 6:
-        raise ValueError(f"calibration_networks: expected at least 6, half to calibrate and half to check, got {networks}")
-    drawn = {str(number): architecture for number, architecture in enumerate(draw_networks(space, table, networks, generator))}
+        raise ValueError(f"networks: expected at least 6, half to calibrate and half to check, got {networks}")
+    drawn = {
+        str(number): architecture for number, architecture in enumerate(spread_architectures(space, table, networks, generator))
+    }
     measured = [m.median for m in time_networks(drawn, space, timer, rounds, generator, progress, "calibration").values()]
     raw = width_latency_cost(table, space)
     estimated = [raw.cost(architecture) for architecture in drawn.values()]
@@ -87,8 +90,8 @@ def time_networks(
     timer: Timer,
     rounds: int,
     generator: np.random.Generator,
-    progress: Reports,
-    what: str,
+    progress: Progress | None = None,
+    what: str = "timing networks",
 ) -> dict[str, Measurement]:
     """Latencies by name; every round times every network once, in random order.
 
@@ -98,8 +101,8 @@ def time_networks(
         timer: how.
         rounds: at least one.
         generator: of the orders.
-        progress: shows a bar.
-        what: its name.
+        progress: told (rounds done, rounds in all, what) after every round.
+        what: of that.
     """
     images = timer.images(space)
     with torch.random.fork_rng(devices=[]):
@@ -111,6 +114,7 @@ def time_networks(
             subjects[name]()
         for number in range(rounds):
             kept.append({names[index]: subjects[names[index]]() for index in generator.permutation(len(names)).tolist()})
-            progress.update(f"timing networks: {what}", number + 1, rounds)
+            if progress:
+                progress(number + 1, rounds, what)
     corrected, _ = corrected_times(kept)
     return {name: Measurement.of(corrected[name][:, 0].tolist()) for name in names}  # rounds come in a shuffled order
