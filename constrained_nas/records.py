@@ -5,17 +5,17 @@ Reference for the choices: the names of ``graphs.SearchSpace`` decisions and opt
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from constrained_nas.ask_tell import SearchResult
 from constrained_nas.problem import SearchProblem
 from graphs import Architecture, SearchSpace
+from graphs.costs.table_files import load_table
 
 __all__ = ["ArchitectureRecord", "BudgetRecord", "budget_records", "load_architecture", "save_architecture"]
 
@@ -112,13 +112,7 @@ def load_architecture(path: Path | str, space: SearchSpace) -> Architecture:
         FileNotFoundError: there is no such file.
         ValueError: the file is cut off, is no architecture record of this version, or is of another space.
     """
-    try:
-        record = ArchitectureRecord.model_validate(json.loads(Path(path).read_text(encoding="utf-8")))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not complete JSON (line {error.lineno}: {error.msg}); was the file cut off?") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{path}: no valid architecture: {'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}") from error
+    record = load_table(path, ArchitectureRecord, "architecture")
     if record.space != space.name:
         raise ValueError(f"{path}: the architecture is of space {record.space!r}, expected {space.name!r}")
     if not record.counts:

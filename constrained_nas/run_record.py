@@ -6,15 +6,14 @@ A run is a folder. ``run.json`` is this record; beside it lie ``architecture.jso
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from constrained_nas.device_budget import DeviceAttempt
 from constrained_nas.records import BudgetRecord
+from graphs.costs.table_files import load_table, save_table
 
 __all__ = ["CertificateRecord", "MeasuredBudget", "NetworkRecord", "RunRecord", "load_run", "save_run"]
 
@@ -104,12 +103,9 @@ class RunRecord(BaseModel):
 
 def save_run(record: RunRecord, folder: Path | str) -> Path:
     """Write ``run.json`` into a run's folder, whole or not at all, and return its path."""
-    target = Path(folder) / "run.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    partial.write_text(record.model_dump_json(indent=1), encoding="utf-8")
-    os.replace(partial, target)
-    return target
+    path = Path(folder) / "run.json"
+    save_table(record, path)
+    return path
 
 
 def load_run(folder: Path | str) -> RunRecord:
@@ -122,10 +118,4 @@ def load_run(folder: Path | str) -> RunRecord:
     path = Path(folder) / "run.json"
     if not path.exists():
         raise FileNotFoundError(f"{folder}: no search has ended there (constrained-nas resume {folder} goes on with one)")
-    try:
-        return RunRecord.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not complete JSON (line {error.lineno}: {error.msg}); was the file cut off?") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{path}: no record of a run: {'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}") from error
+    return load_table(path, RunRecord, "record of a run")

@@ -141,7 +141,7 @@ def test_damaged_or_unfinished_runs_end_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="was the file cut off"):
         report(Report(tmp_path))
     path.write_text(json.dumps({"kind": "run"}))
-    with pytest.raises(ValueError, match="no record of a run"):
+    with pytest.raises(ValueError, match="no valid record of a run"):
         report(Report(tmp_path))
 
 
