@@ -36,18 +36,10 @@ from graphs import Architecture, MBConvSpace
 from papers_repro.command_line import read_options
 from papers_repro.hardcore_contest import METHODS, OURS, ContestOptions, Outcome, Tested, Tests, run_contest
 from papers_repro.hardcore_contest_picture import draw_contest
+from papers_repro.hardcore_latencies import Latencies, measure_latencies
+from papers_repro.hardcore_options import SetupOptions, setup_preset
 from papers_repro.hardcore_published import table1_rows
-from papers_repro.hardcore_setup import (
-    Latencies,
-    Prepared,
-    SetupOptions,
-    load_data,
-    make_fabric,
-    make_space,
-    measure_latencies,
-    prepare,
-    setup_preset,
-)
+from papers_repro.hardcore_setup import Prepared, load_data, make_fabric, make_space, prepare
 from papers_repro.intervals import compared, half_width, verdict
 from papers_repro.progress import ProgressBars, Reports, progress_bars
 from papers_repro.rows import Cell, Column, Rows, Scale, output_folder, print_rows, save_record
@@ -105,14 +97,15 @@ def main() -> None:
         tested, latencies, training = run(options, folder, progress)
     _print_fit(latencies, console)
     tables = [
-        _latency_rows(options, tested),
+        _latency_rows(options, tested, latencies.timer.clock),
         _accuracy_rows(options, tested, training),
         _difference_rows(options, tested),
         table1_rows(),
     ]
     for rows in tables:
         print_rows(rows, console)
-    conditions = f"batch {options.setup.latency_batch}, {options.setup.latency_threads} thread(s)"
+    threads = "one thread" if latencies.timer.threads == 1 else f"{latencies.timer.threads} threads"
+    conditions = f"batch {latencies.timer.batch}, {threads}, {latencies.timer.clock} clock"
     draw_contest(tested, folder / f"{SCRIPT}.png", f"{options.setup.data}, {options.seeds} seeds", conditions)
     record = save_record(folder, SCRIPT, options.scale, options.seed, options, tables, began)
     console.print(f"{record}, {SCRIPT}.png and architectures/ in {time.perf_counter() - began:.0f} s", highlight=False)
@@ -190,14 +183,14 @@ def _save(outcome: Outcome, prepared: Prepared, folder: Path) -> None:
     )
 
 
-def _latency_rows(options: Options, tested: Sequence[Tested]) -> Rows:
+def _latency_rows(options: Options, tested: Sequence[Tested], clock: str) -> Rows:
     columns = [
         Column("method", "method", "how the network was chosen, all on the same super-networks"),
         Column("budget", "T ms", "the latency budget"),
         Column("estimated", "est. ms", "latency by the table, mean over seeds", ".3f"),
         Column("worst", "est./T", "the greatest share of the budget that a seed's network takes; above 1 it is violated", ".4f"),
         Column("fits", "fits", "seeds whose network's estimated latency is within T"),
-        Column("measured", "meas. ms", "latency measured on this device: median over rounds, mean over seeds", ".3f"),
+        Column("measured", "meas. ms", f"measured on this device ({clock} clock): median over rounds, mean over seeds", ".3f"),
         Column("spread", "spread", "interquartile range over the rounds, in ms, mean over seeds", ".3f"),
         Column("gap", "gap", "greatest optimality gap of the projection's certificate; - where nothing was projected", ".1e"),
     ]

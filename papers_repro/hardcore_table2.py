@@ -28,7 +28,8 @@ from rich.console import Console
 
 from constrained_nas.search import SearchOptions
 from papers_repro.command_line import read_options
-from papers_repro.hardcore_setup import SetupOptions, make_fabric, prepare, setup_preset
+from papers_repro.hardcore_options import SetupOptions, setup_preset
+from papers_repro.hardcore_setup import make_fabric, prepare
 from papers_repro.learnt_points import LEARNT, SOFT, STEPS, learnt_points
 from papers_repro.progress import ProgressBars, progress_bars
 from papers_repro.projection_points import (
