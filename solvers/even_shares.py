@@ -94,6 +94,9 @@ def _closed_form(blocks: Blocks, weights: FloatArray, capacity: float) -> tuple[
     past = np.arange(widest) >= sizes[:, None]
     column = np.where(past, 0, np.asarray(blocks.offsets[:-1])[:, None] + np.arange(widest))
     w = np.where(past, 0.0, weights[column])  # (count, widest)
+    # What exceeds a block's cheapest option: the shares are the same, and near the least cost nothing cancels.
+    capacity -= float(w[:, 0] @ blocks.totals)
+    w = np.where(past, 0.0, w - w[:, :1])
     constant, linear, breaks = _paths(w, sizes, blocks.totals)
     # Cost of every (block, support) as constant + lam * linear: (count, widest)
     cost_constant = np.einsum("bki,bi->bk", constant, w)
