@@ -64,7 +64,8 @@ def export_python(
     images = example.detach().cpu().contiguous()
     folder = Path(directory)
     written = ExportedPython(folder / f"{name}.py", folder / f"{name}.safetensors")
-    source = python_source(plain, f"The network {name}.", written.weights.name, _facts(plain, images, record))
+    title = f"The network {name}." if record is None else f"A network of {record.space}, found by {record.method}."
+    source = python_source(plain, title, written.weights.name, _facts(plain, images, record))
     folder.mkdir(parents=True, exist_ok=True)
     save_file({key: tensor.contiguous() for key, tensor in plain.state_dict().items()}, written.weights)
     namespace: dict[str, Any] = {"__name__": name}
@@ -152,7 +153,6 @@ def _facts(network: nn.Module, images: Tensor, record: ArchitectureRecord | None
     facts = [f"Input: B x {shape}, {str(images.dtype).removeprefix('torch.')}."]
     facts += [f"{counts.parameters:,} parameters, {counts.macs:,} multiply-adds at that size."]
     if record is not None:
-        facts += [f"Found in {record.space} by {record.method}."]
         facts += [f"  {b.cost}: {b.value:g} {b.unit} of {b.limit:g}{'' if b.fits else ' (does not fit)'}" for b in record.budgets]
         facts += [f"  {decision}: {option}" for decision, option in record.choices.items()]
     return facts

@@ -65,7 +65,9 @@ def load(weights: str) -> nn.Module:
     from safetensors.torch import load_file
 
     network = build()
-    network.load_state_dict(load_file(weights), strict=True, assign=True)  # assign: the dtype of the file
+    # clone: tensors in a file begin at any byte, and kernels may round otherwise where memory is not aligned.
+    tensors = {{name: tensor.clone() for name, tensor in load_file(weights).items()}}
+    network.load_state_dict(tensors, strict=True, assign=True)  # assign: the dtype of the file
     return network.eval()
 '''
 

@@ -23,7 +23,7 @@ class FeatureMaps:
 
     def __init__(self, source: Hashable, images: Tensor, rectified: Set[Hashable]) -> None:
         self._node, self._finished = source, images
-        self._rows = len(images)
+        self._rows = images.shape[0]  # not len: torch.export would take the batch size for a constant
         self._rectified = rectified
         self._sums: dict[Hashable, Tensor] = {}  # of outputs of all rows
         self._parts: dict[Hashable, tuple[list[Tensor], list[Tensor]]] = {}  # outputs of some rows, and which

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -164,12 +165,13 @@ def test_training_goes_on_from_the_file(written: Path) -> None:
 def test_dtype_and_record_are_kept(tmp_path: Path) -> None:
     network, batch = own_network()
     budget = BudgetRecord(cost="latency", unit="ms", limit=3.0, value=2.5, fits=True)
-    record = ArchitectureRecord(space="own", method="by hand", choices={"block": "gated"}, budgets=(budget,))
+    record = ArchitectureRecord(space="own", method="prunet", choices={"block": "gated"}, budgets=(budget,))
     out = export_python(network.double(), batch.double(), tmp_path, "doubled", record)
     assert load_file(out.weights)["0.weight"].dtype == torch.float64
     text = out.source.read_text()
     assert "#   latency: 2.5 ms of 3" in text.replace("# latency", "#   latency")
     assert "block: gated" in text
+    assert text.startswith('"""A network of own, found by prunet.')
     assert network.training  # the caller's network is as it was
 
 
@@ -180,6 +182,16 @@ def test_a_network_from_training_in_another_memory_layout(tmp_path: Path) -> Non
     reference, _ = small_network()
     assert all(torch.equal(tensor, reference.state_dict()[name]) for name, tensor in load_file(out.weights).items())
     assert network[0].conv.weight.is_contiguous(memory_format=torch.channels_last)  # the caller's is as it was
+
+
+def test_weights_from_the_file_lie_where_kernels_round_as_they_did(tmp_path: Path) -> None:
+    network, batch = small_network()
+    out = export_python(network, batch, tmp_path)
+    assert any(tensor.data_ptr() % 64 for tensor in load_file(out.weights).values())  # as the file has them
+    namespace: dict[str, Any] = {"__name__": "network"}
+    exec(out.source.read_text(), namespace)
+    tensors = namespace["load"](str(out.weights)).state_dict().values()
+    assert all(tensor.data_ptr() % 64 == 0 for tensor in tensors)  # 64 bytes: torch's own alignment
 
 
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -255,6 +267,12 @@ def test_torch_export(tmp_path: Path) -> None:
     program = torch.export.load(str(path)).module()
     with torch.no_grad():
         torch.testing.assert_close(program(batch), network.eval()(batch), rtol=1e-5, atol=1e-5)
+
+    fabric, two = fabric_network()
+    program = torch.export.load(str(export_program(fabric, two, tmp_path / "fabric.pt2"))).module()
+    three = torch.cat([two, two[:1]])
+    with torch.no_grad():
+        torch.testing.assert_close(program(three), fabric.eval()(three), rtol=1e-5, atol=1e-5)
 
     class Branching(nn.Module):
         def forward(self, features: Tensor) -> Tensor:
