@@ -268,12 +268,6 @@ def test_torch_export(tmp_path: Path) -> None:
     with torch.no_grad():
         torch.testing.assert_close(program(batch), network.eval()(batch), rtol=1e-5, atol=1e-5)
 
-    fabric, two = fabric_network()
-    program = torch.export.load(str(export_program(fabric, two, tmp_path / "fabric.pt2"))).module()
-    three = torch.cat([two, two[:1]])
-    with torch.no_grad():
-        torch.testing.assert_close(program(three), fabric.eval()(three), rtol=1e-5, atol=1e-5)
-
     class Branching(nn.Module):
         def forward(self, features: Tensor) -> Tensor:
             return features if features.sum() > 0 else -features
