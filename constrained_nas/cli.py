@@ -63,7 +63,10 @@ def main() -> None:
     carry_out = next(function for kind, function in _COMMANDS.values() if isinstance(command, kind))
     try:
         carry_out(command)
-    except (ValueError, OSError, ImportError) as error:
+    except OSError as error:
+        said = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error
+        raise SystemExit(f"constrained-nas: {said}") from error
+    except (ValueError, ImportError, FloatingPointError) as error:  # the last: training that diverged
         raise SystemExit(f"constrained-nas: {error}") from error
 
 

@@ -8,8 +8,10 @@ train theirs while they search.
 from __future__ import annotations
 
 import time
+from collections.abc import Sized
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from lightning_fabric import Fabric
@@ -82,6 +84,7 @@ def untrained(settings: RunSettings, folder: Path) -> Prepared:
     if chosen.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: torch sees no GPU on this machine; use cpu or auto")
     data = load_splits(chosen)
+    _require_batch(chosen, data)
     space = make_space(chosen.space, data.classes, data.image_channels, plan.resolution)
     fabric = Fabric(accelerator=chosen.device, devices=1, precision=chosen.precision)
     supernet = None
@@ -90,6 +93,18 @@ def untrained(settings: RunSettings, folder: Path) -> Prepared:
             torch.manual_seed(chosen.seed)
             supernet = space.supernet()
     return Prepared(chosen, space, data, fabric, supernet, folder)
+
+
+def _require_batch(settings: RunSettings, data: DataSplits) -> None:
+    """Nothing, if there is a whole batch of every split that the method learns from."""
+    plan = plan_of(settings)
+    learns = plan.method in ("hardcore", "soft-penalty", "prunet")  # the architecture, from a split of its own
+    splits = (data.weights, data.architecture) if learns else (data.weights,)
+    shortest = min(len(cast(Sized, split)) for split in splits)
+    if plan.batch_size > shortest:
+        raise ValueError(
+            f"--batch-size {plan.batch_size}: a split has {shortest} examples: choose a smaller batch, or use more data"
+        )
 
 
 def train_prepared(prepared: Prepared, progress: Progress | None = None) -> float:

@@ -69,8 +69,9 @@ def resume(command: Resume) -> None:
     load_settings(command.run)
     console = Console()
     if (command.run / "run.json").exists():
+        record = load_run(command.run)
         console.print(f"{command.run} is finished: nothing to resume.", highlight=False)
-        _print(console, load_run(command.run), command.run)
+        _print(console, record, command.run)
         return
     with progress_shown(console) as progress, _resumable(command.run):
         record = carry_out(command.run, progress)

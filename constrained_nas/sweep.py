@@ -242,10 +242,9 @@ def _same_networks(cells: Sequence[CellRecord], tables: Sequence[SweepTable]) ->
         networks = [str(cell.network.choices) for cell in cells if cell.network and (cell.method, cell.table) == (method, content)]
         if len(set(networks)) < len(networks):
             table = f" by {names[content]}" if content else ""
-            remarks.append(
-                f"{method}{table}: {len(networks)} budgets led to {len(set(networks))} different "
-                "networks; where a budget is not used up, the search's scores know nothing better to spend it on"
-            )
+            unspent = "; where a budget is not used up, the search's scores know nothing better to spend it on"
+            scored = "" if method == "random" else unspent
+            remarks.append(f"{method}{table}: {len(networks)} budgets led to {len(set(networks))} different networks{scored}")
     return remarks
 
 

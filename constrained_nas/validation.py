@@ -76,8 +76,9 @@ def timer_of(table: LatencyTable, device: str = "cpu") -> Timer:
     """A timer that measures on ``device`` as the table was measured.
 
     Raises:
-        ValueError: the table is of another device, or of a clock that does not suit; names both.
+        ValueError: the table is of another device, or of a clock that does not suit; names both. Or the device is not there.
     """
+    require_runtime("torch", device)  # before the device is asked for its name
     asked = TableConditions(device=device_name(device))
     require_conditions(table, asked)
     return Timer(table.batch, table.threads, device, "channels last" in table.runtime, table.clock)

@@ -95,3 +95,15 @@ def test_what_cannot_be_measured_is_said_in_one_line(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(SystemExit, match=said):
         _run(monkeypatch, "profile", "hardcore-small", *flags)
+
+
+def test_a_file_that_is_not_there_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    missing = tmp_path / "table.json"
+    with pytest.raises(SystemExit, match=f"^constrained-nas: {missing}: No such file or directory$"):
+        _run(monkeypatch, "validate", str(missing), "hardcore-small")
+
+
+def test_training_that_diverges_ends_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tiny = ("--training-digits=40", "--draws=1", "--resolution=16", "--batch-size=8", "--warm-up=1", "--learning-rate=1e30")
+    with pytest.raises(SystemExit, match=r"^constrained-nas: training the heaviest network: loss nan .* lower the learning rate$"):
+        _run(monkeypatch, "search", "hardcore-small", "--budget", "params=60e3", "--out", str(tmp_path / "run"), *tiny)

@@ -90,6 +90,8 @@ def test_the_network_in_the_folder_loads_into_its_architecture(tmp_path: Path) -
         ("resnet8-bits", ("params=1e4",), {}, "has no cost params: budgets there are on bops"),
         ("resnet8-bits", ("bops=1e9", "params=1e4"), {}, "filter-level holds one budget, got 2"),
         ("hardcore-small", ("params=6e4",), {"data": "nowhere"}, "no folder 'nowhere'"),
+        ("hardcore-small", ("params=6e4",), {"batch_size": 16}, "--batch-size 16: a split has 8 examples"),
+        ("cnf-small", ("params=6e4",), {"batch_size": 33}, "--batch-size 33: a split has 32 examples"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_written(

@@ -63,7 +63,7 @@ def test_a_wrong_table_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.ratio == pytest.approx(np.linalg.lstsq(x[:, None], y, rcond=None)[0][0], rel=1e-9)
 
 
-def test_tables_that_do_not_suit() -> None:
+def test_tables_that_do_not_suit(monkeypatch: pytest.MonkeyPatch) -> None:
     table = true_table(SPACE)
     other = table.model_copy(update={"device": "another processor"})
     with pytest.raises(ValueError, match=r"device 'another processor' where '.+' is asked for"):
@@ -76,3 +76,6 @@ def test_tables_that_do_not_suit() -> None:
         validate_table(table, hardcore_small(), Timer())
     with pytest.raises(ValueError, match="at least 3 networks and 6 rounds, got 2 and 30"):
         validate_table(table, SPACE, Timer(), networks=2)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ValueError, match="device cuda: torch sees no GPU"):
+        timer_of(table, "cuda")
