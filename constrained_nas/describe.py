@@ -1,12 +1,14 @@
 """What a named super-network holds: decisions, architectures, and what the whole of it costs. The command ``describe``.
 
 Names are those of the published networks: ResNets and ResNet fabrics on 32x32 images, convolutional neural fabrics (of 6 scales and
-128 filters; for segmentation of 9 scales and 64 filters on 256x256 images), and the spaces of HardCoRe-NAS.
+128 filters; for segmentation of 9 scales and 64 filters on 256x256 images), and the spaces of HardCoRe-NAS and PruNet. Spaces
+called small and those of filters are described as ``search`` has them on digits, its data by default: 10 classes, grey.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +19,21 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from constrained_nas.run_costs import cheapest_network, costs_of, largest_network
+from constrained_nas.run_settings import RunSettings, plan_of
+from constrained_nas.run_spaces import RunSpace, SpaceName, decisions_of, make_space
 from constrained_nas.timing import uniform_architecture
-from graphs import DagSpace, MBConvSpace, convolutional_neural_fabric, hardcore_imagenet, hardcore_small, resnet, resnet_fabric
+from graphs import (
+    DagSpace,
+    MBConvSpace,
+    convolutional_neural_fabric,
+    gpunet_imagenet,
+    gpunet_imagewoof,
+    hardcore_imagenet,
+    hardcore_small,
+    resnet,
+    resnet_fabric,
+)
 from graphs.costs import connected_macs, connected_parameters, mac_cost, makespan_cost, parameter_cost
 
 __all__ = ["DagName", "Describe", "MBConvName", "dag_space", "describe", "mbconv_space"]
@@ -42,16 +57,19 @@ DagName = Literal[
     "cnf-segmentation-8",
 ]
 MACHINES = (1, 2, 4)
+SHOWN_OPTIONS = 12  # of a decision, in a table for people
 
 
 @dataclass(frozen=True)
 class Describe:
     """Say what a super-network holds: decisions, architectures, parameters, multiply-adds, and steps on 1, 2 and 4 machines.
 
-    The costs are those of the whole super-network; of a HardCoRe space, those of its heaviest network.
+    The costs are those of the whole super-network; of a HardCoRe space, those of its heaviest network; of spaces of widths and of
+    filters, those of the lightest and the heaviest network, in what search takes budgets on.
     """
 
-    space: Annotated[Literal[DagName, MBConvName], tyro.conf.Positional]
+    space: Annotated[Literal[DagName, MBConvName, SpaceName], tyro.conf.Positional]
+    """A published network, or a space of search."""
     json: bool = False
     """Print JSON instead of a table."""
     draw: Path | None = None
@@ -62,7 +80,7 @@ def describe(command: Describe) -> None:
     """Print what the super-network holds, and draw it if asked to.
 
     Raises:
-        ValueError: a kind of picture that cannot be written.
+        ValueError: a kind of picture that cannot be written, or a space that is not drawn.
         OSError: the picture cannot be written.
     """
     console = Console()
@@ -70,8 +88,11 @@ def describe(command: Describe) -> None:
         space = mbconv_space(command.space)  # type: ignore[arg-type]
         facts, dag, positions = _mbconv_facts(space), space.dag(), _staged_positions(space)
     else:
-        fabric = dag_space(command.space)  # type: ignore[arg-type]
-        facts, dag, positions = _dag_facts(fabric), fabric.dag, None
+        other = dag_space(command.space) if command.space in get_args(DagName) else _searched(command.space)  # type: ignore[arg-type]
+        if not isinstance(other, DagSpace):
+            _describe_counted(console, other, command)
+            return
+        facts, dag, positions = _dag_facts(other), other.dag, None
     if command.draw is not None:
         _draw(command.draw, dag, str(facts["space"]), positions)
     if command.json:
@@ -99,6 +120,42 @@ def dag_space(name: DagName) -> DagSpace:
     if kind == "cnf":
         return convolutional_neural_fabric(int(number), 6, 128, classes=10)
     return convolutional_neural_fabric(int(number), 9, 64, classes=3, task="segmentation", side=256)
+
+
+def _searched(name: SpaceName) -> RunSpace:
+    """A space of search: PruNet's published ones as they are, others on digits."""
+    if name == "gpunet-imagenet":
+        return gpunet_imagenet()
+    if name == "gpunet-imagewoof":
+        return gpunet_imagewoof()
+    return make_space(name, 10, 1, plan_of(RunSettings(space=name)).resolution)
+
+
+def _describe_counted(console: Console, space: RunSpace, command: Describe) -> None:
+    """Spaces of widths and of filters: their decisions, and the least and the greatest of every cost."""
+    if command.draw is not None:
+        raise ValueError(f"--draw: {command.space} decides on widths or filters, there are no switches to draw; leave it out")
+    decisions, costs = decisions_of(space), costs_of(space)
+    lightest = {name: round(cost.cost(cheapest_network(space, cost))) for name, cost in costs.items()}
+    heaviest = {name: round(cost.cost(largest_network(space, cost))) for name, cost in costs.items()}
+    architectures = math.prod(math.comb(d.units + len(d.options) - 1, d.units) for d in decisions.decisions)
+    if command.json:
+        options = {decision.name: list(decision.options) for decision in decisions.decisions}
+        facts = {"space": decisions.name, "decisions": options, "architectures": architectures}
+        console.print_json(json.dumps({**facts, "lightest": lightest, "heaviest": heaviest}))
+        return
+    table = Table(title=f"{decisions.name}: {architectures:.4g} architectures", title_justify="left")
+    for column in ("decision", "options", "of"):
+        table.add_column(column)
+    for decision in decisions.decisions:
+        shown = " ".join(decision.options)
+        if len(decision.options) > SHOWN_OPTIONS:
+            shown = f"{' '.join(decision.options[:3])} ... {decision.options[-1]} ({len(decision.options)} in all)"
+        table.add_row(decision.name, shown, f"each of {decision.units} filters" if decision.units > 1 else "")
+    console.print(table)
+    for end, priced in (("lightest", lightest), ("heaviest", heaviest)):
+        said = ", ".join(f"{value:,} {costs[name].unit}" for name, value in priced.items())
+        console.print(f"{end}: {said}", highlight=False)
 
 
 def _dag_facts(space: DagSpace) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import matplotlib.image
 import pytest
 
 from constrained_nas.cli import main
+from constrained_nas.run_spaces import SpaceName
 from graphs import hardcore_small
 from graphs.costs import count
 
@@ -94,3 +95,23 @@ def test_an_unknown_network_ends_with_the_names_there_are(
         _run(monkeypatch, capsys, "resnet-21")
     written = capsys.readouterr()
     assert "cnf-segmentation-8" in written.err + written.out
+
+
+@pytest.mark.parametrize("name", sorted(set(get_args(SpaceName)) - set(NETWORKS)))
+def test_every_space_of_search(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    facts = json.loads(_run(monkeypatch, capsys, name, "--json"))
+    assert all(len(options) > 1 for options in facts["decisions"].values())
+    if "heaviest" in facts:
+        assert all(0 < least < facts["heaviest"][cost] for cost, least in facts["lightest"].items())
+
+
+def test_spaces_of_widths_and_filters(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    widths = json.loads(_run(monkeypatch, capsys, "resnet8-widths", "--json"))
+    assert widths["architectures"] == 8 * 16 * 32  # how many filters each of three stages keeps
+    bits = json.loads(_run(monkeypatch, capsys, "resnet8-bits", "--json"))
+    # 8, 16 and 32 filters among four bit widths: (n + 3) over 3 ways for each layer; the stem and stage 1 have three layers of 8
+    assert bits["architectures"] == 165**3 * 969**2 * 6545**2
+    output = " ".join(_run(monkeypatch, capsys, "gpunet-small").split())
+    assert "65 in all" in output
+    with pytest.raises(SystemExit, match="gpunet-small decides on widths"):
+        _run(monkeypatch, capsys, "gpunet-small", "--draw", "never.png")
