@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.instances import Instance
+from solvers.arrays import FloatArray
 
 __all__ = [
     "LIMIT_SECONDS",
@@ -35,7 +35,6 @@ __all__ = [
     "scipy_mixed_integer",
 ]
 
-FloatArray = NDArray[np.float64]
 LIMIT_SECONDS = 60.0  # a reference that reaches it counts as taking it
 
 

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from solvers.arrays import FloatArray
+
 __all__ = ["FAMILIES", "Instance", "draw_scores", "make", "second_costs"]
 
-FloatArray = NDArray[np.float64]
 
 FAMILIES = (
     "uniform",

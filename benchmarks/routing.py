@@ -22,22 +22,21 @@ _ROOT = Path(__file__).resolve().parent.parent
 if sys.path and Path(sys.path[0]).resolve() == _ROOT / "benchmarks":
     sys.path[0] = str(_ROOT)  # started as a script: its siblings must not hide packages
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-import tyro  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.progress import track  # noqa: E402
-from rich.table import Table  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-from torch.nn import functional  # noqa: E402
+import numpy as np
+import torch
+import tyro
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn import functional
 
-from benchmarks.machine import machine, versions  # noqa: E402
-from graphs import DagSpace  # noqa: E402
-from graphs.costs.connected import connected_macs  # noqa: E402
-from graphs.dag import layer_of  # noqa: E402
-from graphs.fabrics.cnf import convolutional_neural_fabric  # noqa: E402
-from graphs.fabrics.resnet import resnet_fabric  # noqa: E402
+from benchmarks.machine import machine, versions
+from graphs import DagSpace
+from graphs.costs import connected_macs
+from graphs.spaces import convolutional_neural_fabric, resnet_fabric
+from graphs.supernet import layer_of
 
 _SHARES = (0.20, 0.25)  # of the full multiply-adds: where the sub-graphs are drawn
 _TARGET = 2.0  # how much faster the step of one sub-graph must be than the full one

@@ -21,13 +21,13 @@ _ROOT = Path(__file__).resolve().parent.parent
 if sys.path and Path(sys.path[0]).resolve() == _ROOT / "benchmarks":
     sys.path[0] = str(_ROOT)  # started as a script: `solvers` must be the package, not this file
 
-import numpy as np  # noqa: E402
-import tyro  # noqa: E402
-from rich.console import Console  # noqa: E402
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: E402
-from rich.table import Table  # noqa: E402
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
-from benchmarks.general_solvers import (  # noqa: E402
+from benchmarks.general_solvers import (
     Answer,
     highs_linear,
     highs_mixed_integer,
@@ -35,12 +35,11 @@ from benchmarks.general_solvers import (  # noqa: E402
     ortools_missing,
     scipy_mixed_integer,
 )
-from benchmarks.instances import FAMILIES, Instance, draw_scores, make, second_costs  # noqa: E402
-from benchmarks.machine import first_call_seconds, machine, versions  # noqa: E402
-from benchmarks.staged_programs import entropy_start_times, joint_projection_times  # noqa: E402
-from solvers import Blocks, BudgetedBlocks, BudgetOracle, Status, project_to_budget  # noqa: E402
-from solvers.mckp import Knapsack, increments  # noqa: E402
-from solvers.mckp_exact import solve_exact  # noqa: E402
+from benchmarks.instances import FAMILIES, Instance, draw_scores, make, second_costs
+from benchmarks.machine import first_call_seconds, machine, versions
+from benchmarks.staged_programs import entropy_start_times, joint_projection_times
+from solvers import Blocks, BudgetedBlocks, BudgetOracle, Status, project_to_budget
+from solvers.knapsack import Knapsack, increments, solve_exact
 
 _OURS_SECONDS = 0.2  # of repeated calls an instance, of which the median counts
 _EXACT = 1e-9  # relative to max(1, |value|): what "exact" promises

@@ -12,15 +12,12 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from constrained_nas.problem import SearchProblem
 from graphs import Architecture
 from solvers import Certificate
+from solvers.arrays import FloatArray
 
-__all__ = ["Feedback", "Moment", "Proposal", "Purpose", "SearchMethod", "SearchResult"]
-
-FloatArray = NDArray[np.float64]
 State = TypeVar("State")
 Purpose = Literal["weights", "architecture", "both"]
 

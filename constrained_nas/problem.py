@@ -16,8 +16,6 @@ from graphs import Architecture, SearchSpace
 from graphs.costs import CostModel, RelaxedCost
 from solvers import Quadratic
 
-__all__ = ["Budget", "SearchProblem"]
-
 
 @dataclass(frozen=True, slots=True)
 class Budget:

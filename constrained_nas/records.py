@@ -15,9 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from constrained_nas.ask_tell import SearchResult
 from constrained_nas.problem import SearchProblem
 from graphs import Architecture, SearchSpace
-from graphs.costs.table_files import load_table
-
-__all__ = ["ArchitectureRecord", "BudgetRecord", "budget_records", "load_architecture", "save_architecture"]
+from graphs.files import load_table
 
 
 class BudgetRecord(BaseModel):

@@ -5,7 +5,8 @@ memory for the weights. This example
 
 1. takes a torchvision network: yours (``--weights``), trained here for a moment on embedded digits, or randomly initialised;
 2. measures, for every convolution and every pair of weight and activation bits, how far the network's predictions move when that
-   layer alone is quantised (``constrained_nas.bit_sensitivity``: Kullback-Leibler divergence from floating point, no labels);
+   layer alone is quantised (``constrained_nas.selections.bit_sensitivity``: Kullback-Leibler divergence from floating point, no
+   labels);
 3. chooses one pair a layer: the least total divergence that meets both budgets, by ``solvers.project_to_budget``, exactly;
 4. quantises the whole network so, and sets it against the best uniform widths and against a greedy choice under the same budgets.
 
@@ -42,15 +43,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import TensorDataset
 
-from constrained_nas.bit_sensitivity import (
-    QuantisableLayer,
-    divergence,
-    find_layers,
-    measure_divergences,
-    network_logits,
-    quantised,
-)
 from constrained_nas.data import DataSplits, image_folder, loader
+from constrained_nas.selections import QuantisableLayer, divergence, find_layers, measure_divergences, network_logits, quantised
 from graphs import Operation
 from solvers import InfeasibleError, project_to_budget
 

@@ -41,8 +41,8 @@ from torchvision.ops import FeaturePyramidNetwork, box_iou, nms
 from constrained_nas.records import load_architecture
 from constrained_nas.training import TrainingOptions, evaluate, fine_tune
 from graphs import Architecture, FeatureBackbone, feature_backbone
-from graphs.costs.width_counts import width_count_cost
-from graphs.fabrics.gpunet import GPUNetSpace, gpunet_small
+from graphs.costs import width_count_cost
+from graphs.spaces import GPUNetSpace, gpunet_small
 from solvers import project_to_budget
 
 SIDE = 64  # of a scene, in pixels

@@ -29,8 +29,8 @@ from torch.utils.data import TensorDataset
 
 from constrained_nas.data import loader
 from constrained_nas.export import export_python
-from constrained_nas.linear_projection import project_linear
 from constrained_nas.problem import Budget, SearchProblem
+from constrained_nas.selections import project_linear
 from constrained_nas.training import TrainingOptions, evaluate, fine_tune, recalibrate, train_supernet, uniform_rows
 from graphs import Choice, ChoiceSupernet, Supernet, choice_space
 from graphs.costs import choice_cost, choice_macs, choice_parameters
@@ -129,7 +129,7 @@ def option_scores(supernet: ChoiceSupernet, data: Any, passes: int, seed: int) -
 
 
 def milliseconds(module: nn.Module, inputs: tuple[Any, ...], repeats: int = 50) -> float:
-    """Median time of a module on the first row of its inputs. (``constrained_nas.timing`` measures with more care.)"""
+    """Median time of a module on the first row of its inputs. (``constrained_nas.latency.timer`` measures with more care.)"""
     rows = tuple(value[:1] for value in inputs)
     times = []
     with torch.no_grad():

@@ -22,13 +22,13 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from constrained_nas.methods.budgeted import Budgeted
-from constrained_nas.plots import save_picture
 from constrained_nas.problem import Budget, SearchProblem
+from constrained_nas.reports import save_picture
 from constrained_nas.search import SearchOptions, WeightTraining, search
 from constrained_nas.training import TrainingOptions, evaluate, fine_tune
 from graphs import DagSpace, add_edge, add_layer
+from graphs.blocks import ConvNormActivation
 from graphs.costs import connected_macs, connected_parameters
-from graphs.operators import ConvNormActivation
 
 
 @dataclass(frozen=True)

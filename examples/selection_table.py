@@ -16,7 +16,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from constrained_nas.selection_table import SelectionTable, read_selection_table, save_selection, select
+from constrained_nas.selections import SelectionTable, read_selection_table, save_selection, select
 from solvers import InfeasibleError, frontier
 
 _TABLE = Path(__file__).with_suffix(".csv")

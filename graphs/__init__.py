@@ -2,19 +2,38 @@
 
 from graphs.backbones import FeatureBackbone, FeatureInfo, feature_backbone
 from graphs.choices import Choice, ChoiceSpace, ChoiceSupernet, choice_space
-from graphs.connectivity import Connectivity
-from graphs.dag import Edge, Layer, add_edge, add_layer, as_multigraph, validate_dag
-from graphs.dag_space import DagSpace
-from graphs.fabrics.cnf import convolutional_neural_fabric
-from graphs.fabrics.gpunet import GPUNetSettings, GPUNetSpace, GPUNetStage, gpunet_imagenet, gpunet_imagewoof, gpunet_small
-from graphs.fabrics.mbconv import MBConvSettings, MBConvSpace, StageSetting, hardcore_imagenet, hardcore_small
-from graphs.fabrics.resnet import plain_resnet, resnet, resnet_fabric
-from graphs.fabrics.resnet_filters import resnet_filters, resnet_topology
-from graphs.filter_conversion import filter_network
-from graphs.filter_network import FilterNetwork
-from graphs.filters import FLOAT, PAPER_OPERATIONS, FilterLayer, FilterSpace, FilterTopology, Operation
+from graphs.filters import (
+    FLOAT,
+    PAPER_OPERATIONS,
+    FilterLayer,
+    FilterNetwork,
+    FilterSpace,
+    FilterTopology,
+    Operation,
+    filter_network,
+)
 from graphs.space import Architecture, Decision, SearchSpace
-from graphs.supernet import Supernet, compile_supernet
+from graphs.spaces import (
+    DagSpace,
+    GPUNetSettings,
+    GPUNetSpace,
+    GPUNetStage,
+    MBConvSettings,
+    MBConvSpace,
+    StageSetting,
+    convolutional_neural_fabric,
+    gpunet_imagenet,
+    gpunet_imagewoof,
+    gpunet_small,
+    hardcore_imagenet,
+    hardcore_small,
+    plain_resnet,
+    resnet,
+    resnet_fabric,
+    resnet_filters,
+    resnet_topology,
+)
+from graphs.supernet import Connectivity, Edge, Layer, Supernet, add_edge, add_layer, as_multigraph, compile_supernet, validate_dag
 
 __all__ = [
     "FLOAT",

@@ -15,8 +15,6 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-__all__ = ["FeatureBackbone", "FeatureInfo", "feature_backbone"]
-
 
 @dataclass(frozen=True, slots=True)
 class FeatureInfo:

@@ -25,8 +25,6 @@ from torch import Tensor, nn
 
 from graphs.space import Architecture, Decision, SearchSpace
 
-__all__ = ["MOST_JOINT_OPTIONS", "Choice", "ChoiceSpace", "ChoiceSupernet", "choice_space"]
-
 MOST_JOINT_OPTIONS = 4096  # of one decision: nested choices multiply
 
 Picks = tuple[tuple[str, str], ...]  # (choice, option): the decision's own choice first, then those inside the option

@@ -17,8 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from solvers import Blocks
 
-__all__ = ["Architecture", "Decision", "SearchSpace"]
-
 
 @dataclass(frozen=True, slots=True)
 class Decision:

@@ -10,13 +10,19 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from papers_repro.bsn_figures import FigureOptions, draw_ours, draw_published, make_figure, new_figure
-from papers_repro.bsn_learned import budget_rows, families_in
-from papers_repro.bsn_networks import Family
-from papers_repro.bsn_options import contest_preset
-from papers_repro.bsn_runs import RunsRecord
-from papers_repro.command_line import read_options
-from papers_repro.rows import Scale
+from papers_repro.bsn import (
+    Family,
+    FigureOptions,
+    RunsRecord,
+    budget_rows,
+    contest_preset,
+    draw_ours,
+    draw_published,
+    families_in,
+    make_figure,
+    new_figure,
+)
+from papers_repro.harness import Scale, read_options
 
 SCRIPT = "bsn_figure2"
 FAMILIES: tuple[Family, ...] = ("ResNet", "CNF")

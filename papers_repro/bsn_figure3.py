@@ -19,19 +19,29 @@ import tyro
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from constrained_nas.plots import draw_super_network
+from constrained_nas.reports import draw_super_network
 from graphs import DagSpace
-from graphs.dag import EdgeKey
-from papers_repro.bsn_figures import FigureOptions, make_figure, new_figure
-from papers_repro.bsn_learned import budgets_in, families_in, runs_of
-from papers_repro.bsn_networks import Family, published_unit
-from papers_repro.bsn_options import ContestOptions, contest_preset
-from papers_repro.bsn_published import CostName
-from papers_repro.bsn_runs import BudgetRecord, EpochRecord, Method, RunRecord, RunsRecord, switches
-from papers_repro.command_line import read_options
-from papers_repro.rows import Cell, Column, Rows, Scale
-
-__all__ = ["best_found", "draw", "draw_found", "module_use"]
+from graphs.supernet import EdgeKey
+from papers_repro.bsn import (
+    BudgetRecord,
+    ContestOptions,
+    CostName,
+    EpochRecord,
+    Family,
+    FigureOptions,
+    Method,
+    RunRecord,
+    RunsRecord,
+    budgets_in,
+    contest_preset,
+    families_in,
+    make_figure,
+    new_figure,
+    published_unit,
+    runs_of,
+    switches,
+)
+from papers_repro.harness import Cell, Column, Rows, Scale, read_options
 
 SCRIPT = "bsn_figure3"
 

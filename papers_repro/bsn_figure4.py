@@ -15,12 +15,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from papers_repro.bsn_figures import FigureOptions, make_figure, new_figure
-from papers_repro.bsn_learned import budgets_in, families_in, runs_of
-from papers_repro.bsn_options import contest_preset
-from papers_repro.bsn_runs import Method, RunRecord, RunsRecord
-from papers_repro.command_line import read_options
-from papers_repro.rows import Cell, Column, Rows, Scale
+from papers_repro.bsn import (
+    FigureOptions,
+    Method,
+    RunRecord,
+    RunsRecord,
+    budgets_in,
+    contest_preset,
+    families_in,
+    make_figure,
+    new_figure,
+    runs_of,
+)
+from papers_repro.harness import Cell, Column, Rows, Scale, read_options
 
 SCRIPT = "bsn_figure4"
 _COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b")

@@ -13,14 +13,21 @@ from dataclasses import replace
 
 from matplotlib.figure import Figure
 
+from papers_repro.bsn import (
+    CostName,
+    FigureOptions,
+    RunsRecord,
+    budget_rows,
+    budgets_in,
+    draw_ours,
+    draw_published,
+    families_in,
+    make_figure,
+    new_figure,
+)
 from papers_repro.bsn_figure3 import best_found, draw_found
-from papers_repro.bsn_figures import FigureOptions, draw_ours, draw_published, make_figure, new_figure
-from papers_repro.bsn_learned import budget_rows, budgets_in, families_in
-from papers_repro.bsn_published import CostName
-from papers_repro.bsn_runs import RunsRecord
 from papers_repro.bsn_tables5to9 import steps_preset
-from papers_repro.command_line import read_options
-from papers_repro.rows import Rows, Scale
+from papers_repro.harness import Rows, Scale, read_options
 
 SCRIPT = "bsn_figure5"
 STEPS: tuple[CostName, ...] = ("steps-1", "steps-2", "steps-4")

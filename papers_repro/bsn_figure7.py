@@ -15,14 +15,25 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from papers_repro.bsn_figures import COLOURS, FigureOptions, make_figure, new_figure
-from papers_repro.bsn_learned import families_in, front_rows, runs_of
-from papers_repro.bsn_networks import Family, published_unit
-from papers_repro.bsn_options import contest_preset
-from papers_repro.bsn_published import CostName
-from papers_repro.bsn_runs import EpochRecord, Method, RunRecord, RunsRecord, pareto_front
-from papers_repro.command_line import read_options
-from papers_repro.rows import Scale
+from papers_repro.bsn import (
+    COLOURS,
+    CostName,
+    EpochRecord,
+    Family,
+    FigureOptions,
+    Method,
+    RunRecord,
+    RunsRecord,
+    contest_preset,
+    families_in,
+    front_rows,
+    make_figure,
+    new_figure,
+    pareto_front,
+    published_unit,
+    runs_of,
+)
+from papers_repro.harness import Scale, read_options
 
 SCRIPT = "bsn_figure7"
 

@@ -26,12 +26,9 @@ from torch import nn
 
 from graphs import DagSpace, add_edge, add_layer
 from graphs.costs import makespan_cost
-from graphs.dag import EdgeKey
-from papers_repro.bsn_figures import new_figure, save_figure
-from papers_repro.command_line import read_options
-from papers_repro.rows import Cell, Column, Rows, Scale, output_folder, print_rows, save_record
-
-__all__ = ["GRAPHS", "chains", "draw", "fork", "step_rows"]
+from graphs.supernet import EdgeKey
+from papers_repro.bsn import new_figure, save_figure
+from papers_repro.harness import Cell, Column, Rows, Scale, output_folder, print_rows, read_options, save_record
 
 SCRIPT = "bsn_figure8"
 MACHINES = 2

@@ -9,10 +9,8 @@ Reference: Véniat & Denoyer, Budgeted Super Networks, Table 1.
 
 from __future__ import annotations
 
-from papers_repro.bsn_reference import TABLES
-from papers_repro.bsn_tables import TableOptions, print_tables, table_preset
-from papers_repro.command_line import read_options
-from papers_repro.rows import Scale
+from papers_repro.bsn import TABLES, TableOptions, print_tables, table_preset
+from papers_repro.harness import Scale, read_options
 
 SCRIPT = "bsn_table1"
 

@@ -15,10 +15,8 @@ from typing import Annotated
 
 import tyro
 
-from papers_repro.bsn_options import ContestOptions, contest_preset
-from papers_repro.bsn_tables import TableOptions, print_tables, table_of
-from papers_repro.command_line import read_options
-from papers_repro.rows import Scale
+from papers_repro.bsn import ContestOptions, TableOptions, contest_preset, print_tables, table_of
+from papers_repro.harness import Scale, read_options
 
 SCRIPT = "bsn_tables5to9"
 

@@ -27,9 +27,9 @@ from rich.console import Console
 
 from graphs import FLOAT, PAPER_OPERATIONS, FilterSpace, FilterTopology, Operation, resnet_filters, resnet_topology
 from graphs.costs import BitOperations, MemoryTraffic, SlimmableMacs, count
-from graphs.fabrics.resnet_filters import Shortcut
-from papers_repro.filter_pictures import finish_axes, new_figure, save_figure
-from papers_repro.rows import Cell, Column, Rows, Scale, output_folder, print_rows, save_record
+from graphs.spaces import Shortcut
+from papers_repro.filter_level import finish_axes, new_figure, save_figure
+from papers_repro.harness import Cell, Column, Rows, Scale, output_folder, print_rows, save_record
 
 SCRIPT = "filter_bops"
 _BITS = ((2, 2), (2, 4), (3, 3), (8, 8), (32, 32))

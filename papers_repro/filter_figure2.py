@@ -23,16 +23,40 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from papers_repro.command_line import read_options
-from papers_repro.filter_grid import homogeneous_candidates
-from papers_repro.filter_pictures import CONFIDENCE, UNITS, draw_accuracies, finish_axes, new_figure, save_figure, side_by_side
-from papers_repro.filter_searches import Found, plans, run_searches
-from papers_repro.filter_setup import KINDS, FilterSetup, Kind, setup_preset
-from papers_repro.filter_trainings import Trained, candidate, train_candidates
-from papers_repro.homogeneous_line import Comparison, compare_with_line
-from papers_repro.intervals import half_width
-from papers_repro.progress import progress_bars
-from papers_repro.rows import Cell, Column, Rows, Scale, output_folder, print_rows, save_record
+from papers_repro.filter_level import (
+    CONFIDENCE,
+    KINDS,
+    UNITS,
+    Comparison,
+    FilterSetup,
+    Found,
+    Kind,
+    Trained,
+    candidate,
+    compare_with_line,
+    draw_accuracies,
+    finish_axes,
+    homogeneous_candidates,
+    new_figure,
+    plans,
+    run_searches,
+    save_figure,
+    setup_preset,
+    side_by_side,
+    train_candidates,
+)
+from papers_repro.harness import (
+    Cell,
+    Column,
+    Rows,
+    Scale,
+    half_width,
+    output_folder,
+    print_rows,
+    progress_bars,
+    read_options,
+    save_record,
+)
 
 SCRIPT = "filter_figure2"
 _COLOURS = ("#1f6fb2", "#d9741a", "#1a7f5a", "#8e44ad", "#b5472f")

@@ -31,14 +31,29 @@ import tyro
 from rich.console import Console
 from scipy.stats import t as student
 
-from papers_repro.command_line import read_options
-from papers_repro.filter_grid import homogeneous_candidates, pruning_grid, quantisation_grid
-from papers_repro.filter_pictures import CONFIDENCE, draw_accuracies, finish_axes, new_figure, save_figure
-from papers_repro.filter_setup import KINDS, FilterSetup, Kind, setup_preset
-from papers_repro.filter_trainings import Trained, train_candidates
-from papers_repro.homogeneous_line import Comparison, compare_with_line, deviation_ratio, holm, mean_difference, typical_deviation
-from papers_repro.progress import progress_bars
-from papers_repro.rows import Cell, Column, Rows, Scale, output_folder, print_rows, save_record
+from papers_repro.filter_level import (
+    CONFIDENCE,
+    KINDS,
+    Comparison,
+    FilterSetup,
+    Kind,
+    Trained,
+    compare_with_line,
+    deviation_ratio,
+    draw_accuracies,
+    finish_axes,
+    holm,
+    homogeneous_candidates,
+    mean_difference,
+    new_figure,
+    pruning_grid,
+    quantisation_grid,
+    save_figure,
+    setup_preset,
+    train_candidates,
+    typical_deviation,
+)
+from papers_repro.harness import Cell, Column, Rows, Scale, output_folder, print_rows, progress_bars, read_options, save_record
 
 SCRIPT = "filter_variance"
 _LEVEL = 0.05

@@ -23,11 +23,18 @@ from torch.nn import functional
 
 from constrained_nas.training import uniform_rows
 from graphs import hardcore_imagenet, hardcore_small
-from papers_repro.command_line import read_options
-from papers_repro.progress import ProgressBars, progress_bars
-from papers_repro.projection_points import synthetic_space
-from papers_repro.rows import Column, Rows, Scale, output_folder, print_rows, save_record
-from papers_repro.search_programs import Backend, Problem, draw_problem, search_programs
+from papers_repro.hardcore import Backend, Problem, draw_problem, search_programs, synthetic_space
+from papers_repro.harness import (
+    Column,
+    ProgressBars,
+    Rows,
+    Scale,
+    output_folder,
+    print_rows,
+    progress_bars,
+    read_options,
+    save_record,
+)
 
 SCRIPT = "hardcore_appendix_h"
 BACK_PROPAGATION = "back-propagation"

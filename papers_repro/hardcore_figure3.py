@@ -6,7 +6,7 @@ whole networks better. The networks of the figure took no part in the calibratio
 
 The machine may be busy. With one thread on a CPU the processor's own clock counts only what the thread ran; rounds are interleaved
 and each is divided by its drift factor; a reference network links the table's time to the figure's (see
-``constrained_nas.validation``). The published figures are from the authors' devices and stand apart.
+``constrained_nas.latency.validation``). The published figures are from the authors' devices and stand apart.
 
 Reference: Nayman et al., HardCoRe-NAS, Fig. 3 and Sec. 3.1.
 """
@@ -20,16 +20,32 @@ from typing import Literal
 
 from rich.console import Console
 
-from constrained_nas.measurement_log import log_beside
-from constrained_nas.profile_command import ProfileClock, make_timer
-from constrained_nas.profiling import BlockTiming, ProfileSettings, profile_space
-from constrained_nas.runtimes import RuntimeName
-from constrained_nas.validation import Validation, draw_validation, timer_of, validate_table
+from constrained_nas.commands import ProfileClock, make_timer
+from constrained_nas.latency import (
+    BlockTiming,
+    ProfileSettings,
+    RuntimeName,
+    Validation,
+    draw_validation,
+    log_beside,
+    profile_space,
+    timer_of,
+    validate_table,
+)
 from graphs import MBConvSpace, hardcore_imagenet, hardcore_small
 from graphs.costs import LatencyTable, load_latency_table, save_latency_table
-from papers_repro.command_line import read_options
-from papers_repro.progress import ProgressBars, progress_bars
-from papers_repro.rows import Cell, Column, Rows, Scale, output_folder, print_rows, save_record
+from papers_repro.harness import (
+    Cell,
+    Column,
+    ProgressBars,
+    Rows,
+    Scale,
+    output_folder,
+    print_rows,
+    progress_bars,
+    read_options,
+    save_record,
+)
 
 SCRIPT = "hardcore_figure3"
 PUBLISHED: dict[str, Cell] = {"what": "HardCoRe-NAS", "slope": 1.003, "r_squared": 0.99}

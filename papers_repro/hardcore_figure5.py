@@ -24,12 +24,23 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from papers_repro.rows import Column, Rows, Scale, output_folder, print_rows, save_record
-from solvers.frank_wolfe import ActiveSet, Iterate, Run, Variant, frank_wolfe
-from solvers.oracles import SimplexOracle
-from solvers.penalties import Descent, Residual, gradient_descent
-from solvers.sets import Blocks, FloatArray
-from solvers.step_rules import StepRule, exact_line_search, open_loop
+from papers_repro.harness import Column, Rows, Scale, output_folder, print_rows, save_record
+from solvers.arrays import FloatArray
+from solvers.descent import (
+    ActiveSet,
+    Descent,
+    Iterate,
+    Residual,
+    Run,
+    SimplexOracle,
+    StepRule,
+    Variant,
+    exact_line_search,
+    frank_wolfe,
+    gradient_descent,
+    open_loop,
+)
+from solvers.sets import Blocks
 
 SCRIPT = "hardcore_figure5"
 WITHIN = 1e-3  # of the optimum, relative: what "iterations to" counts

@@ -21,12 +21,11 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from papers_repro.rows import Column, Rows, Scale, output_folder, print_rows, save_record
+from papers_repro.harness import Column, Rows, Scale, output_folder, print_rows, save_record
+from solvers.arrays import FloatArray
 from solvers.quadratic import Quadratic
 from solvers.results import Result, SolverError
-from solvers.sets import FloatArray
-from solvers.staged import Stage, StagedBlocks
-from solvers.starts import balanced_start, cheapest_start, maximum_entropy_start
+from solvers.staged import Stage, StagedBlocks, balanced_start, cheapest_start, maximum_entropy_start
 
 SCRIPT = "hardcore_figure7"
 ALIVE = 1e-3  # a configuration with a smaller share is drawn less than once in a thousand networks
@@ -141,7 +140,7 @@ def _measured(path: Path, depths: tuple[int, ...]) -> Latencies:
     Raises:
         ValueError: a file that is no latency table in milliseconds, other block names, configurations missing in a block.
     """
-    from graphs.costs.latency import load_latency_table  # imports torch: only where a table is read
+    from graphs.costs import load_latency_table
 
     table = load_latency_table(path)
     times: dict[tuple[int, int], dict[str, float]] = {}

@@ -6,8 +6,8 @@ measured and printed beside it. Accuracies are compared over seeds with 95 % int
 cannot be told apart say so.
 
 Laptop scale: scikit-learn's digits drawn at 32x32 at random size, place and slant among clutter and noise, 640 of them for weights
-and 160 for the search (see constrained_nas.data), in a space of 1.2e13 networks. The published rows are ImageNet on the authors'
-devices and stand apart.
+and 160 for the search (see constrained_nas.data.images), in a space of 1.2e13 networks. The published rows are ImageNet on the
+authors' devices and stand apart.
 
 Reference: Nayman et al., HardCoRe-NAS, Table 1.
 """
@@ -28,22 +28,49 @@ import tyro
 from rich.console import Console
 
 from constrained_nas.ask_tell import SearchResult
+from constrained_nas.latency import Measurement, measure_networks
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.records import save_architecture
-from constrained_nas.timing import Measurement, measure_networks
 from constrained_nas.training import TrainingOptions
 from graphs import Architecture, MBConvSpace
-from papers_repro.command_line import read_options
-from papers_repro.hardcore_contest import METHODS, OURS, ContestOptions, Outcome, Tested, Tests, run_contest
-from papers_repro.hardcore_contest_picture import draw_contest
-from papers_repro.hardcore_latencies import Latencies, measure_latencies
-from papers_repro.hardcore_options import SetupOptions, setup_preset
-from papers_repro.hardcore_published import table1_rows
-from papers_repro.hardcore_setup import Prepared, load_data, make_fabric, make_space, prepare
-from papers_repro.intervals import compared, half_width, verdict
-from papers_repro.progress import ProgressBars, Reports, progress_bars
-from papers_repro.rows import Cell, Column, Rows, Scale, output_folder, print_rows, save_record
-from papers_repro.seeds import available_cores, run_seeds
+from papers_repro.hardcore import (
+    METHODS,
+    OURS,
+    ContestOptions,
+    Latencies,
+    Outcome,
+    Prepared,
+    SetupOptions,
+    Tested,
+    Tests,
+    draw_contest,
+    load_data,
+    make_fabric,
+    make_space,
+    measure_latencies,
+    prepare,
+    run_contest,
+    setup_preset,
+    table1_rows,
+)
+from papers_repro.harness import (
+    Cell,
+    Column,
+    ProgressBars,
+    Reports,
+    Rows,
+    Scale,
+    available_cores,
+    compared,
+    half_width,
+    output_folder,
+    print_rows,
+    progress_bars,
+    read_options,
+    run_seeds,
+    save_record,
+    verdict,
+)
 
 SCRIPT = "hardcore_table1"
 

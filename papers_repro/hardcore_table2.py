@@ -27,20 +27,37 @@ import tyro
 from rich.console import Console
 
 from constrained_nas.search import SearchOptions
-from papers_repro.command_line import read_options
-from papers_repro.hardcore_options import SetupOptions, setup_preset
-from papers_repro.hardcore_setup import make_fabric, prepare
-from papers_repro.learnt_points import LEARNT, SOFT, STEPS, learnt_points
-from papers_repro.progress import ProgressBars, progress_bars
-from papers_repro.projection_points import (
+from papers_repro.hardcore import (
+    LEARNT,
+    SCHEMES,
+    SOFT,
+    STEPS,
+    Checks,
     Instance,
+    Projected,
+    SetupOptions,
+    check_joint,
     frank_wolfe_point,
+    learnt_points,
+    make_fabric,
+    prepare,
+    project_point,
     random_point,
+    setup_preset,
     synthetic_space,
     undecided_point,
 )
-from papers_repro.rounding_schemes import SCHEMES, Checks, Projected, check_joint, project_point
-from papers_repro.rows import Column, Rows, Scale, output_folder, print_rows, save_record
+from papers_repro.harness import (
+    Column,
+    ProgressBars,
+    Rows,
+    Scale,
+    output_folder,
+    print_rows,
+    progress_bars,
+    read_options,
+    save_record,
+)
 
 SCRIPT = "hardcore_table2"
 PUBLISHED = ((35, 36, 35), (40, 42, 40), (45, 50, 45), (50, 54, 49), (55, 58, 54), (60, 66, 60))  # T, argmax, Eq. 13

@@ -26,12 +26,18 @@ from rich.console import Console
 
 from constrained_nas.records import load_architecture
 from graphs import Architecture
-from graphs.fabrics.gpunet import GPUNetSpace
-from papers_repro.command_line import read_options
-from papers_repro.progress import progress_bars
-from papers_repro.prunet_searches import SearchSpec, run_searches, start_over
-from papers_repro.prunet_setup import SetupOptions, load_data, make_space, measure_latencies, setup_preset
-from papers_repro.rows import Cell, Column, Rows, Scale, output_folder, print_rows, save_record
+from graphs.spaces import GPUNetSpace
+from papers_repro.harness import Cell, Column, Rows, Scale, output_folder, print_rows, progress_bars, read_options, save_record
+from papers_repro.prunet import (
+    SearchSpec,
+    SetupOptions,
+    load_data,
+    make_space,
+    measure_latencies,
+    run_searches,
+    setup_preset,
+    start_over,
+)
 
 SCRIPT = "prunet_figure3"
 

@@ -22,14 +22,34 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from papers_repro.command_line import read_options
-from papers_repro.intervals import compared, half_width
-from papers_repro.progress import progress_bars
-from papers_repro.prunet_fronts import COLOURS, scatter_front
-from papers_repro.prunet_published import CONSTANT_THRESHOLD
-from papers_repro.prunet_searches import Found, SearchSpec, run_searches, start_over
-from papers_repro.prunet_setup import SetupOptions, fit_remark, load_data, make_space, measure_latencies, setup_preset
-from papers_repro.rows import Cell, Column, Rows, Scale, output_folder, print_rows, save_record
+from papers_repro.harness import (
+    Cell,
+    Column,
+    Rows,
+    Scale,
+    compared,
+    half_width,
+    output_folder,
+    print_rows,
+    progress_bars,
+    read_options,
+    save_record,
+)
+from papers_repro.prunet import (
+    COLOURS,
+    CONSTANT_THRESHOLD,
+    Found,
+    SearchSpec,
+    SetupOptions,
+    fit_remark,
+    load_data,
+    make_space,
+    measure_latencies,
+    run_searches,
+    scatter_front,
+    setup_preset,
+    start_over,
+)
 
 SCRIPT = "prunet_figure5"
 

@@ -22,16 +22,31 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from papers_repro.command_line import read_options
-from papers_repro.intervals import half_width
-from papers_repro.progress import progress_bars
-from papers_repro.prunet_fronts import draw_two
-from papers_repro.prunet_grid import GridOptions, grid_preset, run_grid
-from papers_repro.prunet_measuring import Measured, measure_found
-from papers_repro.prunet_published import SKIP_SETTINGS
-from papers_repro.prunet_searches import Found
-from papers_repro.prunet_setup import SetupOptions, fit_remark, setup_preset
-from papers_repro.rows import Cell, Column, Rows, Scale, output_folder, print_rows, save_record
+from papers_repro.harness import (
+    Cell,
+    Column,
+    Rows,
+    Scale,
+    half_width,
+    output_folder,
+    print_rows,
+    progress_bars,
+    read_options,
+    save_record,
+)
+from papers_repro.prunet import (
+    SKIP_SETTINGS,
+    Found,
+    GridOptions,
+    Measured,
+    SetupOptions,
+    draw_two,
+    fit_remark,
+    grid_preset,
+    measure_found,
+    run_grid,
+    setup_preset,
+)
 from solvers.pareto import hypervolume
 
 SCRIPT = "prunet_figure6"

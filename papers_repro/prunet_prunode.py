@@ -25,15 +25,22 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from rich.console import Console
 
-from constrained_nas.methods.prunode import PrunodeSettings, freeze_progress, init_prunodes, pick_widths, step_prunodes
-from papers_repro.command_line import read_options
-from papers_repro.progress import Reports, progress_bars
-from papers_repro.rows import Cell, Column, Rows, Scale, output_folder, print_rows, save_record
+from constrained_nas.methods.prunet import PrunodeSettings, freeze_progress, init_prunodes, pick_widths, step_prunodes
+from papers_repro.harness import (
+    Cell,
+    Column,
+    Reports,
+    Rows,
+    Scale,
+    output_folder,
+    print_rows,
+    progress_bars,
+    read_options,
+    save_record,
+)
+from solvers.arrays import FloatArray, IntArray
 
 SCRIPT = "prunet_prunode"
-
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from graphs.fabrics.gpunet import GPUNetSpace, gpunet_imagenet, gpunet_imagewoof, gpunet_small
-from graphs.widths import BlockChoice
-from papers_repro.command_line import read_options
-from papers_repro.prunet_published import TABLE3
-from papers_repro.rows import Cell, Column, Rows, Scale, output_folder, print_rows, save_record
+from graphs.blocks import BlockChoice
+from graphs.spaces import GPUNetSpace, gpunet_imagenet, gpunet_imagewoof, gpunet_small
+from papers_repro.harness import Cell, Column, Rows, Scale, output_folder, print_rows, read_options, save_record
+from papers_repro.prunet import TABLE3
 
 SCRIPT = "prunet_table1"
 

@@ -24,20 +24,43 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from constrained_nas.timing import Measurement
-from graphs.costs.width_counts import width_count_cost
-from graphs.fabrics.gpunet import GPUNetSpace
-from papers_repro.command_line import read_options
-from papers_repro.intervals import compared, half_width
-from papers_repro.progress import progress_bars
-from papers_repro.prunet_fronts import draw_table2
-from papers_repro.prunet_matching import Matched, MatchOptions, match_budgets
-from papers_repro.prunet_measuring import Measured, measure_found
-from papers_repro.prunet_peers import check_peers, peer_rows
-from papers_repro.prunet_published import front_rows
-from papers_repro.prunet_searches import Found, SearchSpec, run_searches, start_over
-from papers_repro.prunet_setup import SetupOptions, fit_remark, load_data, make_space, measure_latencies, setup_preset
-from papers_repro.rows import Cell, Column, Rows, Scale, output_folder, print_rows, save_record
+from constrained_nas.latency import Measurement
+from graphs.costs import width_count_cost
+from graphs.spaces import GPUNetSpace
+from papers_repro.harness import (
+    Cell,
+    Column,
+    Rows,
+    Scale,
+    compared,
+    half_width,
+    output_folder,
+    print_rows,
+    progress_bars,
+    read_options,
+    save_record,
+)
+from papers_repro.prunet import (
+    Found,
+    Matched,
+    MatchOptions,
+    Measured,
+    SearchSpec,
+    SetupOptions,
+    check_peers,
+    draw_table2,
+    fit_remark,
+    front_rows,
+    load_data,
+    make_space,
+    match_budgets,
+    measure_found,
+    measure_latencies,
+    peer_rows,
+    run_searches,
+    setup_preset,
+    start_over,
+)
 
 SCRIPT = "prunet_table2"
 

@@ -23,18 +23,36 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from constrained_nas.methods import PruNet
+from constrained_nas.methods.prunet import PruNet
 from graphs.costs import QuadraticCost
-from graphs.fabrics.gpunet import GPUNetSpace, gpunet_small
-from graphs.fabrics.separate_candidates import separate_candidates
-from papers_repro.command_line import read_options
-from papers_repro.intervals import half_width
-from papers_repro.progress import progress_bars
-from papers_repro.prunet_memory import saved_bytes
-from papers_repro.prunet_published import TABLE3
-from papers_repro.prunet_searches import Found, SearchSpec, run_searches, start_over
-from papers_repro.prunet_setup import SetupOptions, fresh_supernet, load_data, make_space, measure_latencies, setup_preset
-from papers_repro.rows import Cell, Column, Rows, Scale, output_folder, print_rows, save_record
+from graphs.spaces import GPUNetSpace, gpunet_small
+from papers_repro.harness import (
+    Cell,
+    Column,
+    Rows,
+    Scale,
+    half_width,
+    output_folder,
+    print_rows,
+    progress_bars,
+    read_options,
+    save_record,
+)
+from papers_repro.prunet import (
+    TABLE3,
+    Found,
+    SearchSpec,
+    SetupOptions,
+    fresh_supernet,
+    load_data,
+    make_space,
+    measure_latencies,
+    run_searches,
+    saved_bytes,
+    separate_candidates,
+    setup_preset,
+    start_over,
+)
 from solvers import Quadratic
 
 SCRIPT = "prunet_table3"

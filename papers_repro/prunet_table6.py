@@ -21,14 +21,29 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from papers_repro.command_line import read_options
-from papers_repro.intervals import half_width
-from papers_repro.progress import progress_bars
-from papers_repro.prunet_grid import GridOptions, grid_preset, run_grid
-from papers_repro.prunet_published import SKIP_SETTINGS, TABLE6
-from papers_repro.prunet_searches import Found
-from papers_repro.prunet_setup import SetupOptions, fit_remark, setup_preset
-from papers_repro.rows import Cell, Column, Rows, Scale, output_folder, print_rows, save_record
+from papers_repro.harness import (
+    Cell,
+    Column,
+    Rows,
+    Scale,
+    half_width,
+    output_folder,
+    print_rows,
+    progress_bars,
+    read_options,
+    save_record,
+)
+from papers_repro.prunet import (
+    SKIP_SETTINGS,
+    TABLE6,
+    Found,
+    GridOptions,
+    SetupOptions,
+    fit_remark,
+    grid_preset,
+    run_grid,
+    setup_preset,
+)
 
 SCRIPT = "prunet_table6"
 

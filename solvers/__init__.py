@@ -3,30 +3,64 @@
 ``project_to_budget`` is the front door: the best selection of one option a group that fits, with a certificate.
 """
 
-from solvers.block_frank_wolfe import BlockStep, block_frank_wolfe, block_oracle, block_step
-from solvers.counts import most_probable_counts
-from solvers.even_shares import even_shares, unevenness
-from solvers.frank_wolfe import ActiveSet, Iterate, Run, frank_wolfe
-from solvers.mckp import Increments, Knapsack, Relaxation, relax
-from solvers.mckp_exact import ExactSelection, solve_exact
-from solvers.oracles import Batch, BudgetOracle, LinearOracle, SimplexOracle
+from solvers.arrays import FloatArray
+from solvers.descent import (
+    ActiveSet,
+    Batch,
+    BlockStep,
+    BudgetOracle,
+    Iterate,
+    LinearOracle,
+    Residual,
+    Run,
+    SimplexOracle,
+    StepRule,
+    augmented_lagrangian,
+    backtracking,
+    block_frank_wolfe,
+    block_oracle,
+    block_step,
+    exact_line_search,
+    frank_wolfe,
+    gradient_descent,
+    log_power,
+    open_loop,
+    short_step,
+    target_ratio,
+)
+from solvers.knapsack import ExactSelection, Increments, Knapsack, Relaxation, most_probable_counts, relax, solve_exact
 from solvers.pareto import hypervolume, non_dominated
-from solvers.penalties import Residual, augmented_lagrangian, gradient_descent, log_power, target_ratio
-from solvers.projection import project_jointly
-from solvers.projection_schemes import argmax_projection, project_separately, project_sequentially
-from solvers.projection_verification import verify_projection
 from solvers.quadratic import Quadratic
 from solvers.results import Certificate, CertificateError, InfeasibleError, Result, SolverError, Status
-from solvers.selection import Selection, project_to_budget
-from solvers.sensitivity import Frontier, ShadowPrice, frontier, shadow_prices
+from solvers.selection import (
+    Frontier,
+    Selection,
+    SelectionCertificate,
+    ShadowPrice,
+    Unneeded,
+    frontier,
+    project_to_budget,
+    shadow_prices,
+    unneeded_options,
+    verify_selection,
+)
 from solvers.sets import Blocks, BudgetedBlocks
-from solvers.staged import Stage, StagedBlocks
-from solvers.staged_cost import StagedCost
-from solvers.starts import balanced_start, cheapest_start, maximum_entropy_start
-from solvers.step_rules import StepRule, backtracking, exact_line_search, open_loop, short_step
-from solvers.subgraph_projection import SubgraphModel, cheapest_subgraph, project_subgraph
-from solvers.subgraphs import SubgraphProgram
-from solvers.unneeded import Unneeded, unneeded_options
+from solvers.staged import (
+    Stage,
+    StagedBlocks,
+    StagedCost,
+    argmax_projection,
+    balanced_start,
+    cheapest_start,
+    even_shares,
+    maximum_entropy_start,
+    project_jointly,
+    project_separately,
+    project_sequentially,
+    unevenness,
+    verify_projection,
+)
+from solvers.subgraphs import SubgraphModel, SubgraphProgram, cheapest_subgraph, project_subgraph
 
 __all__ = [  # noqa: RUF022 (the front door first)
     "project_to_budget",
@@ -39,6 +73,7 @@ __all__ = [  # noqa: RUF022 (the front door first)
     "Certificate",
     "CertificateError",
     "ExactSelection",
+    "FloatArray",
     "Frontier",
     "Increments",
     "InfeasibleError",
@@ -51,6 +86,7 @@ __all__ = [  # noqa: RUF022 (the front door first)
     "Result",
     "Run",
     "Selection",
+    "SelectionCertificate",
     "ShadowPrice",
     "SimplexOracle",
     "SolverError",
@@ -94,4 +130,5 @@ __all__ = [  # noqa: RUF022 (the front door first)
     "unevenness",
     "unneeded_options",
     "verify_projection",
+    "verify_selection",
 ]

@@ -14,9 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from solvers.sets import FloatArray
-
-__all__ = ["hypervolume", "non_dominated"]
+from solvers.arrays import FloatArray
 
 
 def non_dominated(points: ArrayLike, maximise: Sequence[bool], *, keep_duplicates: bool = True) -> NDArray[np.bool_]:

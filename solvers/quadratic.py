@@ -14,9 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from solvers.sets import FloatArray, read_only
-
-__all__ = ["Quadratic"]
+from solvers.arrays import FloatArray
+from solvers.sets import read_only
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from solvers.sets import FloatArray
-
-__all__ = ["Certificate", "CertificateError", "InfeasibleError", "Result", "SolverError", "Status", "minimised"]
+from solvers.arrays import FloatArray
 
 
 class Status(StrEnum):
@@ -48,7 +46,6 @@ class Certificate:
         violation: greatest excess over a budget, in its own unit; 0.0 if the answer fits.
         dual: one multiplier a budget (objective per unit of the budget), or None.
         maximise: the sense of the objective.
-        choices: the selection it speaks of (indices or names), where the answer is one option a group.
     """
 
     primal: float
@@ -56,7 +53,6 @@ class Certificate:
     violation: float
     dual: FloatArray | None
     maximise: bool
-    choices: tuple[Any, ...] | None = None
 
     @property
     def gap(self) -> float | None:
@@ -64,22 +60,6 @@ class Certificate:
         if self.bound is None:
             return None
         return max(0.0, self.bound - self.primal if self.maximise else self.primal - self.bound)
-
-    def verify(self, scores: Any, costs: Any, budget: Any) -> Certificate:
-        """Recheck every claim against the data given to ``solvers.project_to_budget``, and return self.
-
-        The choices must be valid and allowed, value and cost their correctly rounded sums, the budget met unless a violation is
-        declared, and the bound proven: by weak duality with the stored multipliers where they reach it, else by solving the
-        program again with an independent back end (scipy).
-
-        Raises:
-            CertificateError: a claim is wrong.
-            ValueError: this certificate holds no selection, or the data are malformed.
-        """
-        from solvers.verification import verify_selection
-
-        verify_selection(self, scores, costs, budget)
-        return self
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,7 +87,7 @@ class Result:
 class _OpenCertificate:
     """The slots of a Certificate, not yet frozen."""
 
-    __slots__ = ("bound", "choices", "dual", "maximise", "primal", "violation")
+    __slots__ = ("bound", "dual", "maximise", "primal", "violation")
 
 
 class _OpenResult:
@@ -127,7 +107,7 @@ def minimised(x: FloatArray, primal: float, bound: float, violation: float, dual
     """
     evidence: Any = _OpenCertificate()
     evidence.primal, evidence.bound, evidence.violation, evidence.dual = primal, bound, violation, dual
-    evidence.maximise, evidence.choices = False, None
+    evidence.maximise = False
     evidence.__class__ = Certificate
     answer: Any = _OpenResult()
     answer.x, answer.status, answer.certificate, answer.iterations, answer.message = x, _OPTIMAL, evidence, 1, ""

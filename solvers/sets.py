@@ -1,7 +1,7 @@
 """Feasible sets: products of scaled simplices, alone or cut by linear budgets.
 
 A relaxed architecture is a point of ``Blocks``: one simplex a decision, one coordinate an option. ``BudgetedBlocks`` adds the
-rows ``weights @ x <= capacities``. Both only describe and measure; optimising over them is the work of ``solvers.oracles``.
+rows ``weights @ x <= capacities``. Both only describe and measure; optimising over them is the work of ``solvers.descent.oracles``.
 """
 
 from __future__ import annotations
@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-__all__ = ["Blocks", "BudgetedBlocks", "FloatArray", "read_only"]
-
-FloatArray = NDArray[np.float64]
+from solvers.arrays import FloatArray
 
 
 def read_only(values: ArrayLike, name: str, shape: tuple[int, ...]) -> FloatArray:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("solvers", "graphs", "constrained_nas", "papers_repro")  # each may import those before it, none after it
 MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 # What graphs may take from solvers: the types of sets and of costs.
-SHARED_TYPES = {"Blocks", "BudgetedBlocks", "Quadratic", "Stage", "StagedBlocks"}
+SHARED_TYPES = {"Blocks", "BoolArray", "BudgetedBlocks", "FloatArray", "IntArray", "Quadratic", "Stage", "StagedBlocks"}
 
 
 def imported(path: Path) -> Iterator[tuple[str, str | None]]:

@@ -1,10 +1,22 @@
 """Search methods: each proposes architectures, learns from their losses, and ends at one that is checked against the budgets."""
 
-from constrained_nas.methods.budgeted import Budgeted
-from constrained_nas.methods.filter_level import FilterLevel
-from constrained_nas.methods.hardcore import HardCoRe
-from constrained_nas.methods.prunet import PruNet
+from constrained_nas.methods.budgeted.method import Budgeted
+from constrained_nas.methods.filter_level.method import FilterLevel
+from constrained_nas.methods.hardcore import HardCoRe, HardCoReState, Objective
+from constrained_nas.methods.prunet.method import PruNet
 from constrained_nas.methods.random_search import random_feasible
 from constrained_nas.methods.soft_penalty import SoftPenalty
+from constrained_nas.methods.staged import Start, start_point
 
-__all__ = ["Budgeted", "FilterLevel", "HardCoRe", "PruNet", "SoftPenalty", "random_feasible"]
+__all__ = [
+    "Budgeted",
+    "FilterLevel",
+    "HardCoRe",
+    "HardCoReState",
+    "Objective",
+    "PruNet",
+    "SoftPenalty",
+    "Start",
+    "random_feasible",
+    "start_point",
+]

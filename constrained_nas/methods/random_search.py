@@ -13,12 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from constrained_nas.ask_tell import SearchResult
-from constrained_nas.methods.hardcore import project_point
+from constrained_nas.methods.staged import project_point
 from constrained_nas.problem import SearchProblem
 from graphs.costs import RelaxedCost
 from solvers import StagedBlocks
-
-__all__ = ["RandomFeasible", "random_feasible"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,18 +14,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from constrained_nas.ask_tell import Feedback, Moment, Proposal, SearchResult
-from constrained_nas.distributions import mean_entropy, point_gradient, softmax
-from constrained_nas.methods.hardcore import project_point, sample_rows
+from constrained_nas.methods.distributions import mean_entropy, point_gradient, softmax
+from constrained_nas.methods.hardcore import sample_rows
+from constrained_nas.methods.staged import project_point
 from constrained_nas.problem import SearchProblem
 from graphs import SearchSpace
 from solvers import StagedBlocks
-
-__all__ = ["SoftPenalty", "SoftPenaltyState"]
-
-FloatArray = NDArray[np.float64]
+from solvers.arrays import FloatArray
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,27 @@
 
 from graphs.costs.bit_operations import BitOperations, Linearisation, MemoryTraffic
 from graphs.costs.callables import CallableCost, connected_architecture
-from graphs.costs.choice_costs import choice_cost, choice_macs, choice_parameters
+from graphs.costs.choices import choice_cost, choice_macs, choice_parameters
+from graphs.costs.conditions import TableConditions, require_conditions
 from graphs.costs.connected import ConnectedCost, SubgraphCost, connected_macs, connected_parameters
 from graphs.costs.counts import Counts, count, mac_cost, parameter_cost
-from graphs.costs.latency import LatencyEntry, LatencyTable, latency_cost, load_latency_table, save_latency_table
+from graphs.costs.latency import (
+    LatencyEntry,
+    LatencyTable,
+    PredictionEvidence,
+    ReferenceLatency,
+    latency_cost,
+    load_latency_table,
+    save_latency_table,
+)
 from graphs.costs.makespan import MakespanCost, Task, makespan_cost
 from graphs.costs.models import CostModel, QuadraticCost, RelaxedCost
 from graphs.costs.slimmable import SlimmableMacs
 from graphs.costs.width_counts import width_count_cost
 from graphs.costs.width_latency import (
+    BlockKey,
+    Device,
+    Measured,
     WidthLatencyTable,
     layer_latencies,
     load_width_latency_table,
@@ -21,19 +33,25 @@ from graphs.costs.width_latency import (
 
 __all__ = [
     "BitOperations",
+    "BlockKey",
     "CallableCost",
     "ConnectedCost",
     "CostModel",
     "Counts",
+    "Device",
     "LatencyEntry",
     "LatencyTable",
     "Linearisation",
     "MakespanCost",
+    "Measured",
     "MemoryTraffic",
+    "PredictionEvidence",
     "QuadraticCost",
+    "ReferenceLatency",
     "RelaxedCost",
     "SlimmableMacs",
     "SubgraphCost",
+    "TableConditions",
     "Task",
     "WidthLatencyTable",
     "choice_cost",
@@ -50,6 +68,7 @@ __all__ = [
     "mac_cost",
     "makespan_cost",
     "parameter_cost",
+    "require_conditions",
     "save_latency_table",
     "save_width_latency_table",
     "tabulate_widths",

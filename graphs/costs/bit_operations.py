@@ -28,10 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from graphs.costs.least_choices import least_choices
 from graphs.filters import FilterSpace
 from graphs.space import Architecture
-
-__all__ = ["BitOperations", "Linearisation", "MemoryTraffic", "expected_log2"]
-
-FloatArray = NDArray[np.float64]
+from solvers.arrays import FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)

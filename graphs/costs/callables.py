@@ -15,12 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from graphs.connectivity import BooleanArray
 from graphs.costs.connected import running_modules
-from graphs.dag_space import DagSpace
 from graphs.space import Architecture
-
-__all__ = ["CallableCost", "connected_architecture"]
+from graphs.spaces import DagSpace
+from solvers.arrays import BoolArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ class CallableCost:
         """
         return self._observe(running_modules(self.dag_space, architecture, self.name))
 
-    def cost_of_running(self, running: BooleanArray) -> NDArray[np.float64]:
+    def cost_of_running(self, running: BoolArray) -> NDArray[np.float64]:
         """What the function says (rows,) of sub-graphs whose modules (rows, E) run; 0 where none does.
 
         Raises:
@@ -53,7 +51,7 @@ class CallableCost:
         """
         return np.array([self._observe(row) if row.any() else 0.0 for row in np.asarray(running)], dtype=np.float64)
 
-    def _observe(self, running: BooleanArray) -> float:
+    def _observe(self, running: BoolArray) -> float:
         size = f"an architecture of {np.count_nonzero(running)} running modules (of {len(running)})"
         try:
             observed = float(self.function(connected_architecture(self.dag_space, running)))
@@ -64,7 +62,7 @@ class CallableCost:
         return observed
 
 
-def connected_architecture(space: DagSpace, running: BooleanArray) -> Architecture:
+def connected_architecture(space: DagSpace, running: BoolArray) -> Architecture:
     """The architecture that switches on just the modules (E,) that run: dead ones are off."""
     columns = space.connectivity.columns[np.asarray(running)]
     on = np.zeros(len(space.space.decisions), dtype=np.bool_)

@@ -10,8 +10,6 @@ from dataclasses import dataclass, fields
 from graphs.costs.latency import LatencyTable
 from graphs.costs.width_latency import WidthLatencyTable
 
-__all__ = ["TableConditions", "require_conditions"]
-
 
 @dataclass(frozen=True, slots=True)
 class TableConditions:

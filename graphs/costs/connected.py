@@ -17,20 +17,16 @@ from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from graphs.connectivity import BooleanArray, Connectivity
+from graphs.blocks import UpsampledConvolution
 from graphs.costs.counts import Counts, count
 from graphs.costs.models import CostModel
-from graphs.dag import EdgeKey, edge_of, layer_of
-from graphs.dag_space import DagSpace
-from graphs.operators import UpsampledConvolution
 from graphs.space import Architecture
+from graphs.spaces import DagSpace
+from graphs.supernet import Connectivity, EdgeKey, edge_of, layer_of
+from solvers.arrays import BoolArray, FloatArray
 
-__all__ = ["ConnectedCost", "Mode", "SubgraphCost", "connected_macs", "connected_parameters", "running_modules"]
-
-FloatArray = NDArray[np.float64]
 Mode = Literal["published", "exact"]
 
 
@@ -38,7 +34,7 @@ Mode = Literal["published", "exact"]
 class SubgraphCost(CostModel, Protocol):
     """A cost that also prices sampled sub-graphs by the modules that run, many at once."""
 
-    def cost_of_running(self, running: BooleanArray) -> FloatArray:
+    def cost_of_running(self, running: BoolArray) -> FloatArray:
         """The costs (rows,) of sub-graphs whose modules (rows, E) run, as ``Connectivity.connected`` gives them."""
 
 
@@ -86,7 +82,7 @@ class ConnectedCost:
         """
         return float(self.cost_of_running(running_modules(self.dag_space, architecture, self.name)[None])[0])
 
-    def cost_of_running(self, running: BooleanArray) -> FloatArray:
+    def cost_of_running(self, running: BoolArray) -> FloatArray:
         """The costs (rows,) of sub-graphs whose modules (rows, E) run, as ``Connectivity.connected`` gives them.
 
         Where none runs (a disconnected sub-graph) only the fixed part is paid. Whole numbers below 2^53 come out exact.
@@ -129,7 +125,7 @@ def connected_parameters(space: DagSpace) -> ConnectedCost:
     return _summed("parameters", "parameters", space, lambda _, counts: counts.parameters, free)
 
 
-def running_modules(space: DagSpace, architecture: Architecture, cost: str) -> BooleanArray:
+def running_modules(space: DagSpace, architecture: Architecture, cost: str) -> BoolArray:
     """The modules (E,) that an architecture's network is made of, for the cost of that name.
 
     Raises:
@@ -182,10 +178,10 @@ def _counted(
         raise ValueError(f"edge {key!r}: {error}") from error
 
 
-def _unavoidable(parts: Connectivity) -> BooleanArray:
+def _unavoidable(parts: Connectivity) -> BoolArray:
     """Which modules (E,) lie on every path from the source to the sink."""
     without = ~np.eye(len(parts.edges), dtype=np.bool_)
-    unavoidable: BooleanArray = ~parts.forwards(without)[:, -1]
+    unavoidable: BoolArray = ~parts.forwards(without)[:, -1]
     return unavoidable
 
 

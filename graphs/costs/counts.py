@@ -13,11 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from graphs.blocks import ElasticInvertedResidual
 from graphs.costs.models import QuadraticCost
-from graphs.elastic import ElasticInvertedResidual
-from graphs.fabrics.mbconv import BlockShape, MBConvSpace
-
-__all__ = ["Counts", "count", "mac_cost", "parameter_cost"]
+from graphs.spaces import BlockShape, MBConvSpace
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Latency tables: what each block costs on a device, as a versioned JSON file, and the cost model they make.
 
 A table states its unit, device, runtime, threads, dtype, batch and resolution; a table in another unit is an error, not a
-conversion, because budgets in the wrong unit are the commonest failure of all. Measuring is ``constrained_nas.timing``'s work.
+conversion, because budgets in the wrong unit are the commonest failure of all. Measuring is ``constrained_nas.latency.timer``'s
+work.
 
 Reference: Nayman et al., HardCoRe-NAS, Sec. 3.1 (latency table), Eq. 3.
 """
@@ -15,18 +16,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from graphs.costs.models import QuadraticCost
-from graphs.costs.table_files import load_table, save_table
-from graphs.fabrics.mbconv import MBConvSpace
-
-__all__ = [
-    "LatencyEntry",
-    "LatencyTable",
-    "PredictionEvidence",
-    "ReferenceLatency",
-    "latency_cost",
-    "load_latency_table",
-    "save_latency_table",
-]
+from graphs.files import load_table, save_table
+from graphs.spaces import MBConvSpace
 
 
 class LatencyEntry(BaseModel):

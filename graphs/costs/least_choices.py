@@ -14,9 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["least_choices"]
+from solvers.arrays import FloatArray
 
-FloatArray = NDArray[np.float64]
 Factor = tuple[tuple[int, ...], FloatArray]  # the choices it speaks of, and one axis for each
 
 _ENTRIES = 10_000_000  # of one table, 80 MB: eight choices at once of seven options

@@ -24,18 +24,14 @@ from typing import Literal, get_args
 import networkx as nx
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
-from graphs.connectivity import BooleanArray
 from graphs.costs.connected import running_modules
-from graphs.dag import EdgeKey, edge_of, layer_of
-from graphs.dag_space import DagSpace
 from graphs.space import Architecture
+from graphs.spaces import DagSpace
+from graphs.supernet import EdgeKey, edge_of, layer_of
+from solvers.arrays import BoolArray, FloatArray
 
-__all__ = ["MakespanCost", "Order", "Task", "makespan_cost"]
-
-FloatArray = NDArray[np.float64]
 Order = Literal["published", "critical_path"]
 
 
@@ -74,7 +70,7 @@ class MakespanCost:
         """
         return float(len(self._steps(running_modules(self.dag_space, architecture, self.name))))
 
-    def cost_of_running(self, running: BooleanArray) -> FloatArray:
+    def cost_of_running(self, running: BoolArray) -> FloatArray:
         """Steps (rows,) of sub-graphs whose modules (rows, E) run, as ``Connectivity.connected`` gives them; 0 where none does."""
         return np.array([float(len(self._steps(row))) for row in np.asarray(running)])
 
@@ -103,7 +99,7 @@ class MakespanCost:
             for step in self._steps(running_modules(self.dag_space, architecture, self.name))
         ]
 
-    def _steps(self, running: BooleanArray) -> list[list[int]]:
+    def _steps(self, running: BoolArray) -> list[list[int]]:
         """Tasks done in every step: number of an edge, or number of edges + number of a layer."""
         plan, parts = self._plan, self.dag_space.connectivity
         edges = len(parts.edges)

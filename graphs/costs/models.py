@@ -15,8 +15,6 @@ import numpy as np
 from graphs.space import Architecture, SearchSpace
 from solvers import Quadratic
 
-__all__ = ["CostModel", "QuadraticCost", "RelaxedCost"]
-
 
 @runtime_checkable
 class CostModel(Protocol):

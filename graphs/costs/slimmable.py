@@ -22,10 +22,8 @@ from numpy.typing import ArrayLike, NDArray
 from graphs.costs.bit_operations import Linearisation
 from graphs.filters import FilterSpace
 from graphs.space import Architecture
+from solvers.arrays import FloatArray
 
-__all__ = ["SlimmableMacs"]
-
-FloatArray = NDArray[np.float64]
 _CORNERS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 
 

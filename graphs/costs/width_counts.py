@@ -10,13 +10,11 @@ from typing import Literal
 import numpy as np
 import torch
 
+from graphs.blocks import LayerShape, plain_block
 from graphs.costs.counts import count
 from graphs.costs.models import QuadraticCost
-from graphs.fabrics.gpunet import GPUNetSpace
-from graphs.stochastic_layer import LayerShape, plain_block
+from graphs.spaces import GPUNetSpace
 from solvers import Quadratic
-
-__all__ = ["width_count_cost"]
 
 
 def width_count_cost(space: GPUNetSpace, what: Literal["macs", "parameters"]) -> QuadraticCost:

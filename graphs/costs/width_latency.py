@@ -5,7 +5,7 @@ through them runs a monotone curve: isotonic regression takes out noise that wou
 that keeps monotonicity (PCHIP) joins what is left. Leaving out one measured width at a time says how far off the curve is. Asked to
 measure in full, the table holds what was measured and no curve: devices do have widths that run faster than narrower ones.
 
-The skip takes no time. Measuring is not done here: a callable is passed in (``constrained_nas.width_timing`` has one).
+The skip takes no time. Measuring is not done here: a callable is passed in (``constrained_nas.latency.widths`` has one).
 
 Reference: PruNet, Sec. 3 (latency table of the Prunodes), Eq. 5; Fritsch & Carlson 1980 (monotone cubics).
 """
@@ -18,32 +18,15 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from graphs.costs.models import QuadraticCost
-from graphs.costs.table_files import load_table, save_table
-from graphs.fabrics.gpunet import GPUNetSpace
+from graphs.files import load_table, save_table
+from graphs.spaces import GPUNetSpace
 from solvers import Quadratic
+from solvers.arrays import FloatArray
 
-__all__ = [
-    "BlockKey",
-    "Device",
-    "InterpolationError",
-    "Measured",
-    "Sample",
-    "WidthLatencyEntry",
-    "WidthLatencyTable",
-    "blocks_to_measure",
-    "layer_latencies",
-    "load_width_latency_table",
-    "monotone_latencies",
-    "save_width_latency_table",
-    "tabulate_widths",
-    "width_latency_cost",
-]
-
-FloatArray = NDArray[np.float64]
 BlockKey = tuple[str, str]  # the layer shape's name, the option's name
 
 

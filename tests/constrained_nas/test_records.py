@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_spaces import random_architecture, tiny_space
+from support.tiny import random_architecture, tiny_space
 
 from constrained_nas.ask_tell import SearchResult
-from constrained_nas.methods.hardcore import project_point
+from constrained_nas.methods.staged import project_point
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.records import load_architecture, save_architecture
 from graphs import Architecture, Decision, SearchSpace, hardcore_small

@@ -11,8 +11,8 @@ from constrained_nas.ask_tell import SearchResult
 from constrained_nas.problem import SearchProblem
 from constrained_nas.records import save_architecture
 from examples.detection_backbone import count_found, detector, main, random_network, scene
-from graphs.costs.width_counts import width_count_cost
-from graphs.fabrics.gpunet import gpunet_small
+from graphs.costs import width_count_cost
+from graphs.spaces import gpunet_small
 
 SPACE = gpunet_small(10, 16, 1)
 

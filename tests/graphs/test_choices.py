@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_spaces import random_architecture, stir
+from support.tiny import random_architecture, stir
 from torch import Tensor, nn
 
 from graphs import Choice, ChoiceSpace, choice_space

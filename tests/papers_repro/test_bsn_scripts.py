@@ -12,25 +12,36 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_runs import EPOCHS, made_record
 from matplotlib.colors import same_color
 from rich.console import Console
+from support.bsn_runs import EPOCHS, made_record
 
 from papers_repro import bsn_figure2, bsn_figure3, bsn_figure4, bsn_figure5, bsn_figure7, bsn_figure8
-from papers_repro.bsn_contest import budgets_of, run_contest
-from papers_repro.bsn_figures import save_figure
-from papers_repro.bsn_learned import budget_rows, budgets_in, chosen_of_seeds, difference_rows, front_rows, runs_of
-from papers_repro.bsn_networks import NetworkSpec, cost_model, named_network, published_unit
-from papers_repro.bsn_options import ContestOptions, contest_preset
-from papers_repro.bsn_published import CURVES, NETWORKS
-from papers_repro.bsn_reference import TABLES, learned_published_rows, reference_rows
-from papers_repro.bsn_runs import RunsRecord, load_runs, pareto_front, save_json, switches
-from papers_repro.bsn_setup import load_data
-from papers_repro.bsn_tables import table_of
+from papers_repro.bsn import (
+    TABLES,
+    ContestOptions,
+    RunsRecord,
+    budget_rows,
+    budgets_in,
+    contest_preset,
+    front_rows,
+    pareto_front,
+    published_unit,
+    runs_of,
+    save_figure,
+    save_json,
+    switches,
+    table_of,
+)
+from papers_repro.bsn.contest import budgets_of, run_contest
+from papers_repro.bsn.learned import chosen_of_seeds, difference_rows
+from papers_repro.bsn.networks import NetworkSpec, cost_model, named_network
+from papers_repro.bsn.published import CURVES, NETWORKS
+from papers_repro.bsn.reference import learned_published_rows, reference_rows
+from papers_repro.bsn.runs import load_runs
+from papers_repro.bsn.setup import load_data
 from papers_repro.bsn_tables5to9 import preset as steps_preset
-from papers_repro.command_line import read_options
-from papers_repro.progress import progress_bars
-from papers_repro.rows import print_rows
+from papers_repro.harness import print_rows, progress_bars, read_options
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,7 +69,7 @@ def test_every_reference_row_is_equal_to_the_published_one(number: int) -> None:
 
 def test_a_wrong_cost_gets_no_tick(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = replace(NETWORKS[-1], macs=NETWORKS[-1].macs + 1)
-    monkeypatch.setattr("papers_repro.bsn_reference.NETWORKS", (wrong,))
+    monkeypatch.setattr("papers_repro.bsn.reference.NETWORKS", (wrong,))
     rows = reference_rows(TABLES[4])
     assert [row["equal"] for row in rows.ours] == ["✗"] and rows.remark.startswith("0 of 1")
 

@@ -13,18 +13,27 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from constrained_nas.filter_records import load_filter_search
+from constrained_nas.methods.filter_level.record import load_filter_search
 from constrained_nas.records import load_architecture
 from papers_repro import filter_bops, filter_figure1, filter_figure2, filter_variance
-from papers_repro.command_line import read_options
-from papers_repro.filter_grid import homogeneous_candidates, pruning_grid, quantisation_grid
-from papers_repro.filter_pictures import side_by_side
-from papers_repro.filter_searches import plans
-from papers_repro.filter_setup import cost_of, setup_preset, space_of
-from papers_repro.filter_trainings import Candidate, Trained
+from papers_repro.filter_level import (
+    Trained,
+    compare_with_line,
+    deviation_ratio,
+    holm,
+    homogeneous_candidates,
+    mean_difference,
+    plans,
+    pruning_grid,
+    quantisation_grid,
+    setup_preset,
+    side_by_side,
+    typical_deviation,
+)
+from papers_repro.filter_level.setup import cost_of, space_of
+from papers_repro.filter_level.trainings import Candidate
 from papers_repro.filter_variance import detectable, statement
-from papers_repro.homogeneous_line import compare_with_line, deviation_ratio, holm, mean_difference, typical_deviation
-from papers_repro.intervals import half_width
+from papers_repro.harness import half_width, read_options
 
 
 def run(script: ModuleType, out: Path, *arguments: str) -> dict:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from papers_repro.rows import Column, Rows, machine, print_rows, save_record
+from papers_repro.harness import Column, Rows, print_rows, save_record
+from papers_repro.harness.rows import machine
 
 ROOT = Path(__file__).parents[2]
 

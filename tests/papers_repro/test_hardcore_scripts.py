@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from papers_repro.command_line import read_options
-from papers_repro.hardcore_appendix_h import preset as appendix_preset
-from papers_repro.hardcore_table2 import preset
-from papers_repro.progress import progress_bars
-from papers_repro.projection_points import (
+from papers_repro.hardcore import (
+    SCHEMES,
     Instance,
-    SyntheticSpace,
-    expected_latency,
+    check_joint,
     frank_wolfe_point,
+    project_point,
     random_point,
     synthetic_space,
     undecided_point,
 )
-from papers_repro.rounding_schemes import SCHEMES, check_joint, project_point
+from papers_repro.hardcore.points import SyntheticSpace, expected_latency
+from papers_repro.hardcore_appendix_h import preset as appendix_preset
+from papers_repro.hardcore_table2 import preset
+from papers_repro.harness import progress_bars, read_options
 
 ROOT = Path(__file__).parents[2]
 

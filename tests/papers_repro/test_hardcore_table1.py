@@ -16,10 +16,8 @@ from rich.progress import Progress
 from constrained_nas.records import load_architecture
 from graphs import hardcore_small
 from graphs.costs import latency_cost, load_latency_table
-from papers_repro.hardcore_latencies import measure_latencies
-from papers_repro.hardcore_options import setup_preset
-from papers_repro.intervals import compared, half_width, verdict
-from papers_repro.progress import ProgressBars
+from papers_repro.hardcore import measure_latencies, setup_preset
+from papers_repro.harness import ProgressBars, compared, half_width, verdict
 
 ROOT = Path(__file__).parents[2]
 

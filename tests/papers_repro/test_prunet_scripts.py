@@ -14,25 +14,23 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from constrained_nas.latency import Measurement
 from constrained_nas.records import load_architecture
-from constrained_nas.timing import Measurement
-from graphs.costs.width_latency import load_width_latency_table, width_latency_cost
-from graphs.fabrics.gpunet import gpunet_small
+from graphs.costs import load_width_latency_table, width_latency_cost
+from graphs.spaces import gpunet_small
 from papers_repro import (
     prunet_figure3,
     prunet_figure5,
     prunet_figure6,
-    prunet_matching,
     prunet_prunode,
     prunet_table1,
     prunet_table2,
     prunet_table3,
     prunet_table6,
 )
-from papers_repro.progress import progress_bars
-from papers_repro.prunet_matching import MatchOptions, match_budgets
-from papers_repro.prunet_measuring import Measured
-from papers_repro.prunet_setup import setup_preset
+from papers_repro.harness import progress_bars
+from papers_repro.prunet import MatchOptions, Measured, match_budgets, setup_preset
+from papers_repro.prunet import matching as prunet_matching
 
 SPACE = gpunet_small(10, 16, 1)
 SHORT = ("--training-digits", "60", "--epochs", "3", "--test-draws", "1")

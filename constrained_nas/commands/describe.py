@@ -1,0 +1,243 @@
+"""What a named super-network holds: decisions, architectures, and what the whole of it costs. The command ``describe``.
+
+Names are those of the published networks: ResNets and ResNet fabrics on 32x32 images, convolutional neural fabrics (of 6 scales and
+128 filters; for segmentation of 9 scales and 64 filters on 256x256 images), and the spaces of HardCoRe-NAS and PruNet. Spaces
+called small and those of filters are described as ``search`` has them on digits, its data by default: 10 classes, grey.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import networkx as nx
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from constrained_nas.latency import uniform_architecture
+from constrained_nas.runs import (
+    RunSettings,
+    RunSpace,
+    SpaceName,
+    cheapest_network,
+    costs_of,
+    decisions_of,
+    largest_network,
+    make_space,
+    plan_of,
+)
+from graphs import (
+    DagSpace,
+    MBConvSpace,
+    convolutional_neural_fabric,
+    gpunet_imagenet,
+    gpunet_imagewoof,
+    hardcore_imagenet,
+    hardcore_small,
+    resnet,
+    resnet_fabric,
+)
+from graphs.costs import connected_macs, connected_parameters, mac_cost, makespan_cost, parameter_cost
+
+MBConvName = Literal["hardcore-small", "hardcore-imagenet", "hardcore-imagenet-paper"]
+DagName = Literal[
+    "resnet-20",
+    "resnet-32",
+    "resnet-44",
+    "resnet-56",
+    "resnet-110",
+    "resnet-fabric-3",
+    "resnet-fabric-5",
+    "resnet-fabric-7",
+    "resnet-fabric-9",
+    "resnet-fabric-18",
+    "cnf-1",
+    "cnf-2",
+    "cnf-4",
+    "cnf-8",
+    "cnf-segmentation-8",
+]
+MACHINES = (1, 2, 4)
+SHOWN_OPTIONS = 12  # of a decision, in a table for people
+
+
+@dataclass(frozen=True)
+class Describe:
+    """Say what a super-network holds: decisions, architectures, parameters, multiply-adds, and steps on 1, 2 and 4 machines.
+
+    The costs are those of the whole super-network; of a HardCoRe space, those of its heaviest network; of spaces of widths and of
+    filters, those of the lightest and the heaviest network, in what search takes budgets on.
+    """
+
+    space: Annotated[Literal[DagName, MBConvName, SpaceName], tyro.conf.Positional]
+    """A published network, or a space of search."""
+    json: bool = False
+    """Print JSON instead of a table."""
+    draw: Path | None = None
+    """Draw the super-network into this file (.png, .pdf, .svg)."""
+
+
+def describe(command: Describe) -> None:
+    """Print what the super-network holds, and draw it if asked to.
+
+    Raises:
+        ValueError: a kind of picture that cannot be written, or a space that is not drawn.
+        OSError: the picture cannot be written.
+    """
+    console = Console()
+    if command.space in get_args(MBConvName):
+        space = mbconv_space(command.space)  # type: ignore[arg-type]
+        facts, dag, positions = _mbconv_facts(space), space.dag(), _staged_positions(space)
+    else:
+        other = dag_space(command.space) if command.space in get_args(DagName) else _searched(command.space)  # type: ignore[arg-type]
+        if not isinstance(other, DagSpace):
+            _describe_counted(console, other, command)
+            return
+        facts, dag, positions = _dag_facts(other), other.dag, None
+    if command.draw is not None:
+        _draw(command.draw, dag, str(facts["space"]), positions)
+    if command.json:
+        console.print_json(json.dumps(facts))
+    else:
+        _print(console, facts, dag)
+        if command.draw is not None:
+            console.print(f"drawn in {command.draw}", highlight=False)
+
+
+def mbconv_space(name: MBConvName) -> MBConvSpace:
+    """The HardCoRe-NAS space of that name."""
+    if name == "hardcore-small":
+        return hardcore_small()
+    return hardcore_imagenet("paper" if name.endswith("paper") else "release")
+
+
+def dag_space(name: DagName) -> DagSpace:
+    """The super-network of that name, with switches on all modules but stem and head."""
+    kind, _, number = name.rpartition("-")
+    if kind == "resnet":
+        return resnet((int(number) - 2) // 6)
+    if kind == "resnet-fabric":
+        return resnet_fabric(int(number))
+    if kind == "cnf":
+        return convolutional_neural_fabric(int(number), 6, 128, classes=10)
+    return convolutional_neural_fabric(int(number), 9, 64, classes=3, task="segmentation", side=256)
+
+
+def _searched(name: SpaceName) -> RunSpace:
+    """A space of search: PruNet's published ones as they are, others on digits."""
+    if name == "gpunet-imagenet":
+        return gpunet_imagenet()
+    if name == "gpunet-imagewoof":
+        return gpunet_imagewoof()
+    return make_space(name, 10, 1, plan_of(RunSettings(space=name)).resolution)
+
+
+def _describe_counted(console: Console, space: RunSpace, command: Describe) -> None:
+    """Spaces of widths and of filters: their decisions, and the least and the greatest of every cost."""
+    if command.draw is not None:
+        raise ValueError(f"--draw: {command.space} decides on widths or filters, there are no switches to draw; leave it out")
+    decisions, costs = decisions_of(space), costs_of(space)
+    lightest = {name: round(cost.cost(cheapest_network(space, cost))) for name, cost in costs.items()}
+    heaviest = {name: round(cost.cost(largest_network(space, cost))) for name, cost in costs.items()}
+    architectures = math.prod(math.comb(d.units + len(d.options) - 1, d.units) for d in decisions.decisions)
+    if command.json:
+        options = {decision.name: list(decision.options) for decision in decisions.decisions}
+        facts = {"space": decisions.name, "decisions": options, "architectures": architectures}
+        console.print_json(json.dumps({**facts, "lightest": lightest, "heaviest": heaviest}))
+        return
+    table = Table(title=f"{decisions.name}: {architectures:.4g} architectures", title_justify="left")
+    for column in ("decision", "options", "of"):
+        table.add_column(column)
+    for decision in decisions.decisions:
+        shown = " ".join(decision.options)
+        if len(decision.options) > SHOWN_OPTIONS:
+            shown = f"{' '.join(decision.options[:3])} ... {decision.options[-1]} ({len(decision.options)} in all)"
+        table.add_row(decision.name, shown, f"each of {decision.units} filters" if decision.units > 1 else "")
+    console.print(table)
+    for end, priced in (("lightest", lightest), ("heaviest", heaviest)):
+        said = ", ".join(f"{value:,} {costs[name].unit}" for name, value in priced.items())
+        console.print(f"{end}: {said}", highlight=False)
+
+
+def _dag_facts(space: DagSpace) -> dict[str, Any]:
+    whole = space.whole
+    return {
+        "space": space.name,
+        "decisions": {decision.name: list(decision.options) for decision in space.space.decisions},
+        "architectures": 2 ** len(space.space.decisions),  # states of the switches; modules on no path make some of them equal
+        "params": round(connected_parameters(space).cost(whole)),
+        "mult_adds": round(connected_macs(space, "published").cost(whole)),
+        "mult_adds_exact": round(connected_macs(space, "exact").cost(whole)),
+        "sequential_ops": {str(machines): round(makespan_cost(space, machines).cost(whole)) for machines in MACHINES},
+    }
+
+
+def _mbconv_facts(space: MBConvSpace) -> dict[str, Any]:
+    macs, parameters = mac_cost(space), parameter_cost(space)
+    lightest = space.space.architecture(space.staged.blocks.vertex([0] * len(space.space.decisions)))
+    heaviest = uniform_architecture(space, len(space.configurations) - 1)
+    priced = {
+        name: {"params": round(parameters.cost(network)), "mult_adds": round(macs.cost(network))}
+        for name, network in (("lightest", lightest), ("heaviest", heaviest))
+    }
+    chain = len(space.fixed_modules()) + len(space.block_names)  # one after the other, on however many machines
+    return {
+        "space": space.space.name,
+        "decisions": {decision.name: list(decision.options) for decision in space.space.decisions},
+        "architectures": space.architectures,
+        **priced["heaviest"],
+        "mult_adds_exact": priced["heaviest"]["mult_adds"],
+        "sequential_ops": {str(machines): chain for machines in MACHINES},
+        **priced,
+    }
+
+
+def _print(console: Console, facts: dict[str, Any], dag: nx.MultiDiGraph) -> None:
+    decisions: dict[str, list[str]] = facts["decisions"]
+    staged = "heaviest" in facts
+    if staged:
+        table = Table(title=f"{facts['space']}: {facts['architectures']:.4g} architectures", title_justify="left")
+        table.add_column("decision")
+        table.add_column("options")
+        for decision, options in decisions.items():
+            table.add_row(decision, " ".join(options))
+        console.print(table)
+        for name in ("lightest", "heaviest"):
+            priced = facts[name]
+            console.print(f"{name}: {priced['params']:,} parameters, {priced['mult_adds']:,} multiply-adds", highlight=False)
+    else:
+        table = Table(title=f"{facts['space']}: 2^{len(decisions)} architectures", title_justify="left", show_header=False)
+        table.add_row("layers", f"{len(dag):,}")
+        table.add_row("modules", f"{dag.number_of_edges():,}, of which {len(decisions):,} can be switched off")
+        table.add_row("parameters", f"{facts['params']:,}")
+        table.add_row("multiply-adds", f"{facts['mult_adds']:,} as published")
+        table.add_row("", f"{facts['mult_adds_exact']:,} exact")
+        console.print(table)
+    steps = ", ".join(f"{count} on {machines}" for machines, count in facts["sequential_ops"].items())
+    console.print(f"sequential steps of the {'heaviest' if staged else 'whole'} network: {steps} machines", highlight=False)
+
+
+def _draw(path: Path, dag: nx.MultiDiGraph, title: str, positions: dict[Hashable, tuple[float, float]] | None) -> None:
+    from constrained_nas.reports import save_picture
+
+    save_picture(path, dag, title, positions=positions)
+
+
+def _staged_positions(space: MBConvSpace) -> dict[Hashable, tuple[float, float]]:
+    """A stage a row, its blocks and then its end, every other row from right to left; what comes before stage 1 above it."""
+    blocks, stages = space.settings.blocks_per_stage, len(space.settings.stages)
+    dag = space.dag()
+    before = [node for node in ("input", "stem", "separable") if node in dag]
+    places: dict[Hashable, tuple[float, float]] = {node: (float(place - len(before) + 1), 0.0) for place, node in enumerate(before)}
+    for stage in range(stages):
+        row = [*(f"stage{stage + 1}.block{block + 1}" for block in range(blocks)), f"stage{stage + 1}"]
+        for place, node in enumerate(row if stage % 2 == 0 else row[::-1]):
+            places[node] = (float(place), -1.0 - stage)
+    end, up = places[f"stage{stages}"]
+    places["logits"] = (end + (1.0 if stages % 2 else -1.0), up)
+    return places

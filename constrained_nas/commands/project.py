@@ -1,0 +1,89 @@
+"""The command ``project``: the best selection from a CSV table that fits its budgets, with a certificate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from constrained_nas.runs import parse_limits
+from constrained_nas.selections import SelectionRecord, SelectionTable, read_selection_table, save_selection, select
+from solvers import SolverError
+
+
+@dataclass(frozen=True)
+class Project:
+    """Choose one option a group from a table, so that the summed score is greatest and every budget is kept.
+
+    The table is a CSV file with the columns group, option, score and any number of costs. The answer is exact: it comes with a
+    bound that says nothing within the budgets is better. For example: project table.csv --budget latency_ms=40 --budget params=5e6
+    """
+
+    table: Annotated[Path, tyro.conf.Positional]
+    """CSV: group,option,score,<cost>,<cost>... with one option a line. A cost of inf forbids its option."""
+    budget: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """COLUMN=LIMIT, in the unit of the column; may be given several times, and all of them hold at once."""
+    minimize: bool = False
+    """Scores are losses: the smallest sum is best."""
+    verify: bool = False
+    """Have an independent solver recheck the certificate."""
+    time_limit: float | None = None
+    """Seconds after which the best selection so far is given, with how far from the best it can be."""
+    out: Path | None = None
+    """Also write the selection: .json (everything) or .csv (the chosen lines of the table)."""
+    json: bool = False
+    """Print JSON instead of tables."""
+
+
+def project(command: Project) -> None:
+    """Solve the table and print the selection.
+
+    Raises:
+        ValueError: a malformed table or budget, or nothing fits.
+        OSError: a file cannot be read or written.
+    """
+    if command.time_limit is not None and not command.time_limit > 0:
+        raise ValueError(f"--time-limit: expected a positive number of seconds, got {command.time_limit}")
+    table = read_selection_table(command.table)
+    budgets = parse_limits(command.budget, "COLUMN")
+    try:
+        found = select(table, budgets, minimize=command.minimize, verify=command.verify, time_limit_seconds=command.time_limit)
+    except SolverError as error:  # nothing found in time: the user may allow more
+        raise ValueError(str(error)) from error
+    if command.out is not None:
+        save_selection(found, table, command.out)
+    console = Console()
+    if command.json:
+        console.print_json(found.model_dump_json())
+        return
+    _print(console, table, found, command.verify)
+    if command.out is not None:
+        console.print(f"written to {command.out}", highlight=False)
+
+
+def _print(console: Console, table: SelectionTable, found: SelectionRecord, verified: bool) -> None:
+    chosen = Table(title=f"{found.table}: one option a group", title_justify="left")
+    chosen.add_column("group")
+    chosen.add_column("option")
+    for column in ("score", *table.costs):
+        chosen.add_column(column, justify="right")
+    for group, option in found.choices.items():
+        prices = [cost[group][option] for cost in table.costs.values()]
+        chosen.add_row(group, option, *(f"{value:.6g}" for value in (table.scores[group][option], *prices)))
+    chosen.add_section()
+    chosen.add_row("sum", "", *(f"{value:.6g}" for value in (found.score, *found.totals.values())))
+    console.print(chosen)
+    spent = Table(title="budgets", title_justify="left")
+    for column in ("cost", "limit", "spent", "left", "price: score for one unit more"):
+        spent.add_column(column, justify="left" if column == "cost" else "right")
+    for name, budget in found.budgets.items():
+        price = "-" if budget.price is None else f"{budget.price:.4g}"
+        spent.add_row(name, f"{budget.limit:.6g}", f"{budget.spent:.6g}", f"{budget.limit - budget.spent:.3g}", price)
+    console.print(spent)
+    bound = "no bound known" if found.bound is None else f"no selection that fits scores better than {found.bound:.9g}"
+    gap = "" if found.gap is None else f" (gap {found.gap:.2g})"
+    console.print(f"{found.status}: {bound}{gap}{', rechecked by another solver' if verified else ''}", highlight=False)

@@ -1,0 +1,125 @@
+"""The commands ``search`` and ``resume``: from a space and its budgets to a network that fits, in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from constrained_nas.commands.shown import progress_shown
+from constrained_nas.runs import RunRecord, RunSettings, begin_run, carry_out, load_run, load_settings
+
+
+@dataclass(frozen=True)
+class Search:
+    """Find a network within budgets, train it, and write it with a record of how good it is.
+
+    The super-network is trained (or learns along the way), the search runs, and its answer is projected exactly onto all budgets;
+    with a latency table it is measured too, and the budget tightened until it fits. Then it is fine-tuned and tested.
+
+    A run that was killed goes on with: constrained-nas resume RUN. Examples:
+    search hardcore-small --budget params=40e3 --out runs/x
+    search hardcore-small --budget latency_ms=2 --budget params=60e3 --table table.json --out runs/y
+    """
+
+    settings: Annotated[RunSettings, tyro.conf.arg(name="")]
+    out: Path = Path("runs/search")
+    """Folder for the record (run.json), the network, and what is needed to resume."""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Go on with a search that was interrupted, from its settings and checkpoints, to the same result."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of the run."""
+
+
+def search_run(command: Search) -> None:
+    """Search and print what was found.
+
+    Raises:
+        ValueError: a run that cannot be done; says why and what to do instead.
+        FileNotFoundError: data or table are not there.
+    """
+    asked = begin_run(command.settings, command.out)
+    console = Console()
+    with progress_shown(console) as progress, _resumable(command.out):
+        record = carry_out(command.out, progress, asked)
+    _print(console, record, command.out)
+
+
+def resume(command: Resume) -> None:
+    """Go on with a run and print what it found.
+
+    Raises:
+        FileNotFoundError: no run began there.
+        ValueError: files that are damaged or of other settings.
+    """
+    load_settings(command.run)
+    console = Console()
+    if (command.run / "run.json").exists():
+        record = load_run(command.run)
+        console.print(f"{command.run} is finished: nothing to resume.", highlight=False)
+        _print(console, record, command.run)
+        return
+    with progress_shown(console) as progress, _resumable(command.run):
+        record = carry_out(command.run, progress)
+    _print(console, record, command.run)
+
+
+@contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    """Whoever interrupts a run is told how to go on with it."""
+    try:
+        yield
+    except KeyboardInterrupt as interruption:
+        raise SystemExit(f"interrupted: constrained-nas resume {folder} goes on with it") from interruption
+
+
+def _print(console: Console, record: RunRecord, folder: Path) -> None:
+    table = Table(title=f"{record.space}, {record.method}, {record.data}, seed {record.seed}", title_justify="left")
+    for column in ("budget", "limit", "spent", "measured", "fits"):
+        table.add_column(column, justify="left" if column == "budget" else "right")
+    for budget in record.budgets:
+        measured, spent = "" if budget.measured is None else f"{budget.measured:.6g}", f"{budget.value:.6g}"
+        table.add_row(_titled(budget.cost, budget.unit), f"{budget.limit:.6g}", spent, measured, "yes" if budget.fits else "NO")
+    console.print(table)
+    networks = Table(title_justify="left")
+    networks.add_column("network")
+    networks.add_column("test accuracy, %", justify="right")
+    for cost, unit in record.units.items():
+        networks.add_column(_titled(cost, unit), justify="right")
+    for network in (record.found, *record.references):
+        accuracy = "-" if network.accuracy is None else f"{network.accuracy:.1f}"
+        networks.add_row(network.name, accuracy, *(f"{network.costs[cost]:.6g}" for cost in record.units))
+    console.print(networks)
+    if record.measured is not None:
+        told = record.measured
+        console.print(
+            f"On the device the median is {told.median:.4g} {told.unit}, at most {told.bound:.4g} with {told.confidence:.0%} "
+            f"confidence; {len(told.attempts)} network(s) measured.",
+            highlight=False,
+        )
+    for line in (_certified(record), *record.remarks, f"written to {folder}"):
+        console.print(line, highlight=False)
+
+
+def _titled(cost: str, unit: str) -> str:
+    return cost if unit == cost else f"{cost}, {unit}"
+
+
+def _certified(record: RunRecord) -> str:
+    certificate = record.certificate
+    if certificate is None:
+        return "No certificate: the answer is no exact projection."
+    if certificate.bound is None:
+        return "The budgets hold; no bound is known on the projection's objective."
+    gap = certificate.gap or 0.0
+    return f"Certificate of the projection: {certificate.primal:.6g}, bound {certificate.bound:.6g}, gap {gap:.2g}."

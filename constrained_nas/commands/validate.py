@@ -1,0 +1,69 @@
+"""The command ``validate``: does a latency table still predict networks measured whole on this machine?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from constrained_nas.commands.describe import MBConvName
+from constrained_nas.commands.shown import progress_shown, space_at
+from constrained_nas.latency import draw_validation, timer_of, validate_table
+from graphs.costs import load_latency_table
+from graphs.files import save_table
+
+
+@dataclass(frozen=True)
+class Validate:
+    """Measure random networks, evenly spaced in estimated latency, and compare them with what a table says.
+
+    Prints the slope and R^2 of measured over estimated and the worst error, draws the networks, and writes what was measured. They
+    are measured as the table was (batch, threads, runtime, resolution, clock); a table of another device is an error. The machine's
+    speed now, against when the table was measured, is told by a reference network and divided out.
+
+    Example: constrained-nas validate table.json hardcore-imagenet --networks 20
+    """
+
+    table: Annotated[Path, tyro.conf.Positional]
+    space: Annotated[MBConvName, tyro.conf.Positional]
+    networks: int = 20
+    """How many, at least 3."""
+    rounds: int = 40
+    """How often each is measured, in random order, at least 6."""
+    device: str = "cpu"
+    """cpu, cuda, cuda:1 ...: must be the table's."""
+    picture: Path | None = None
+    """Scatter picture (.png, .pdf, .svg); TABLE.validation.png beside the table by default."""
+    record: Path | None = None
+    """What was measured (JSON); TABLE.validation.json by default."""
+    seed: int = 1
+    """Of networks and orders. Not the one of profile, whose networks calibrated the table."""
+
+
+def validate(command: Validate) -> None:
+    """Measure, print, draw and write.
+
+    Raises:
+        ValueError: a table that is damaged or of another space or device, or a kind of picture that cannot be written.
+        OSError: a file cannot be read or written.
+    """
+    table = load_latency_table(command.table)
+    space = space_at(command.space, table.resolution)
+    timer = timer_of(table, command.device)
+    console = Console()
+    with progress_shown(console) as progress:
+        found = validate_table(table, space, timer, command.networks, command.rounds, command.seed, progress)
+    picture = command.picture or command.table.with_name(command.table.stem + ".validation.png")
+    record = command.record or command.table.with_name(command.table.stem + ".validation.json")
+    save_table(found, record)
+    draw_validation(found, picture)
+    console.print(
+        f"{len(found.networks)} networks of {found.space}: measured = {found.slope:.3f} x estimated {found.intercept:+.3g} ms, "
+        f"R^2 {found.r_squared:.4f}, worst error {found.worst:.1%}; line through the origin {found.ratio:.3f}.\n"
+        f"The machine takes {found.speed:.3f} x as long as when the table was measured; measured times are divided by that.\n"
+        f"wrote {picture} and {record}",
+        highlight=False,
+    )

@@ -1,0 +1,298 @@
+"""Data sets with the splits a search needs.
+
+``weights`` trains the super-network, ``architecture`` drives the search, ``test`` is looked at once, for the reported accuracy.
+Every loader splits deterministically from a seed. Nothing is ever downloaded: the embedded default is scikit-learn's digits, CIFAR
+and image folders are read from disk.
+
+The digits are 8x8 and a nearest neighbour already scores 96 % on them, so they are made harder honestly: each is drawn at a random
+size, place and slant on a larger canvas among clutter (halves of other digits, at lower contrast) and noise, and few are used for
+training; a nearest neighbour then scores 65 %. Labels are never changed; training and test digits are disjoint before they are
+drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler, SequentialSampler, Subset, TensorDataset
+
+IGNORED = -100  # the label of a pixel that has none: the default ignore_index of torch's cross-entropy
+
+# How images are augmented and scaled: ``auto_augment`` is HardCoRe-NAS's (crop, flip, AutoAugment; ImageNet's mean and deviation),
+# ``crop_flip`` that of ResNets and Budgeted Super Networks on CIFAR (crop, flip; scaled to [-1, 1]).
+Recipe = Literal["auto_augment", "crop_flip"]
+
+
+@dataclass(frozen=True, slots=True)
+class DataSplits:
+    """Splits of (image (channels, side, side) float, label) pairs, and what they are.
+
+    A label is a class or, for segmentation, one class a pixel: (side, side) int64, ``IGNORED`` where there is none.
+    """
+
+    name: str
+    weights: Dataset[Any]
+    architecture: Dataset[Any]
+    test: Dataset[Any]
+    classes: int
+    image_channels: int
+    resolution: int
+
+
+def digits(
+    resolution: int = 32,
+    training_digits: int = 800,
+    draws: int = 6,
+    test_draws: int = 2,
+    architecture_share: float = 0.2,
+    seed: int = 0,
+) -> DataSplits:
+    """The 1797 handwritten digits of scikit-learn, drawn at ``resolution`` among clutter.
+
+    Args:
+        resolution: side of the canvas in pixels, at least 16.
+        training_digits: how many digits may be used for weights and architecture together; the rest are test digits.
+        draws: drawings of each training digit.
+        test_draws: drawings of each test digit.
+        architecture_share: share of the training digits kept for the search.
+        seed: decides the split and every drawing.
+
+    Raises:
+        ValueError: a size or share out of range.
+    """
+    parts, generator = digit_parts(resolution, training_digits, draws, test_draws, architecture_share, seed)
+    weights, architecture, test = (TensorDataset(draw_digits(images, resolution, generator), labels) for images, labels in parts)
+    return DataSplits(f"digits-{resolution}", weights, architecture, test, 10, 1, resolution)
+
+
+def digit_parts(
+    resolution: int, training_digits: int, draws: int, test_draws: int, architecture_share: float, seed: int
+) -> tuple[list[tuple[Tensor, Tensor]], torch.Generator]:
+    """The digits (N, 8, 8) in [0, 1] and labels (N,) to draw for weights, architecture and test, and the generator to draw with.
+
+    No digit is in two parts; each is repeated as often as it is to be drawn. Arguments as for :func:`digits`.
+
+    Raises:
+        ValueError: a size or share out of range.
+    """
+    from sklearn.datasets import load_digits
+
+    if resolution < 16 or not 10 <= training_digits <= 1700 or not 0 < architecture_share < 1 or min(draws, test_draws) < 1:
+        raise ValueError(
+            "digits: expected resolution >= 16, 10 <= training_digits <= 1700, 0 < architecture_share < 1, draws >= 1; got "
+            f"{resolution}, {training_digits}, {architecture_share}, {draws} and {test_draws}"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    bunch = load_digits()
+    images = torch.as_tensor(bunch.images / 16, dtype=torch.float32)  # (1797, 8, 8)
+    labels = torch.as_tensor(bunch.target, dtype=torch.int64)
+    order = torch.randperm(len(images), generator=generator)
+    for_architecture = round(training_digits * architecture_share)
+    if not 0 < for_architecture < training_digits:
+        raise ValueError(f"digits: a share of {architecture_share} of {training_digits} digits leaves one of the two parts empty")
+    bounds = [0, training_digits - for_architecture, training_digits, len(images)]
+    chosen = [order[bounds[part] : bounds[part + 1]].repeat(copies) for part, copies in enumerate((draws, draws, test_draws))]
+    return [(images[index], labels[index]) for index in chosen], generator
+
+
+def draw_digits(images: Tensor, resolution: int, generator: torch.Generator) -> Tensor:
+    """Draw digits (N, 8, 8) with values in [0, 1] on noisy, cluttered canvases (N, 1, resolution, resolution)."""
+    canvas, clutter = draw_strokes(images, resolution, generator)
+    noise = 0.1 * torch.randn(canvas.shape, generator=generator)
+    return (torch.maximum(canvas, clutter) + noise - 0.2) / 0.35
+
+
+def draw_strokes(images: Tensor, resolution: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """The ink of digits (N, 8, 8) and that of the clutter around them, in [0, 1], each (N, 1, resolution, resolution).
+
+    The digit keeps at least 45 % of the side and its upright square stays on the canvas (a slant of up to 0.3 radians may turn a
+    corner of it outside); three pieces of other digits lie around it at 60 % contrast.
+    """
+    count = len(images)
+
+    def uniform(low: float, high: float) -> Tensor:
+        return torch.rand(count, generator=generator) * (high - low) + low
+
+    size = uniform(0.45, 0.8)  # side of the digit as a share of the canvas
+    canvas = _place(images, size, uniform(-1, 1) * (1 - size), uniform(-1, 1) * (1 - size), uniform(-0.3, 0.3), resolution)
+    clutter = torch.zeros_like(canvas)
+    for _ in range(3):
+        others = images[torch.randperm(count, generator=generator)].clone()
+        others[:, :, 4:] = 0  # half a digit: a distracting stroke
+        distance, angle = uniform(0.55, 0.95), uniform(0, 2 * np.pi)
+        piece = _place(others, uniform(0.3, 0.5), distance * angle.cos(), distance * angle.sin(), uniform(-1.5, 1.5), resolution)
+        clutter = torch.maximum(clutter, 0.6 * piece)
+    return canvas, clutter
+
+
+def _place(images: Tensor, size: Tensor, right: Tensor, down: Tensor, slant: Tensor, resolution: int) -> Tensor:
+    """Each image scaled to ``size`` of the canvas, centred at (right, down) in [-1, 1], rotated by ``slant`` radians."""
+    cosine, sine = slant.cos() / size, slant.sin() / size
+    rows = [torch.stack([cosine, sine, -(cosine * right + sine * down)], 1)]
+    rows.append(torch.stack([-sine, cosine, sine * right - cosine * down], 1))
+    grid = functional.affine_grid(torch.stack(rows, 1), [len(images), 1, resolution, resolution], align_corners=False)
+    return functional.grid_sample(images[:, None], grid, align_corners=False)
+
+
+def cifar(
+    root: Path | str,
+    classes: int = 10,
+    resolution: int = 32,
+    architecture_share: float = 0.2,
+    augment: bool = True,
+    seed: int = 0,
+    recipe: Recipe = "auto_augment",
+) -> DataSplits:
+    """CIFAR-10 or CIFAR-100, binary version, on disk under ``root`` (``cifar-10-batches-bin`` or ``cifar-100-binary``).
+
+    The binary version holds plain bytes and is read with numpy: nothing is unpickled. CIFAR-100's labels are the fine ones. An
+    ``architecture_share`` of 0.1 gives the usual 45,000 / 5,000 / 10,000 split.
+
+    Args:
+        root: where the folder of the binary version is.
+        classes: 10 or 100.
+        resolution: of the images, 32 unless they are to be resized.
+        architecture_share: share of the training images kept for the search.
+        augment: False leaves the training images as the others are.
+        seed: decides the split.
+        recipe: augmentation and scaling. With ``crop_flip`` 32x32 images are padded with black to 36x36, cropped at random to
+            32x32, flipped half of the time, and scaled to [-1, 1].
+
+    Raises:
+        FileNotFoundError: a batch file is missing; names it.
+        ValueError: ``classes`` is neither 10 nor 100, an unknown recipe, or a file has the wrong length.
+    """
+    if classes not in (10, 100):
+        raise ValueError(f"cifar: expected 10 or 100 classes, got {classes}")
+    folder = Path(root) / ("cifar-10-batches-bin" if classes == 10 else "cifar-100-binary")
+    training = [f"data_batch_{number}.bin" for number in range(1, 6)] if classes == 10 else ["train.bin"]
+    testing = ["test_batch.bin"] if classes == 10 else ["test.bin"]
+    train = [_read_cifar(folder / name, classes) for name in training]
+    test = _read_cifar(folder / testing[0], classes)
+    images, labels = (np.concatenate(parts) for parts in zip(*train, strict=True))
+    fitted = _PixelDataset(images, labels, _train_transform(resolution, augment, recipe))
+    held = _PixelDataset(images, labels, _test_transform(resolution, recipe))
+    split = _split_indices(len(labels), architecture_share, seed)
+    test_set = _PixelDataset(*test, _test_transform(resolution, recipe))
+    return DataSplits(f"cifar-{classes}", Subset(fitted, split[0]), Subset(held, split[1]), test_set, classes, 3, resolution)
+
+
+def image_folder(
+    root: Path | str,
+    resolution: int,
+    architecture_share: float = 0.2,
+    augment: bool = True,
+    seed: int = 0,
+    recipe: Recipe = "auto_augment",
+) -> DataSplits:
+    """An ImageNet-style folder: ``root/train/<class>/*`` and ``root/val/<class>/*`` (or ``test``), read by torchvision.
+
+    CIFAR unpacked to PNG or JPEG files in that layout works too: ``image_folder(root, 32, 0.1, recipe="crop_flip")`` gives the
+    splits and transforms that :func:`cifar` gives for the binary version.
+
+    Raises:
+        FileNotFoundError: no such folders, or no images in them.
+        ValueError: the two parts have different classes, or an unknown recipe.
+    """
+    from torchvision.datasets import ImageFolder
+
+    held_out = next((name for name in ("val", "test") if (Path(root) / name).is_dir()), "val")
+    fitted = ImageFolder(str(Path(root) / "train"), _train_transform(resolution, augment, recipe))
+    held = ImageFolder(str(Path(root) / "train"), _test_transform(resolution, recipe))
+    test = ImageFolder(str(Path(root) / held_out), _test_transform(resolution, recipe))
+    if fitted.classes != test.classes:
+        different = sorted(set(fitted.classes) ^ set(test.classes))
+        raise ValueError(f"{root}: train and {held_out} have different classes, e.g. {different[:5]}")
+    split = _split_indices(len(fitted), architecture_share, seed)
+    name = Path(root).name
+    return DataSplits(name, Subset(fitted, split[0]), Subset(held, split[1]), test, len(fitted.classes), 3, resolution)
+
+
+def loader(
+    dataset: Dataset[Any], batch_size: int, generator: torch.Generator | None = None, drop_last: bool = False, workers: int = 0
+) -> DataLoader[Any]:
+    """Batches of (images, labels): shuffled by ``generator`` where one is given, else in order.
+
+    Tensor data sets are indexed a batch at a time, which is much faster than example by example.
+    """
+    sampler: Sampler[int] = RandomSampler(dataset, generator=generator) if generator else SequentialSampler(dataset)  # type: ignore[arg-type]
+    if isinstance(dataset, TensorDataset):
+        return DataLoader(dataset, batch_size=None, sampler=BatchSampler(sampler, batch_size, drop_last))
+    return DataLoader(dataset, batch_size, sampler=sampler, drop_last=drop_last, num_workers=workers, generator=generator)
+
+
+class _PixelDataset(Dataset[tuple[Tensor, int]]):
+    """Images (N, 3, side, side) uint8 with a transform."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, transform: Callable[[Any], Tensor]) -> None:
+        self.images, self.labels, self.transform = images, labels, transform
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(torch.as_tensor(self.images[index])), int(self.labels[index])
+
+
+def _read_cifar(path: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    prefix = 1 if classes == 10 else 2  # CIFAR-100 stores the coarse label first
+    content = np.fromfile(path, dtype=np.uint8)
+    record = prefix + 3072
+    if not len(content) or len(content) % record:
+        raise ValueError(f"{path}: {len(content)} bytes is no whole number of {record}-byte records; is it the binary version?")
+    rows = content.reshape(-1, record)
+    return rows[:, prefix:].reshape(-1, 3, 32, 32).copy(), rows[:, prefix - 1].astype(np.int64)
+
+
+def _split_indices(count: int, architecture_share: float, seed: int) -> tuple[list[int], list[int]]:
+    if not 0 < architecture_share < 1:
+        raise ValueError(f"architecture_share must lie strictly between 0 and 1, got {architecture_share}")
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
+    cut = count - max(1, round(count * architecture_share))
+    if cut < 1:
+        raise ValueError(f"a share of {architecture_share} of {count} images leaves none to train the weights")
+    return order[:cut], order[cut:]
+
+
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, the convention of the published networks
+
+
+def _train_transform(resolution: int, augment: bool, recipe: Recipe) -> Callable[[Any], Tensor]:
+    from torchvision.transforms import v2
+
+    if not augment:
+        return _test_transform(resolution, recipe)
+    small = resolution <= 64
+    padding = resolution // 8 if recipe == "auto_augment" else resolution // 16
+    crop = v2.RandomCrop(resolution, padding=padding) if small else v2.RandomResizedCrop(resolution, antialias=True)
+    resize = [v2.Resize((resolution, resolution), antialias=True)] if small else []
+    steps = [v2.ToImage(), *resize, crop, v2.RandomHorizontalFlip()]
+    if recipe == "auto_augment":
+        steps.append(v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10 if small else v2.AutoAugmentPolicy.IMAGENET))
+    return v2.Compose([*steps, *_scaling(recipe)])
+
+
+def _test_transform(resolution: int, recipe: Recipe) -> Callable[[Any], Tensor]:
+    from torchvision.transforms import v2
+
+    if resolution <= 64:
+        sizing = [v2.Resize((resolution, resolution), antialias=True)]
+    else:  # ImageNet's convention: the central 7/8 of the shorter side
+        sizing = [v2.Resize(round(resolution * 8 / 7), antialias=True), v2.CenterCrop(resolution)]
+    return v2.Compose([v2.ToImage(), *sizing, *_scaling(recipe)])
+
+
+def _scaling(recipe: Recipe) -> list[Any]:
+    from torchvision.transforms import v2
+
+    if recipe not in get_args(Recipe):
+        raise ValueError(f"recipe: expected one of {', '.join(get_args(Recipe))}, got {recipe!r}")
+    mean, deviation = (_MEAN, _STD) if recipe == "auto_augment" else ((0.5,) * 3, (0.5,) * 3)  # the latter gives [-1, 1]
+    return [v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, deviation)]

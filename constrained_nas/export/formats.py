@@ -1,0 +1,192 @@
+"""A found network for use elsewhere: a Python file with safetensors weights, a ``torch.export`` program, an ONNX file.
+
+Every export is checked before it is handed over: the Python file is run and must give the very same numbers, the ONNX file is run
+by onnxruntime and must agree with torch. Networks are exported in evaluation mode, on the CPU and in the plain memory layout; the
+caller's is not changed.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from constrained_nas.export.python_source import python_source
+from constrained_nas.records import ArchitectureRecord
+from graphs.costs import count
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedPython:
+    """``source`` is a Python file with ``build()`` and ``load(weights)``; ``weights`` its safetensors file."""
+
+    source: Path
+    weights: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedOnnx:
+    """The file, its operator set, and the greatest difference to torch as a share of the greatest output."""
+
+    path: Path
+    opset: int
+    difference: float
+
+
+def export_python(
+    network: nn.Module, example: Tensor, directory: Path | str, name: str = "network", record: ArchitectureRecord | None = None
+) -> ExportedPython:
+    """Write ``name.py`` and ``name.safetensors``, with which torch alone builds the network.
+
+    Args:
+        network: of plain modules, such as ``Supernet.extract`` gives.
+        example: images (B, ...) to compare on.
+        directory: made if it is not there.
+        name: of the two files, an identifier.
+        record: the architecture, for comments in the file.
+
+    Raises:
+        ValueError: a network that cannot be written, with the module's name, or that does not come out the same.
+    """
+    if not name.isidentifier():
+        raise ValueError(f"name: expected a Python identifier, so that the file can be imported, got {name!r}")
+    plain = _plain(network)
+    images = example.detach().cpu().contiguous()
+    folder = Path(directory)
+    written = ExportedPython(folder / f"{name}.py", folder / f"{name}.safetensors")
+    title = f"The network {name}." if record is None else f"A network of {record.space}, found by {record.method}."
+    source = python_source(plain, title, written.weights.name, _facts(plain, images, record))
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({key: tensor.contiguous() for key, tensor in plain.state_dict().items()}, written.weights)
+    namespace: dict[str, Any] = {"__name__": name}
+    try:
+        exec(compile(source, str(written.source), "exec"), namespace)  # our own text, and the check that it is what it says
+        again = cast(Callable[[str], nn.Module], namespace["load"])(str(written.weights))
+        with torch.no_grad():
+            same = _same(again(images), plain(images))
+    except Exception as error:  # whatever it is, the file would not run for the user either
+        written.weights.unlink()
+        raise ValueError(f"the written network does not run: {_first_line(error)}") from error
+    if not same:
+        written.weights.unlink()
+        raise ValueError("the written network gives other outputs: does the forward use hooks, or attributes that change?")
+    written.source.write_text(source, encoding="utf-8")
+    return written
+
+
+def export_program(network: nn.Module, example: Tensor, path: Path | str, *, dynamic_batch: bool = True) -> Path:
+    """Write a ``torch.export`` program (``.pt2``), for any batch size if ``dynamic_batch``.
+
+    Raises:
+        ValueError: torch.export cannot take the network, or its program gives other outputs (beyond 1e-5 of the greatest).
+    """
+    plain = _plain(network)
+    images = _traced_images(example, dynamic_batch)
+    try:
+        program = torch.export.export(plain, (images,), dynamic_shapes=_shapes(dynamic_batch))
+    except Exception as error:  # the exporter raises many kinds
+        raise ValueError(f"torch.export cannot take this network: {_first_line(error)}") from error
+    with torch.no_grad():
+        difference = _difference(program.module()(images), plain(images))
+    if not difference <= 1e-5:  # the same kernels in another order of fusion: rounding of float32 at most
+        raise ValueError(f"the exported program differs from the network by {difference:.2g} of its greatest output")
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    torch.export.save(program, str(target))
+    return target
+
+
+def export_onnx(
+    network: nn.Module, example: Tensor, path: Path | str, *, dynamic_batch: bool = True, tolerance: float = 1e-4
+) -> ExportedOnnx:
+    """Write an ONNX file and run it in onnxruntime against torch, at the example's batch and (if dynamic) at another.
+
+    Raises:
+        ImportError: onnx, onnxscript or onnxruntime is missing.
+        ValueError: a network that cannot be exported, or outputs that differ by more than ``tolerance``; the file is then removed.
+    """
+    onnx, runtime, _ = (_required(package) for package in ("onnx", "onnxruntime", "onnxscript"))
+    plain = _plain(network)
+    images = _traced_images(example, dynamic_batch)
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    options: dict[str, Any] = {"dynamo": True, "external_data": False, "verbose": False, "input_names": ["images"]}
+    try:
+        torch.onnx.export(plain, (images,), str(target), dynamic_shapes=_shapes(dynamic_batch), output_names=["output"], **options)
+    except Exception as error:  # the exporter raises many kinds
+        raise ValueError(f"the network cannot be exported to ONNX: {_first_line(error)}") from error
+    settings = runtime.SessionOptions()
+    settings.intra_op_num_threads, settings.log_severity_level = 1, 3
+    session = runtime.InferenceSession(str(target), settings, providers=["CPUExecutionProvider"])
+    batches = [images, torch.cat([images, images.flip(0)])[: len(images) + 1]] if dynamic_batch else [images]
+    with torch.no_grad():
+        differences = [_difference(torch.as_tensor(session.run(None, {"images": b.numpy()})[0]), plain(b)) for b in batches]
+    if not max(differences) <= tolerance:
+        target.unlink()
+        raise ValueError(f"onnxruntime differs from torch by {max(differences):.2g} of the greatest output; allowed {tolerance:g}")
+    opset = next(entry.version for entry in onnx.load(str(target)).opset_import if entry.domain in ("", "ai.onnx"))
+    return ExportedOnnx(target, int(opset), max(differences))
+
+
+def _plain(network: nn.Module) -> nn.Module:
+    """A copy as files hold it: CPU, evaluation mode, plain memory layout (the kernels for others round differently)."""
+    plain = copy.deepcopy(network).cpu().eval()
+    with torch.no_grad():
+        for tensor in (*plain.parameters(), *plain.buffers()):
+            tensor.data = tensor.data.contiguous()
+    return plain
+
+
+def _facts(network: nn.Module, images: Tensor, record: ArchitectureRecord | None) -> list[str]:
+    counts = count(network, tuple(images.shape[1:]))
+    shape = " x ".join(map(str, images.shape[1:]))
+    facts = [f"Input: B x {shape}, {str(images.dtype).removeprefix('torch.')}."]
+    facts += [f"{counts.parameters:,} parameters, {counts.macs:,} multiply-adds at that size."]
+    if record is not None:
+        facts += [f"  {b.cost}: {b.value:g} {b.unit} of {b.limit:g}{'' if b.fits else ' (does not fit)'}" for b in record.budgets]
+        facts += [f"  {decision}: {option}" for decision, option in record.choices.items()]
+    return facts
+
+
+def _traced_images(example: Tensor, dynamic_batch: bool) -> Tensor:
+    """A batch of one would be taken for a constant by the tracers."""
+    images = example.detach().cpu().contiguous()
+    return torch.cat([images, images]) if dynamic_batch and len(images) == 1 else images
+
+
+def _shapes(dynamic_batch: bool) -> Any:
+    return ({0: torch.export.Dim("batch")},) if dynamic_batch else None
+
+
+def _same(ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, Tensor) and isinstance(theirs, Tensor):
+        return ours.dtype == theirs.dtype and torch.equal(ours, theirs)
+    if not (isinstance(ours, tuple | list) and isinstance(theirs, tuple | list)) or len(ours) != len(theirs):
+        return False
+    return all(map(_same, ours, theirs))
+
+
+def _difference(ours: Any, theirs: Any) -> float:
+    if not (isinstance(ours, Tensor) and isinstance(theirs, Tensor)) or ours.shape != theirs.shape:
+        raise ValueError("expected a network with one output tensor, and the same shape from its export")
+    return float((ours.double() - theirs.double()).abs().max()) / max(float(theirs.abs().max()), 1e-30)
+
+
+def _required(package: str) -> ModuleType:
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise ImportError(f"ONNX export needs {package}: pip install 'constrained-nas[onnx]'") from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

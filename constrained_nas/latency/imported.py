@@ -1,0 +1,249 @@
+"""Latency tables measured elsewhere: the once-for-all lookup tables in YAML, and CSV.
+
+Neither file says what it was measured on: the caller names unit, device, batch and the rest, numbers are converted to milliseconds,
+and the table states it all.
+
+**YAML** as once-for-all and ProxylessNAS have it: one entry a layer, ``KEY: {mean: 0.31}``, shapes height x width x channels::
+
+    Conv-input:224x224x3-output:112x112x32
+    expanded_conv-input:56x56x24-output:28x28x40-expand:4-kernel:5-stride:2-idskip:0-se:1-hs:1
+    Conv_1-input:7x7x192-output:7x7x960
+    AvgPool2D-input:7x7x960-output:1x1x960
+    Conv_2-input:1x1x960-output:1x1x1280
+    Logits-input:1x1x1280-output:1000
+
+``expand`` is the expansion ratio (ProxylessNAS) or the number of expanded channels (once-for-all); both are understood. ``se`` and
+``hs`` (hard-swish) may be missing, as in ProxylessNAS: such a layer has no squeeze-and-excitation, whatever its activation. The
+depthwise-separable block after the stem is the ``expanded_conv`` of ratio 1. ``Conv_2`` may be missing where ``Logits`` takes the
+head's channels.
+
+**CSV** with a header and the columns ``option`` (``e3_k5_se``), ``latency``, and ``block`` (``stage1.block2``) or ``shape`` (input
+and output as channels x height x width, ``24x56x56-40x28x28``: of all blocks that see it). ``spread`` and ``samples`` may be there.
+A row with the block ``fixed`` and no option is the rest of the network; several are added.
+
+Reference: Cai et al., Once for all, and ProxylessNAS: the published latency lookup tables.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from graphs import MBConvSpace
+from graphs.costs import LatencyEntry, LatencyTable
+from graphs.spaces import BlockShape
+
+MILLISECONDS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
+
+
+@dataclass(frozen=True, slots=True)
+class ImportConditions:
+    """What the file does not say: the unit of its numbers (s, ms, us, ns), and what they were measured on."""
+
+    unit: str
+    device: str
+    batch: int
+    runtime: str = "not stated"
+    threads: int = 1
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.unit not in MILLISECONDS:
+            raise ValueError(f"unit: expected one of {', '.join(MILLISECONDS)}, got {self.unit!r}")
+        if not self.device.strip():
+            raise ValueError("device: name what the table was measured on")
+        if self.batch < 1 or self.threads < 1:
+            raise ValueError(f"expected at least one image and one thread, got batch {self.batch} and {self.threads} threads")
+
+
+def import_ofa_table(
+    path: Path | str, space: MBConvSpace, conditions: ImportConditions, fixed: float | None = None
+) -> LatencyTable:
+    """A space's latency table from a once-for-all lookup table.
+
+    Args:
+        path: YAML; needs PyYAML.
+        space: whose blocks are looked up.
+        conditions: of the file.
+        fixed: of the rest of the network, in the file's unit, where the file does not have it; None looks it up.
+
+    Raises:
+        ValueError: no such table, an entry that is no latency, or layers of the space that the file does not have: names them.
+        ImportError: PyYAML is missing.
+        FileNotFoundError: there is no such file.
+    """
+    latencies = _read_yaml(Path(path))
+    missing: list[str] = []
+
+    def look_up(keys: list[str]) -> float:
+        found = next((key for key in keys if key in latencies), None)
+        if found is None:
+            missing.append(keys[0])
+            return 0.0
+        return latencies[found]
+
+    values = {
+        (block, configuration.name): look_up(_block_keys(shape, configuration.expansion, configuration.kernel, squeeze))
+        for block, shape in zip(space.block_names, space.block_shapes, strict=True)
+        for configuration in space.configurations
+        for squeeze in [configuration.squeeze_excite]
+    }
+    rest = math.fsum(look_up(keys) for keys in _fixed_keys(space, latencies)) if fixed is None else fixed
+    if missing:
+        different = list(dict.fromkeys(missing))
+        raise ValueError(
+            f"{path}: has no entry for {len(different)} layers of {space.space.name}, the first of them {', '.join(different[:3])}"
+        )
+    return _table(space, conditions, f"{Path(path).name}, once-for-all YAML in {conditions.unit}", values, rest)
+
+
+def import_csv_table(path: Path | str, space: MBConvSpace, conditions: ImportConditions) -> LatencyTable:
+    """A space's latency table from CSV; the module says which columns.
+
+    Raises:
+        ValueError: a missing column, a row that is no latency or of no block or option of the space (with its line), two rows for
+            the same, or blocks without a row.
+        FileNotFoundError: there is no such file.
+    """
+    options = {configuration.name for configuration in space.configurations}
+    shapes: dict[str, list[str]] = {}
+    for name, shape in zip(space.block_names, space.block_shapes, strict=True):
+        shapes.setdefault(_shape_name(shape), []).append(name)
+    values: dict[tuple[str, str], float] = {}
+    spreads: dict[tuple[str, str], tuple[float, int]] = {}
+    rests: list[float] = []
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        rows = csv.DictReader(file, strict=True)
+        columns = set(rows.fieldnames or ())
+        if not {"option", "latency"} <= columns or not columns & {"block", "shape"}:
+            raise ValueError(f"{path}: expected columns option, latency, and block or shape; got {', '.join(sorted(columns))}")
+        for row in rows:
+            where = f"{path}, line {rows.line_num}"
+            latency = _number(row["latency"], f"{where}: latency")
+            block, option = (row.get("block") or "").strip(), (row["option"] or "").strip()
+            if block == "fixed" and not option:
+                rests.append(latency)
+                continue
+            blocks = [block] if block else shapes.get((row.get("shape") or "").strip(), [])
+            if option not in options or not blocks or not set(blocks) <= set(space.block_names):
+                what = f"block {block!r}" if block else f"shape {row.get('shape')!r}"
+                raise ValueError(f"{where}: {what} with option {option!r} is not in {space.space.name}")
+            spread = _number(row.get("spread") or "0", f"{where}: spread")
+            samples = int(_number(row.get("samples") or "1", f"{where}: samples"))
+            for name in blocks:
+                if (name, option) in values:
+                    raise ValueError(f"{where}: a second row for block {name!r} with option {option!r}")
+                values[name, option], spreads[name, option] = latency, (spread, samples)
+    missing = [(block, option) for block in space.block_names for option in sorted(options) if (block, option) not in values]
+    if missing:
+        raise ValueError(f"{path}: no row for {len(missing)} blocks with option, the first of them {' '.join(missing[0])}")
+    if not rests:
+        raise ValueError(f"{path}: no row of the block 'fixed' for the rest of the network (stem, head); it may be 0")
+    source = f"{Path(path).name}, CSV in {conditions.unit}"
+    return _table(space, conditions, source, values, math.fsum(rests), spreads)
+
+
+def _table(
+    space: MBConvSpace,
+    conditions: ImportConditions,
+    source: str,
+    values: Mapping[tuple[str, str], float],
+    fixed: float,
+    spreads: Mapping[tuple[str, str], tuple[float, int]] | None = None,
+) -> LatencyTable:
+    scale = MILLISECONDS[conditions.unit]
+    entries = []
+    for (block, option), value in values.items():
+        spread, samples = (spreads or {}).get((block, option), (0.0, 1))
+        entries.append(
+            LatencyEntry(block=block, configuration=option, median=value * scale, spread=spread * scale, samples=max(1, samples))
+        )
+    return LatencyTable(
+        unit="ms",
+        space=space.space.name,
+        device=conditions.device,
+        runtime=conditions.runtime,
+        threads=conditions.threads,
+        dtype=conditions.dtype,
+        batch=conditions.batch,
+        resolution=space.settings.resolution,
+        torch_version="",
+        fixed=_number(fixed, "fixed") * scale,
+        context="imported",
+        entries=tuple(entries),
+        rules="medians, spreads and samples as the file has them; a mean where it has means",
+        source=source,
+    )
+
+
+def _read_yaml(path: Path) -> dict[str, float]:
+    try:
+        yaml: Any = importlib.import_module("yaml")
+    except ImportError as error:
+        raise ImportError("reading a YAML table needs PyYAML: pip install pyyaml") from error
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or not content:
+        raise ValueError(f"{path}: expected a mapping of layers to latencies")
+    latencies = {}
+    for key, value in content.items():
+        mean = value.get("mean") if isinstance(value, dict) else value
+        if mean is None:
+            raise ValueError(f"{path}: {key}: expected a number or 'mean: number', got {value!r}")
+        latencies[str(key)] = _number(mean, f"{path}: {key}")
+    return latencies
+
+
+def _number(text: Any, where: str) -> float:
+    try:
+        value = float(text)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: expected a number, got {text!r}") from error
+    if not math.isfinite(value) or value < 0 or isinstance(text, bool):
+        raise ValueError(f"{where}: expected a number of at least 0, got {text!r}")
+    return value
+
+
+def _block_keys(shape: BlockShape, expansion: int, kernel: int, squeeze_excite: bool) -> list[str]:
+    """The names under which once-for-all (expanded channels) and ProxylessNAS (ratio) may list a block."""
+    side = -(-shape.side // shape.stride)
+    start = f"expanded_conv-input:{shape.side}x{shape.side}x{shape.inputs}-output:{side}x{side}x{shape.outputs}"
+    skip = int(shape.stride == 1 and shape.inputs == shape.outputs)
+    end = f"-kernel:{kernel}-stride:{shape.stride}-idskip:{skip}"
+    flags = f"-se:{int(squeeze_excite)}-hs:{int(shape.activation == 'hard_swish')}"
+    expands = [f"-expand:{shape.inputs * expansion}", f"-expand:{expansion}"]
+    return [start + expand + end + flags for expand in expands] + (
+        [] if squeeze_excite else [start + expand + end for expand in expands]
+    )
+
+
+def _fixed_keys(space: MBConvSpace, latencies: Mapping[str, float]) -> list[list[str]]:
+    """For each layer besides the blocks its possible names."""
+    s = space.settings
+    side, last = -(-s.resolution // 2), space.block_shapes[-1]
+    end = -(-last.side // last.stride)
+    shape = f"{end}x{end}x"
+    keys = [[f"Conv-input:{s.resolution}x{s.resolution}x{s.image_channels}-output:{side}x{side}x{s.stem_channels}"]]
+    if s.separable_channels:
+        separable = BlockShape(s.stem_channels, s.separable_channels, 1, side, s.stem_activation)
+        keys.append(_block_keys(separable, 1, 3, False))
+    keys.append([f"Conv_1-input:{shape}{last.outputs}-output:{shape}{s.head_channels}"])
+    direct = f"Logits-input:{shape}{s.head_channels}-output:{s.classes}"  # ProxylessNAS: all that follows is in it
+    if direct in latencies:
+        return [*keys, [direct]]
+    keys.append([f"AvgPool2D-input:{shape}{s.head_channels}-output:1x1x{s.head_channels}"])
+    keys.append([f"Conv_2-input:1x1x{s.head_channels}-output:1x1x{s.features}"])
+    keys.append([f"Logits-input:1x1x{s.features}-output:{s.classes}"])
+    return keys
+
+
+def _shape_name(shape: BlockShape) -> str:
+    side = -(-shape.side // shape.stride)
+    return f"{shape.inputs}x{shape.side}x{shape.side}-{shape.outputs}x{side}x{side}"

@@ -1,0 +1,153 @@
+"""Rounds of interleaved timings, and the file of one line a round that a killed measurement leaves behind.
+
+Each round runs every subject once, in random order, and slow spells are taken out afterwards. The first line of the file says what
+is measured and how; it must be the same when the run goes on. A last line that was cut off is dropped, and with it that round.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from constrained_nas.latency.robust_times import drift_factors
+from constrained_nas.latency.runtimes import Run
+from constrained_nas.latency.timer import Progress, Timer
+
+Subject = Callable[[], list[float]]  # runs something once: the ms of its parts
+
+
+def timed_run(run: Run, timer: Timer) -> Subject:
+    """The time of one run."""
+
+    def once() -> list[float]:
+        began = timer.now()
+        run()
+        return [timer.now() - began]
+
+    return once
+
+
+def measure_rounds(
+    subjects: Mapping[str, Subject],
+    timer: Timer,
+    rounds: int,
+    seed: int,
+    log: MeasurementLog,
+    progress: Progress | None = None,
+) -> None:
+    """Add rounds to the log until it has as many as wanted; each runs every subject once, in an order drawn from seed and round.
+
+    Args:
+        subjects: by name; warmed up by two runs that are not kept.
+        timer: its threads are set, and restored.
+        rounds: in all, those of the log included.
+        seed: of the orders.
+        log: where rounds go, and may have come from.
+        progress: told (rounds done, rounds, "timing").
+    """
+    names = list(subjects)
+    collecting = gc.isenabled()
+    with timer.threads_set(), torch.inference_mode():
+        for _ in range(2):
+            for name in names:
+                subjects[name]()
+        try:
+            gc.collect()
+            gc.disable()  # a collection would fall on whichever subject runs
+            for number in range(len(log.rounds), rounds):
+                if progress:
+                    progress(number, rounds, "timing")
+                order = np.random.default_rng([seed, 1, number]).permutation(len(names))
+                times: RoundTimes = {names[index]: subjects[names[index]]() for index in order}
+                log.add(times)
+        finally:
+            if collecting:
+                gc.enable()
+    if progress:
+        progress(rounds, rounds, "timing")
+
+
+def corrected_times(rounds: Sequence[RoundTimes]) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64]]:
+    """Times (rounds, parts) by subject, each round divided by its drift factor, and these factors (rounds,)."""
+    raw = {name: np.array([times[name] for times in rounds]) for name in rounds[0]}
+    factors = drift_factors(np.stack([times.sum(axis=1) for times in raw.values()], axis=1))
+    return {name: times / factors[:, None] for name, times in raw.items()}, factors
+
+
+RoundTimes = dict[str, list[float]]  # ms by the name of what ran
+
+
+def log_beside(path: Path | str) -> Path:
+    """Where the partial measurements of a file are kept."""
+    target = Path(path)
+    return target.with_name(target.name + ".partial.jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class MeasurementLog:
+    """Rounds measured so far under ``header``. Make it with :meth:`opened`."""
+
+    path: Path | None
+    header: Mapping[str, Any]
+    rounds: list[RoundTimes]
+
+    @classmethod
+    def opened(cls, path: Path | None, header: Mapping[str, Any]) -> MeasurementLog:
+        """Begin a log, or read the one that is there; without a path it stays in memory.
+
+        Raises:
+            ValueError: the file is of other settings (names the first that differs), or is no log.
+        """
+        if path is None:
+            return cls(None, header, [])
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _append(path, header)
+            return cls(path, header, [])
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        complete = [line for line in lines if line.endswith("\n")]
+        try:
+            found, *rounds = [json.loads(line) for line in complete] or [None]
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}: no measurements ({error.msg}); delete the file to begin anew") from error
+        if found is None:  # killed while the first line was written
+            path.unlink()
+            return cls.opened(path, header)
+        for name in {**header, **found}:
+            if found.get(name) != header.get(name):
+                raise ValueError(
+                    f"{path}: holds measurements with {name} {found.get(name)!r}, not {header.get(name)!r}: finish them with the "
+                    "settings they were begun with, or delete the file to begin anew"
+                )
+        if len(complete) < len(lines):  # what follows must not be appended to half a line
+            partial = path.with_name(path.name + ".rewritten")
+            partial.write_text("".join(complete), encoding="utf-8")
+            os.replace(partial, path)
+        return cls(path, header, rounds)
+
+    def add(self, times: RoundTimes) -> None:
+        """Keep one more round, in memory and in the file."""
+        self.rounds.append(times)
+        if self.path is not None:
+            _append(self.path, times)
+
+    def close(self) -> None:
+        """Remove the file: what it was kept for is written."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+def _append(path: Path, content: Mapping[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(content) + "\n")
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,173 @@
+"""Runtimes that latencies are measured in: torch as it is, ``torch.compile``, and onnxruntime.
+
+A module is prepared once for fixed images and comes back as a function without arguments that runs it: compiled or exported before
+the clock starts, inputs where the runtime wants them. A runtime that this machine lacks is an error that says what to install,
+before anything is measured.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import importlib.util
+import logging
+import shutil
+import types
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal, cast, get_args
+
+import torch
+from torch import Tensor, nn
+
+from constrained_nas.latency.timer import Timer
+
+RuntimeName = Literal["torch", "torch-compile", "onnxruntime"]
+Run = Callable[[], object]
+SAME = 1e-3  # of the greatest output: kernels in another order, TF32 on a GPU; a wrong network differs by its whole output
+_TITLES: dict[RuntimeName, str] = {"torch": "torch eager", "torch-compile": "torch.compile", "onnxruntime": "onnxruntime"}
+
+
+def runtime_title(runtime: RuntimeName, timer: Timer) -> str:
+    """The runtime as tables state it, with its version where it is not torch's, and with the layout of images."""
+    if runtime == "onnxruntime":
+        onnxruntime = importlib.import_module("onnxruntime")
+        return f"onnxruntime {onnxruntime.__version__}"
+    return _TITLES[runtime] + (", channels last" if timer.channels_last else "")
+
+
+def runtime_called(title: str) -> RuntimeName:
+    """The runtime that a table's ``runtime`` names.
+
+    Raises:
+        ValueError: it is none of those that can be run here.
+    """
+    for name, start in _TITLES.items():
+        if title.startswith(start):
+            return name
+    raise ValueError(f"the table's runtime is {title!r}: networks can be measured here in {', '.join(_TITLES.values())}")
+
+
+def require_runtime(runtime: RuntimeName, device: str) -> None:
+    """Nothing, or what is missing.
+
+    Raises:
+        ValueError: no such runtime, no such device, or a part of the runtime that is not installed; says which and how to get it.
+    """
+    if runtime not in get_args(RuntimeName):
+        raise ValueError(f"runtime: expected {', '.join(get_args(RuntimeName))}, got {runtime!r}")
+    if device != "cpu" and not torch.cuda.is_available():
+        raise ValueError(f"device {device}: torch sees no GPU on this machine; use cpu")
+    if runtime == "torch-compile" and device == "cpu" and not _compiler():
+        raise ValueError(
+            "torch.compile needs a C++ compiler on a CPU and finds none: install g++ or clang++, or use --runtime torch"
+        )
+    if runtime == "onnxruntime":
+        missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
+        if missing:
+            raise ValueError(f"onnxruntime needs {' and '.join(missing)}: pip install onnx onnxruntime onnxscript")
+        onnxruntime = importlib.import_module("onnxruntime")
+        if device != "cpu" and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+            raise ValueError(f"device {device}: this onnxruntime has no CUDA provider: pip install onnxruntime-gpu, or use cpu")
+
+
+def prepare_run(module: nn.Module, images: Tensor, runtime: RuntimeName, timer: Timer) -> Run:
+    """A function that runs the module on these images; the first calls may still allocate.
+
+    Args:
+        module: put in evaluation mode, on the timer's device and in its memory format.
+        images: likewise; their shape is fixed from now on.
+        runtime: that :func:`require_runtime` accepts.
+        timer: device, threads, layout.
+
+    Raises:
+        ValueError: the runtime cannot take the module, or computes something else than torch.
+    """
+    placed, inputs = timer.place(module), _placed(images, timer)
+    if runtime == "torch":
+        return lambda: placed(inputs)
+    with timer.threads_set(), torch.inference_mode():
+        return _compiled(placed, inputs) if runtime == "torch-compile" else _session(placed, inputs, timer)
+
+
+def _placed(images: Tensor, timer: Timer) -> Tensor:
+    moved = images.to(timer.device)
+    return moved.to(memory_format=timer.memory_format) if moved.ndim == 4 else moved
+
+
+def _compiled(module: nn.Module, images: Tensor) -> Run:
+    """The compiled module, compiled now.
+
+    ``torch.compile`` keeps what it compiled with the code of the function, tries entry after entry at each call, and gives up
+    beyond a few: every module is wrapped in a function whose code is its own. ``fullgraph`` makes giving up an error.
+    """
+
+    def call(inputs: Tensor) -> Any:
+        return module(inputs)
+
+    own = types.FunctionType(call.__code__.replace(), call.__globals__, "call", None, call.__closure__)
+    compiled = cast(Callable[[Tensor], Any], torch.compile(own, fullgraph=True, dynamic=False))
+    try:
+        output = compiled(images)
+    except Exception as error:  # the compiler raises many kinds
+        raise ValueError(f"torch.compile cannot take this module: {_first_line(error)}") from error
+    _require_same(output, module(images), "torch.compile")
+    return lambda: compiled(images)
+
+
+def _session(module: nn.Module, images: Tensor, timer: Timer) -> Run:
+    """A session of onnxruntime with inputs and outputs bound on its device."""
+    onnxruntime = importlib.import_module("onnxruntime")
+    model = _onnx_bytes(module, images)
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads, settings.inter_op_num_threads, settings.log_severity_level = timer.threads, 1, 3
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads of other sessions must not spin
+    kind, _, index = timer.device.partition(":")
+    number = int(index or 0)
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if kind == "cuda":
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": number}))
+    session = onnxruntime.InferenceSession(model, settings, providers=providers)
+    binding = session.io_binding()
+    value = onnxruntime.OrtValue.ortvalue_from_numpy(images.contiguous().cpu().numpy(), kind, number)
+    binding.bind_ortvalue_input(session.get_inputs()[0].name, value)
+    binding.bind_output(session.get_outputs()[0].name, kind, number)
+    session.run_with_iobinding(binding)
+    output = torch.as_tensor(binding.copy_outputs_to_cpu()[0])
+    _require_same(output, module(images), "onnxruntime")
+    return lambda: session.run_with_iobinding(binding)
+
+
+def _onnx_bytes(module: nn.Module, images: Tensor) -> bytes:
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
+    exporter.setLevel(logging.ERROR)  # one note a network about operators nobody asked for
+    plain = copy.deepcopy(module).cpu().to(memory_format=torch.contiguous_format)  # layouts would be exported as permutations
+    inputs = images.cpu().contiguous()
+    try:
+        with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(plain, (inputs.clone(),), dynamo=True, verbose=False)
+    except Exception as error:  # the exporter raises many kinds
+        raise ValueError(f"the module cannot be exported to ONNX: {_first_line(error)}") from error
+    finally:
+        exporter.setLevel(level)
+    if program is None:
+        raise ValueError("the module cannot be exported to ONNX: the exporter returned nothing")
+    return cast(bytes, program.model_proto.SerializeToString())
+
+
+def _require_same(output: Tensor, expected: Tensor, runtime: str) -> None:
+    """What is timed must compute what torch computes."""
+    difference = float((output.cpu() - expected.cpu()).abs().max() / expected.abs().max().clamp(min=1e-12))
+    if not difference <= SAME:
+        raise ValueError(f"{runtime} gives another output than torch: {difference:.2g} of the greatest, allowed {SAME:g}")
+
+
+def _compiler() -> str | None:
+    return next((found for name in ("g++", "clang++", "c++", "cl") if (found := shutil.which(name))), None)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

@@ -1,0 +1,130 @@
+"""Everything that a round of profiling runs: networks with hooks around their blocks, chains, blocks alone, whole networks.
+
+Names say what they are: ``uniform e3_k5`` (ms of every block, then of the rest), ``alone stage1.block1 e3_k5``, ``chain`` (a block
+behind what comes ``before`` it), ``fixed 0`` (stem, separable block, head), ``network 3``, ``reference``, ``wall clock`` (the
+reference once more, by the wall clock).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import nn
+
+from constrained_nas.latency.block_table import timed_pass, uniform_architecture
+from constrained_nas.latency.rounds import Subject, timed_run
+from constrained_nas.latency.runtimes import RuntimeName, prepare_run
+from constrained_nas.latency.timer import Progress, Timer
+from graphs import Architecture, MBConvSpace
+from graphs.spaces import BlockShape
+
+Context = Literal["network", "chain", "isolated"]
+
+
+def reference_architecture(space: MBConvSpace) -> Architecture:
+    """The uniform network of the middle configuration: measured with a table, and again with everything held against it."""
+    return uniform_architecture(space, len(space.configurations) // 2)
+
+
+def profile_subjects(
+    space: MBConvSpace,
+    contexts: Sequence[Context],
+    drawn: Sequence[Architecture],
+    runtime: RuntimeName,
+    timer: Timer,
+    seed: int,
+    progress: Progress | None = None,
+) -> dict[str, Subject]:
+    """Everything that a round runs, prepared for the runtime.
+
+    Weights (drawn from ``seed``) do not matter to the time; torch's global generator is left as it was.
+
+    Raises:
+        ValueError: the runtime cannot take a module.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        supernet = space.supernet()
+    names = space.block_names
+    images = timer.images(space)
+    uniform = [supernet.extract(uniform_architecture(space, option)) for option in range(len(space.configurations))]
+    found: dict[str, Subject] = {}
+    wanted: list[tuple[str, nn.Module, torch.Tensor]] = []
+    if "network" in contexts:
+        for configuration, network in zip(space.configurations, uniform, strict=True):
+            found[f"uniform {configuration.name}"] = _hooked(timer.place(network), names, images, timer)
+    if "isolated" in contexts:
+        wanted += [(f"alone {name} {option}", *block) for name, option, block in _different_blocks(space, uniform, timer)]
+    if "chain" in contexts:
+        wanted += _chains(space, uniform, timer)
+    if "chain" in contexts or "isolated" in contexts:
+        wanted += [
+            (f"fixed {place}", part, _noise(timer.batch, shape)) for place, (part, shape) in enumerate(space.fixed_modules())
+        ]
+    wanted += [(f"network {place}", supernet.extract(architecture), images) for place, architecture in enumerate(drawn)]
+    wanted.append(("reference", supernet.extract(reference_architecture(space)), images))
+    for done, (name, module, inputs) in enumerate(wanted):
+        if progress:
+            progress(done, len(wanted), "preparing")
+        run = prepare_run(module, inputs, runtime, timer)
+        found[name] = timed_run(run, timer)
+        if name == "reference" and timer.clock == "processor":
+            found["wall clock"] = timed_run(run, replace(timer, clock="wall"))
+    if progress:
+        progress(len(wanted), len(wanted), "preparing")
+    return found
+
+
+def _hooked(network: nn.Module, names: Sequence[str], images: torch.Tensor, timer: Timer) -> Subject:
+    def once() -> list[float]:
+        times, rest = timed_pass(network, names, images, timer)
+        return [*times.tolist(), rest]
+
+    return once
+
+
+def _noise(batch: int, shape: Sequence[int]) -> torch.Tensor:
+    return torch.randn((batch, *shape), generator=torch.Generator().manual_seed(0))
+
+
+def _different_blocks(
+    space: MBConvSpace, uniform: Sequence[nn.Module], timer: Timer
+) -> list[tuple[str, str, tuple[nn.Module, torch.Tensor]]]:
+    """(name of the first block of its shape, configuration, (module, input)) of every block that differs from the others."""
+    blocks = []
+    for name, shape in first_of_shape(space).items():
+        inputs = _noise(timer.batch, (shape.inputs, shape.side, shape.side))
+        for configuration, network in zip(space.configurations, uniform, strict=True):
+            blocks.append((name, configuration.name, (network.get_submodule(name.replace(".", "_")), inputs)))
+    return blocks
+
+
+def _chains(space: MBConvSpace, uniform: Sequence[nn.Module], timer: Timer) -> list[tuple[str, nn.Module, torch.Tensor]]:
+    """For every different block a chain of what comes before it and the block, and what comes before it alone."""
+    names = list(space.block_names)
+    chains: list[tuple[str, nn.Module, torch.Tensor]] = []
+    for name in first_of_shape(space):
+        place = names.index(name)
+        if place:
+            shape = space.block_shapes[place - 1]
+            before = uniform[0].get_submodule(names[place - 1].replace(".", "_"))
+            inputs = _noise(timer.batch, (shape.inputs, shape.side, shape.side))
+        else:
+            before, fixed = space.fixed_modules()[-2]  # the last before the blocks; the head comes after them
+            inputs = _noise(timer.batch, fixed)
+        chains.append((f"before {name}", before, inputs))
+        for configuration, network in zip(space.configurations, uniform, strict=True):
+            block = network.get_submodule(name.replace(".", "_"))
+            chains.append((f"chain {name} {configuration.name}", nn.Sequential(before, block), inputs))
+    return chains
+
+
+def first_of_shape(space: MBConvSpace) -> dict[str, BlockShape]:
+    """Blocks of the same shape cost the same: the first block of every shape, and its shape."""
+    first: dict[BlockShape, str] = {}
+    for name, shape in zip(space.block_names, space.block_shapes, strict=True):
+        first.setdefault(shape, name)
+    return {name: shape for shape, name in first.items()}

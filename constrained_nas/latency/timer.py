@@ -1,0 +1,165 @@
+"""Measure the latency of whole networks on this machine: clocks, threads, and rounds that visit the networks in random order.
+
+Freed memory stays with the process while latencies are measured on a CPU. By default glibc returns large blocks to the system when
+they are freed, and whether it does depends on what else the process has allocated. A network whose activations are returned has to
+fault every page in again on every pass: on one machine the same networks took 1.0 or 1.4 times as long, each reproducibly, and a
+table measured in one process predicted some networks of another process 34 % too low. Runtimes for deployment keep their memory in
+pools; here the allocator is told to do likewise.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from graphs import GPUNetSpace, MBConvSpace
+
+Progress = Callable[[int, int, str], None]
+
+Clock = Literal["wall", "processor"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Latency in ms: median, interquartile range, and number of samples."""
+
+    median: float
+    spread: float
+    samples: int
+
+    @classmethod
+    def of(cls, milliseconds: Sequence[float]) -> Measurement:
+        """Summarise samples."""
+        low, middle, high = np.percentile(milliseconds, [25, 50, 75]).tolist()
+        return cls(middle, high - low, len(milliseconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """How latencies are measured: evaluation mode, fixed batch, resolution, threads and device.
+
+    The ``processor`` clock counts only the time that the thread ran, so that other work on the machine does not count where it
+    interrupts ours. It is the latency on an idle machine where one thread does everything: on a CPU, with one thread.
+
+    Raises:
+        ValueError: the processor clock with several threads, or for a device that is not the CPU.
+    """
+
+    batch: int = 1
+    threads: int = 1
+    device: str = "cpu"
+    channels_last: bool = True
+    clock: Clock = "wall"
+
+    def __post_init__(self) -> None:
+        if self.clock == "processor" and (self.device != "cpu" or self.threads != 1):
+            raise ValueError(
+                f"the processor clock sees one thread on the CPU, not {self.threads} on {self.device}: use the wall clock"
+            )
+
+    @contextmanager
+    def threads_set(self) -> Iterator[None]:
+        """Use ``threads`` torch threads inside the block; on a CPU the process keeps freed memory from then on."""
+        if self.device == "cpu":
+            keep_freed_memory()
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def images(self, space: MBConvSpace | GPUNetSpace) -> Tensor:
+        """A batch of noise of the space's input shape: the same every time, and no zeros, on which kernels may be faster."""
+        shape = (self.batch, space.settings.image_channels, space.settings.resolution, space.settings.resolution)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        return noise.to(self.device).to(memory_format=self.memory_format)
+
+    def place(self, network: nn.Module) -> nn.Module:
+        """The network as it is timed: evaluation mode, on the device, in the memory format."""
+        return network.eval().to(self.device).to(memory_format=self.memory_format)
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Layout of images and weights."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def now(self) -> float:
+        """Milliseconds on a monotonic clock, once the device is idle."""
+        if self.clock == "processor":
+            return time.thread_time_ns() / 1e6
+        if self.device != "cpu":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter_ns() / 1e6
+
+
+def measure_networks(
+    networks: Sequence[nn.Module],
+    images: Tensor,
+    timer: Timer,
+    rounds: int,
+    generator: np.random.Generator,
+    progress: Progress | None = None,
+) -> list[Measurement]:
+    """Latency of whole networks, interleaved: each round runs every network once, in random order.
+
+    The networks are put in evaluation mode on the timer's device.
+
+    Raises:
+        ValueError: no round.
+    """
+    if rounds < 1:
+        raise ValueError(f"rounds: expected at least one, got {rounds}")
+    placed = [timer.place(network) for network in networks]
+    samples: list[list[float]] = [[] for _ in placed]
+    with timer.threads_set(), torch.inference_mode():
+        for network in placed:
+            for _ in range(2):  # warm-up: allocations and kernel choice
+                network(images)
+        for round_number in range(rounds):
+            for index in generator.permutation(len(placed)).tolist():
+                began = timer.now()
+                placed[index](images)
+                samples[index].append(timer.now() - began)
+            if progress:
+                progress(round_number + 1, rounds, "timing networks")
+    return [Measurement.of(times) for times in samples]
+
+
+def device_name(device: str) -> str:
+    """The device as tables and records state it: the processor's own name (Linux keeps it in a file), or the GPU's."""
+    if device != "cpu":
+        return torch.cuda.get_device_name(device)
+    listing = Path("/proc/cpuinfo")
+    if listing.is_file():
+        for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown cpu"
+
+
+# Of malloc.h. Values are ints of C; as much as fits one is never trimmed.
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+
+_SETTINGS = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 2**26))
+
+
+@cache
+def keep_freed_memory() -> bool:
+    """From now on this process keeps the memory it frees; False where the C library has no such settings (other than glibc)."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # no such function; no handle of the process itself (Windows)
+        return False
+    return all(mallopt(ctypes.c_int(name), ctypes.c_int(value)) == 1 for name, value in _SETTINGS)

@@ -1,0 +1,203 @@
+"""Does a latency table predict whole networks? Random networks, evenly spaced in estimated latency, are measured and compared.
+
+Networks run in rounds, every network once a round, in random order, with the reference network among them that was measured with
+the table. Two things are not the table's fault and are taken out, so that a busy or throttled machine can be used: slow spells
+(each round is divided by its drift factor, see ``constrained_nas.latency.robust_times``) and the machine's speed, now against
+then: times are divided by (reference now / reference in the table). What was measured without that division is kept beside it.
+
+Reference: Nayman et al., HardCoRe-NAS, Fig. 3 (slope 1.003, R^2 0.99).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from constrained_nas.latency.block_table import TableFit
+from constrained_nas.latency.robust_times import inliers, median_interval
+from constrained_nas.latency.rounds import MeasurementLog, corrected_times, measure_rounds, timed_run
+from constrained_nas.latency.runtimes import prepare_run, require_runtime, runtime_called, runtime_title
+from constrained_nas.latency.spread_networks import spread_networks
+from constrained_nas.latency.subjects import reference_architecture
+from constrained_nas.latency.timer import Progress, Timer, device_name
+from graphs import MBConvSpace
+from graphs.costs import LatencyTable, TableConditions, latency_cost, require_conditions
+
+
+class ValidatedNetwork(BaseModel):
+    """A network in ms: estimated; measured, with the 95 % interval of its median; and as measured before dividing by the speed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    choices: dict[str, str]
+    estimated: float
+    measured: float
+    low: float
+    high: float
+    uncorrected: float
+
+
+class Validation(BaseModel):
+    """Estimated against measured: least squares ``measured = intercept + slope * estimated``, its R^2, the worst relative error.
+
+    ``ratio`` is the slope of the line through the origin. ``speed`` is the reference network's time now over that in the table; 1
+    where the table has none. ``graphs.files.save_table`` writes it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["table validation"] = "table validation"
+    schema_version: Literal[1] = 1
+    unit: Literal["ms"] = "ms"
+    space: str
+    device: str
+    runtime: str
+    threads: int
+    batch: int
+    resolution: int
+    clock: str
+    rounds: int
+    seed: int
+    speed: float = Field(gt=0)
+    slope: float
+    intercept: float
+    ratio: float
+    r_squared: float
+    worst: float
+    networks: tuple[ValidatedNetwork, ...]
+
+
+def timer_of(table: LatencyTable, device: str = "cpu") -> Timer:
+    """A timer that measures on ``device`` as the table was measured.
+
+    Raises:
+        ValueError: the table is of another device, or of a clock that does not suit; names both. Or the device is not there.
+    """
+    require_runtime("torch", device)  # before the device is asked for its name
+    asked = TableConditions(device=device_name(device))
+    require_conditions(table, asked)
+    return Timer(table.batch, table.threads, device, "channels last" in table.runtime, table.clock)
+
+
+def validate_table(
+    table: LatencyTable,
+    space: MBConvSpace,
+    timer: Timer,
+    networks: int = 20,
+    rounds: int = 30,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Validation:
+    """Measure random networks and compare them with what the table says.
+
+    Args:
+        table: of this space and device.
+        space: the networks' space.
+        timer: must agree with the table; see :func:`timer_of`.
+        networks: how many, at least 3.
+        rounds: how often each is measured, at least 6.
+        seed: of networks, weights and orders.
+        progress: told (steps done, steps in all, what).
+
+    Raises:
+        ValueError: a table of another space, device, batch, threads or clock; a runtime that is not there; too few networks or
+            rounds.
+    """
+    if networks < 3 or rounds < 6:
+        raise ValueError(f"expected at least 3 networks and 6 rounds, got {networks} and {rounds}")
+    runtime = runtime_called(table.runtime)
+    require_runtime(runtime, timer.device)
+    asked = TableConditions(device=device_name(timer.device), batch=timer.batch, threads=timer.threads, clock=timer.clock)
+    require_conditions(table, asked)
+    cost = latency_cost(table, space)
+    drawn = spread_networks(space, cost, networks, np.random.default_rng([seed, 2]))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        supernet = space.supernet()
+    images = timer.images(space)
+    subjects = {}
+    for place, architecture in enumerate([*drawn, reference_architecture(space)]):
+        if progress:
+            progress(place, networks + 1, "preparing")
+        subjects[f"network {place}"] = timed_run(prepare_run(supernet.extract(architecture), images, runtime, timer), timer)
+    if progress:
+        progress(networks + 1, networks + 1, "preparing")
+    log = MeasurementLog.opened(None, {})
+    measure_rounds(subjects, timer, rounds, seed, log, progress)
+    times, _ = corrected_times(log.rounds)
+    kept = [inliers(times[name][:, 0]).tolist() for name in subjects]
+    medians = [float(np.median(samples)) for samples in kept]
+    speed = medians[-1] / table.reference.median if table.reference is not None else 1.0
+    found = []
+    for architecture, samples, median in zip(drawn, kept, medians, strict=False):  # the last is the reference
+        low, high = median_interval(samples)
+        found.append(
+            ValidatedNetwork(
+                choices=space.space.describe(architecture),
+                estimated=cost.cost(architecture),
+                measured=median / speed,
+                low=low / speed,
+                high=high / speed,
+                uncorrected=median,
+            )
+        )
+    estimated, measured = np.array([one.estimated for one in found]), np.array([one.measured for one in found])
+    fit = TableFit.of(estimated.tolist(), measured.tolist())
+    return Validation(
+        space=space.space.name,
+        device=table.device,
+        runtime=runtime_title(runtime, timer),
+        threads=timer.threads,
+        batch=timer.batch,
+        resolution=space.settings.resolution,
+        clock=timer.clock,
+        rounds=rounds,
+        seed=seed,
+        speed=speed,
+        slope=fit.slope,
+        intercept=fit.intercept,
+        ratio=float(estimated @ measured / (estimated @ estimated)),
+        r_squared=fit.r_squared,
+        worst=fit.worst,
+        networks=tuple(found),
+    )
+
+
+def draw_validation(validation: Validation, path: Path, title: str = "") -> None:
+    """Draw measured over estimated latency: a dot a network with the interval of its median, equality, and the fitted line.
+
+    Raises:
+        ValueError: a kind of picture that matplotlib does not write.
+        OSError: the file cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # matplotlib takes a second to load: only who draws waits for it
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 5.4), layout="constrained")
+    kinds = FigureCanvasAgg(figure).get_supported_filetypes()
+    if path.suffix.removeprefix(".") not in kinds:
+        raise ValueError(f"{path}: cannot draw this kind of file; there are {', '.join('.' + kind for kind in sorted(kinds))}")
+    x, y = (np.array([getattr(one, what) for one in validation.networks]) for what in ("estimated", "measured"))
+    ends = np.array([min(x.min(), y.min()), max(x.max(), y.max())])
+    ends += np.array([-0.06, 0.06]) * np.ptp(ends)
+    axes = figure.add_subplot()
+    axes.plot(ends, ends, color="0.6", lw=1, ls=(0, (5, 3)), label="measured = estimated", zorder=1)
+    sign = "−" if validation.intercept < 0 else "+"
+    line = f"measured = {validation.slope:.3f} × estimated {sign} {abs(validation.intercept):.2g} ms"
+    axes.plot(ends, validation.intercept + validation.slope * ends, color="#d9741a", lw=1.4, label=line, zorder=2)
+    bars = np.array([[one.measured - one.low, one.high - one.measured] for one in validation.networks]).clip(0).T
+    axes.errorbar(x, y, bars, fmt="none", ecolor="#1f6fb2", elinewidth=1, alpha=0.7, zorder=3)
+    axes.scatter(x, y, s=34, color="#1f6fb2", edgecolor="white", linewidth=0.8, zorder=4, label=f"{len(x)} networks (median, 95 %)")
+    axes.set(xlim=ends, ylim=ends, xlabel="estimated by the table (ms)", ylabel="measured (ms)", aspect="equal")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="upper left", frameon=False, fontsize=9)
+    summary = f"R² {validation.r_squared:.4f}\nworst error {validation.worst:.1%}\nratio {validation.ratio:.3f}"
+    axes.text(0.97, 0.05, summary, transform=axes.transAxes, ha="right", va="bottom", fontsize=10)
+    threads = "one thread" if validation.threads == 1 else f"{validation.threads} threads"
+    conditions = f"{validation.device}, {validation.runtime}, {threads}, batch {validation.batch}"
+    axes.set_title(f"{title or validation.space}\n{conditions}", fontsize=9)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=170)

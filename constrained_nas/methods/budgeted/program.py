@@ -1,0 +1,93 @@
+"""The exact program behind ``Budgeted``: the connected sub-graph of greatest score that meets every budget.
+
+Only budgets that add up over the connected modules (``graphs.costs.ConnectedCost``) can be rows of the program, which
+``solvers.SubgraphModel`` solves to optimality; others are left to sampling.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from constrained_nas.problem import SearchProblem
+from graphs import DagSpace
+from graphs.costs import ConnectedCost, MakespanCost
+from solvers import InfeasibleError, Result, SubgraphModel, SubgraphProgram
+from solvers.arrays import FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ConnectedProgram:
+    """Build it with :meth:`of`.
+
+    Attributes:
+        space: the super-network.
+        model: its edges and the additive budgets, in the solver.
+        skipped: names of the costs that do not add up, of which the program knows nothing.
+    """
+
+    space: DagSpace
+    model: SubgraphModel
+    skipped: tuple[str, ...]
+
+    @classmethod
+    def of(cls, space: DagSpace, problem: SearchProblem) -> ConnectedProgram:
+        """The program of a problem's additive budgets.
+
+        Raises:
+            ValueError: a switch of several modules, which the program cannot tell apart.
+        """
+        parts = space.connectivity
+        switched = parts.columns[parts.columns >= 0]
+        if len(set(switched.tolist())) < len(switched):
+            raise ValueError(f"super-network {space.name!r}: a decision switches several modules; give each one of its own")
+        additive = [budget for budget in problem.budgets if isinstance(budget.cost, ConnectedCost)]
+        costs = [budget.cost for budget in additive if isinstance(budget.cost, ConnectedCost)]
+        program = SubgraphProgram(
+            sources=parts.sources,
+            targets=parts.targets,
+            nodes=len(parts.nodes),
+            costs=np.array([cost.per_edge for cost in costs]).reshape(len(costs), len(parts.edges)),
+            additions=np.array([cost.per_addition for cost in costs]).reshape(len(costs), len(parts.nodes)),
+            fixed=np.array([cost.fixed for cost in costs]),
+            limits=np.array([budget.limit for budget in additive]),
+            required=parts.columns < 0,
+        )
+        skipped = tuple(budget.cost.name for budget in problem.budgets if not isinstance(budget.cost, ConnectedCost))
+        return cls(space, SubgraphModel.of(program), skipped)
+
+    def best(self, scores: FloatArray) -> Result:
+        """Maximise the sum of the scores (decisions,) of the modules that run; ``Result.x`` is (E,) over the modules."""
+        columns = self.space.connectivity.columns
+        per_edge = np.where(columns >= 0, scores[np.maximum(columns, 0) // 2], 0.0)  # two options a decision
+        return self.model.project(per_edge)
+
+    def check_budgets(self, problem: SearchProblem) -> None:
+        """Refuse budgets that no connected network meets, as far as that can be told: additive costs and steps on machines.
+
+        Raises:
+            InfeasibleError: with the least cost there is.
+        """
+        additive = [budget for budget in problem.budgets if isinstance(budget.cost, ConnectedCost)]
+        for budget in problem.budgets:
+            if isinstance(budget.cost, ConnectedCost):
+                found = self.model.cheapest[additive.index(budget)].certificate
+                least = None if found is None else found.primal
+            else:
+                least = budget.cost.least if isinstance(budget.cost, MakespanCost) else None
+            if least is not None and least > budget.limit:
+                raise InfeasibleError(
+                    f"budget on {budget.cost.name}: {budget.limit:g} {budget.unit} is below the cheapest connected network "
+                    f"({least:.10g} {budget.unit})"
+                )
+        if additive:
+            self.best(np.zeros(len(self.space.space.decisions))).require_feasible()
+
+    def switches(self, running: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The decisions (D,) of the modules (E,) that run."""
+        columns = self.space.connectivity.columns
+        on = np.zeros(len(self.space.space.decisions), dtype=np.bool_)
+        on[columns[running & (columns >= 0)] // 2] = True
+        return on

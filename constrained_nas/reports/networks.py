@@ -1,0 +1,173 @@
+"""Pictures of super-networks and of what was found in them.
+
+Layers are dots where their positions put them (a fabric's grid), modules are arrows: coloured by what they do to the side of the
+feature map, as wide as they are used, dashed where of a body and its shortcut only the shortcut is left.
+
+Reference: Véniat & Denoyer, Budgeted Super Networks, Fig. 3 and 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+
+import networkx as nx
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyArrowPatch
+
+from graphs.supernet import EdgeKey, layer_of
+
+Positions = Mapping[Hashable, tuple[float, float]]
+_SAME, _SMALLER, _LARGER = "#4d4d4d", "#1f6fb2", "#d9741a"  # apart from each other in greyscale and to the colour-blind
+_KINDS = {_SAME: "same side", _SMALLER: "to a smaller side", _LARGER: "to a larger side"}
+
+
+def layer_positions(dag: nx.MultiDiGraph) -> dict[Hashable, tuple[float, float]]:
+    """Where to draw each layer: its ``position`` if all carry one, else (longest path from the source, place among equals).
+
+    Raises:
+        ValueError: the graph has a cycle.
+    """
+    if all("position" in data for _, data in dag.nodes(data=True)):
+        return dict(dag.nodes(data="position"))
+    if not nx.is_directed_acyclic_graph(dag):
+        raise ValueError("a graph with a cycle has no layers to draw in order")
+    return {
+        node: (float(depth), (len(generation) - 1) / 2 - place)
+        for depth, generation in enumerate(nx.topological_generations(dag))
+        for place, node in enumerate(generation)
+    }
+
+
+def draw_super_network(
+    axes: Axes,
+    dag: nx.MultiDiGraph,
+    use: Mapping[EdgeKey, float] | None = None,
+    positions: Positions | None = None,
+) -> None:
+    """Draw a super-network, or, with ``use``, the part of it that is used.
+
+    Args:
+        axes: scaled here so that a unit is as long across as down.
+        dag: the super-network.
+        use: how much each module is used, 0 to 1 (a module that is missing is not): the width of its arrow. A pair of modules under
+            the keys ``body`` and ``skip`` is one arrow, dashed where only the shortcut is used. Unused pairs stay as hair lines.
+        positions: of the layers; those of :func:`layer_positions` if not given.
+
+    Raises:
+        ValueError: a use that is not between 0 and 1 or of a module that is not there, or a layer without a position.
+    """
+    places = layer_positions(dag) if positions is None else dict(positions)
+    lost = [node for node in dag if node not in places]
+    if lost:
+        raise ValueError(f"layer {lost[0]!r} has no position (and {len(lost) - 1} more)")
+    for key, amount in (use or {}).items():
+        if not dag.has_edge(*key) or not 0 <= amount <= 1:
+            raise ValueError(f"use {amount} of module {key!r}: expected a module of the super-network and a number from 0 to 1")
+    kinds, lowest = set(), 0.0
+    for source, target in dict.fromkeys(dag.edges()):
+        keys = list(dag[source][target])
+        amounts = {key: 1.0 if use is None else float(use.get((source, target, key), 0.0)) for key in keys}
+        amount = max(amounts.values())
+        dashed = amounts.get("skip", 0.0) > 0 and amounts.get("body") == 0
+        colour = _colour(dag, source, target) if amount else "0.85"
+        kinds |= {colour} & set(_KINDS)
+        sag = _arrow(axes, source, target, places, colour, 0.4 + 1.6 * amount if amount else 0.4, dashed)
+        lowest = min(lowest, sag)
+    used = {end for key, amount in (use or {}).items() if amount for end in key[:2]}
+    for node in dag:
+        _dot(axes, dag, node, places[node], faint=use is not None and node not in used)
+    _label_rows(axes, dag, places)
+    lines = [Line2D([], [], color=colour, label=label) for colour, label in _KINDS.items() if colour in kinds]
+    if use is not None and any(key == "skip" for *_, key in dag.edges(keys=True)):
+        lines.append(Line2D([], [], color=_SAME, linestyle="--", label="shortcut only"))
+    axes.legend(handles=lines, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=4, frameon=False, fontsize=8)
+    across, up = zip(*places.values(), strict=True)
+    axes.set_xlim(min(across) - 0.6, max(across) + 0.6)
+    axes.set_ylim(min(*up, lowest) - 0.5, max(up) + 0.5)
+    axes.set_aspect("equal")
+    axes.axis("off")
+
+
+def save_picture(
+    path: Path,
+    dag: nx.MultiDiGraph,
+    title: str,
+    use: Mapping[EdgeKey, float] | None = None,
+    positions: Positions | None = None,
+) -> None:
+    """Draw a super-network into a file of its own (.png, .pdf, .svg, ...), as large as it needs to be.
+
+    Raises:
+        ValueError: as :func:`draw_super_network`, or a kind of file that matplotlib does not write.
+        OSError: the file cannot be written.
+    """
+    places = layer_positions(dag) if positions is None else dict(positions)
+    across, up = (np.ptp([place[axis] for place in places.values()]) for axis in (0, 1))
+    figure = Figure(figsize=(max(5.0, 0.75 * across + 2.2), max(2.2, 0.75 * up + 1.6)), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    known = canvas.get_supported_filetypes()
+    if path.suffix.removeprefix(".") not in known:
+        raise ValueError(f"{path}: cannot draw this kind of file; there are {', '.join('.' + kind for kind in sorted(known))}")
+    axes = figure.add_subplot()
+    draw_super_network(axes, dag, use, places)
+    axes.set_title(title, fontsize=10)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=200, bbox_inches="tight")
+
+
+def _colour(dag: nx.MultiDiGraph, source: Hashable, target: Hashable) -> str:
+    before, after = layer_of(dag, source).shape, layer_of(dag, target).shape
+    if len(before) < 3 or len(after) < 3 or before[-1] == after[-1]:
+        return _SAME
+    return _SMALLER if after[-1] < before[-1] else _LARGER
+
+
+def _arrow(axes: Axes, source: Hashable, target: Hashable, places: Positions, colour: str, width: float, dashed: bool) -> float:
+    """Draw one arrow, sagging below layers that lie in between; how low it comes."""
+    start, end = np.array(places[source]), np.array(places[target])
+    others = np.array([place for node, place in places.items() if node not in (source, target)]).reshape(-1, 2)
+    along = end - start
+    share = np.clip((others - start) @ along / max(float(along @ along), 1e-12), 0, 1)
+    blocked = bool((np.linalg.norm(others - start - share[:, None] * along, axis=1) < 0.2).any())
+    bend = 0.35 * (-1 if along[0] < 0 else 1) if blocked else 0.0
+    axes.add_patch(
+        FancyArrowPatch(
+            (start[0], start[1]),
+            (end[0], end[1]),
+            connectionstyle=f"arc3,rad={bend}",
+            arrowstyle="-|>",
+            mutation_scale=5 + 2 * width,
+            shrinkA=5.5,
+            shrinkB=5.5,
+            linewidth=width,
+            linestyle=(0, (3, 2)) if dashed else "-",
+            color=colour,
+            zorder=2 if width > 0.4 else 1,
+        )
+    )
+    return float(min(start[1], end[1]) - abs(bend * along[0]) / 2)  # a quadratic curve comes half way to its control point
+
+
+def _dot(axes: Axes, dag: nx.MultiDiGraph, node: Hashable, place: tuple[float, float], faint: bool) -> None:
+    ends = dag.in_degree(node) == 0 or dag.out_degree(node) == 0
+    edge = "0.75" if faint else "0.2"
+    face = "0.9" if ends else "white"
+    axes.plot(*place, marker="s" if ends else "o", markersize=9, markerfacecolor=face, markeredgecolor=edge, zorder=3)
+    if ends:
+        axes.annotate(str(node), place, (0, 8), textcoords="offset points", ha="center", va="bottom", fontsize=8, color=edge)
+
+
+def _label_rows(axes: Axes, dag: nx.MultiDiGraph, places: Positions) -> None:
+    """To the left of every row whose layers (source and sink aside) have one shape: that shape."""
+    inner = [node for node in dag if dag.in_degree(node) and dag.out_degree(node)]
+    left = min(across for across, _ in places.values())
+    for up in sorted({places[node][1] for node in inner}):
+        shapes = {layer_of(dag, node).shape for node in inner if places[node][1] == up}
+        if len(shapes) == 1:
+            label = " × ".join(map(str, shapes.pop()))
+            axes.annotate(label, (left - 0.6, up), ha="right", va="center", fontsize=8, color="0.3", annotation_clip=False)

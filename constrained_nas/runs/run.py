@@ -1,0 +1,132 @@
+"""A run from start to end, in a folder: checks, table, super-network, search, device, network, record.
+
+``begin_run`` refuses what cannot be done and writes the settings; ``carry_out`` does the rest and may be killed at any point:
+called again it goes on from the checkpoints and ends in the same network. The folder holds ``settings.json``, ``table.json`` (a
+copy, or measured), ``checkpoints``, ``device.json``, ``network.safetensors``, ``architecture.json`` and, last of all, ``run.json``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from constrained_nas.problem import SearchProblem
+from constrained_nas.runs.costs import Table, costs_of, make_problem, read_table
+from constrained_nas.runs.finish import finish_run
+from constrained_nas.runs.latency import fit_found, measure_run_table, require_measurable
+from constrained_nas.runs.methods import refuse_impossible, refuse_method, require_tables, search_problem
+from constrained_nas.runs.record import RunRecord, load_run
+from constrained_nas.runs.settings import RunSettings, load_settings, resolved, save_settings
+from constrained_nas.runs.setup import Prepared, train_prepared, untrained
+from constrained_nas.latency import Progress
+from graphs.costs import CostModel
+from graphs.files import save_table
+
+TABLE_FILE = "table.json"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """A run that can be done: everything but training, before it.
+
+    Attributes:
+        prepared: its super-network is not trained yet.
+        table: of latencies, if there is one.
+        costs: that the space knows.
+        problem: the space under the run's budgets.
+    """
+
+    prepared: Prepared
+    table: Table | None
+    costs: Mapping[str, CostModel]
+    problem: SearchProblem
+
+
+def begin_run(settings: RunSettings, folder: Path) -> Asked | None:
+    """Check a run and write its settings, and a copy of its table, into its folder; None where its table is yet to be measured.
+
+    Raises:
+        ValueError: a run that cannot be done, or a folder that has one already; says what to do instead.
+        FileNotFoundError: data or table are not there.
+    """
+    if (folder / "run.json").exists() or (folder / "settings.json").exists():
+        raise ValueError(f"{folder} has a search already: constrained-nas resume {folder} goes on with it; or give another --out")
+    chosen, asked = resolved(settings), None
+    if not chosen.measure_table:
+        asked = checked(chosen, folder, chosen.table)
+        if asked.table is not None:
+            save_table(asked.table, folder / TABLE_FILE)
+    else:
+        require_tables(chosen)
+        counted = {name: limit for name, limit in chosen.budgets.items() if name != "latency_ms"}
+        if counted:  # what a table is not needed for need not wait for it
+            checked(chosen.model_copy(update={"budget": tuple(f"{n}={v!r}" for n, v in counted.items())}), folder, None)
+    save_settings(chosen, folder)
+    return asked
+
+
+def checked(settings: RunSettings, folder: Path, table_path: Path | None) -> Asked:
+    """Everything that can be known before training.
+
+    Raises:
+        ValueError: a budget, method, space or table that do not go together, or nothing fits; says what to do instead.
+        FileNotFoundError: data or table are not there.
+    """
+    refuse_method(settings)
+    latency = "latency_ms" in settings.budgets
+    if latency or table_path is not None:
+        require_tables(settings)
+    if latency and table_path is None:
+        raise ValueError(
+            f"a budget in latency_ms needs a latency table: constrained-nas profile {settings.space} --out table.json measures one "
+            "(HardCoRe's spaces), then give --table table.json; or let the run measure it with --measure-table"
+        )
+    prepared = untrained(settings, folder)
+    table = None if table_path is None else read_table(table_path, prepared.space, settings)
+    costs = costs_of(prepared.space, table)
+    problem = make_problem(prepared.space, settings.budgets, costs)
+    refuse_impossible(settings, prepared.space, problem, costs)
+    if latency and settings.measure and table is not None:
+        require_measurable(settings, table)
+    return Asked(prepared, table, costs, problem)
+
+
+def carry_out(folder: Path, progress: Progress | None = None, asked: Asked | None = None) -> RunRecord:
+    """Do the run whose settings lie in the folder, or what is left of it; a finished one is only read.
+
+    Args:
+        folder: as :func:`begin_run` left it, or a run that was killed.
+        progress: told (steps done, steps in all, what).
+        asked: of :func:`begin_run`, which need not be checked again.
+
+    Raises:
+        FileNotFoundError: no run began there, or data are not there any more.
+        ValueError: files that are damaged or of other settings.
+        InfeasibleError: no network fits on the device; with all that were measured.
+    """
+    settings = load_settings(folder)
+    if (folder / "run.json").exists():
+        return load_run(folder)
+    path, seconds = folder / TABLE_FILE, dict[str, float]()
+    resumed = (folder / "checkpoints").exists()
+    if settings.measure_table and not path.exists():
+        began = time.perf_counter()
+        measure_run_table(untrained(settings, folder).space, settings, path, progress)
+        seconds["latency table"] = time.perf_counter() - began
+    if asked is None:
+        asked = checked(settings, folder, path if path.exists() else None)
+    prepared, problem = asked.prepared, asked.problem
+    seconds["super-network"] = train_prepared(prepared, progress)
+    found = search_problem(prepared, problem, asked.costs, prepared.checkpoint("search"), progress)
+    seconds["search"] = found.seconds
+    result, measured, remarks = found.result, None, list[str]()
+    if asked.table is not None and "latency_ms" in settings.budgets and settings.measure:
+        if found.tightens:
+            result, measured, seconds["device"] = fit_found(prepared, problem, found, asked.table, progress)
+        else:
+            remarks.append("the argmax of a soft penalty follows no limit: it was not measured and tightened")
+    if resumed:
+        remarks.append("the run was interrupted: seconds are those since it was gone on with")
+    return finish_run(prepared, problem, asked.costs, found, result, measured, seconds, tuple(remarks), progress)

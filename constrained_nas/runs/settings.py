@@ -1,0 +1,205 @@
+"""The settings of a search from the command line: everything that decides a run, validated, and kept in its folder.
+
+``settings.json`` lies in the run's folder from the start, with every default filled in, so that a resumed run is asked for exactly
+what it was asked for at first, whatever this library's defaults are by then.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from constrained_nas.runs.limits import parse_limits
+from constrained_nas.runs.spaces import Family, SpaceName, family_of
+from graphs.files import load_table, save_table
+
+MethodName = Literal["hardcore", "budgeted", "prunet", "filter-level", "soft-penalty", "random"]
+SETTINGS_FILE = "settings.json"
+BUDGET_NAMES = ("latency_ms", "params", "macs", "bops")
+
+
+class RunSettings(BaseModel):
+    """What is searched, under which budgets, how, on which data; None: as suits the method (:func:`resolved`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Annotated[Literal["run settings"], tyro.conf.Suppress] = "run settings"
+    schema_version: Annotated[Literal[1], tyro.conf.Suppress] = 1
+    space: Annotated[SpaceName, tyro.conf.Positional]
+    """hardcore-*: inverted residuals. resnet-*, cnf-*: modules to switch off. gpunet-*: blocks with widths. resnet8-bits, ...:
+    filters of every bit width, or fewer filters."""
+    budget: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """NAME=LIMIT with NAME latency_ms, params, macs or bops; may be given several times, and all of them hold at once."""
+    method: MethodName | None = None
+    """By default the one that the space is made for: hardcore, budgeted, prunet or filter-level."""
+    data: str = "digits"
+    """digits (embedded), cifar10 or cifar100 (binary version, under --data-root), or an image folder with train/ and val/."""
+    data_root: Path = Path("data")
+    """Where the CIFAR folders lie."""
+    seed: int = Field(default=0, ge=0)
+    """Decides splits, weights, samples and everything else that is drawn."""
+    table: Path | None = None
+    """Latency table (constrained-nas profile SPACE --out table.json) for a budget in latency_ms. The run keeps a copy."""
+    measure_table: bool = False
+    """Measure the table in the run instead; with --latency-batch, --latency-threads and --latency-device."""
+    measure: bool = True
+    """Measure the found network too, and tighten the budget until its median fits; --no-measure trusts the table."""
+    confidence: float = Field(default=0.95, ge=0.5, lt=1)
+    """That the median of the network handed back is within the latency budget."""
+    attempts: int = Field(default=8, ge=1)
+    """At most so many networks are measured."""
+    use: float = Field(default=0.9, ge=0, le=1)
+    """While a measured network uses less than this share of the latency budget, a larger one is tried; 0 takes the first that
+    fits."""
+    rounds: int = Field(default=40, ge=1)
+    """Timed passes of each measured network."""
+    latency_device: str = "cpu"
+    """What the latency budget is about: cpu, cuda, cuda:1 ..., or (with --no-measure) another device's name as its table has it."""
+    latency_batch: int = Field(default=1, ge=1)
+    """Images at a time."""
+    latency_threads: int = Field(default=1, ge=1)
+    """Threads of the runtime."""
+    epochs: int | None = Field(default=None, ge=1)
+    """Of the search (filter-level: its iterations)."""
+    warm_up: int | None = Field(default=None, ge=0)
+    """Epochs before anything is decided: of the heaviest network, of the whole super-network, or with all blocks equal."""
+    train_epochs: int | None = Field(default=None, ge=1)
+    """Of the super-network's paths before the search (hardcore spaces), or of the shared weights in an iteration (filter-level)."""
+    batch_size: int | None = Field(default=None, ge=2)
+    """Images a step, in training and search."""
+    learning_rate: float | None = Field(default=None, gt=0)
+    """Of the super-network's weights."""
+    fine_tune_epochs: int | None = Field(default=None, ge=0)
+    """Of the found network at the end: from the super-network's weights, or (prunet, filter-level) from fresh ones."""
+    fine_tune_rate: float | None = Field(default=None, gt=0)
+    """Learning rate at the start of that."""
+    test_references: bool = True
+    """Fine-tune and test the cheapest and the largest network as well; their costs are stated in any case."""
+    penalty: float = Field(default=10.0, ge=0)
+    """Weight of the excess over a budget: soft-penalty, and what budgeted charges its samples."""
+    soft_end: Literal["projection", "argmax"] = "projection"
+    """Of soft-penalty: our exact projection, or the usual argmax, which may not fit."""
+    samples: int | None = Field(default=None, ge=1)
+    """Sub-graphs a batch (budgeted), configurations a step (filter-level)."""
+    resolution: int | None = Field(default=None, ge=8)
+    """Side of the images in pixels."""
+    training_digits: int = 800
+    """How many of the 1797 digits may be trained and searched on; the others are test digits."""
+    draws: int = Field(default=4, ge=1)
+    """Drawings of each training digit."""
+    architecture_share: float = Field(default=0.2, gt=0, lt=1)
+    """Share of the training examples kept for the search."""
+    augment: bool = True
+    """Crops, flips and AutoAugment on CIFAR and image folders (digits are drawn anew instead)."""
+    workers: int = Field(default=0, ge=0)
+    """Processes that load data."""
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    """Where networks are trained."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    """Of training."""
+
+    @field_validator("budget")
+    @classmethod
+    def _readable(cls, budget: tuple[str, ...]) -> tuple[str, ...]:
+        parse_budgets(budget)
+        return budget
+
+    @model_validator(mode="after")
+    def _one_table(self) -> RunSettings:
+        if self.table is not None and self.measure_table:
+            raise ValueError("--table and --measure-table exclude each other: give a table or have one measured")
+        return self
+
+    @property
+    def budgets(self) -> dict[str, float]:
+        """Limits by name."""
+        return parse_budgets(self.budget)
+
+    @property
+    def family(self) -> Family:
+        """Of the space."""
+        return family_of(self.space)
+
+
+def parse_budgets(given: Sequence[str]) -> dict[str, float]:
+    """Limits by name, of ``("latency_ms=40", "params=5e6")``.
+
+    Raises:
+        ValueError: no ``NAME=LIMIT``, an unknown name or one given twice, or a limit that is not a positive number.
+    """
+    budgets = parse_limits(given)
+    for name, limit in budgets.items():
+        if name not in BUDGET_NAMES:
+            raise ValueError(f"--budget {name}={limit:g}: expected NAME=LIMIT with NAME one of {', '.join(BUDGET_NAMES)}")
+        if not (limit > 0 and math.isfinite(limit)):
+            raise ValueError(f"--budget {name}={limit:g}: expected a positive limit")
+    return budgets
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What :class:`RunSettings` leaves open, decided; its fields are described there."""
+
+    method: MethodName
+    resolution: int
+    epochs: int
+    warm_up: int
+    train_epochs: int
+    batch_size: int
+    learning_rate: float
+    fine_tune_epochs: int
+    fine_tune_rate: float
+    samples: int
+
+
+# What suits each family on digits in minutes; the papers' own numbers are those of ``papers_repro`` (--scale paper).
+_DEFAULTS: dict[Family, Plan] = {
+    "hardcore": Plan("hardcore", 32, 4, 4, 10, 32, 0.1, 1, 0.05, 1),
+    "dag": Plan("budgeted", 32, 12, 3, 1, 32, 0.1, 2, 0.02, 8),
+    "gpunet": Plan("prunet", 16, 10, 2, 1, 40, 0.005, 15, 0.1, 1),
+    "filters": Plan("filter-level", 16, 8, 0, 3, 16, 0.1, 6, 0.1, 8),
+}
+_SIDES: dict[str, int] = {
+    "hardcore-imagenet": 224,
+    "hardcore-imagenet-paper": 224,
+    "gpunet-imagenet": 288,
+    "gpunet-imagewoof": 224,
+    "resnet-fabric-small": 16,
+    "cnf-small": 16,
+}
+
+
+def plan_of(settings: RunSettings) -> Plan:
+    """What the settings ask for, and what suits the space where they ask for nothing."""
+    plan = _DEFAULTS[settings.family]
+    plan = replace(plan, resolution=_SIDES.get(settings.space, plan.resolution))
+    given = {field.name: getattr(settings, field.name) for field in fields(Plan)}
+    return replace(plan, **{name: value for name, value in given.items() if value is not None})
+
+
+def resolved(settings: RunSettings) -> RunSettings:
+    """The settings with nothing left open."""
+    return settings.model_copy(update=asdict(plan_of(settings)))
+
+
+def save_settings(settings: RunSettings, folder: Path) -> None:
+    """Write ``settings.json``, whole or not at all."""
+    save_table(settings, folder / SETTINGS_FILE)
+
+
+def load_settings(folder: Path) -> RunSettings:
+    """Read the settings of a run's folder.
+
+    Raises:
+        FileNotFoundError: no run began there.
+        ValueError: the file is cut off, or holds other settings than this version's.
+    """
+    path = folder / SETTINGS_FILE
+    if not path.exists():
+        raise FileNotFoundError(f"{folder}: no search has begun there (it has no {SETTINGS_FILE})")
+    return load_table(path, RunSettings, "settings of a run")

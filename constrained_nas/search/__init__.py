@@ -1,0 +1,5 @@
+"""The ask/tell loop over a super-network."""
+
+from constrained_nas.search.front import front
+from constrained_nas.search.loop import SearchOptions, SearchRun, search
+from constrained_nas.search.weights import PRUNET_TRAINING, WeightTraining

@@ -1,0 +1,12 @@
+"""Choosing without a search: tables, bit widths, linear scores."""
+
+from constrained_nas.selections.bit_sensitivity import (
+    QuantisableLayer,
+    divergence,
+    find_layers,
+    measure_divergences,
+    network_logits,
+    quantised,
+)
+from constrained_nas.selections.linear import project_linear
+from constrained_nas.selections.table import SelectionRecord, SelectionTable, read_selection_table, save_selection, select

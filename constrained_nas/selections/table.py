@@ -1,0 +1,200 @@
+"""Selections from a table: options with scores and costs in a CSV file, the best that fits as JSON or CSV.
+
+A line is an option of a group; columns ``group``, ``option`` and ``score`` must be there, every other column is a cost, named with
+its unit (``latency_ms``). Every group gives one option; the summed score is as great as the budgets on summed costs allow.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from solvers import Selection, project_to_budget
+
+_COLUMNS = ("group", "option", "score")
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionTable:
+    """``scores[group][option]`` and ``costs[cost][group][option]``, as ``solvers.project_to_budget`` takes them.
+
+    Infinite costs (and a score of -inf) forbid their option.
+    """
+
+    source: str
+    scores: Mapping[str, Mapping[str, float]]
+    costs: Mapping[str, Mapping[str, Mapping[str, float]]]
+
+
+class SpentBudget(BaseModel):
+    """A budget, what the selection spends of it, and its price: what one unit more is worth, in score (0: not used up)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    limit: float
+    spent: float
+    price: float | None
+
+
+class SelectionRecord(BaseModel):
+    """A selection and the evidence for it: nothing within the budgets scores better than ``bound``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["selection"] = "selection"
+    schema_version: Literal[1] = 1
+    table: str
+    choices: dict[str, str]
+    score: float
+    totals: dict[str, float]
+    budgets: dict[str, SpentBudget]
+    status: str
+    bound: float | None
+    gap: float | None = Field(ge=0)
+    minimize: bool = False
+
+
+def read_selection_table(path: Path | str) -> SelectionTable:
+    """Read a table; groups and options keep the order of the file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a missing or repeated column, a line of another length, an empty cell, something that is no number, NaN, a
+            negative cost, an option given twice; says in which line and column.
+    """
+    with Path(path).open(newline="", encoding="utf-8-sig") as file:  # -sig: spreadsheets put a byte order mark in front
+        reader = csv.reader(file)
+        try:
+            lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(cell.strip() for cell in row)]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}, line {reader.line_num}: not readable as CSV in UTF-8: {error}") from error
+    if not lines:
+        raise ValueError(f"{path}: empty; expected a line of column names: {', '.join(_COLUMNS)} and the costs")
+    (number, header), *rows = lines
+    missing = [column for column in _COLUMNS if column not in header]
+    if missing:
+        hint = "; columns are separated by commas here" if len(header) == 1 else ""
+        raise ValueError(f"{path}, line {number}: no column {missing[0]!r}; found {', '.join(map(repr, header))}{hint}")
+    repeated = [column for column in header if header.count(column) > 1]
+    if repeated or "" in header:
+        what = f"column {repeated[0]!r} is there twice" if repeated and repeated[0] else "a column has no name"
+        raise ValueError(f"{path}, line {number}: {what}")
+    if not rows:
+        raise ValueError(f"{path}: no options below the column names")
+    cost_names = [column for column in header if column not in _COLUMNS]
+    scores: dict[str, dict[str, float]] = {}
+    costs: dict[str, dict[str, dict[str, float]]] = {name: {} for name in cost_names}
+    for number, cells in rows:
+        if len(cells) != len(header):
+            raise ValueError(f"{path}, line {number}: {len(cells)} cells, the line of column names has {len(header)}")
+        line = dict(zip(header, cells, strict=True))
+        for column in ("group", "option"):
+            if not line[column]:
+                raise ValueError(f"{path}, line {number}, column {column!r}: empty")
+        group, option = line["group"], line["option"]
+        if option in scores.setdefault(group, {}):
+            raise ValueError(f"{path}, line {number}, column 'option': group {group!r} has had an option {option!r} before")
+        for column in ("score", *cost_names):
+            value = _number(line[column], f"{path}, line {number}, column {column!r}", column != "score")
+            table = scores if column == "score" else costs[column]
+            table.setdefault(group, {})[option] = value
+    return SelectionTable(str(path), scores, costs)
+
+
+def select(
+    table: SelectionTable,
+    budgets: Mapping[str, float],
+    *,
+    minimize: bool = False,
+    verify: bool = False,
+    time_limit_seconds: float | None = None,
+) -> SelectionRecord:
+    """The selection of greatest score within all budgets, exactly.
+
+    Args:
+        table: the options.
+        budgets: limits by cost column, in the column's unit.
+        minimize: scores are losses.
+        verify: have an independent solver recheck the certificate.
+        time_limit_seconds: stop then with the best so far and its true gap.
+
+    Raises:
+        InfeasibleError: nothing fits; with the least cost there is.
+        ValueError: no budgets, or one on a column that is not there.
+        CertificateError: ``verify``, and the certificate does not hold.
+    """
+    known = ", ".join(table.costs) or "none"
+    if not budgets:
+        raise ValueError(f"expected at least one budget; cost columns of {table.source}: {known}")
+    unknown = [name for name in budgets if name not in table.costs]
+    if unknown:
+        raise ValueError(f"budget {unknown[0]!r}: {table.source} has no such cost column; there are: {known}")
+    costs = {name: table.costs[name] for name in budgets}
+    found = project_to_budget(table.scores, costs, dict(budgets), minimize=minimize, time_limit_seconds=time_limit_seconds)
+    if verify:
+        found.certificate.verify(table.scores, costs, dict(budgets))
+    return _record(table, budgets, found, minimize)
+
+
+def save_selection(record: SelectionRecord, table: SelectionTable, path: Path | str) -> None:
+    """Write a selection whole or not at all: everything as ``.json``, or as ``.csv`` the chosen lines of the table.
+
+    Raises:
+        ValueError: another kind of file.
+    """
+    target = Path(path)
+    if target.suffix not in (".json", ".csv"):
+        raise ValueError(f"{path}: expected a name that ends in .json or .csv")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".partial")
+    if target.suffix == ".json":
+        partial.write_text(record.model_dump_json(indent=1), encoding="utf-8")
+    else:
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow([*_COLUMNS, *table.costs])
+            for group, option in record.choices.items():
+                prices = [cost[group][option] for cost in table.costs.values()]
+                writer.writerow([group, option, *map(repr, [table.scores[group][option], *prices])])
+    os.replace(partial, target)
+
+
+def _record(table: SelectionTable, budgets: Mapping[str, float], found: Selection, minimize: bool) -> SelectionRecord:
+    choices = {str(group): str(option) for group, option in found.by_group.items()}
+    totals = {name: math.fsum(cost[group][option] for group, option in choices.items()) for name, cost in table.costs.items()}
+    certificate = found.certificate
+    duals = [None] * len(budgets) if certificate.dual is None else [float(price) for price in certificate.dual]
+    spent = {
+        name: SpentBudget(limit=limit, spent=totals[name], price=price)
+        for (name, limit), price in zip(budgets.items(), duals, strict=True)
+    }
+    return SelectionRecord(
+        table=table.source,
+        choices=choices,
+        score=found.value,
+        totals=totals,
+        budgets=spent,
+        status=found.status.value,
+        bound=certificate.bound,
+        gap=certificate.gap,
+        minimize=minimize,
+    )
+
+
+def _number(cell: str, where: str, cost: bool) -> float:
+    if not cell:
+        raise ValueError(f"{where}: empty; expected a number" + (" (inf forbids the option)" if cost else ""))
+    try:
+        value = float(cell)
+    except ValueError as error:
+        raise ValueError(f"{where}: expected a number, got {cell!r}") from error
+    if math.isnan(value):
+        raise ValueError(f"{where}: is NaN; leave the line out, or forbid the option by a cost of inf")
+    if cost and value < 0:
+        raise ValueError(f"{where}: a cost cannot be negative, got {cell}")
+    return value

@@ -1,0 +1,139 @@
+"""One cell of a sweep: search or project, test the network, write the record. Runs in any process that sees the sweep's folder.
+
+A process loads data and super-network once and keeps them for its next cells. Searches leave their checkpoint in the folder, so a
+cell that only projects loads the finished search instead of repeating it; tests are remembered by network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from constrained_nas.latency import Progress
+from constrained_nas.records import budget_records
+from constrained_nas.runs import (
+    Found,
+    Prepared,
+    RunSettings,
+    certificate_record,
+    costs_of,
+    decisions_of,
+    make_problem,
+    network_record,
+    prepare,
+    search_problem,
+    trained_network,
+)
+from constrained_nas.sweeps.grid import Cell, key_of, settings_key
+from constrained_nas.sweeps.record import CellRecord, load_record, save_record
+from graphs import Architecture
+from graphs.costs import CostModel, LatencyTable, load_latency_table
+
+
+class TestedNetwork(BaseModel):
+    """The test accuracy of a network, in %."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class SweepTask:
+    """A cell and where it belongs: the sweep's folder, its settings as JSON, the super-network's hash, whether to test."""
+
+    folder: str
+    settings: str
+    weights: str
+    cell: Cell
+    test: bool
+
+    @property
+    def key(self) -> str:
+        """Of the cell."""
+        return key_of(self.cell, self.weights, settings_key(RunSettings.model_validate_json(self.settings)), self.test)
+
+
+def cell_path(folder: Path, key: str) -> Path:
+    """Where a cell's record lies."""
+    return folder / "cells" / f"{key}.json"
+
+
+def table_path(folder: Path, content: str) -> Path:
+    """Where the sweep's copy of a table lies."""
+    return folder / "tables" / f"{content}.json"
+
+
+def compute_cell(task: SweepTask, prepared: Prepared | None = None) -> None:
+    """Compute a cell and write its record; one that is there already stays. ``prepared`` spares the loading in this process."""
+    folder, cell = Path(task.folder), task.cell
+    path = cell_path(folder, task.key)
+    if path.exists():
+        return
+    prepared = prepared or _prepared(task.folder, task.settings)
+    began = time.perf_counter()
+    costs = costs_under(prepared, cell.table)
+    problem = make_problem(prepared.space, dict(cell.limits), costs)
+    found = _searched(prepared, task, costs)
+    result = found.result if cell.how == "searched" else found.again(problem)
+    accuracy = tested_accuracy(prepared, task.weights, result.architecture) if task.test else None
+    named = {model.name: model for model in costs.values()}
+    record = CellRecord(
+        key=task.key,
+        method=cell.method,
+        table=cell.table,
+        limits=dict(cell.limits),
+        how=cell.how,
+        searched={} if cell.how == "drawn" else dict(cell.searched),
+        budgets=budget_records(problem, result.architecture),
+        network=network_record(problem, named, "found", result.architecture, accuracy),
+        certificate=certificate_record(problem, result),
+        remark=result.remark,
+        seconds=time.perf_counter() - began,
+    )
+    save_record(record, path)
+
+
+def search_only(task: SweepTask, prepared: Prepared | None = None) -> None:
+    """The search behind a cell, into its checkpoint."""
+    prepared = prepared or _prepared(task.folder, task.settings)
+    _searched(prepared, task, costs_under(prepared, task.cell.table))
+
+
+@lru_cache(maxsize=16)
+def costs_under(prepared: Prepared, table: str) -> Mapping[str, CostModel]:
+    """The costs of the space, with the latencies of the sweep's table of that hash (none for ''); counted once a process."""
+    loaded: LatencyTable | None = load_latency_table(table_path(prepared.folder, table)) if table else None
+    return costs_of(prepared.space, loaded)
+
+
+def tested_accuracy(prepared: Prepared, weights: str, architecture: Architecture, progress: Progress | None = None) -> float:
+    """The network's test accuracy in %, remembered in the sweep's folder; first it is fine-tuned as the settings say."""
+    described = decisions_of(prepared.space).describe(architecture)
+    text = f"{weights} {settings_key(prepared.settings)} {sorted(described.items())}"
+    name = hashlib.sha256(text.encode()).hexdigest()[:24]
+    path = prepared.folder / "tests" / f"{name}.json"
+    if not path.exists():
+        _, accuracy = trained_network(prepared, prepared.supernet, architecture, f"tested_{name}", progress)
+        save_record(TestedNetwork(accuracy=accuracy), path)
+        prepared.checkpoint(f"tested_{name}").unlink(missing_ok=True)  # a sweep tests many networks and keeps none
+    return load_record(TestedNetwork, path).accuracy
+
+
+@lru_cache(maxsize=1)
+def _prepared(folder: str, settings: str) -> Prepared:
+    """Data and the trained super-network, once a process."""
+    return prepare(RunSettings.model_validate_json(settings), Path(folder))
+
+
+def _searched(prepared: Prepared, task: SweepTask, costs: Mapping[str, CostModel]) -> Found:
+    cell = task.cell
+    problem = make_problem(prepared.space, dict(cell.searched), costs)
+    alone = Cell(cell.method, cell.table, cell.searched, cell.searched)
+    name = key_of(alone, task.weights, settings_key(prepared.settings), test=False)
+    return search_problem(prepared, problem, costs, prepared.checkpoint(f"search_{name}"), None, cell.method)

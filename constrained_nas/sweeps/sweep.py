@@ -1,0 +1,268 @@
+"""One trained super-network, many budgets: budgets x latency tables x methods, and the Pareto front of what they find.
+
+A search costs minutes, a projection milliseconds. So by default every (table, method) is searched once, under the budget in the
+middle of the grid, and what that search has learnt is projected, exactly and with a certificate, onto all the other budgets
+(``search="every"`` searches each). Records say which was done. Every cell is a file under its key (see
+``constrained_nas.sweeps.grid``): started again, a sweep computes only what is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from constrained_nas.latency import Progress
+from constrained_nas.runs import (
+    MethodName,
+    NetworkRecord,
+    Prepared,
+    RunSettings,
+    cheapest_network,
+    decisions_of,
+    largest_network,
+    make_problem,
+    network_record,
+    refuse_impossible,
+    refuse_method,
+    train_prepared,
+    untrained,
+)
+from constrained_nas.sweeps.cell import SweepTask, cell_path, compute_cell, costs_under, search_only, table_path, tested_accuracy
+from constrained_nas.sweeps.grid import Cell, SearchMode, cells_of, weights_hash
+from constrained_nas.sweeps.parallel import Backend, run_tasks
+from constrained_nas.sweeps.record import CellRecord, SweepRecord, SweepTable, fronts_of, load_record, save_record
+from graphs import Supernet
+from graphs.costs import load_latency_table, save_latency_table
+from solvers import InfeasibleError
+
+Limits = tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepOptions:
+    """What is swept and how.
+
+    Attributes:
+        grid: of limits by name; see ``sweep_grid.parse_grid``.
+        tables: files of latency tables; none where no budget is a latency.
+        methods: of search.
+        search: ``once`` a table and method, or ``every`` cell.
+        searched: for ``once``, the budgets to search under; None for the middle of those that can be met.
+        test: whether networks are tested.
+        jobs, backend: see ``parallel.run_tasks``.
+    """
+
+    grid: tuple[Limits, ...]
+    tables: tuple[Path, ...] = ()
+    methods: tuple[MethodName, ...] = ("hardcore",)
+    search: SearchMode = "once"
+    searched: Limits | None = None
+    test: bool = True
+    jobs: int = 1
+    backend: Backend = "joblib"
+
+
+def run_sweep(settings: RunSettings, options: SweepOptions, folder: Path, progress: Progress | None = None) -> SweepRecord:
+    """Sweep, or go on with a sweep, and write ``sweep.json``.
+
+    Args:
+        settings: of data, space, super-network and search; its own budget, table and method do not matter.
+        options: what is swept.
+        folder: of the sweep: super-network, searches, cells, tables. On a cluster all machines must see it.
+        progress: told (steps done, steps in all, what).
+
+    Raises:
+        ValueError: a space whose methods share no super-network, a method that does not suit it, a table that is missing, not
+            needed, damaged or of another space, or budgets of which none can be met.
+        FileNotFoundError: data or a table are not there.
+    """
+    if settings.family != "hardcore":
+        raise ValueError(
+            f"a sweep shares one trained super-network, but the methods for {settings.space} train theirs as they search: search "
+            "once for every budget (constrained-nas search), then constrained-nas compare"
+        )
+    if options.jobs < 1:
+        raise ValueError(f"jobs: expected at least 1, got {options.jobs}")
+    for method in options.methods:
+        refuse_method(settings, method)
+    prepared = untrained(settings, folder)
+    tables = _tables(options, prepared)
+    hashes = [table.hash for table in tables] or [""]
+    cells, impossible = _cells(prepared, options, hashes)
+    possible = [cell for cell in cells if cell not in impossible]
+    began = time.perf_counter()
+    train_prepared(prepared, progress)
+    trained = time.perf_counter()
+    weights, text = weights_hash(_supernet(prepared)), prepared.settings.model_dump_json()
+    tasks = [SweepTask(str(folder), text, weights, cell, options.test) for cell in possible]
+    missing = [task for task in tasks if not cell_path(folder, task.key).exists()]
+    if options.search == "once":
+        firsts = {(task.cell.method, task.cell.table): task for task in missing if task.cell.method != "random"}
+        _run(search_only, list(firsts.values()), options, prepared, "searches", progress)
+    searched = time.perf_counter()
+    _run(compute_cell, missing, options, prepared, "cells", progress)
+    computed = time.perf_counter()
+    records = {task.cell: load_record(CellRecord, cell_path(folder, task.key)) for task in tasks}
+    # What a cell took is left out, so that the file is the same however often the sweep was interrupted.
+    kept = [impossible.get(cell) or records[cell].model_copy(update={"seconds": None}) for cell in cells]
+    references, largest = _references(prepared, options, tables, weights, progress)
+    units = {model.name: model.unit for content in hashes for model in costs_under(prepared, content).values()}
+    record = SweepRecord(
+        space=decisions_of(prepared.space).name,
+        data=prepared.data.name,
+        weights=weights,
+        search=options.search,
+        tested=_tested(prepared, options),
+        settings=prepared.settings.model_dump(mode="json"),
+        units=units,
+        tables=tuple(tables),
+        methods=options.methods,
+        cells=tuple(kept),
+        references=references,
+        fronts=fronts_of(kept, largest, units),
+        remarks=tuple(_same_networks(kept, tables)),
+    )
+    save_record(record, folder / "sweep.json")
+    _note_times(
+        folder,
+        {
+            "super-network": trained - began,
+            "searches": searched - trained,
+            "cells": computed - searched,
+            "references and fronts": time.perf_counter() - computed,
+            "cells computed": len(missing),
+            "cells in all": len(tasks),
+            "jobs": options.jobs,
+        },
+    )
+    return record
+
+
+def _run(
+    function: Callable[..., None],
+    tasks: Sequence[SweepTask],
+    options: SweepOptions,
+    prepared: Prepared,
+    what: str,
+    progress: Progress | None,
+) -> None:
+    def told(done: int) -> None:
+        if progress:
+            progress(done, len(tasks), what)
+
+    if not tasks:
+        return
+    told(0)
+    jobs = min(options.jobs, len(tasks))
+    here = jobs == 1 and options.backend == "joblib"
+    run_tasks(partial(function, prepared=prepared) if here else function, tasks, jobs, options.backend, told)
+
+
+def _tables(options: SweepOptions, prepared: Prepared) -> list[SweepTable]:
+    """The tables, copied into the sweep's folder under a hash of their content."""
+    wanted = any(name == "latency_ms" for name, _ in options.grid[0])
+    if wanted and not options.tables:
+        raise ValueError(
+            "a budget in latency_ms needs a latency table: constrained-nas profile measures one, then give --table table.json"
+        )
+    if options.tables and not wanted:
+        raise ValueError("--table without a budget in latency_ms: leave the table out, or add --budget latency_ms=...")
+    tables: list[SweepTable] = []
+    for path in options.tables:
+        table = load_latency_table(path)
+        content = hashlib.sha256(table.model_dump_json().encode()).hexdigest()[:24]
+        if any(other.hash == content for other in tables):
+            raise ValueError(f"{path}: the same table twice")
+        save_latency_table(table, table_path(prepared.folder, content))
+        costs_under(prepared, content)  # says so if it is of another space
+        tables.append(SweepTable(hash=content, name=path.stem, device=table.device, batch=table.batch, threads=table.threads))
+    return tables
+
+
+def _cells(prepared: Prepared, options: SweepOptions, tables: Sequence[str]) -> tuple[list[Cell], dict[Cell, CellRecord]]:
+    """All cells, and the records of those that no network meets."""
+    impossible: dict[tuple[str, Limits], str] = {}
+    searched: dict[str, Limits] = {}
+    for table in tables:
+        costs = costs_under(prepared, table)
+        for limits in options.grid:
+            try:
+                refuse_impossible(prepared.settings, prepared.space, make_problem(prepared.space, dict(limits), costs), costs)
+            except InfeasibleError as error:
+                impossible[table, limits] = str(error)
+        possible = [limits for limits in options.grid if (table, limits) not in impossible]
+        if not possible:
+            raise ValueError(f"no network meets any of the budgets: {next(iter(impossible.values()))}")
+        searched[table] = options.searched or possible[len(possible) // 2]
+        if options.searched is not None:
+            problem = make_problem(prepared.space, dict(options.searched), costs)
+            refuse_impossible(prepared.settings, prepared.space, problem, costs)
+    cells = cells_of(options.grid, tables, options.methods, options.search, searched)
+    return cells, {
+        cell: CellRecord(
+            key="", method=cell.method, table=cell.table, limits=dict(cell.limits), how="impossible", remark=impossible[place]
+        )
+        for cell in cells
+        if (place := (cell.table, cell.limits)) in impossible
+    }
+
+
+def _references(
+    prepared: Prepared, options: SweepOptions, tables: Sequence[SweepTable], weights: str, progress: Progress | None
+) -> tuple[tuple[NetworkRecord, ...], dict[str, dict[str, float]]]:
+    """The cheapest network under the first budget and the largest, priced by the first table; the costs of the largest by table."""
+    largest: dict[str, dict[str, float]] = {}
+    references: list[NetworkRecord] = []
+    for place, content in enumerate([table.hash for table in tables] or [""]):
+        costs = costs_under(prepared, content)
+        problem = make_problem(prepared.space, dict(options.grid[0]), costs)
+        first = problem.budgets[0].cost
+        named = {model.name: model for model in costs.values()}
+        whole = largest_network(prepared.space, first)
+        largest[content] = {name: model.cost(whole) for name, model in named.items()}
+        if place == 0:
+            for name, architecture in (("cheapest", cheapest_network(prepared.space, first)), ("largest", whole)):
+                accuracy = tested_accuracy(prepared, weights, architecture, progress) if options.test else None
+                references.append(network_record(problem, named, name, architecture, accuracy))
+    return tuple(references), largest
+
+
+def _same_networks(cells: Sequence[CellRecord], tables: Sequence[SweepTable]) -> list[str]:
+    """A remark for every search whose projections are fewer networks than budgets: a loose budget may have nothing to buy."""
+    names, remarks = {table.hash: table.name for table in tables}, []
+    for method, content in dict.fromkeys((cell.method, cell.table) for cell in cells):
+        networks = [str(cell.network.choices) for cell in cells if cell.network and (cell.method, cell.table) == (method, content)]
+        if len(set(networks)) < len(networks):
+            table = f" by {names[content]}" if content else ""
+            unspent = "; where a budget is not used up, the search's scores know nothing better to spend it on"
+            scored = "" if method == "random" else unspent
+            remarks.append(f"{method}{table}: {len(networks)} budgets led to {len(set(networks))} different networks{scored}")
+    return remarks
+
+
+def _supernet(prepared: Prepared) -> Supernet:
+    if prepared.supernet is None:
+        raise ValueError(f"{prepared.settings.space} has no super-network of its own")
+    return prepared.supernet
+
+
+def _tested(prepared: Prepared, options: SweepOptions) -> str:
+    if not options.test:
+        return "not tested"
+    epochs = prepared.plan.fine_tune_epochs
+    return f"fine-tuned for {epochs} epoch(s)" if epochs else "with the super-network's weights"
+
+
+def _note_times(folder: Path, seconds: dict[str, float]) -> None:
+    """Append what this call took (s) to ``times.json``."""
+    path = folder / "times.json"
+    told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps([*told, seconds], indent=1), encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,13 @@
+"""Weights: loop, checkpoints, teachers."""
+
+from constrained_nas.training.checkpoints import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
+from constrained_nas.training.loop import (
+    TrainingOptions,
+    evaluate,
+    fine_tune,
+    recalibrate,
+    row_losses,
+    train_supernet,
+    uniform_rows,
+)
+from constrained_nas.training.teachers import timm_teacher

@@ -1,0 +1,111 @@
+"""Checkpoints that survive a kill and never unpickle: tensors in safetensors, everything else as JSON in its header.
+
+A file is written beside its target and moved over it, so it is whole or not there. Training leaves one after every epoch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+
+def save_checkpoint(path: Path | str, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+    """Write tensors and JSON-ready values to ``path``, whole or not at all."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".partial")
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(plain, partial, metadata={"values": json.dumps(dict(values))})
+    os.replace(partial, target)
+
+
+def load_checkpoint(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what :func:`save_checkpoint` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is cut off or is no checkpoint.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            values = json.loads((file.metadata() or {})["values"])
+            return {name: file.get_tensor(name) for name in file.keys()}, values  # noqa: SIM118 - no mapping
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: cut off, or no checkpoint of this library ({error}); delete it to start over") from error
+
+
+def flatten_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """An optimiser's state as named tensors and JSON-ready parameter groups."""
+    state = optimizer.state_dict()
+    tensors = {}
+    for index, entries in state["state"].items():
+        for name, value in entries.items():
+            if value is not None:
+                tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
+    return tensors, state["param_groups"]
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], groups: list[dict[str, Any]]) -> None:
+    """Put back what :func:`flatten_optimizer` took."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        if key.startswith("optimizer."):
+            _, index, name = key.split(".", 2)
+            state.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def save_training(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: AveragedModel | None,
+    options: dict[str, Any],
+    checkpoint: Path,
+    epochs: int,
+) -> None:
+    """Write the weights, the optimiser's state, the moving average if there is one, and the options (JSON-ready)."""
+    tensors, groups = flatten_optimizer(optimizer)
+    tensors |= {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
+    save_checkpoint(checkpoint, tensors, {"options": options, "epochs": epochs, "groups": groups})
+
+
+def load_training(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: AveragedModel | None,
+    options: dict[str, Any],
+    checkpoint: Path | None,
+) -> int:
+    """Load the checkpoint, if there is one, and return the number of epochs already done.
+
+    Raises:
+        ValueError: the file is cut off, or saved under other options or from another network.
+    """
+    if checkpoint is None or not checkpoint.exists():
+        return 0
+    tensors, values = load_checkpoint(checkpoint)
+    if values["options"] != options:
+        raise ValueError(f"{checkpoint}: saved under other options ({values['options']}); delete it or restore them")
+    try:
+        network.load_state_dict(_part(tensors, "network."))
+    except RuntimeError as error:
+        raise ValueError(f"{checkpoint}: saved from another network ({error}); delete it to start over") from error
+    if average is not None:
+        average.load_state_dict(_part(tensors, "average."))
+    restore_optimizer(optimizer, tensors, values["groups"])
+    return int(values["epochs"])
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,335 @@
+"""Training: one loop for a bare network, a one-shot super-network, and distillation fine-tuning.
+
+The super-network is trained as HardCoRe-NAS does: the heaviest network first, then multi-path sampling, an architecture drawn
+uniformly for every example of a batch (Sec. 3.3). Found networks inherit its weights and are fine-tuned with the heaviest one as
+their teacher, "2 for 1" (Appendix G).
+
+Reference: Nayman et al., HardCoRe-NAS, Sec. 3.3 and Appendices A, G; Hinton et al. 2015 for distillation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import Dataset
+
+from constrained_nas.data import IGNORED, loader
+from constrained_nas.training.checkpoints import load_training, save_training
+from graphs import Supernet
+from graphs.blocks import with_stochastic_depth
+
+Progress = Callable[[int, int, str], None]  # steps done, steps in all, what is going on
+Forward = Callable[[Tensor, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOptions:
+    """SGD with Nesterov momentum; the defaults are HardCoRe-NAS's.
+
+    Attributes:
+        mixup: Beta parameter; 0 turns it off.
+        ema_decay: of the moving average of the weights, in which training then ends; 0 turns it off.
+        drop_path: rate at which the last residual block of a bare network is left out, rising to it linearly; 0 turns it off.
+        from_scratch: a bare network forgets its weights first, and draws new ones from ``seed``.
+        decay, decay_epochs: the rate falls by the factor ``decay`` every so many epochs; 0 for a cosine.
+
+    PruNet retrains with ``TrainingOptions(450, 1536, 0.06, ema_decay=0.9999, drop_path=0.2, from_scratch=True, decay=0.97)``.
+
+    Raises:
+        ValueError: an option out of range.
+    """
+
+    epochs: int = 250
+    batch_size: int = 256
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    label_smoothing: float = 0.1
+    mixup: float = 0.2
+    ema_decay: float = 0.0
+    workers: int = 0
+    seed: int = 0
+    drop_path: float = 0.0
+    from_scratch: bool = False
+    decay: float = 0.0
+    decay_epochs: float = 2.4
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0 or self.batch_size < 1 or not self.decay_epochs > 0:
+            raise ValueError(
+                "training: expected epochs of 0 or more, a batch_size of 1 or more and positive decay_epochs; "
+                f"got {self.epochs}, {self.batch_size}, {self.decay_epochs}"
+            )
+        shares = {"label_smoothing": self.label_smoothing, "ema_decay": self.ema_decay, "drop_path": self.drop_path}
+        for name, share in shares.items():
+            if not 0 <= share < 1:
+                raise ValueError(f"training: {name} must be 0 or more and less than 1, got {share}")
+
+    def rate(self, epoch: float) -> float:
+        """The learning rate after ``epoch`` epochs, possibly a fraction, in closed form: it needs no state of its own to resume."""
+        if self.decay:
+            return self.learning_rate * self.decay ** math.floor(epoch / self.decay_epochs)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+
+
+def uniform_rows(supernet: Supernet, rows: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """One-hot gates, an architecture drawn uniformly for each row: {decision: (rows, options)}."""
+    gates = {}
+    for decision in supernet.space.decisions:
+        options = len(decision.options)
+        picks = torch.randint(options, (rows,), generator=generator)
+        gates[decision.name] = functional.one_hot(picks, options).float()
+    return gates
+
+
+def train_supernet(
+    supernet: Supernet,
+    heaviest: dict[str, Tensor],
+    data: Dataset[Any],
+    warm_up: TrainingOptions,
+    multi_path: TrainingOptions,
+    fabric: Fabric,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Train the heaviest network under ``warm_up``, then uniformly sampled paths under ``multi_path``, in place.
+
+    Args:
+        supernet: trained in place; ends in evaluation mode.
+        heaviest: its one-hot gates, each (options,).
+        data: the ``weights`` split.
+        checkpoint: where to save after each epoch; if the file is there, training resumes and ends in the same weights.
+        progress: called after each step.
+
+    Raises:
+        ValueError: ``drop_path`` or ``from_scratch``, which are for bare networks.
+    """
+    if any(options.drop_path or options.from_scratch for options in (warm_up, multi_path)):
+        raise ValueError("drop_path and from_scratch are for bare networks: leave them out for a super-network")
+
+    def one(images: Tensor, _: torch.Generator) -> Tensor:
+        return supernet(images, {name: gate.to(images.device) for name, gate in heaviest.items()})
+
+    def many(images: Tensor, generator: torch.Generator) -> Tensor:
+        rows = uniform_rows(supernet, len(images), generator)
+        return supernet(images, {name: gate.to(images.device) for name, gate in rows.items()})
+
+    first = checkpoint.with_suffix(".heaviest" + checkpoint.suffix) if checkpoint else None
+    # The first phase's file is read even if the second has begun: it says under which options it was trained.
+    if checkpoint is None or first is None or first.exists() or not checkpoint.exists():
+        _train(supernet, one, data, warm_up, fabric, first, progress, "heaviest network")
+    _train(supernet, many, data, multi_path, fabric, checkpoint, progress, "sampled paths")
+
+
+def fine_tune(
+    network: nn.Module,
+    data: Dataset[Any],
+    options: TrainingOptions,
+    fabric: Fabric,
+    teacher: nn.Module | None = None,
+    temperature: float = 1.0,
+    checkpoint: Path | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Train a bare network in place, from the weights it has or ``from_scratch``; with a ``teacher``, towards the mean of the
+    labels' and the teacher's distributions.
+
+    The teacher is put in evaluation mode on the fabric's device; its weights stay as they are.
+
+    A teacher of another resolution, by its name: :func:`constrained_nas.training.teachers.timm_teacher`.
+
+    Raises:
+        ValueError: ``drop_path`` for a network that is no ``nn.Sequential``; ``from_scratch`` for modules that cannot draw weights;
+            a temperature that is not positive.
+    """
+    if not temperature > 0:
+        raise ValueError(f"temperature: expected a positive number, got {temperature}")
+    running = network
+    if options.drop_path:
+        if not isinstance(network, nn.Sequential):
+            raise ValueError(f"drop_path: expected a network whose blocks are an nn.Sequential, got {type(network).__name__}")
+        running = with_stochastic_depth(network, options.drop_path).train()  # shares the modules of the network
+    if options.from_scratch:
+        _draw_weights(network, options.seed)
+    if teacher is not None:
+        teacher.eval().to(fabric.device)
+    _train(network, lambda images, _: running(images), data, options, fabric, checkpoint, progress, "network", teacher, temperature)
+
+
+@torch.no_grad()
+def evaluate(forward: Callable[[Tensor], Tensor], data: Dataset[Any], fabric: Fabric, batch_size: int = 500) -> float:
+    """Accuracy of ``forward`` on ``data``: the share of labels, one an image or one a pixel, that are predicted.
+
+    Pixels labelled ``constrained_nas.data.images.IGNORED`` do not count. Put the network in evaluation mode first.
+
+    Raises:
+        ValueError: nothing to evaluate, or outputs that do not fit the labels.
+    """
+    correct = total = 0
+    for images, labels in loader(data, batch_size):
+        logits = forward(_layout(fabric.to_device(images)))
+        _check_shapes(logits, labels)
+        correct += int((logits.argmax(1).cpu() == labels).sum())  # a prediction is never IGNORED
+        total += int((labels != IGNORED).sum())
+    if not total:
+        raise ValueError("cannot evaluate on an empty data set")
+    return correct / total
+
+
+def row_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """The cross-entropy of every row, (B,).
+
+    Args:
+        logits: (B, K), or (B, K, H, W) where every pixel has a class.
+        labels: (B,), or (B, H, W); a row's loss then is the mean over its pixels but those labelled ``IGNORED``.
+
+    Raises:
+        ValueError: shapes that do not meet.
+    """
+    _check_shapes(logits, labels)
+    losses = functional.cross_entropy(logits, labels, reduction="none", ignore_index=IGNORED).reshape(len(labels), -1)
+    counted = (labels != IGNORED).reshape(len(labels), -1).sum(1)
+    return losses.sum(1) / counted.clamp(min=1)  # a row without any label has no loss
+
+
+@torch.no_grad()
+def recalibrate(network: nn.Module, batches: Callable[[], Iterator[Callable[[], Tensor]]]) -> None:
+    """Replace the running statistics of every batch normalisation by the cumulative average over forward passes.
+
+    ``batches()`` yields one call a batch that runs ``network`` on it; the network is left in evaluation mode.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    kept = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # cumulative average
+    network.train()
+    for run in batches():
+        run()
+    for norm, momentum in zip(norms, kept, strict=True):
+        norm.momentum = momentum
+    network.eval()
+
+
+def _train(
+    network: nn.Module,
+    forward: Forward,
+    data: Dataset[Any],
+    options: TrainingOptions,
+    fabric: Fabric,
+    checkpoint: Path | None,
+    progress: Progress | None,
+    what: str,
+    teacher: nn.Module | None = None,
+    temperature: float = 1.0,
+) -> None:
+    network.to(fabric.device).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(
+        network.parameters(),
+        options.learning_rate,
+        options.momentum,
+        nesterov=options.momentum > 0,
+        weight_decay=options.weight_decay,
+    )
+    average = (
+        AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(options.ema_decay), use_buffers=True)
+        if options.ema_decay
+        else None
+    )
+    first = load_training(network, optimizer, average, asdict(options), checkpoint)
+    steps = len(loader(data, options.batch_size, torch.Generator(), drop_last=True))
+    if steps == 0:
+        raise ValueError(f"a batch of {options.batch_size} is larger than the data set: choose a smaller batch_size")
+    for epoch in range(first, options.epochs):
+        # Every draw of an epoch comes from (seed, epoch): a resumed run continues exactly as an unbroken one.
+        generator = torch.Generator().manual_seed(options.seed * 100_003 + epoch)
+        network.train()
+        # Dropout and augmentation draw from torch's global state: it too is seeded for the epoch, and given back as it was.
+        with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
+            torch.manual_seed(options.seed * 100_003 + epoch)
+            for step, (images, labels) in enumerate(loader(data, options.batch_size, generator, True, options.workers)):
+                images, labels = _layout(fabric.to_device(images)), fabric.to_device(labels)
+                images, labels, partner, share = _mixup(images, labels, options.mixup, generator)
+                with fabric.autocast():
+                    logits = forward(images, generator)
+                    loss = _loss(logits, labels, partner, share, options.label_smoothing)
+                    if teacher is not None:
+                        loss = 0.5 * loss + 0.5 * _distillation(logits, teacher, images, temperature)
+                if not torch.isfinite(loss):
+                    raise FloatingPointError(
+                        f"training the {what}: loss {loss.item()} in epoch {epoch + 1}; lower the learning rate"
+                    )
+                optimizer.zero_grad(set_to_none=True)
+                fabric.backward(loss)
+                for group in optimizer.param_groups:
+                    group["lr"] = options.rate((epoch * steps + step) / steps)
+                optimizer.step()
+                if average is not None:
+                    average.update_parameters(network)
+                if progress:
+                    progress(epoch * steps + step + 1, options.epochs * steps, what)
+        if checkpoint is not None:
+            save_training(network, optimizer, average, asdict(options), checkpoint, epoch + 1)
+    if average is not None:
+        network.load_state_dict(average.module.state_dict())
+    network.eval()
+
+
+def _draw_weights(network: nn.Module, seed: int) -> None:
+    """Fresh weights and statistics for every module; torch's global random state is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for name, module in network.named_modules():
+            own = next(module.parameters(recurse=False), None)
+            if callable(reset := getattr(module, "reset_parameters", None)):
+                reset()
+            elif own is not None:
+                raise ValueError(f"from_scratch: {name!r} ({type(module).__name__}) cannot draw weights; build a fresh network")
+
+
+def _check_shapes(logits: Tensor, labels: Tensor) -> None:
+    if logits.ndim not in (2, 4) or labels.shape != logits.shape[:1] + logits.shape[2:]:
+        raise ValueError(
+            "expected logits (B, K) with labels (B,), or (B, K, H, W) with labels (B, H, W); "
+            f"got {tuple(logits.shape)} with {tuple(labels.shape)}"
+        )
+
+
+def _loss(logits: Tensor, labels: Tensor, partner: Tensor, share: float, smoothing: float) -> Tensor:
+    """The mean over the labels, one an image or one a pixel; mixed images have two of each."""
+    _check_shapes(logits, labels)
+    loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+    if share == 1.0:
+        return loss
+    return share * loss + (1 - share) * functional.cross_entropy(logits, partner, label_smoothing=smoothing)
+
+
+def _mixup(images: Tensor, labels: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, float]:
+    """Zhang et al. 2018, with the loss in place of mixed labels: the same gradient, and label smoothing stays the loss's own."""
+    if alpha == 0:
+        return images, labels, labels, 1.0
+    first, second = (torch._standard_gamma(torch.tensor(float(alpha)), generator=generator) for _ in range(2))
+    share = float(first / (first + second))
+    order = torch.randperm(len(labels), generator=generator).to(labels.device)
+    return share * images + (1 - share) * images[order], labels, labels[order], share
+
+
+def _distillation(logits: Tensor, teacher: nn.Module, images: Tensor, temperature: float) -> Tensor:
+    with torch.no_grad():
+        target = functional.log_softmax(teacher(images) / temperature, 1)
+    student = functional.log_softmax(logits / temperature, 1)
+    divergence = functional.kl_div(student, target, reduction="sum", log_target=True)
+    return divergence / (student.numel() // student.shape[1]) * temperature**2  # the mean over images, or over pixels
+
+
+def _layout(images: Tensor) -> Tensor:
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images

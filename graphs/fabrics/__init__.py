@@ -1,1 +1,0 @@
-"""The search spaces of the papers, each a function of its parameters."""

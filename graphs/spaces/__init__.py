@@ -1,0 +1,9 @@
+"""One published search space a file."""
+
+from graphs.spaces.block_strings import architecture_strings
+from graphs.spaces.cnf import convolutional_neural_fabric
+from graphs.spaces.dag_space import DagSpace
+from graphs.spaces.gpunet import GPUNetSettings, GPUNetSpace, GPUNetStage, gpunet_imagenet, gpunet_imagewoof, gpunet_small
+from graphs.spaces.mbconv import BlockShape, MBConvSettings, MBConvSpace, StageSetting, hardcore_imagenet, hardcore_small
+from graphs.spaces.resnet import plain_resnet, resnet, resnet_fabric
+from graphs.spaces.resnet_filters import Shortcut, resnet_filters, resnet_topology

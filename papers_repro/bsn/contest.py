@@ -1,0 +1,259 @@
+"""Searches of budgeted super-networks under several budgets, and the reference networks trained alike beside them.
+
+For a super-network, a cost and a budget: ``soft`` is the paper's search (sampled sub-graphs pay for what exceeds the budget),
+``hard`` the same with every sample projected onto the budget (where the cost adds up over modules). ``plain`` trains a reference
+network (a plain ResNet, a smaller fabric) for as many epochs with the same optimiser: a search that never leaves its warm-up. After
+every epoch the deterministic network is scored on validation and on test data; only validation decides what is chosen (Sec. 5.1).
+
+Each run is a process; what ended is kept as JSON and what was interrupted as a checkpoint, so that a contest can be resumed.
+
+Reference: Véniat & Denoyer, Budgeted Super Networks, Sec. 4 and 5.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from constrained_nas.ask_tell import SearchResult
+from constrained_nas.data import DataSplits, loader
+from constrained_nas.methods.budgeted import Budgeted
+from constrained_nas.problem import Budget, SearchProblem
+from constrained_nas.search import SearchOptions, SearchRun, WeightTraining, search
+from constrained_nas.training import evaluate, recalibrate
+from graphs import DagSpace, Supernet
+from papers_repro.bsn.networks import COST_NAMES, Family, NetworkSpec, cost_model
+from papers_repro.bsn.published import CostName
+from papers_repro.bsn.runs import BudgetRecord, EpochRecord, Method, RunRecord, RunsRecord, save_json
+from papers_repro.bsn.setup import ContestOptions, load_data, super_network
+from papers_repro.harness import ProgressBars, Reports, Scale, available_cores, run_seeds
+
+_ADDITIVE: tuple[CostName, ...] = ("macs", "parameters")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one process does; ``name`` is that of its files."""
+
+    name: str
+    network: NetworkSpec
+    method: Method
+    budget: BudgetRecord | None
+    penalty: float
+    seed: int
+
+    @property
+    def label(self) -> str:
+        """For a progress bar."""
+        within = f" within {self.budget.name} ({self.budget.cost})" if self.budget else ""
+        return f"{self.network.title}, {self.method}{within}, seed {self.seed}"
+
+
+def run_contest(
+    families: Sequence[Family],
+    costs: Sequence[CostName],
+    options: ContestOptions,
+    scale: Scale,
+    seed: int,
+    folder: Path,
+    progress: ProgressBars,
+) -> RunsRecord:
+    """Every search of these super-networks under budgets on these costs, and the reference networks.
+
+    Args:
+        families, costs: which.
+        options: see :class:`ContestOptions`.
+        scale: is written into the record.
+        seed: the first of ``options.seeds``.
+        folder: finished runs are kept in ``runs/``, checkpoints in ``checkpoints/``.
+        progress: shows bars.
+
+    Raises:
+        FileNotFoundError: the data are not there.
+        InfeasibleError: a budget below the cheapest network; with the least cost there is.
+        ValueError: an option out of range, or kept runs of other options.
+    """
+    data = load_data(options.setup, seed)
+    runs = list(_runs(families, costs, options, data, range(seed, seed + options.seeds)))
+    if not options.resume:
+        for old in [*(folder / "runs").glob("*.json"), *(folder / "checkpoints").glob("*.safetensors")]:
+            old.unlink()
+    processes = min(options.processes or available_cores(), len(runs)) if options.device == "cpu" else 1
+    done = run_seeds(partial(_run, runs, options, folder), range(len(runs)), processes, progress)
+    return RunsRecord(data=data.name, scale=scale, runs=tuple(done))
+
+
+def budgets_of(network: NetworkSpec, cost: CostName, sizes: Sequence[int], shares: Sequence[float]) -> list[BudgetRecord]:
+    """Budgets on a cost, the least first: what reference networks cost, and shares of the whole, rounded down."""
+    whole, found = _cost_of(network, cost), dict[float, str]()
+    for size in sizes:
+        plain = network.plain(size)
+        found[_cost_of(plain, cost)] = plain.title
+    for share in shares:
+        found.setdefault(float(math.floor(share * whole)), f"{share:.0%} of the whole")
+    return [BudgetRecord(cost=cost, name=found[limit], limit=limit) for limit in sorted(found) if limit < whole]
+
+
+def _cost_of(network: NetworkSpec, cost: CostName) -> float:
+    space = network.space()
+    return cost_model(space, cost).cost(space.whole)
+
+
+def _runs(
+    families: Sequence[Family], costs: Sequence[CostName], options: ContestOptions, data: DataSplits, seeds: Sequence[int]
+) -> Iterator[Run]:
+    for family in families:
+        network = super_network(family, options.setup, data)
+        plain = (options.resnet_sizes, options.resnet_shares), (options.cnf_sizes, options.cnf_shares)
+        sizes, shares = plain[family != "ResNet"]
+        short = family.replace(" ", "-").lower()
+        for cost in costs:
+            for budget in budgets_of(network, cost, sizes, shares):
+                within = re.sub(r"\W+", "-", budget.name).lower()
+                for method in options.methods:
+                    if method == "soft" or cost in _ADDITIVE:
+                        for penalty in options.penalties:
+                            for seed in seeds:
+                                name = f"{short}_{cost}_{within}_{method}{penalty:g}_seed{seed}"
+                                yield Run(name, network, method, budget, penalty, seed)
+        for size in sizes if options.plain else ():
+            for seed in seeds:
+                yield Run(f"{short}_plain{size}_seed{seed}", network.plain(size), "plain", None, 0.0, seed)
+
+
+def _run(runs: Sequence[Run], options: ContestOptions, folder: Path, number: int, progress: Reports) -> RunRecord:
+    """One run, or what was kept of it."""
+    run, settings = runs[number], _settings(options)
+    kept = folder / "runs" / f"{run.name}.json"
+    if kept.exists():
+        record = RunRecord.model_validate_json(kept.read_text(encoding="utf-8"))
+        if (record.network, record.budget, record.penalty, record.settings) != (run.network, run.budget, run.penalty, settings):
+            raise ValueError(f"{kept}: kept from a contest of other options; start over without --resume, or restore the options")
+        return record
+    threads = torch.get_num_threads()
+    if options.device == "cpu":
+        torch.set_num_threads(1)  # the runs share the cores; threads of such small networks only wait for one another
+    try:
+        record = _searched(run, options, settings, folder / "checkpoints" / f"{run.name}.safetensors", progress)
+    finally:
+        torch.set_num_threads(threads)
+    save_json(kept, record)
+    return record
+
+
+def _searched(run: Run, options: ContestOptions, settings: dict[str, Any], checkpoint: Path, progress: Reports) -> RunRecord:
+    began = time.perf_counter()
+    data, space = load_data(options.setup, run.seed), run.network.space()
+    fabric = Fabric(accelerator=options.device, devices=1, precision=options.precision)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.seed)
+        supernet = space.supernet(rows="route", disconnected="zeros")
+    aim = options.aim if run.method == "soft" else 1.0
+    budgets = () if run.budget is None else (_budget(space, run.budget, aim),)
+    method = Budgeted(
+        space,
+        samples=options.hard_samples if run.method == "hard" else options.samples,
+        coefficient=sum(_coefficient(run.penalty, budget.limit) for budget in budgets),
+        ramp=options.ramp,
+        warm_up=options.epochs if run.method == "plain" else options.warm_up,
+        learning_rate=options.logit_rate,
+        momentum=options.momentum,
+        milestones=options.milestones,
+        baseline=options.baseline,
+        hard=run.method == "hard",
+    )
+    found = search(
+        SearchProblem(space.space, budgets),
+        method,
+        supernet,
+        data.weights,
+        SearchOptions(options.epochs, options.batch_size, workers=options.workers, seed=run.seed),
+        fabric,
+        checkpoint,
+        progress.callback(run.label),
+        training=WeightTraining(options.learning_rate, options.momentum, options.weight_decay, options.milestones),
+        score=_score(supernet, data, options, run.seed, fabric),
+    )
+    return RunRecord(
+        network=run.network,
+        method=run.method,
+        budget=run.budget,
+        penalty=run.penalty,
+        seed=run.seed,
+        warm_up=method.warm_up,
+        probabilities=tuple(found.result.point[1::2].tolist()),
+        history=tuple(_entries(space, found)),
+        seconds=time.perf_counter() - began,
+        settings=settings,
+    )
+
+
+def _budget(space: DagSpace, budget: BudgetRecord, aim: float) -> Budget:
+    cost = cost_model(space, budget.cost)
+    return Budget(cost, aim * budget.limit, cost.unit)
+
+
+def _coefficient(penalty: float, limit: float) -> float:
+    """Of ``Budgeted``: it counts in 10^-m for a limit of magnitude 10^m, the penalty is relative to the limit itself."""
+    magnitude: float = 10.0 ** math.floor(math.log10(limit))
+    return penalty / limit * magnitude
+
+
+def _score(
+    supernet: Supernet, data: DataSplits, options: ContestOptions, seed: int, fabric: Fabric
+) -> Callable[[SearchResult], dict[str, float]]:
+    """Validation and test accuracy of an architecture's bare network."""
+
+    def score(result: SearchResult) -> dict[str, float]:
+        network = supernet.extract(result.architecture)
+
+        def batches() -> Iterator[Callable[[], Tensor]]:
+            shuffled = loader(data.weights, options.batch_size, torch.Generator().manual_seed(seed), drop_last=True)
+            for _, (images, _) in zip(range(options.recalibration), shuffled, strict=False):
+                yield partial(network, fabric.to_device(images))
+
+        if options.recalibration:
+            recalibrate(network, batches)
+        network.eval()
+        splits = {"validation": data.architecture, "test": data.test}
+        return {name: evaluate(network, split, fabric) for name, split in splits.items()}
+
+    return score
+
+
+def _entries(space: DagSpace, found: SearchRun[Any]) -> Iterator[EpochRecord]:
+    costs = {cost: cost_model(space, cost) for cost in COST_NAMES}
+    for entry in found.history:
+        on = [entry["choices"][decision.name] == "on" for decision in space.space.decisions]
+        architecture = space.switched(np.array(on))
+        yield EpochRecord(
+            epoch=entry["epoch"],
+            loss=entry["loss"],
+            entropy=entry["entropy"],
+            on=entry["on"],
+            modules="".join("01"[state] for state in on),
+            costs={name: cost.cost(architecture) for name, cost in costs.items()},
+            **entry["scores"],
+        )
+
+
+def _settings(options: ContestOptions) -> dict[str, Any]:
+    """What decides a run, JSON-ready; where and how many at a time does not."""
+    budgets = ("resnet_sizes", "resnet_shares", "cnf_sizes", "cnf_shares")
+    how_many = ("seeds", "methods", "plain", "penalties", "processes", "workers", "resume")
+    values = {name: value for name, value in asdict(options).items() if name not in (*budgets, *how_many)}
+    values["setup"] = {name: value for name, value in values["setup"].items() if name != "data_root"}
+    plain: dict[str, Any] = json.loads(json.dumps(values))  # tuples as lists, as they come back from a file
+    return plain

@@ -1,0 +1,158 @@
+"""What the figures of Budgeted Super Networks share: their options, the runs they show, colours, published curves apart from ours.
+
+A figure reads the record of a table's runs (``--record runs/bsn_table1/bsn_table1_digits_runs.json``) or, without one, runs the
+contest itself at the chosen scale.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from rich.console import Console
+
+from papers_repro.bsn.contest import run_contest
+from papers_repro.bsn.learned import budgets_in, chosen_of_seeds
+from papers_repro.bsn.networks import Family, published_unit
+from papers_repro.bsn.published import CostName, DataName, accuracies_of, curves, networks_of
+from papers_repro.bsn.runs import BudgetRecord, Method, RunsRecord, load_runs, save_json
+from papers_repro.bsn.setup import ContestOptions
+from papers_repro.harness import Rows, Scale, half_width, output_folder, print_rows, progress_bars, save_record
+
+COLOURS: dict[Method, str] = {"plain": "#5a5a5a", "soft": "#d62728", "hard": "#1f77b4"}
+MARKERS: dict[Method, str] = {"soft": "o", "hard": "s", "plain": "^"}
+_PUBLISHED = {"B-ResNet": "#9467bd", "B-CNF": "#2ca02c", "MSDNet": "#8c564b", "LCCL": "#17becf", "ResNet": "0.35", "CNF": "0.6"}
+
+
+@dataclass(frozen=True)
+class FigureOptions:
+    """A figure of Budgeted Super Networks, from the record of a table's runs or from runs of its own."""
+
+    scale: Scale = "laptop"
+    """smoke: seconds, to see that it runs. laptop: minutes on two cores. paper: the paper's protocol on its data."""
+    seed: int = 0
+    """The first seed."""
+    out: Path | None = None
+    """Folder of the results; runs/ and the name of the script by default."""
+    record: Path | None = None
+    """Runs to show (bsn_table1_digits_runs.json or the like), instead of new ones."""
+    contest: Annotated[ContestOptions, tyro.conf.arg(name="")] = field(default_factory=ContestOptions)
+    """Budgets, searches, data of new runs."""
+
+
+def make_figure(
+    script: str,
+    options: FigureOptions,
+    families: Sequence[Family],
+    costs: Sequence[CostName],
+    draw: Callable[[RunsRecord], Figure],
+    tables: Callable[[RunsRecord], Sequence[Rows]],
+) -> None:
+    """Get the runs, print the numbers behind the picture, and write ``script.png`` and ``script.json``.
+
+    Raises:
+        FileNotFoundError: there is no such record.
+        ValueError: it is none, or holds no run that the figure could show.
+    """
+    began = time.perf_counter()
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    folder = output_folder(options.out, script)
+    if options.record is not None:
+        record = load_runs(options.record)
+    else:
+        with progress_bars(console) as progress:
+            place = folder / options.contest.setup.data
+            record = run_contest(families, costs, options.contest, options.scale, options.seed, place, progress)
+        save_json(folder / f"{script}_{options.contest.setup.data}_runs.json", record)
+    shown = tables(record)
+    for rows in shown:
+        print_rows(rows, console)
+    picture = folder / f"{script}.png"
+    save_figure(draw(record), picture)
+    path = save_record(folder, script, record.scale, options.seed, options, shown, began)
+    console.print(f"{picture} and {path} in {time.perf_counter() - began:.0f} s", highlight=False)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of that size in inches, drawn without a display."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write it as PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
+def draw_ours(axes: Axes, record: RunsRecord, family: Family, cost: CostName) -> None:
+    """Test accuracy of the networks chosen within each budget over what they cost; budgets as vertical lines."""
+    budgets = budgets_in(record, family, cost)
+    unit, size = published_unit(cost, [budget.limit for budget in budgets])
+    for budget in budgets:
+        axes.axvline(budget.limit / size, color="0.8", linewidth=1, zorder=0)
+    for method in COLOURS:
+        groups = [_points(record, family, budget, method, size) for budget in budgets]
+        groups = [group for group in groups if group]
+        if not groups:
+            continue
+        colour = COLOURS[method]
+        dots = np.array([point for group in groups for point in group])
+        axes.scatter(dots[:, 0], dots[:, 1], s=12, color=colour, alpha=0.4, linewidths=0)
+        means = np.array([np.mean(group, axis=0) for group in groups])
+        halves = np.nan_to_num([half_width([y for _, y in group]) for group in groups])
+        marker = MARKERS[method]
+        axes.errorbar(
+            means[:, 0], means[:, 1], halves, label=method, marker=marker, color=colour, capsize=2.5, markersize=6, linewidth=1.3
+        )
+    if cost.startswith("steps"):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    title = f"ours, {family}: {record.data}, {record.scale} scale"
+    axes.set(xlabel=f"{unit} (lines: budgets)", ylabel="test accuracy, %")
+    axes.set_title(title, fontsize=10)
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, loc="lower right", frameon=False)
+
+
+def _points(record: RunsRecord, family: Family, budget: BudgetRecord, method: Method, size: float) -> list[tuple[float, float]]:
+    chosen = chosen_of_seeds(record, family, budget, method)
+    return [(entry.costs[budget.cost] / size, 100 * entry.test) for entry in chosen.values() if entry is not None]
+
+
+def draw_published(axes: Axes, data: DataName, cost: CostName) -> None:
+    """The published points of a data set under a cost: open markers and broken lines, as nothing of ours is drawn."""
+    unit = "steps"
+    for curve in curves(data, cost):
+        x, y = zip(*sorted(curve.points), strict=True)
+        colour = _PUBLISHED[curve.family]
+        axes.plot(x, y, "--", marker="o", markerfacecolor="white", color=colour, label=curve.family, linewidth=1.2, markersize=5)
+        unit = curve.unit
+    size = 1e6 if cost in ("macs", "parameters") else 1.0
+    for family, prefix in (("ResNet", "resnet-"), ("CNF", "cnf-")):
+        points = []
+        for network in networks_of(data, cost):
+            accuracy, _ = accuracies_of(network.name, data)
+            if network.name.startswith(prefix) and accuracy is not None:
+                points.append((network.cost(cost, data) / size, accuracy))
+        if points:
+            x, y = zip(*sorted(points), strict=True)
+            axes.plot(x, y, ":", marker="^", markerfacecolor="white", color=_PUBLISHED[family], label=family, markersize=5)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set(xlabel=unit, ylabel="test accuracy, %")
+    axes.set_title(f"published, {data}", fontsize=10, style="italic")
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8, loc="lower right", frameon=False)

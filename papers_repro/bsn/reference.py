@@ -1,0 +1,108 @@
+"""What the tables of Budgeted Super Networks say that needs no training: our costs of the reference networks beside the published.
+
+Every cost is computed here from our own definitions (``graphs.costs``) of a network built by our own code; the published number
+stands in a column of its own, with a tick where they are equal to the digit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphs.costs import connected_macs
+from papers_repro.bsn.networks import Family, cost_model, named_network
+from papers_repro.bsn.published import FABRICS, NETWORKS, CostName, DataName, PublishedNetwork, accuracies_of, curves
+from papers_repro.harness import Cell, Column, Rows
+
+_CLASSES: dict[DataName, int] = {"CIFAR-10": 10, "CIFAR-100": 100, "Part Labels": 3}
+_FAMILIES: dict[str, Family] = {"resnet": "ResNet", "resnet-fabric": "ResNet", "cnf": "CNF", "cnf-segmentation": "CNF segmentation"}
+_SOURCE = "Véniat & Denoyer"
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """A table of the paper: its number, what it is about, and the cost it budgets."""
+
+    number: int
+    data: DataName
+    cost: CostName
+    families: tuple[Family, ...]
+    title: str
+
+
+TABLES: dict[int, TableSpec] = {
+    spec.number: spec
+    for spec in (
+        TableSpec(1, "CIFAR-10", "macs", ("ResNet", "CNF"), "CIFAR-10, multiply-adds"),
+        TableSpec(2, "CIFAR-100", "macs", ("ResNet",), "CIFAR-100, multiply-adds"),
+        TableSpec(3, "CIFAR-10", "parameters", ("ResNet", "CNF"), "CIFAR-10, parameters"),
+        TableSpec(4, "Part Labels", "macs", ("CNF segmentation",), "Part Labels, multiply-adds"),
+        TableSpec(5, "CIFAR-10", "steps-4", ("ResNet", "CNF"), "CIFAR-10, sequential steps on 4 machines"),
+        TableSpec(6, "CIFAR-10", "steps-1", ("ResNet", "CNF"), "CIFAR-10, sequential steps on 1 machine"),
+        TableSpec(7, "CIFAR-100", "steps-1", ("ResNet",), "CIFAR-100, sequential steps on 1 machine"),
+        TableSpec(8, "CIFAR-10", "steps-2", ("ResNet", "CNF"), "CIFAR-10, sequential steps on 2 machines"),
+        TableSpec(9, "CIFAR-100", "steps-2", ("ResNet",), "CIFAR-100, sequential steps on 2 machines"),
+    )
+}
+
+
+def reference_rows(table: TableSpec) -> Rows:
+    """The reference networks of a table, and the whole ResNet fabrics: our cost, the published one, a tick where equal."""
+    rows = [_row(network, table) for network in _networks(table)]
+    counted = "steps" if table.cost.startswith("steps") else {"macs": "multiply-adds", "parameters": "parameters"}[table.cost]
+    columns = [
+        Column(
+            "network", "network", "ResNets and convolutional neural fabrics (CNF) of the paper's sizes, and whole ResNet fabrics"
+        ),
+        Column("ours", f"our {counted}", f"{counted} of the network that our code builds, by our own cost"),
+        Column("published", "published", "the same by the paper's convention; agrees with every digit that the paper prints"),
+        Column("equal", "equal", "✓ where the two are equal to the digit, ✗ where not"),
+    ]
+    if table.cost == "macs":
+        meaning = "multiply-adds as they run: the published ones of CNFs count convolutions after up-sampling at a fourth"
+        columns.append(Column("exact", "exact", meaning))
+    columns += [
+        Column("accuracy", "accuracy %", "published: trained by the paper's authors", ".2f"),
+        Column("original", "original %", "published: by the authors of the network", ".2f"),
+    ]
+    equal = sum(row["equal"] == "✓" for row in rows)
+    remark = f"{equal} of {len(rows)} costs are equal to the published ones; accuracies are published, not ours."
+    return Rows(f"Table {table.number}: reference networks ({table.title})", columns, rows, remark=remark)
+
+
+def learned_published_rows(table: TableSpec) -> Rows:
+    """The learned networks of a table as published."""
+    found = curves(table.data, table.cost)
+    unit = found[0].unit
+    columns = [
+        Column("network", "network", "B-ResNet and B-CNF: learned in a ResNet fabric and in a CNF; others as cited by the paper"),
+        Column("cost", unit, "cost, as printed", "g"),
+        Column("accuracy", "accuracy %", f"on {table.data}, the paper's protocol on the authors' machines", ".2f"),
+    ]
+    published: list[dict[str, Cell]] = [
+        {"network": curve.family, "cost": float(cost), "accuracy": accuracy} for curve in found for cost, accuracy in curve.points
+    ]
+    title = f"Table {table.number}: learned networks, as published"
+    return Rows(title, columns, [], published, f"{_SOURCE}, Table {table.number}")
+
+
+def _networks(table: TableSpec) -> list[PublishedNetwork]:
+    named = [network for network in NETWORKS if _FAMILIES[network.name.rpartition("-")[0]] in table.families]
+    with_fabrics = "ResNet" in table.families and (table.data == "CIFAR-10" or table.cost.startswith("steps"))
+    return named + (list(FABRICS) if with_fabrics else [])
+
+
+def _row(network: PublishedNetwork, table: TableSpec) -> dict[str, Cell]:
+    space = named_network(network.name, _CLASSES[table.data]).space()
+    ours, published = round(cost_model(space, table.cost).cost(space.whole)), network.cost(table.cost, table.data)
+    accuracy, original = accuracies_of(network.name, table.data)
+    row: dict[str, Cell] = {
+        "network": network.name,
+        "ours": f"{ours:,}",
+        "published": f"{published:,}",
+        "equal": "✓" if ours == published else "✗",
+        "accuracy": accuracy,
+        "original": original,
+    }
+    if table.cost == "macs":
+        row["exact"] = f"{round(connected_macs(space, 'exact').cost(space.whole)):,}"
+    return row

@@ -1,0 +1,134 @@
+"""The record of a contest: every search with what was noted after each of its epochs, as JSON that tables and pictures read.
+
+A network is written as the string of its switches, ``1`` for on, in the order of the super-network's decisions, so that a picture
+can draw it again; its costs are all those of the paper's tables, so that what was found under one can be placed under another.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from constrained_nas.search import front
+from papers_repro.bsn.networks import NetworkSpec
+from papers_repro.bsn.published import CostName
+from papers_repro.harness import Scale
+
+Method = Literal["soft", "hard", "plain"]
+
+
+class EpochRecord(BaseModel):
+    """The deterministic network after an epoch.
+
+    Attributes:
+        loss: mean of the epoch's training losses, over what was sampled.
+        entropy, on: mean entropy (nats) and mean probability of the switches.
+        modules: the network's switches.
+        costs: of that network.
+        validation, test: share of right answers.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    epoch: int
+    loss: float
+    entropy: float
+    on: float
+    modules: str
+    costs: dict[CostName, float]
+    validation: float
+    test: float
+
+
+class BudgetRecord(BaseModel):
+    """What a search was to keep within."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    cost: CostName
+    name: str
+    limit: float
+
+
+class RunRecord(BaseModel):
+    """One search, or (``plain``) the training of one network.
+
+    Attributes:
+        network: the super-network.
+        budget: None for a plain network.
+        penalty: times ``max(0, cost / limit - 1)``.
+        probabilities: of every switch at the end.
+        history: an entry an epoch; sampling begins after ``warm_up`` epochs.
+        seconds: of wall time; less than the whole where the run was resumed.
+        settings: everything else that decides the run.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    network: NetworkSpec
+    method: Method
+    budget: BudgetRecord | None
+    penalty: float
+    seed: int
+    warm_up: int
+    probabilities: tuple[float, ...]
+    history: tuple[EpochRecord, ...]
+    seconds: float
+    settings: dict[str, Any]
+
+    def chosen(self, cost: CostName, limit: float) -> EpochRecord | None:
+        """The network of the best validation accuracy among those within ``limit``, the cheapest of equals; None if none is."""
+        fitting = [entry for entry in self.history if entry.costs[cost] <= limit]
+        return max(fitting, key=lambda entry: (entry.validation, -entry.costs[cost]), default=None)
+
+
+class RunsRecord(BaseModel):
+    """All runs of a contest: on which data and at which scale."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["bsn_runs"] = "bsn_runs"
+    schema_version: Literal[1] = 1
+    data: str
+    scale: Scale
+    runs: tuple[RunRecord, ...]
+
+
+def switches(modules: str) -> NDArray[np.bool_]:
+    """The switches (decisions,) of a network as it is written in a record."""
+    return np.array([state == "1" for state in modules])
+
+
+def pareto_front(runs: Sequence[RunRecord], cost: CostName) -> list[tuple[RunRecord, EpochRecord]]:
+    """The networks of all epochs of all runs that none beats in both cost and validation accuracy, the cheapest first."""
+    found = [(run, entry) for run in runs for entry in run.history]
+    kept = front([{"costs": entry.costs, "scores": {"validation": entry.validation}} for _, entry in found], cost)
+    return sorted((found[index] for index in np.flatnonzero(kept)), key=lambda pair: pair[1].costs[cost])
+
+
+def save_json(path: Path, record: BaseModel) -> None:
+    """Write a record, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(record.model_dump_json(indent=1), encoding="utf-8")
+    os.replace(partial, path)
+
+
+def load_runs(path: Path) -> RunsRecord:
+    """Read the runs of a contest.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is cut off or is no record of this kind and version.
+    """
+    try:
+        return RunsRecord.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not complete JSON (line {error.lineno}: {error.msg}); was the file cut off?") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "file"
+        raise ValueError(f"{path}: no record of runs (bsn_..._runs.json): {place}: {first['msg']}") from error

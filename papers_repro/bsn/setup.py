@@ -1,0 +1,193 @@
+"""The options of a contest of budgeted super-networks at each scale, its data and its super-networks.
+
+Laptop scale: scikit-learn's digits drawn at 16x16 among clutter, in a ResNet fabric with three groups of three blocks of 8, 16 and
+32 channels and in a convolutional neural fabric of 4 columns, 4 scales and 8 filters; for segmentation the pixels of such scenes, a
+procedurally generated task. Paper scale: CIFAR (binary version), 45,000 / 5,000 / 10,000 images, cropped, flipped and scaled to
+[-1, 1]; Part Labels, 1,500 / 500 / 927 images; the paper's super-networks. See ``constrained_nas.data``.
+
+Reference: Véniat & Denoyer, Budgeted Super Networks, Sec. 5.1 and the supplementary material.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from constrained_nas.data import DataSplits, cifar, digit_scenes, digits, part_labels
+from constrained_nas.methods.budgeted import Baseline
+from papers_repro.bsn.networks import Family, NetworkSpec
+from papers_repro.bsn.published import DataName
+from papers_repro.harness import Scale
+
+DataChoice = Literal["digits", "digit-scenes", "cifar10", "cifar100", "part-labels"]
+
+
+@dataclass(frozen=True, slots=True)
+class SetupOptions:
+    """Data and super-networks; the values shown are those of the scale."""
+
+    data: DataChoice = "digits"
+    """digits and digit-scenes (segmentation) are embedded; cifar10, cifar100 and part-labels are read from --data-root."""
+    data_root: Path = Path("data")
+    """Where the folders of CIFAR's binary version, or the three parts of Part Labels, lie."""
+    resolution: int = 16
+    """Side of the images in pixels."""
+    training_digits: int = 800
+    """How many of the 1797 digits may be trained and selected on; the others are test digits."""
+    draws: int = 2
+    """Drawings of each training digit."""
+    test_draws: int = 1
+    """Drawings of each test digit."""
+    validation_share: float = 0.2
+    """Share of the training examples kept for choosing among networks."""
+    augment: bool = True
+    """Crops and flips of CIFAR, flips of Part Labels."""
+    blocks: int = 3
+    """Blocks a group of the ResNet fabric."""
+    widths: tuple[int, ...] = (8, 16, 32)
+    """Channels of its groups."""
+    columns: int = 4
+    """Of the convolutional neural fabric."""
+    scales: int = 4
+    """Of the convolutional neural fabric."""
+    filters: int = 8
+    """Of the convolutional neural fabric."""
+
+
+def setup_preset(scale: Scale, data: DataName = "CIFAR-10") -> SetupOptions:
+    """The options of a scale; ``data`` is what the paper's experiment is about."""
+    segmentation = data == "Part Labels"
+    embedded: DataChoice = "digit-scenes" if segmentation else "digits"
+    if scale == "smoke":
+        small = SetupOptions(data=embedded, training_digits=200, draws=1, blocks=2, widths=(4, 8), columns=3, scales=3, filters=4)
+        return replace(small, validation_share=0.3)
+    if scale == "laptop":
+        return SetupOptions(data=embedded)
+    if segmentation:
+        return SetupOptions(data="part-labels", resolution=256, columns=8, scales=9, filters=64)
+    on_disk: DataChoice = "cifar10" if data == "CIFAR-10" else "cifar100"
+    full = SetupOptions(data=on_disk, resolution=32, blocks=18, widths=(16, 32, 64), columns=8, scales=6, filters=128)
+    return replace(full, validation_share=0.1)
+
+
+def load_data(options: SetupOptions, seed: int) -> DataSplits:
+    """The data; ``seed`` decides the splits (but those of Part Labels) and, for digits, every drawing.
+
+    Raises:
+        FileNotFoundError: the files are not where the options say.
+        ValueError: an option out of range, or damaged files.
+    """
+    if options.data in ("digits", "digit-scenes"):
+        draw = digits if options.data == "digits" else digit_scenes
+        return draw(options.resolution, options.training_digits, options.draws, options.test_draws, options.validation_share, seed)
+    if options.data == "part-labels":
+        return part_labels(options.data_root, options.resolution, options.augment)
+    classes = int(options.data.removeprefix("cifar"))
+    share = options.validation_share
+    return cifar(options.data_root, classes, options.resolution, share, options.augment, seed, recipe="crop_flip")
+
+
+def super_network(family: Family, options: SetupOptions, data: DataSplits) -> NetworkSpec:
+    """The super-network of a family for such data."""
+    classes, channels, side = data.classes, data.image_channels, data.resolution
+    size, widths = (options.blocks, options.widths) if family == "ResNet" else (options.columns, (options.filters,))
+    scales = 1 if family == "ResNet" else options.scales
+    return NetworkSpec(family=family, size=size, widths=widths, scales=scales, classes=classes, image_channels=channels, side=side)
+
+
+@dataclass(frozen=True, slots=True)
+class ContestOptions:
+    """Budgets, searches and training; the values shown are those of the scale."""
+
+    seeds: int = 3
+    """How many seeds: each draws its own data, weights and samples."""
+    resnet_sizes: tuple[int, ...] = (1, 2, 3)
+    """Reference ResNets by their blocks a group: each is trained, and what it costs is a budget."""
+    resnet_shares: tuple[float, ...] = ()
+    """More budgets of the ResNet fabric, as shares of what the whole of it costs."""
+    cnf_sizes: tuple[int, ...] = (2, 3)
+    """Reference convolutional neural fabrics by their columns, likewise. (What the whole super-network costs is no budget.)"""
+    cnf_shares: tuple[float, ...] = (0.2,)
+    """More budgets of the convolutional neural fabric."""
+    methods: tuple[Literal["soft", "hard"], ...] = ("soft", "hard")
+    """soft: the paper's. hard: samples are projected onto the budget (not for steps, which do not add up over modules)."""
+    plain: bool = True
+    """Train the reference networks too."""
+    epochs: int = 12
+    """Of every search and training, the warm-up included."""
+    warm_up: int = 3
+    """Epochs of the whole super-network before sampling begins."""
+    batch_size: int = 32
+    """Images a step."""
+    samples: int = 0
+    """Sub-graphs a batch, which share its images evenly; 0: one for every image, as in the paper."""
+    hard_samples: int = 8
+    """The same for hard searches, where each sample that does not fit is a small integer program."""
+    penalties: tuple[float, ...] = (10.0,)
+    """A search each: a network is charged penalty x max(0, cost / limit - 1). The paper's range of lambda holds 1 to 10."""
+    aim: float = 0.95
+    """Limit of soft searches as a share of the budget: the network of the likeliest modules costs more than the mean sample."""
+    ramp: float = 0.4
+    """Share of the steps after the warm-up over which the penalty rises from 0; 0: constant."""
+    logit_rate: float = 0.3
+    """Learning rate of the logits."""
+    baseline: Baseline = "batch_mean"
+    """Of the score-function estimator: batch_mean (Eq. 7), leave_one_out or running."""
+    learning_rate: float = 0.1
+    """Of the weights' SGD, divided by 10 at each milestone."""
+    momentum: float = 0.9
+    """Of both."""
+    weight_decay: float = 1e-4
+    """Of the weights."""
+    milestones: tuple[float, ...] = (0.6, 0.85)
+    """Shares of the search at which both learning rates fall."""
+    recalibration: int = 10
+    """Batches over which normalisations are measured anew before a network is scored; 0: those of the search, as in the paper."""
+    processes: int = 0
+    """Runs at a time, a process each (CPU only); 0: one a core."""
+    workers: int = 0
+    """Processes that load data, for each run."""
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    """Where networks are trained."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    """Of training."""
+    resume: bool = False
+    """Keep the runs that ended and continue the one that was interrupted, instead of starting over."""
+    setup: Annotated[SetupOptions, tyro.conf.arg(name="")] = field(default_factory=SetupOptions)
+    """Data and super-networks."""
+
+
+def contest_preset(scale: Scale, data: DataName = "CIFAR-10") -> ContestOptions:
+    """The options of a scale; ``data`` is what the paper's experiment is about."""
+    setup, segmentation = setup_preset(scale, data), data == "Part Labels"
+    if scale == "smoke":
+        small = ContestOptions(seeds=2, resnet_sizes=(1,), cnf_sizes=(2,), cnf_shares=(), setup=setup)
+        return replace(small, epochs=3, warm_up=1, recalibration=2)
+    if scale == "laptop":
+        laptop = ContestOptions(setup=setup)
+        return replace(laptop, cnf_sizes=(2, 4), cnf_shares=(0.6, 0.8)) if segmentation else laptop
+    paper = ContestOptions(
+        seeds=1,
+        resnet_sizes=(3, 5, 7, 9, 18),
+        cnf_sizes=(1, 2, 4, 8),
+        cnf_shares=(),
+        epochs=300,
+        warm_up=50,
+        batch_size=128,
+        penalties=(1.0, 3.0, 10.0),
+        aim=1.0,
+        ramp=0.0,
+        logit_rate=0.1,
+        milestones=(0.5, 0.75),
+        recalibration=0,
+        workers=8,
+        device="auto",
+        setup=setup,
+    )
+    if not segmentation:
+        return paper
+    # The paper does not say the batch of Part Labels' 256x256 images; 16 fit a GPU of 16 GB.
+    return replace(paper, cnf_sizes=(8,), cnf_shares=(0.6, 0.8), epochs=200, batch_size=16, milestones=(0.65,))

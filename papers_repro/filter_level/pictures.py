@@ -1,0 +1,93 @@
+"""Accuracy against cost as the paper draws it: the homogeneous line with its interval, heterogeneous networks beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from papers_repro.filter_level.homogeneous_line import Comparison
+from papers_repro.filter_level.setup import Kind
+from papers_repro.filter_level.trainings import Trained
+from papers_repro.harness import half_width
+
+CONFIDENCE = 0.6827  # the paper's intervals: one sigma of a normal distribution
+_LINE, _PLAIN, _BETTER, _WORSE = "#222222", "#7f8c9b", "#1a7f5a", "#b5472f"
+UNITS = {"quantisation": ("bit operations of an image, millions", 1e6), "pruning": ("multiply-adds of an image, thousands", 1e3)}
+
+
+def new_figure(rows: int, columns: int, height: float = 4.6) -> tuple[Any, Any]:
+    """A figure and its axes as an array (rows, columns)."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot.subplots(rows, columns, figsize=(6.2 * columns, height * rows), constrained_layout=True, squeeze=False)
+
+
+def draw_accuracies(axes: Any, kind: Kind, trained: Sequence[Trained], comparisons: Sequence[Comparison]) -> None:
+    """The homogeneous line with a band of 0.6827, and the heterogeneous networks with bars of the same, coloured by the verdict."""
+    from matplotlib.patheffects import withStroke
+
+    scale = UNITS[kind][1]
+    line = sorted((each for each in trained if each.candidate.homogeneous), key=lambda each: each.candidate.cost)
+    costs, means = np.array([each.candidate.cost for each in line]) / scale, np.array([each.mean for each in line])
+    halves = np.nan_to_num([half_width(each.test, CONFIDENCE) for each in line])
+    axes.fill_between(costs, means - halves, means + halves, color=_LINE, alpha=0.12, lw=0)
+    axes.plot(costs, means, "-o", color=_LINE, ms=5, lw=1.4, label="homogeneous, 0.6827 band", zorder=3)
+    for place, (each, cost, mean) in enumerate(zip(line, costs, means, strict=True)):
+        name = axes.annotate(each.candidate.name, (cost, mean), (7, -12) if place % 2 else (-6, 9), textcoords="offset points")
+        name.set(fontsize=9, color=_LINE, zorder=6, path_effects=[withStroke(linewidth=3, foreground="white")])
+    groups = {"better": (_BETTER, "^", "above the line"), "worse": (_WORSE, "v", "below the line")}
+    for verdict in ("cannot be told apart", "better", "worse", "one training"):
+        found = [each for each in comparisons if each.gain.verdict(CONFIDENCE) == verdict]
+        if not found:
+            continue
+        colour, marker, label = groups.get(verdict, (_PLAIN, "o", verdict))
+        axes.errorbar(
+            [each.trained.candidate.cost / scale for each in found],
+            [each.trained.mean for each in found],
+            yerr=np.nan_to_num([half_width(each.trained.test, CONFIDENCE) for each in found]),
+            fmt=marker,
+            color=colour,
+            ms=5,
+            lw=1,
+            capsize=2,
+            label=f"heterogeneous, {label} ({len(found)})",
+            zorder=2,
+        )
+    finish_axes(axes, UNITS[kind][0], "test accuracy, %", kind)
+
+
+def finish_axes(axes: Any, across: str, up: str, title: str, legend_columns: int = 2) -> None:
+    """Labels, a light grid, no frame above and to the right; the legend stands below, where it hides nothing."""
+    axes.set(xlabel=across, ylabel=up, title=title)
+    axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14), "ncols": legend_columns}
+    axes.legend(fontsize=9, frameon=False, **below)
+
+
+def side_by_side(places: Sequence[float], span: float, step: float) -> list[float]:
+    """What to add to places so that those within 2 % of ``span`` of each other stand ``step`` apart, around where they are."""
+    order, shifts = np.argsort(places, kind="stable").tolist(), [0.0] * len(places)
+    group: list[int] = []
+    for index in [*order, None]:
+        if group and (index is None or places[index] - places[group[-1]] > 0.02 * span):
+            for position, member in enumerate(group):
+                shifts[member] = step * (position - (len(group) - 1) / 2)
+            group = []
+        if index is not None:
+            group.append(index)
+    return shifts
+
+
+def save_figure(figure: Any, path: Any) -> None:
+    """Write and close."""
+    from matplotlib import pyplot
+
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)

@@ -1,0 +1,142 @@
+"""The searches of Figure 2: algorithms C.1 to C.5, each under its budget, with the expected and the hard answer kept side by side.
+
+C.1 searches operations under the bit operations of two homogeneous networks, (3,3) and (2,4), with lambda = 1, as in Fig. B.3; C.2
+to C.5 search a width a stage under the multiply-adds of the network of half the filters (C.5 has no target: the budget is only for
+its hard answer).
+
+Reference: Zur et al., Appendix C, Fig. 2 and B.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from constrained_nas.methods.filter_level import (
+    FilterLevel,
+    FilterSearchOptions,
+    FilterSearchRecord,
+    c1,
+    c2,
+    c3,
+    c4,
+    c5,
+    filter_search,
+    save_filter_search,
+    statistics_of,
+)
+from constrained_nas.problem import Budget, SearchProblem
+from constrained_nas.records import save_architecture
+from papers_repro.filter_level.setup import (
+    FilterSetup,
+    Kind,
+    cost_of,
+    fabric_of,
+    load_splits,
+    network_builder,
+    processes_of,
+    space_of,
+)
+from papers_repro.filter_level.trainings import Counts
+from papers_repro.harness import ProgressBars, Reports, Scale, run_seeds
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPlan:
+    """A search: the algorithm, on which space, under the cost of which homogeneous network, with which settings of the method."""
+
+    name: str
+    kind: Kind
+    target: str
+    options: FilterSearchOptions
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A search's budget, its two answers as (decisions, operations) counts, and its record."""
+
+    plan: SearchPlan
+    limit: float
+    expected: Counts
+    hard: Counts
+    record: FilterSearchRecord
+
+
+def plans(scale: Scale, setup: FilterSetup, seed: int) -> list[SearchPlan]:
+    """The searches of a scale; learning rates rise as steps get fewer (the paper: 1e-4 to 5e-4 over hundreds of iterations).
+
+    At laptop scale C.5's E averages two trainings of each homogeneous configuration instead of five.
+    """
+    shared: dict[str, Any] = {"weights": setup.weights, "seed": seed}
+    if scale == "smoke":
+        quick = shared | {"samples": 2, "iterations": 2, "law_batches": 1}
+        once = {"sample_epochs": 1}
+        options = [
+            c1(weight_epochs=1, **quick),
+            c2(weight_epochs=1, **once, **quick),
+            c3(weight_epochs=1, reset_period=1, **once, **quick),
+            c4(**once, **quick),
+            c5(reference_trainings=1, **once, **quick),
+        ]
+        rates = [0.05] * 5
+    elif scale == "laptop":
+        few = shared | {"samples": 4}
+        options = [
+            c1(weight_epochs=4, samples=8, iterations=12, **shared),
+            c2(weight_epochs=4, sample_epochs=4, iterations=3, law_batches=2, **few),
+            c3(weight_epochs=4, sample_epochs=4, iterations=4, reset_period=3, **few),
+            c4(sample_epochs=6, iterations=4, **few),
+            c5(sample_epochs=6, iterations=4, reference_trainings=2, **few),
+        ]
+        rates = [0.1, 0.1, 0.02, 0.02, 0.02]
+    else:
+        paper = shared | {"samples": 6, "iterations": 100}
+        options = [c1(**paper), c2(**paper), c3(**paper), c4(**paper), c5(**paper)]
+        rates = [5e-4, 5e-4, 1e-4, 1e-4, 1e-4]
+    quantised = [SearchPlan(f"C.1 to {t}", "quantisation", t, options[0], {"learning_rate": rates[0]}) for t in ("w3a3", "w2a4")]
+    pruned = [
+        SearchPlan(f"C.{n}", "pruning", "x0.5", options[n - 1], {"learning_rate": rates[n - 1], "coefficient": float(n != 5)})
+        for n in (2, 3, 4, 5)
+    ]
+    return quantised + pruned
+
+
+def run_searches(
+    wanted: Sequence[SearchPlan], limits: dict[str, float], setup: FilterSetup, seed: int, folder: Path, progress: ProgressBars
+) -> list[Found]:
+    """Run the searches side by side; ``limits``: the cost of every target by name. Records go to ``searches``."""
+    work = partial(_run, wanted, limits, setup, seed, folder)
+    return run_seeds(work, range(len(wanted)), processes_of(setup, len(wanted)), progress)
+
+
+def _run(
+    wanted: Sequence[SearchPlan],
+    limits: dict[str, float],
+    setup: FilterSetup,
+    seed: int,
+    folder: Path,
+    which: int,
+    progress: Reports,
+) -> Found:
+    plan = wanted[which]
+    space = space_of(setup, plan.kind)
+    cost = cost_of(space)
+    problem = SearchProblem(space.space, (Budget(cost, limits[plan.target], cost.unit),))
+    method = FilterLevel(space, hard=True, **plan.settings)
+    name = plan.name.lower().replace(" ", "_").replace(".", "")
+    checkpoint = folder / "checkpoints" / f"search_{name}.safetensors"
+    if not setup.resume:
+        checkpoint.unlink(missing_ok=True)
+    build = network_builder(setup, plan.kind, statistics_of(method, plan.options))
+    data = load_splits(setup, seed).weights
+    run = filter_search(problem, method, build, data, plan.options, fabric_of(setup), checkpoint, progress.callback(plan.name))
+    record = save_filter_search(problem, method, plan.options, run, plan.name, folder / "searches" / f"{name}.json")
+    save_architecture(problem, run.result, plan.name, folder / "architectures" / f"{name}_hard.json")
+    save_architecture(problem, run.expected, plan.name, folder / "architectures" / f"{name}_expected.json")
+    answers = [space.decision_counts(found.architecture).tolist() for found in (run.expected, run.result)]
+    expected, hard = (tuple(map(tuple, answer)) for answer in answers)
+    return Found(plan, limits[plan.target], expected, hard, record)

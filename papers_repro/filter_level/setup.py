@@ -1,0 +1,154 @@
+"""What every filter-level experiment begins with: data, the two search spaces with their costs, and how networks are trained.
+
+Quantisation decides how many filters of each layer get each of the paper's four operations, and counts bit operations. Pruning
+decides a width a stage, and counts multiply-adds. At laptop scale the network is a ResNet-8 of 8, 16 and 32 filters on digits drawn
+at 16x16 among clutter; at paper scale ResNet-20 of 16, 32 and 64 on CIFAR-10.
+
+Reference: Zur et al., Sec. 4 and Appendix B.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from lightning_fabric import Fabric
+from torch.utils.data import TensorDataset
+
+from constrained_nas.data import DataSplits, cifar, digits
+from constrained_nas.methods.filter_level import FilterWeights
+from graphs import FLOAT, FilterNetwork, FilterSpace, FilterTopology, resnet_filters, resnet_topology
+from graphs.costs import BitOperations, SlimmableMacs
+from papers_repro.harness import Scale, available_cores
+
+Kind = Literal["quantisation", "pruning"]
+KINDS: tuple[Kind, ...] = ("quantisation", "pruning")
+
+
+@dataclass(frozen=True, slots=True)
+class FilterSetup:
+    """Data, network and training; the values shown are those of the scale."""
+
+    data: Literal["digits", "cifar10"] = "digits"
+    """digits (embedded), or cifar10 (binary version, under --data-root)."""
+    data_root: Path = Path("data")
+    """Where the CIFAR folder lies."""
+    resolution: int = 16
+    """Side of the images in pixels."""
+    training_digits: int = 1200
+    """How many of the 1797 digits are for training and validation; the others are test digits."""
+    test_digits: int = 0
+    """Test on so many of them; 0: on all."""
+    validation_share: float = 0.2
+    """Share of the training examples kept for validation."""
+    filters: tuple[int, ...] = (8, 16, 32)
+    """Of each stage."""
+    blocks: int = 1
+    """Residual blocks a stage."""
+    epochs: int = 12
+    """At most, of a training."""
+    patience: int = 150
+    """Epochs without a new best validation accuracy after which a training stops; the best epoch's weights are tested."""
+    batch_size: int = 32
+    """Of training."""
+    learning_rate: float = 0.1
+    """Of SGD, falling along a half cosine."""
+    momentum: float = 0.9
+    """Nesterov momentum."""
+    weight_decay: float = 1e-4
+    """L2 penalty of SGD."""
+    noise_share: float = 0.05
+    """Of quantised weights that get uniform noise instead of rounding while they train."""
+    processes: int = 0
+    """Trainings at a time, a process each (CPU only); 0: one a core."""
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    """Where networks are trained."""
+    resume: bool = False
+    """Use the trainings and searches that the output folder already has instead of starting over."""
+
+    @property
+    def weights(self) -> FilterWeights:
+        """How weights are trained."""
+        return FilterWeights(self.batch_size, self.learning_rate, self.momentum, self.weight_decay, self.noise_share)
+
+
+def setup_preset(scale: Scale) -> FilterSetup:
+    """The setup of a scale; the paper prints neither learning rate nor batch size: those here are the ResNet's own."""
+    if scale == "smoke":
+        return FilterSetup(training_digits=80, test_digits=100, filters=(4, 6, 8), epochs=1, batch_size=16, processes=1)
+    if scale == "laptop":
+        return FilterSetup()
+    return FilterSetup(
+        data="cifar10",
+        resolution=32,
+        validation_share=0.1,
+        filters=(16, 32, 64),
+        blocks=3,
+        epochs=1000,
+        batch_size=128,
+        device="auto",
+    )
+
+
+def load_splits(setup: FilterSetup, seed: int) -> DataSplits:
+    """Training (``weights``), validation (``architecture``) and test data; kept, since every training of a process asks for them.
+
+    Raises:
+        FileNotFoundError: CIFAR is not where the options say.
+        ValueError: an option out of range.
+    """
+    splits = _splits(setup.data, setup.data_root, setup.resolution, setup.training_digits, setup.validation_share, seed)
+    if setup.data == "digits" and setup.test_digits and isinstance(splits.test, TensorDataset):
+        return replace(splits, test=TensorDataset(*(tensor[: setup.test_digits] for tensor in splits.test.tensors)))
+    return splits
+
+
+@lru_cache(maxsize=2)
+def _splits(data: str, root: Path, resolution: int, training: int, share: float, seed: int) -> DataSplits:
+    if data == "digits":
+        return digits(resolution, training, 1, 1, share, seed)
+    return cifar(root, 10, resolution, share, True, seed, recipe="crop_flip")
+
+
+def fabric_of(setup: FilterSetup) -> Fabric:
+    """One device."""
+    return Fabric(accelerator=setup.device, devices=1)
+
+
+def processes_of(setup: FilterSetup, jobs: int) -> int:
+    """How many jobs run at a time."""
+    return min(setup.processes or available_cores(), max(1, jobs)) if setup.device == "cpu" else 1
+
+
+def space_of(setup: FilterSetup, kind: Kind) -> FilterSpace:
+    """Counts of the paper's operations a layer, or a width a stage."""
+    topology = _topology(setup.filters, setup.blocks, _channels(setup), setup.resolution)
+    return topology.quantisation_space() if kind == "quantisation" else topology.width_space(per="stage")
+
+
+def cost_of(space: FilterSpace) -> BitOperations | SlimmableMacs:
+    """Bit operations, or multiply-adds of the convolutions."""
+    return BitOperations(space) if space.kind == "quantisation" else SlimmableMacs(space)
+
+
+def network_builder(setup: FilterSetup, kind: Kind, sets: tuple[str, ...] = ()) -> Callable[[], FilterNetwork]:
+    """Builds networks with fresh weights from torch's global generator."""
+    space, channels = space_of(setup, kind), _channels(setup)
+
+    def build() -> FilterNetwork:
+        operations = space.operations if kind == "quantisation" else (FLOAT,)
+        return resnet_filters(setup.filters, setup.blocks, 10, channels, setup.resolution, operations=operations, sets=sets)
+
+    return build
+
+
+@lru_cache(maxsize=8)  # tracing a network takes a moment, and every candidate asks
+def _topology(filters: tuple[int, ...], blocks: int, channels: int, side: int) -> FilterTopology:
+    return resnet_topology(filters, blocks, channels, side)
+
+
+def _channels(setup: FilterSetup) -> int:
+    return 1 if setup.data == "digits" else 3

@@ -1,0 +1,112 @@
+"""The latency table of an experiment: measured and calibrated on this machine, or one that was measured alike.
+
+The table holds the median time of every block in every configuration, timed in context, calibrated on networks measured whole; it
+does not depend on weights, so one serves all seeds.
+
+Reference: HardCoRe-NAS, Sec. 3.1.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from constrained_nas.latency import Clock, TableFit, Timer, calibrate, device_name, measure_table
+from graphs import MBConvSpace, Supernet
+from graphs.costs import (
+    LatencyTable,
+    QuadraticCost,
+    TableConditions,
+    latency_cost,
+    load_latency_table,
+    require_conditions,
+    save_latency_table,
+)
+from papers_repro.hardcore.options import SetupOptions
+from papers_repro.harness import Reports
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Latencies:
+    """The latencies of a space on this machine.
+
+    Attributes:
+        table, cost: the calibrated table, and the cost model it makes, in ms.
+        timer: how it was measured, to measure whole networks alike.
+        raw_fit: of the uncalibrated table on the calibration networks; None for a table that was loaded.
+        fit: of the calibrated table on networks that took no part in the calibration; None likewise.
+        cheapest_ms, dearest_ms: the least and the greatest latency of any network, by the table.
+        seconds: what measuring took.
+    """
+
+    table: LatencyTable
+    cost: QuadraticCost
+    timer: Timer
+    raw_fit: TableFit | None
+    fit: TableFit | None
+    cheapest_ms: float
+    dearest_ms: float
+    seconds: float
+
+    def budgets(self, shares: Sequence[float]) -> list[float]:
+        """Budgets in ms at these shares of the way from the cheapest to the dearest network."""
+        return [self.cheapest_ms + share * (self.dearest_ms - self.cheapest_ms) for share in shares]
+
+
+def measure_latencies(
+    space: MBConvSpace, options: SetupOptions, seed: int, progress: Reports, folder: Path | None = None
+) -> Latencies:
+    """Measure, calibrate and (where there is a folder) save the table; or load the one that the options name or resume from.
+
+    Args:
+        space: whose blocks to time; weights do not matter.
+        options: how.
+        seed: of the order of the rounds and of the calibration networks.
+        progress: shows bars.
+        folder: of the script's results; the table goes to ``latency_table.json`` in it.
+
+    Raises:
+        ValueError: a table of another space, damaged, or measured on another device or with another batch or threads than the
+            options ask for.
+    """
+    began = time.perf_counter()
+    automatic: Clock = "processor" if options.latency_device == "cpu" and options.latency_threads == 1 else "wall"
+    clock = automatic if options.clock == "auto" else options.clock
+    timer = Timer(options.latency_batch, options.latency_threads, options.latency_device, clock=clock)
+    saved = folder / "latency_table.json" if folder is not None else None
+    source = options.latency_table or (saved if options.resume and saved is not None and saved.exists() else None)
+    raw_fit = fit = None
+    if source is not None:
+        table = load_latency_table(source)
+        # Found networks are timed as the timer says: estimates of another batch would stand beside what they do not estimate.
+        asked = TableConditions(device_name(timer.device), timer.batch, "ms", timer.threads, clock=timer.clock)
+        require_conditions(table, asked, str(source))
+    else:
+        generator = np.random.default_rng(seed)
+        supernet = fresh_supernet(space, seed)
+        report = progress.callback("latency table")
+        table = measure_table(space, supernet, timer, options.rounds, generator, report)
+        table, raw_fit, fit = calibrate(
+            table, space, supernet, timer, options.calibration_networks, options.calibration_rounds, generator, report
+        )
+        if saved is not None:
+            save_latency_table(table, saved)
+    cost = latency_cost(table, space)
+    times = space.staged.per_configuration(cost.quadratic).reshape(len(space.block_names), -1)
+    shallow = [space.settings.depths[0] > block % space.settings.blocks_per_stage for block in range(len(times))]
+    deep = [space.settings.depths[-1] > block % space.settings.blocks_per_stage for block in range(len(times))]
+    cheapest, dearest = times.min(axis=1)[shallow].sum(), times.max(axis=1)[deep].sum()
+    fixed, seconds = table.fixed, time.perf_counter() - began
+    return Latencies(table, cost, timer, raw_fit, fit, float(fixed + cheapest), float(fixed + dearest), seconds)
+
+
+def fresh_supernet(space: MBConvSpace, seed: int) -> Supernet:
+    """Weights drawn from ``seed``; torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return space.supernet()

@@ -1,0 +1,116 @@
+"""The options that every HardCoRe-NAS experiment shares: data, space, training of the super-network, measuring of its latencies.
+
+Reference: HardCoRe-NAS, Sec. 3.1 (latency table), Sec. 3.3 and Appendix G (training).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from papers_repro.harness import Scale
+
+
+@dataclass(frozen=True, slots=True)
+class SetupOptions:
+    """Data, space, training of the super-network and measuring of its latencies; the values shown are those of the scale."""
+
+    data: str = "digits"
+    """digits (embedded), cifar10 or cifar100 (binary version, under --data-root), or an image folder with train/ and val/."""
+    data_root: Path = Path("data")
+    """Where the CIFAR folders lie."""
+    resolution: int = 32
+    """Side of the images in pixels."""
+    training_digits: int = 800
+    """How many of the 1797 digits may be trained and searched on; the others are test digits."""
+    draws: int = 4
+    """Drawings of each training digit."""
+    test_draws: int = 2
+    """Drawings of each test digit."""
+    architecture_share: float = 0.2
+    """Share of the training examples kept for the search."""
+    augment: bool = True
+    """Crops, flips and AutoAugment on CIFAR and image folders (digits are drawn anew instead)."""
+    space: Literal["small", "imagenet"] = "small"
+    """small: three stages for CPUs. imagenet: the paper's five."""
+    variant: Literal["paper", "release"] = "release"
+    """Of the imagenet space: activations as printed, or as in the authors' release."""
+    warm_up_epochs: int = 4
+    """Epochs of the heaviest network, before paths are sampled."""
+    multi_path_epochs: int = 10
+    """Epochs with a path drawn uniformly for every example."""
+    batch_size: int = 32
+    """Of training."""
+    learning_rate: float = 0.1
+    """Of SGD at the start of the heaviest network's cosine schedule."""
+    multi_path_rate: float = 0.06
+    """Of SGD at the start of the sampled paths' cosine schedule."""
+    momentum: float = 0.9
+    """Nesterov momentum."""
+    weight_decay: float = 1e-4
+    """L2 penalty of SGD."""
+    label_smoothing: float = 0.1
+    """Share of a label's weight spread over all classes."""
+    mixup: float = 0.0
+    """Parameter of mixup's Beta distribution; 0 turns it off."""
+    ema_decay: float = 0.0
+    """Decay of the moving average of the weights; 0 turns it off."""
+    workers: int = 0
+    """Processes that load data."""
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    """Where networks are trained."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    """Of training."""
+    latency_device: str = "cpu"
+    """Where latencies are measured: cpu, cuda, cuda:1 ..."""
+    latency_batch: int = 32
+    """Images in a timed pass."""
+    latency_threads: int = 1
+    """Torch threads of a timed pass."""
+    clock: Literal["auto", "wall", "processor"] = "auto"
+    """wall: the time that went by. processor: only what the thread ran (CPU, one thread), so that a busy machine can be used.
+    auto: processor where it can be."""
+    rounds: int = 60
+    """Timed passes of every uniform network, in random order."""
+    calibration_networks: int = 24
+    """Random networks measured whole: half calibrate the table, half check it."""
+    calibration_rounds: int = 20
+    """Timed passes of each of them."""
+    latency_table: Path | None = None
+    """A table measured before (JSON), instead of measuring."""
+    resume: bool = False
+    """Continue from the checkpoints and the latency table in the output folder instead of starting over."""
+
+
+def setup_preset(scale: Scale) -> SetupOptions:
+    """The options of a scale: smoke ends in seconds, laptop in a minute on two cores, paper is the paper's protocol."""
+    if scale == "smoke":
+        return SetupOptions(
+            training_digits=200,
+            draws=2,
+            test_draws=1,
+            resolution=16,
+            warm_up_epochs=1,
+            multi_path_epochs=1,
+            latency_batch=8,
+            rounds=5,
+            calibration_networks=6,
+            calibration_rounds=3,
+        )
+    if scale == "laptop":
+        return SetupOptions()
+    return SetupOptions(
+        data="imagenet",
+        resolution=224,
+        space="imagenet",
+        warm_up_epochs=250,
+        multi_path_epochs=100,
+        batch_size=256,
+        multi_path_rate=0.1,
+        mixup=0.2,
+        ema_decay=0.9999,
+        workers=8,
+        device="auto",
+        latency_batch=1,
+    )

@@ -1,0 +1,152 @@
+"""What every HardCoRe-NAS experiment begins with: data, a trained super-network, and a latency table of this machine.
+
+The super-network is trained as in Sec. 3.3: the heaviest network first, then a uniformly drawn path for every example.
+
+At laptop scale the data are scikit-learn's digits, made harder (see ``constrained_nas.data.images``), in the space
+``hardcore_small``; at paper scale an ImageNet folder, the paper's space and its schedule.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightning_fabric import Fabric
+
+from constrained_nas.data import DataSplits, cifar, digits, image_folder
+from constrained_nas.training import TrainingOptions, train_supernet
+from graphs import Architecture, MBConvSpace, Supernet, hardcore_imagenet, hardcore_small
+from graphs.costs import LatencyTable, QuadraticCost
+from papers_repro.hardcore.latencies import Latencies, fresh_supernet, measure_latencies
+from papers_repro.hardcore.options import SetupOptions
+from papers_repro.harness import Reports
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """What a search needs.
+
+    Attributes:
+        space, data: the space, and the splits of the data.
+        supernet: trained, in evaluation mode, on the fabric's device.
+        latencies: shared by all seeds.
+        training_seconds: of this run; less than the whole where training was resumed.
+        resumed: whether a checkpoint was found.
+    """
+
+    space: MBConvSpace
+    data: DataSplits
+    supernet: Supernet
+    latencies: Latencies
+    training_seconds: float
+    resumed: bool
+
+    @property
+    def table(self) -> LatencyTable:
+        """The calibrated latency table."""
+        return self.latencies.table
+
+    @property
+    def cost(self) -> QuadraticCost:
+        """The latency model in ms."""
+        return self.latencies.cost
+
+
+def make_fabric(options: SetupOptions) -> Fabric:
+    """One device at the options' precision."""
+    return Fabric(accelerator=options.device, devices=1, precision=options.precision)
+
+
+def load_data(options: SetupOptions, seed: int) -> DataSplits:
+    """The data; ``seed`` decides the splits and, for digits, every drawing.
+
+    Raises:
+        FileNotFoundError: CIFAR or the folder is not where the options say.
+        ValueError: an option out of range.
+    """
+    if options.data == "digits":
+        return digits(
+            options.resolution, options.training_digits, options.draws, options.test_draws, options.architecture_share, seed
+        )
+    if options.data in ("cifar10", "cifar100"):
+        classes = int(options.data.removeprefix("cifar"))
+        return cifar(options.data_root, classes, options.resolution, options.architecture_share, options.augment, seed)
+    if not Path(options.data).is_dir():
+        raise FileNotFoundError(
+            f"--data: no folder {options.data!r}; expected digits, cifar10, cifar100 or an image folder with train/ and val/"
+        )
+    return image_folder(options.data, options.resolution, options.architecture_share, options.augment, seed)
+
+
+def make_space(options: SetupOptions, classes: int, image_channels: int) -> MBConvSpace:
+    """The search space of the options for such data."""
+    if options.space == "imagenet":
+        return hardcore_imagenet(options.variant, classes, options.resolution, image_channels)
+    return hardcore_small(classes, options.resolution, image_channels)
+
+
+def heaviest_architecture(space: MBConvSpace) -> Architecture:
+    """The last option of every decision: greatest expansion and kernel, squeeze-and-excitation, full depth."""
+    return space.space.choose({decision.name: decision.options[-1] for decision in space.space.decisions})
+
+
+def prepare(
+    options: SetupOptions,
+    seed: int,
+    fabric: Fabric,
+    progress: Reports,
+    folder: Path | None = None,
+    latencies: Latencies | None = None,
+) -> Prepared:
+    """Load the data, train the super-network and, unless ``latencies`` are given, measure them.
+
+    Args:
+        options: see :class:`SetupOptions`.
+        seed: of data, weights and training.
+        fabric: where to train; see :func:`make_fabric`.
+        progress: shows bars.
+        folder: keeps checkpoints and the table; with ``options.resume`` what is there is used, else it is started over.
+        latencies: those of another seed's run of the same options.
+
+    Raises:
+        FileNotFoundError: the data are not there.
+        ValueError: an option out of range, or a checkpoint of other options.
+    """
+    data = load_data(options, seed)
+    space = make_space(options, data.classes, data.image_channels)
+    if latencies is None:
+        latencies = measure_latencies(space, options, seed, progress, folder)
+    supernet = fresh_supernet(space, seed)
+    checkpoint = folder / "checkpoints" / f"supernet_seed{seed}.safetensors" if folder is not None else None
+    before = list(checkpoint.parent.glob(f"supernet_seed{seed}.*safetensors")) if checkpoint is not None else []
+    if not options.resume:
+        for old in before:
+            old.unlink()
+    began = time.perf_counter()
+    train_supernet(
+        supernet,
+        supernet.gates(heaviest_architecture(space)),
+        data.weights,
+        _training(options, options.warm_up_epochs, options.learning_rate, seed),
+        _training(options, options.multi_path_epochs, options.multi_path_rate, seed),
+        fabric,
+        checkpoint,
+        progress.callback(f"seed {seed}"),
+    )
+    return Prepared(space, data, supernet, latencies, time.perf_counter() - began, options.resume and bool(before))
+
+
+def _training(options: SetupOptions, epochs: int, rate: float, seed: int) -> TrainingOptions:
+    return TrainingOptions(
+        epochs=epochs,
+        batch_size=options.batch_size,
+        learning_rate=rate,
+        momentum=options.momentum,
+        weight_decay=options.weight_decay,
+        label_smoothing=options.label_smoothing,
+        mixup=options.mixup,
+        ema_decay=options.ema_decay,
+        workers=options.workers,
+        seed=seed,
+    )

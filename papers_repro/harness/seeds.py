@@ -1,0 +1,73 @@
+"""Seeds side by side: one process each, as many at a time as there are cores, with their progress shown in one place.
+
+Small networks gain little from several threads, and threads that share busy cores wait for one another; whole seeds side by side
+use the cores better. A process gets its share of the cores as torch threads. Latencies are never measured while seeds run.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from queue import Empty, Queue
+from typing import Any, TypeVar
+
+import torch
+
+from papers_repro.harness.progress import ProgressBars, ProgressCallback, Reports
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QueuedProgress:
+    """``Reports`` from another process."""
+
+    queue: Queue[Any]
+
+    def callback(self, label: str = "") -> ProgressCallback:
+        """A callback whose bar is named ``label: what``."""
+        return lambda done, total, what: self.update(f"{label}: {what}" if label else what, done, total)
+
+    def update(self, description: str, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` steps are done."""
+        self.queue.put((description, done, total))
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_seeds(work: Callable[[int, Reports], Answer], seeds: Sequence[int], processes: int, progress: ProgressBars) -> list[Answer]:
+    """``work(seed, progress)`` for every seed, in their order; the first failure is raised once the running seeds have ended.
+
+    Args:
+        work: picklable, such as ``functools.partial`` of a function at the top of a module; so is what it returns.
+        seeds: one call each.
+        processes: seeds at a time; 1 runs them here, one after another, with torch's own number of threads.
+        progress: shows the bars of all seeds.
+    """
+    if processes <= 1:
+        return [work(seed, progress) for seed in seeds]
+    context = get_context("spawn")  # a forked child would inherit torch's threads in an unknown state
+    threads = max(1, available_cores() // processes)
+    with context.Manager() as manager, ProcessPoolExecutor(processes, context, torch.set_num_threads, (threads,)) as pool:
+        queue: Queue[Any] = manager.Queue()
+        futures = [pool.submit(work, seed, QueuedProgress(queue)) for seed in seeds]
+        while not all(future.done() for future in futures):
+            _show(queue, progress)
+            time.sleep(0.05)
+        _show(queue, progress)
+        return [future.result() for future in futures]
+
+
+def _show(queue: Queue[Any], progress: ProgressBars) -> None:
+    while True:
+        try:
+            progress.update(*queue.get_nowait())
+        except Empty:
+            return

@@ -1,0 +1,20 @@
+"""Imported by prunet_*.py only."""
+
+from papers_repro.prunet.fronts import COLOURS, draw_table2, draw_two, scatter_front
+from papers_repro.prunet.grid import GridOptions, grid_preset, run_grid
+from papers_repro.prunet.matching import Matched, MatchOptions, match_budgets
+from papers_repro.prunet.measuring import Measured, measure_found
+from papers_repro.prunet.memory import saved_bytes
+from papers_repro.prunet.peers import check_peers, peer_rows
+from papers_repro.prunet.published import CONSTANT_THRESHOLD, SKIP_SETTINGS, TABLE3, TABLE6, front_rows
+from papers_repro.prunet.searches import Found, SearchSpec, run_searches, start_over
+from papers_repro.prunet.separate_candidates import separate_candidates
+from papers_repro.prunet.setup import (
+    SetupOptions,
+    fit_remark,
+    fresh_supernet,
+    load_data,
+    make_space,
+    measure_latencies,
+    setup_preset,
+)

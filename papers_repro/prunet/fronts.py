@@ -1,0 +1,100 @@
+"""Pictures of accuracy and loss over latency: found networks, their fronts, and the published ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from constrained_nas.latency import Measurement
+from papers_repro.prunet.published import FRONT
+from papers_repro.prunet.searches import Found
+from solvers.pareto import non_dominated
+
+COLOURS = ("#1f6fb2", "#d9741a", "#2a9d5b", "#b0305c", "#6a4c93")
+_MARKERS = "osD^v"
+
+
+def draw_table2(found: Sequence[Found], measured: Sequence[Measurement], limits: Sequence[float], path: Path, task: str) -> None:
+    """Left ours: soft by alpha and hard by budget, means over seeds with every seed as a dot; right the published networks."""
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    kinds = (("soft, by alpha", COLOURS[0], "o"), ("hard budget T", COLOURS[1], "s"), ("hard, T used in full", COLOURS[2], "D"))
+    for number, (name, colour, marker) in enumerate(kinds):
+        groups: dict[float, list[tuple[float, float]]] = {}
+        for entry, time in zip(found, measured, strict=True):
+            if (entry.spec.budget_ms is not None) + (entry.spec.least_use > 0) == number:
+                groups.setdefault(entry.spec.budget_ms or entry.spec.alpha, []).append((time.median, entry.accuracy))
+        if not groups:
+            continue
+        dots = [dot for group in groups.values() for dot in group]
+        left.scatter(*zip(*dots, strict=True), s=14, color=colour, alpha=0.45, linewidths=0)
+        means = sorted((float(np.mean([x for x, _ in g])), float(np.mean([y for _, y in g])), key) for key, g in groups.items())
+        left.plot([x for x, _, _ in means], [y for _, y, _ in means], marker=marker, color=colour, label=name)
+        for x, y, key in means if number == 0 else ():
+            left.annotate(f"α {key:g}", (x, y), (0, 7), textcoords="offset points", ha="center", fontsize=8, color=colour)
+    for limit in limits:
+        left.axvline(limit, color="0.6", linewidth=1, linestyle="--", zorder=0)
+        left.annotate(f"T {limit:.2f}", (limit, 0.01), (3, 0), ("data", "axes fraction"), "offset points", fontsize=8, color="0.35")
+    left.set(xlabel="measured latency, ms (dashed: budgets, estimated)", ylabel="test accuracy, %", title=f"found here: {task}")
+    left.legend(fontsize=8, loc="lower right")
+    for own, colour, name in ((False, "0.45", "others"), (True, COLOURS[3], "PRUNET-0 to -6")):
+        rows = [row for row in FRONT if row.name.startswith("PRUNET") == own]
+        points = [row.latency_ms for row in rows], [row.top1 for row in rows]
+        right.plot(*points, "o-" if own else "o", color=colour, label=name, markersize=5)
+    for row in FRONT:
+        if row.name in ("EfficientNet-B0", "ResNet-50", "GPUNet-1", "GPUNet-2", "EfficientNet-B3", "ResNet-101", "REGNETY-32GF"):
+            right.annotate(
+                row.name, (row.latency_ms, row.top1), (0, -10), textcoords="offset points", ha="center", fontsize=7, color="0.3"
+            )
+    right.set_xscale("log")
+    right.set_xlim(0.42, 7)
+    right.set_xticks([0.5, 1, 2, 4], ["0.5", "1", "2", "4"])
+    right.minorticks_off()
+    right.set(xlabel="latency, ms (V100, half precision; logarithmic)", ylabel="ImageNet top-1, %")
+    right.set_title("published (Table 2, without distillation)")
+    right.legend(fontsize=8, loc="lower right")
+    for axes in (left, right):
+        axes.grid(alpha=0.25)
+    figure.savefig(path, dpi=150)
+
+
+def draw_two(groups: Mapping[str, Sequence[Found]], times: Mapping[str, Sequence[float]], path: Path, task: str, unit: str) -> None:
+    """Accuracy (left) and search loss (right) over latency, a colour a group, its front as a line.
+
+    Args:
+        groups: searches by what sets them apart.
+        times: latencies in ms, in the order of each group's searches.
+        path: of the picture.
+        task: what was learnt.
+        unit: what the latencies are, e.g. "estimated latency, ms".
+    """
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    for number, (name, entries) in enumerate(groups.items()):
+        accuracies, losses = [entry.accuracy for entry in entries], [entry.record.loss for entry in entries]
+        style = COLOURS[number % len(COLOURS)], _MARKERS[number % len(_MARKERS)]
+        if np.isfinite(accuracies).all():
+            scatter_front(left, times[name], accuracies, name, *style, maximise=True)
+        scatter_front(right, times[name], losses, name, *style, maximise=False)
+    left.set(xlabel=unit, ylabel="test accuracy after retraining, %", title=task)
+    right.set(xlabel=unit, ylabel="search loss: CE + α (ln LAT)^β", title="search")
+    for axes in (left, right):
+        axes.grid(alpha=0.25)
+        axes.legend(fontsize=8)
+    figure.savefig(path, dpi=150)
+
+
+def scatter_front(axes: Axes, x: Sequence[float], y: Sequence[float], name: str, colour: str, marker: str, maximise: bool) -> None:
+    """All points, and a line through those that none beats in both."""
+    points = np.column_stack([x, y])
+    kept = points[non_dominated(points, [False, maximise])]
+    order = kept[kept[:, 0].argsort()]
+    axes.scatter(points[:, 0], points[:, 1], s=22, color=colour, marker=marker, alpha=0.55, linewidths=0)
+    axes.plot(order[:, 0], order[:, 1], marker=marker, color=colour, label=name, markersize=5, linewidth=1.3)

@@ -1,0 +1,52 @@
+"""The searches behind Table 6 and Figures 6 and 7 of PruNet: every alpha with every (phi, lambda).
+
+Reference: PruNet, Table 6, Fig. 6 and 7.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from graphs.spaces import GPUNetSpace
+from papers_repro.harness import ProgressBars, Scale
+from papers_repro.prunet.published import SKIP_SETTINGS
+from papers_repro.prunet.searches import Found, SearchSpec, run_searches, start_over
+from papers_repro.prunet.setup import Latencies, SetupOptions, load_data, make_space, measure_latencies
+
+
+@dataclass(frozen=True, slots=True)
+class GridOptions:
+    """Which searches; the (phi, lambda) are the paper's four."""
+
+    alphas: tuple[float, ...] = (0.2, 0.8, 2.0)
+    """Coefficients of the latency."""
+    seeds: int = 3
+    """How many seeds."""
+
+
+def grid_preset(scale: Scale) -> GridOptions:
+    """The grid of a scale; the paper has one search a setting."""
+    if scale == "smoke":
+        return GridOptions((0.6,), 1)
+    return GridOptions() if scale == "laptop" else GridOptions((0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 2.0), 1)
+
+
+def run_grid(
+    grid: GridOptions, setup: SetupOptions, seed: int, folder: Path, progress: ProgressBars, retrain: bool
+) -> tuple[list[Found], Latencies, GPUNetSpace]:
+    """Measure latencies and search with every setting; with ``setup.resume`` what the folder has is used.
+
+    The searches of a grid are the same with and without retraining: a folder of one script serves the other.
+    """
+    start_over(folder, setup)
+    data = load_data(setup, seed)
+    space = make_space(setup, data.classes, data.image_channels)
+    latencies = measure_latencies(space, setup, seed, progress, folder)
+    specs = [
+        SearchSpec(f"alpha{alpha:g}_phi{phi:g}_lambda{scale:g}_seed{own}", own, alpha, phi=phi, scale=scale)
+        for alpha in grid.alphas
+        for own in range(seed, seed + grid.seeds)
+        for phi, scale in SKIP_SETTINGS
+    ]
+    return run_searches(specs, setup, latencies, folder, progress, retrain), latencies, space

@@ -1,0 +1,331 @@
+"""What every PruNet experiment begins with: data, a search space, a latency table of this machine, and the constants of a search.
+
+At laptop scale the data are scikit-learn's digits drawn at 16x16 among clutter, the space is ``gpunet_small`` (a residual
+convolution and eight Prunode layers, 1.5e13 networks), and a search has 10 epochs instead of 200. As few epochs have few
+architecture steps, a third of the training digits (not a fifth) learns the architecture. The paper's scale is its ImageNet or
+Imagewoof space on a folder of images; it searches on a tenth of the classes, so give ``--data`` a folder of those and
+``--retrain-data`` all of them.
+
+Latencies are measured with the processor's clock on a CPU, so that other work on the machine counts only where it slows ours down;
+the table says so.
+
+Reference: PruNet, Sec. 3 and 4, Tables 1 and 5.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from constrained_nas.data import DataSplits, digits, image_folder
+from constrained_nas.latency import Clock, TableFit, Timer, calibrate_width_table, device_name, measure_width_table
+from graphs import Supernet
+from graphs.costs import (
+    QuadraticCost,
+    TableConditions,
+    WidthLatencyTable,
+    load_width_latency_table,
+    require_conditions,
+    save_width_latency_table,
+    width_latency_cost,
+)
+from graphs.spaces import GPUNetSpace, gpunet_imagenet, gpunet_imagewoof, gpunet_small
+from papers_repro.harness import Reports, Scale, available_cores
+
+
+@dataclass(frozen=True, slots=True)
+class SetupOptions:
+    """Data, space, latencies, searches and retraining; the values shown are those of the scale."""
+
+    data: str = "digits"
+    """digits (embedded), or an image folder with train/ and val/ to search on."""
+    retrain_data: str = ""
+    """Image folder to retrain on; the same as --data if empty."""
+    resolution: int = 16
+    """Side of the images in pixels."""
+    training_digits: int = 720
+    """How many of the 1797 digits may be trained and searched on; the others are test digits."""
+    draws: int = 1
+    """Drawings of each training digit."""
+    test_draws: int = 2
+    """Drawings of each test digit."""
+    architecture_share: float = 1 / 3
+    """Share of the training examples that the architecture learns from (the paper: 0.2)."""
+    space: Literal["small", "imagenet", "imagewoof"] = "small"
+    """small: nine layers for CPUs. imagenet, imagewoof: the paper's."""
+    epochs: int = 10
+    """Of a search."""
+    warm_up: int = 2
+    """Epochs of it in which all blocks stay equal."""
+    batch_size: int = 40
+    """Of a search."""
+    weights_rate: float = 0.005
+    """RMSprop's rate, constant (the paper: 0.002, over 200 epochs)."""
+    logit_rate: float = 0.1
+    """Adam's rate for the architecture, falling by a cosine."""
+    temperature: float = 1.0
+    """Of the Gumbel-softmax, constant."""
+    clamp: float | None = None
+    """Greatest logit that Algorithm 1 may use; none in the paper."""
+    hard_epochs: bool = False
+    """Searches under a budget also project every epoch's selection, and keep what it picks from being pruned."""
+    retrain_epochs: int = 50
+    """Of the found network, from fresh weights."""
+    retrain_batch: int = 32
+    """Of retraining."""
+    retrain_rate: float = 0.1
+    """SGD's rate in retraining."""
+    decay: float = 0.0
+    """Factor of the retraining rate every 2.4 epochs; 0: a cosine."""
+    drop_path: float = 0.0
+    """Rate at which the last block is left out in retraining."""
+    ema_decay: float = 0.0
+    """Of the moving average of the weights in retraining; 0: none."""
+    label_smoothing: float = 0.1
+    """In retraining."""
+    teacher: str = ""
+    """A network of timm to distil from in retraining, e.g. efficientnet_b3; empty: none. For timm's own weights --retrain-data must
+    have their classes."""
+    teacher_resolution: int | None = None
+    """Side of the images that the teacher sees, in pixels (the paper: 300 for efficientnet_b3 and students at 288); None: what timm
+    trained it at."""
+    teacher_weights: Path | None = None
+    """Its weights (safetensors), of a network trained on the same data; None: timm's own, which are downloaded."""
+    teacher_temperature: float = 1.0
+    """Of the distillation."""
+    workers: int = 0
+    """Processes that load data."""
+    processes: int = 0
+    """Searches and retrainings at a time, a process each (CPU only); 0: one a core."""
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    """Where networks are trained."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    """Of training."""
+    latency_device: str = "cpu"
+    """Where latencies are measured: cpu, cuda, cuda:1 ..."""
+    latency_batch: int = 32
+    """Images in a timed pass."""
+    clock: Clock = "processor"
+    """processor: the time that the thread ran (CPU only). wall: the time that went by."""
+    widths_per_block: int | None = 4
+    """Widths of a block that are measured, the others being interpolated; None measures all."""
+    rounds: int = 30
+    """Timed passes of every network that holds blocks to measure."""
+    calibration_networks: int = 32
+    """Random networks measured whole: half calibrate the table, half check it."""
+    calibration_rounds: int = 30
+    """Timed passes of each of them."""
+    latency_table: Path | None = None
+    """A table measured before (JSON), instead of measuring."""
+    resume: bool = False
+    """Use the table, searches and trainings that the output folder already has instead of starting over."""
+
+    def __post_init__(self) -> None:
+        positive = {
+            "--batch-size": self.batch_size,
+            "--retrain-epochs": self.retrain_epochs,
+            "--retrain-batch": self.retrain_batch,
+            "--latency-batch": self.latency_batch,
+            "--teacher-temperature": self.teacher_temperature,
+        }
+        for name, value in positive.items():
+            if not value > 0:
+                raise ValueError(f"{name}: expected a positive number, got {value}")
+        if not 0 <= self.warm_up < self.epochs:
+            raise ValueError(f"--warm-up: expected 0 or more and less than the {self.epochs} --epochs, got {self.warm_up}")
+        shares = {"--drop-path": self.drop_path, "--ema-decay": self.ema_decay, "--label-smoothing": self.label_smoothing}
+        for name, share in shares.items():
+            if not 0 <= share < 1:
+                raise ValueError(f"{name}: expected 0 or more and less than 1, got {share}")
+        if self.widths_per_block is not None and self.widths_per_block < 2:
+            raise ValueError(f"--widths-per-block: expected 2 or more, or None for all, got {self.widths_per_block}")
+        if not self.teacher and (self.teacher_weights is not None or self.teacher_resolution is not None):
+            raise ValueError("--teacher-weights and --teacher-resolution are of a teacher: say which with --teacher")
+
+
+def setup_preset(scale: Scale) -> SetupOptions:
+    """The options of a scale: smoke ends in seconds, laptop in minutes on two cores, paper is the paper's protocol."""
+    if scale == "smoke":
+        return SetupOptions(
+            training_digits=180,
+            test_draws=1,
+            epochs=4,
+            warm_up=1,
+            batch_size=20,
+            retrain_epochs=1,
+            latency_batch=16,
+            rounds=5,
+            calibration_networks=8,
+            calibration_rounds=5,
+            widths_per_block=3,
+            processes=1,
+        )
+    if scale == "laptop":
+        return SetupOptions()
+    return SetupOptions(
+        data="imagenet-tenth",
+        retrain_data="imagenet",
+        resolution=288,
+        architecture_share=0.2,
+        space="imagenet",
+        epochs=200,
+        warm_up=70,
+        batch_size=256,
+        weights_rate=0.002,
+        retrain_epochs=450,
+        retrain_batch=1536,
+        retrain_rate=0.06,
+        decay=0.97,
+        drop_path=0.2,
+        ema_decay=0.9999,
+        workers=8,
+        device="auto",
+        precision="16-mixed",
+        latency_batch=1,
+        clock="wall",
+        widths_per_block=8,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Latencies:
+    """The latencies of a space on this machine.
+
+    Attributes:
+        table, cost: the calibrated table, and the cost model it makes, in ms.
+        timer: how it was measured, to measure whole networks alike.
+        raw_fit: of the uncalibrated table on the calibration networks; None for a table that was loaded.
+        fit: of the calibrated table on networks that took no part in the calibration; None likewise.
+        cheapest_ms, dearest_ms: the least and the greatest latency of any network, by the table.
+        seconds: what measuring took.
+    """
+
+    table: WidthLatencyTable
+    cost: QuadraticCost
+    timer: Timer
+    raw_fit: TableFit | None
+    fit: TableFit | None
+    cheapest_ms: float
+    dearest_ms: float
+    seconds: float
+
+    def budgets(self, shares: Sequence[float]) -> list[float]:
+        """Budgets in ms at these shares of the way from the cheapest to the dearest network."""
+        return [self.cheapest_ms + share * (self.dearest_ms - self.cheapest_ms) for share in shares]
+
+
+def make_fabric(options: SetupOptions) -> Fabric:
+    """One device at the options' precision."""
+    return Fabric(accelerator=options.device, devices=1, precision=options.precision)
+
+
+def processes_of(options: SetupOptions) -> int:
+    """Pieces of work at a time."""
+    return (options.processes or available_cores()) if options.device == "cpu" else 1
+
+
+def load_data(options: SetupOptions, seed: int, retrain: bool = False) -> DataSplits:
+    """The data; ``seed`` decides the splits and, for digits, every drawing. Kept, since every search asks for them.
+
+    Raises:
+        FileNotFoundError: the folder is not where the options say.
+        ValueError: an option out of range.
+    """
+    if options.data == "digits":
+        return _digits(
+            options.resolution, options.training_digits, options.draws, options.test_draws, options.architecture_share, seed
+        )
+    folder = options.retrain_data if retrain and options.retrain_data else options.data
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"no folder {folder!r}: expected digits or an image folder with train/ and val/")
+    return image_folder(folder, options.resolution, options.architecture_share, True, seed)
+
+
+_digits = lru_cache(maxsize=3)(digits)
+
+
+def make_space(options: SetupOptions, classes: int, image_channels: int) -> GPUNetSpace:
+    """The search space of the options for such data."""
+    if options.space == "small":
+        return gpunet_small(classes, options.resolution, image_channels)
+    make = gpunet_imagenet if options.space == "imagenet" else gpunet_imagewoof
+    return make(classes, options.resolution, image_channels)
+
+
+def fresh_supernet(space: GPUNetSpace, seed: int) -> Supernet:
+    """Weights drawn from ``seed``; torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return space.supernet()
+
+
+def measure_latencies(space: GPUNetSpace, options: SetupOptions, seed: int, progress: Reports, folder: Path) -> Latencies:
+    """Measure, calibrate and save the table; or load the one that the options name or resume from.
+
+    Args:
+        space: whose blocks to time; weights do not matter.
+        options: how.
+        seed: of the order of the rounds and of the networks.
+        progress: shows bars.
+        folder: of the script's results; the table goes to ``latency_table.json`` in it.
+
+    Raises:
+        ValueError: a table of another space, damaged, or measured otherwise than the options ask for.
+    """
+    began = time.perf_counter()
+    timer = Timer(batch=options.latency_batch, device=options.latency_device, clock=options.clock)
+    saved = folder / "latency_table.json"
+    source = options.latency_table or (saved if options.resume and saved.exists() else None)
+    raw_fit = fit = None
+    if source is not None:
+        table = load_width_latency_table(source)
+        _check_conditions(table, timer, source)
+    else:
+        generator, report = np.random.default_rng(seed), progress.callback("latency table")
+        table = measure_width_table(space, timer, options.rounds, generator, options.widths_per_block, report)
+        table, raw_fit, fit = calibrate_width_table(
+            table,
+            space,
+            timer,
+            options.calibration_networks,
+            options.calibration_rounds,
+            generator,
+            progress.callback("timing networks"),
+        )
+        table = table.model_copy(update={"runtime": f"{table.runtime}, {timer.clock} clock"})
+        save_width_latency_table(table, saved)
+    cost = width_latency_cost(table, space)
+    q = cost.quadratic
+    parts = [q.linear[space.space.slice(name)] for name in space.layers]
+    least, most = (q.offset + sum(float(end(part)) for part in parts) for end in (np.min, np.max))
+    return Latencies(table, cost, timer, raw_fit, fit, least, most, time.perf_counter() - began)
+
+
+def fit_remark(latencies: Latencies) -> str:
+    """How well the table predicts whole networks, in a sentence or two."""
+    table, fit = latencies.table, latencies.fit
+    said = f"Latency table: {table.device}, batch {table.batch}, {table.threads} thread(s), {table.runtime}"
+    if table.interpolation is not None:
+        curve = table.interpolation
+        said += (
+            f"; interpolated widths off by {curve.median:.1%} in the median, {curve.worst:.0%} at worst ({curve.checked} checks)"
+        )
+    if fit is not None:
+        said += f"; on networks left out of its calibration R2 {fit.r_squared:.3f}, worst error {fit.worst:.0%}"
+    return said + f". Networks of this space take {latencies.cheapest_ms:.3f} to {latencies.dearest_ms:.3f} ms."
+
+
+def _check_conditions(table: WidthLatencyTable, timer: Timer, source: Path) -> None:
+    """Found networks are timed as ``timer`` says: a table of another batch would put estimates beside what they do not estimate."""
+    require_conditions(table, TableConditions(device_name(timer.device), timer.batch, "ms", timer.threads), str(source))
+    clock = table.runtime.split(", ")[-1]
+    if clock != f"{timer.clock} clock":
+        raise ValueError(f"{source}: measured with the {clock} where the {timer.clock} clock is asked for: measure it again")

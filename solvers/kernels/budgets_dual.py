@@ -1,0 +1,282 @@
+"""The Lagrangian dual of a multiple-choice knapsack with several budgets, in compiled code.
+
+``L(lam) = lam @ room + sum_g max_o (v - lam @ c)`` over ``lam >= 0`` is convex and piecewise linear in as many variables as there
+are budgets. The descent keeps a working set of kinks it lies on (two options of a group that tie, or a multiplier at 0): it moves
+along the part of the gradient that keeps them, through breakpoint after breakpoint until the slope turns, and adds the kink where
+it stops; where no direction is left, the kinks' weights are either those of the linear relaxation's vertex (at most one fractional
+group a budget) or show which kink to leave. That is the dual simplex method in the space of the multipliers; from a parent node's
+multipliers it takes a handful of steps. Stopped anywhere it has a true bound.
+
+Importing this module needs numba.
+
+Reference: Dantzig and Van Slyke, Generalized upper bounding techniques, 1967; Fisher, The Lagrangian relaxation method, 1981.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from solvers.arrays import FloatArray, IntArray
+from solvers.kernels import compile_kernel, compile_part
+
+BOUNDED, PRUNED, INFEASIBLE, STALLED = 0, 1, 2, 3  # STALLED: a true bound, but the weights are no vertex (degenerate ties)
+_STEPS = 60  # per budget; a cold start takes some ten, a warm one two or three, degenerate ties end here with a true bound
+_FLAT = 1e-11  # of the gradient against the sizes of its terms: 4 digits above their rounding
+_ROUNDING = 2.0**-52  # a term; the sum of so many
+_WEIGHT = 1e-9  # a weight so far outside [0, 1] is outside
+
+
+@compile_part
+def _weights(columns: FloatArray, count: int, gradient: FloatArray, weight: FloatArray, rest: FloatArray) -> None:
+    """Least squares: ``rest = gradient + columns @ weight`` of least length; columns (m, m), the first ``count`` independent."""
+    m = len(gradient)
+    square = np.empty((count, count + 1))
+    for a in range(count):
+        for b in range(count):
+            total = 0.0
+            for i in range(m):
+                total += columns[i, a] * columns[i, b]
+            square[a, b] = total
+        total = 0.0
+        for i in range(m):
+            total -= columns[i, a] * gradient[i]
+        square[a, count] = total
+    for a in range(count):  # elimination with row pivots
+        pivot = a
+        for b in range(a + 1, count):
+            if abs(square[b, a]) > abs(square[pivot, a]):
+                pivot = b
+        if square[pivot, a] == 0.0:
+            continue
+        for k in range(count + 1):
+            square[a, k], square[pivot, k] = square[pivot, k], square[a, k]
+        for b in range(a + 1, count):
+            factor = square[b, a] / square[a, a]
+            for k in range(a, count + 1):
+                square[b, k] -= factor * square[a, k]
+    for a in range(count - 1, -1, -1):
+        total = square[a, count]
+        for b in range(a + 1, count):
+            total -= square[a, b] * weight[b]
+        weight[a] = total / square[a, a] if square[a, a] != 0.0 else 0.0
+    for i in range(m):
+        rest[i] = gradient[i]
+        for a in range(count):
+            rest[i] += columns[i, a] * weight[a]
+
+
+@compile_kernel
+def descend(
+    values: FloatArray,
+    costs: FloatArray,
+    options: IntArray,
+    cuts: IntArray,
+    count: int,
+    room: FloatArray,
+    dual: FloatArray,
+    target: float,
+    key: IntArray,
+    kinks: IntArray,
+    weight: FloatArray,
+    price: FloatArray,
+) -> tuple[int, float, int]:
+    """Minimise the dual over the groups ``options[cuts[g]:cuts[g + 1]]``, g < count, from ``dual`` (m,), which it changes.
+
+    Args:
+        values, costs: (n,) and (n, m) of all options.
+        options, cuts, count: the open groups.
+        room: (m,) what they may cost, finite.
+        target: stop as soon as the bound is no more than this.
+        key: (groups,) filled with an option of greatest price in each group.
+        kinks: (m, 2) filled with (group, other option that ties), or (-1, budget) for a multiplier at 0.
+        weight: (m,) filled with the share of a kink's option in the relaxation's vertex.
+        price: (len(options),) filled with ``v - dual @ c``.
+
+    Returns:
+        Status, the bound at ``dual``, the number of kinks.
+    """
+    m = len(room)
+    columns, gradient, rest = np.empty((m, m)), np.empty(m), np.empty(m)
+    reach, rival = np.empty(count), np.empty(count, dtype=np.intp)
+    held = 0
+    bound = np.inf
+    for step in range(_STEPS * m + 1):
+        # A fresh bound at the multipliers; keys change only where they are beaten by more than the rounding of a tie.
+        bound = 0.0
+        size, terms = 0.0, 0.0
+        for i in range(m):
+            bound += dual[i] * room[i]
+            terms += abs(dual[i] * room[i])
+            gradient[i] = room[i]
+            size = max(size, abs(room[i]))
+        for g in range(count):
+            best, top = -1, -np.inf
+            mine = -np.inf
+            for p in range(cuts[g], cuts[g + 1]):
+                j = options[p]
+                r = values[j]
+                for i in range(m):
+                    r -= dual[i] * costs[j, i]
+                price[p] = r
+                if r > top:
+                    best, top = j, r
+                if step > 0 and j == key[g]:
+                    mine = r
+            bound += top
+            terms += abs(top)
+            if top > mine + 1e-13 * (abs(top) + abs(values[best])):
+                tied = False
+                for k in range(held):
+                    tied = tied or (kinks[k, 0] == g and kinks[k, 1] == best)
+                if not tied:
+                    key[g] = best
+                    held = _forget(kinks, held, g)
+            for i in range(m):
+                gradient[i] -= costs[key[g], i]
+                size = max(size, costs[key[g], i])
+        bound += _ROUNDING * (count + 4) * terms
+        if bound <= target:
+            return PRUNED, bound, held
+        while True:
+            for k in range(held):
+                g, j = kinks[k, 0], kinks[k, 1]
+                for i in range(m):
+                    columns[i, k] = (-1.0 if i == j else 0.0) if g < 0 else costs[key[g], i] - costs[j, i]
+            _weights(columns, held, gradient, weight, rest)
+            length = 0.0
+            for i in range(m):
+                length = max(length, abs(rest[i]))
+            if held < m and length > _FLAT * size:
+                break
+            worst, leaving = _WEIGHT, -1
+            flipped = False
+            for k in range(held):
+                if -weight[k] > worst:
+                    worst, leaving, flipped = -weight[k], k, False
+                g = kinks[k, 0]
+                if g >= 0:
+                    total = 0.0
+                    for other in range(held):
+                        if kinks[other, 0] == g:
+                            total += weight[other]
+                    if total - 1.0 > worst:
+                        worst, leaving, flipped = total - 1.0, k, True
+            if leaving < 0:
+                return BOUNDED, bound, held
+            if flipped:  # the group goes over to this option: its old key is what leaves
+                g, j = kinks[leaving, 0], kinks[leaving, 1]
+                for i in range(m):
+                    gradient[i] += costs[key[g], i] - costs[j, i]
+                key[g] = j
+            for k in range(leaving, held - 1):
+                kinks[k, 0], kinks[k, 1] = kinks[k + 1, 0], kinks[k + 1, 1]
+            held -= 1
+        # Along -rest: the kinks stay, the slope is -|rest|^2 and rises at every breakpoint.
+        slope = 0.0
+        for i in range(m):
+            slope -= rest[i] * rest[i]
+        wall, walled = np.inf, -1
+        for i in range(m):
+            on_wall = False
+            for k in range(held):
+                on_wall = on_wall or (kinks[k, 0] < 0 and kinks[k, 1] == i)
+            if on_wall:
+                rest[i] = 0.0
+            elif rest[i] > 0.0 and dual[i] / rest[i] < wall:
+                wall, walled = dual[i] / rest[i], i
+        for g in range(count):
+            _next(g, 0.0, costs, options, cuts, price, rest, key, kinks, held, reach, rival)
+        now = last = 0.0
+        while True:
+            first = -1
+            for g in range(count):
+                if reach[g] < np.inf and (first < 0 or reach[g] < reach[first]):
+                    first = g
+            if first < 0 or wall <= reach[first]:
+                now = wall
+                break
+            now = last = reach[first]
+            j = rival[first]
+            turn = 0.0
+            for i in range(m):
+                turn += (costs[j, i] - costs[key[first], i]) * rest[i]
+            if slope + turn >= 0.0:
+                kinks[held, 0], kinks[held, 1] = first, j
+                held += 1
+                walled = -1
+                break
+            slope += turn
+            key[first] = j
+            held = _forget(kinks, held, first)
+            _next(first, now, costs, options, cuts, price, rest, key, kinks, held, reach, rival)
+        if now == np.inf:
+            # Every group is at its cheapest along the direction. If that is beyond the room, so is every selection.
+            excess, terms = 0.0, 0.0
+            for i in range(m):
+                excess -= room[i] * rest[i]
+                terms += abs(room[i] * rest[i])
+                for g in range(count):
+                    excess += costs[key[g], i] * rest[i]
+                    terms += abs(costs[key[g], i] * rest[i])
+            if excess < -_ROUNDING * (count + 4) * terms:
+                return INFEASIBLE, -np.inf, held
+            if last == 0.0:
+                return STALLED, bound, held
+            now, walled = last, -1  # flat from there on, but for rounding
+        for i in range(m):
+            dual[i] = max(0.0, dual[i] - now * rest[i])
+        if walled >= 0:
+            dual[walled] = 0.0
+            kinks[held, 0], kinks[held, 1] = -1, walled
+            held += 1
+    return STALLED, bound, held
+
+
+@compile_part
+def _forget(kinks: IntArray, held: int, group: int) -> int:
+    """Drop the kinks of a group whose key changed."""
+    kept = 0
+    for k in range(held):
+        if kinks[k, 0] != group:
+            kinks[kept, 0], kinks[kept, 1] = kinks[k, 0], kinks[k, 1]
+            kept += 1
+    return kept
+
+
+@compile_part
+def _next(
+    group: int,
+    now: float,
+    costs: FloatArray,
+    options: IntArray,
+    cuts: IntArray,
+    price: FloatArray,
+    rest: FloatArray,
+    key: IntArray,
+    kinks: IntArray,
+    held: int,
+    reach: FloatArray,
+    rival: IntArray,
+) -> None:
+    """Where along ``-rest`` another option first overtakes the group's key, not before ``now``."""
+    m = len(rest)
+    mine, own = 0.0, 0.0
+    for p in range(cuts[group], cuts[group + 1]):
+        if options[p] == key[group]:
+            mine = price[p]
+    for i in range(m):
+        own += costs[key[group], i] * rest[i]
+    reach[group], rival[group] = np.inf, -1
+    for p in range(cuts[group], cuts[group + 1]):
+        j = options[p]
+        pull = 0.0  # summed like the key's own, so that a walk from key to key strictly rises in it and ends
+        for i in range(m):
+            pull += costs[j, i] * rest[i]
+        if pull > own:  # its price rises against the key's
+            at = max(now, (mine - price[p]) / (pull - own))
+            if at < reach[group]:
+                tied = False
+                for k in range(held):
+                    tied = tied or (kinks[k, 0] == group and kinks[k, 1] == j)
+                if not tied:
+                    reach[group], rival[group] = at, j

@@ -1,0 +1,348 @@
+"""Compiled exact 0-1 multiple-choice knapsack: relaxation, swaps, reduced-cost fixing, and the search of the core that is left.
+
+The same steps as ``solvers.knapsack.exact``, which is the numpy path and explains them. This module imports numba: import it inside
+functions only.
+
+Reference: Pisinger, A minimal algorithm for the multiple-choice knapsack problem, EJOR 1995.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from solvers.kernels import compile_kernel, compile_part
+from solvers.kernels.hulls import add, arrange, hull, total
+from solvers.kernels.relaxation import INFEASIBLE, relax
+from solvers.kernels.search import search
+from solvers.kernels.states import last_within
+
+_SWAPS = 50  # rounds of one-swap improvement; each strictly improves, and few are ever needed
+_PAIRS = 12  # rounds of exchanging two options at once
+_PAIRED = 1 << 13  # candidates that are sorted for it; where more are left, bounds separate nothing and sorting would not pay
+_EPSILON = 2.0**-52
+
+
+@compile_part
+def _shift(values, costs, offsets, shifted):  # type: ignore[no-untyped-def]
+    """Values below each group's best; returns the sum of the best, what all the budget in the world would add, if all are whole."""
+    lift = rest = spread = 0.0
+    whole = True
+    for g in range(len(offsets) - 1):
+        first, last = offsets[g], offsets[g + 1]
+        best, least = values[first], costs[first]
+        for option in range(first + 1, last):
+            best = values[option] if values[option] > best else best
+            least = costs[option] if costs[option] < least else least
+        most = -np.inf
+        for option in range(first, last):
+            shifted[option] = values[option] - best
+            if costs[option] == least and shifted[option] > most:
+                most = shifted[option]
+        if whole:
+            for option in range(first, last):
+                if values[option] != math.floor(values[option]):
+                    whole = False
+                    break
+        spread -= most
+        lift, rest = add(lift, rest, best)
+    return lift, spread, whole
+
+
+@compile_part
+def _losses(values, shifted, costs, offsets, dual, budget, loss):  # type: ignore[no-untyped-def]
+    """How far each option's reduced value is below its group's best; returns the Lagrangian bounds of shifted and plain values."""
+    high = low = plain_high = plain_low = 0.0
+    for g in range(len(offsets) - 1):
+        first, last = offsets[g], offsets[g + 1]
+        top = plain = -np.inf
+        for option in range(first, last):
+            priced = dual * costs[option]
+            reduced = shifted[option] - priced
+            loss[option] = reduced
+            top = reduced if reduced > top else top
+            plain = values[option] - priced if values[option] - priced > plain else plain
+        for option in range(first, last):
+            loss[option] = top - loss[option]
+        high, low = add(high, low, top)
+        plain_high, plain_low = add(plain_high, plain_low, plain)
+    if dual > 0.0:  # a sum may exceed the budget by the half ulp that correct rounding gives away
+        allowance = dual * 0.5 * (np.nextafter(budget, np.inf) - budget)
+        high, low = add(high, low, dual * budget)
+        high, low = add(high, low, allowance)
+        plain_high, plain_low = add(plain_high, plain_low, dual * budget)
+        plain_high, plain_low = add(plain_high, plain_low, allowance)
+    return high, plain_high
+
+
+@compile_part
+def _gather(loss, offsets, most):  # type: ignore[no-untyped-def]
+    """Options that lose less than ``most``, their groups, and the least loss of the others."""
+    count = 0
+    for option in range(len(loss)):
+        count += loss[option] < most
+    options, group = np.empty(count, np.intp), np.empty(count, np.intp)
+    at, least = 0, np.inf
+    for g in range(len(offsets) - 1):
+        for option in range(offsets[g], offsets[g + 1]):
+            if loss[option] < most:
+                options[at], group[at] = option, g
+                at += 1
+            elif loss[option] < least:
+                least = loss[option]
+    return options, group, least
+
+
+@compile_part
+def _improve(shifted, costs, budget, upper, tolerance, candidates, group, start, best, choices):  # type: ignore[no-untyped-def]
+    """Exchange one option after the other, the best gain that fits first; ``choices`` receives what beats ``best``."""
+    chosen = start.copy()
+    high, low = total(costs, chosen)
+    worth, rest = total(shifted, chosen)
+    for _ in range(_SWAPS):
+        if upper - best <= tolerance:
+            break
+        room = (budget - high) - low
+        gain, swap, where = -np.inf, -1, -1
+        for at in range(len(candidates)):
+            option = candidates[at]
+            held = chosen[group[at]]
+            more = shifted[option] - shifted[held]
+            if more > gain and option != held and costs[option] - costs[held] <= room:
+                gain, swap, where = more, option, group[at]
+        if swap < 0 or (room >= 0.0 and gain <= 0.0):
+            break
+        held = chosen[where]
+        high, low = add(high, low, costs[swap])
+        high, low = add(high, low, -costs[held])
+        worth, rest = add(worth, rest, shifted[swap])
+        worth, rest = add(worth, rest, -shifted[held])
+        chosen[where] = swap
+        if high <= budget and worth > best and total(costs, chosen)[0] <= budget:
+            best = worth
+            for g in range(len(chosen)):
+                choices[g] = chosen[g]
+    return best
+
+
+@compile_part
+def _improve_by_pairs(shifted, costs, budget, upper, tolerance, candidates, group, start, best, choices):  # type: ignore[no-untyped-def]
+    """Exchange two options of ``start`` at once, the best pair that fits first; ``choices`` receives what beats ``best``.
+
+    With the candidates sorted by what they cost more than the option held, the best partner within the room that an exchange
+    leaves is a running maximum; the best of another group is kept beside it, as a group cannot be its own partner.
+    """
+    count = len(candidates)
+    extra, gain = np.empty(count), np.empty(count)
+    first, second, sorted_extra = np.empty(count, np.intp), np.empty(count, np.intp), np.empty(count)
+    chosen = start.copy()
+    for _ in range(_PAIRS):
+        if upper - best <= tolerance:
+            break
+        high, low = total(costs, chosen)
+        room = (budget - high) - low
+        for at in range(count):
+            held = chosen[group[at]]
+            extra[at], gain[at] = costs[candidates[at]] - costs[held], shifted[candidates[at]] - shifted[held]
+        order = np.arange(count)
+        arrange(order, extra, gain)
+        top = other = -1
+        for k in range(count):
+            at = order[k]
+            sorted_extra[k] = extra[at]
+            if top < 0 or gain[at] > gain[top]:
+                if top >= 0 and group[top] != group[at]:
+                    other = top
+                top = at
+            elif group[at] != group[top] and (other < 0 or gain[at] > gain[other]):
+                other = at
+            first[k], second[k] = top, other
+        most, one, two = 0.0 if room >= 0.0 else -np.inf, -1, -1
+        for at in range(count):
+            k = last_within(sorted_extra, room - extra[at])
+            if k < 0:
+                continue
+            partner = first[k] if group[first[k]] != group[at] else second[k]
+            if partner >= 0 and gain[at] + gain[partner] > most:
+                most, one, two = gain[at] + gain[partner], at, partner
+        if one < 0:
+            break
+        chosen[group[one]], chosen[group[two]] = candidates[one], candidates[two]
+        worth = total(shifted, chosen)[0]
+        if worth > best and total(costs, chosen)[0] <= budget:
+            best = worth
+            for g in range(len(chosen)):
+                choices[g] = chosen[g]
+    return best
+
+
+@compile_part
+def _open(candidates, group, loss, most, kept, kept_group):  # type: ignore[no-untyped-def]
+    """Write the candidates that lose less than ``most``, of groups with several such only; returns how many."""
+    count = first = 0
+    while first < len(candidates):
+        last, began = first, count
+        while last < len(candidates) and group[last] == group[first]:
+            if loss[candidates[last]] < most:
+                kept[count], kept_group[count] = candidates[last], group[last]
+                count += 1
+            last += 1
+        if count == began + 1:
+            count = began
+        first = last
+    return count
+
+
+@compile_part
+def _core(shifted, costs, options, group, loss):  # type: ignore[no-untyped-def]
+    """The open groups' undominated options by stage, and the options of the groups that are decided.
+
+    Groups whose second thoughts cost most come first: they branch little, and the easy ones left over bound tightly.
+    Returns (cuts, options by stage, decided options).
+    """
+    kept, starts = options.copy(), np.empty(len(options) + 1, np.intp)
+    decided = np.empty(len(options), np.intp)
+    second = np.empty(len(options))
+    stages = settled = count = first = 0
+    while first < len(options):
+        last = first + 1
+        while last < len(options) and group[last] == group[first]:
+            last += 1
+        if last == first + 1:
+            decided[settled] = options[first]
+            settled += 1
+            first = last
+            continue
+        members = kept[count : count + last - first]  # written no further than what was read
+        for k in range(last - first):
+            members[k] = options[first + k]
+        arrange(members, costs, shifted)
+        size, runner_up = 0, np.inf
+        for k in range(len(members)):
+            option = members[k]
+            if size == 0 or shifted[option] > shifted[members[size - 1]]:
+                members[size] = option
+                size += 1
+                if loss[option] > 0.0:
+                    runner_up = min(runner_up, loss[option])
+        if size == 1:
+            decided[settled] = members[0]
+            settled += 1
+        else:
+            starts[stages], second[stages] = count, -runner_up
+            count += size
+            stages += 1
+        first = last
+    starts[stages] = count
+    order = np.arange(stages)
+    arrange(order, second, second)  # stable: equal keys
+    cuts, ordered = np.zeros(stages + 1, np.intp), np.empty(count, np.intp)
+    for stage in range(stages):
+        first, last = starts[order[stage]], starts[order[stage] + 1]
+        cuts[stage + 1] = cuts[stage] + last - first
+        for option in range(first, last):
+            ordered[cuts[stage] + option - first] = kept[option]
+    return cuts, ordered, decided[:settled]
+
+
+@compile_part
+def _steps(costs, values, cuts):  # type: ignore[no-untyped-def]
+    """Hull steps of all stages by falling slope: (3, steps) slope, cost and value, then the stage and the option of each."""
+    steps = np.empty((3, len(costs)))
+    stages, targets = np.empty(len(costs), np.intp), np.empty(len(costs), np.intp)
+    rise, chain = np.empty(len(costs)), np.empty(len(costs), np.intp)
+    count = 0
+    for stage in range(len(cuts) - 1):
+        first, last = cuts[stage], cuts[stage + 1]
+        for option in range(first, last):
+            chain[option - first] = option
+        for k in range(1, hull(chain[: last - first], costs, values, rise)):
+            steps[0, count] = -rise[k]
+            steps[1, count] = costs[chain[k]] - costs[chain[k - 1]]
+            steps[2, count] = values[chain[k]] - values[chain[k - 1]]
+            stages[count], targets[count] = stage, chain[k] - first
+            count += 1
+    order = np.arange(count)
+    arrange(order, steps[0], steps[0])  # stable: equal keys
+    ordered, at_stage, to = np.empty((3, count)), np.empty(count, np.intp), np.empty(count, np.intp)
+    for k in range(count):
+        step = order[k]
+        ordered[0, k], ordered[1, k], ordered[2, k] = -steps[0, step], steps[1, step], steps[2, step]
+        at_stage[k], to[k] = stages[step], targets[step]
+    return ordered, at_stage, to
+
+
+@compile_kernel
+def solve(values, costs, offsets, budget, start, cutoff, limits, stop, choices):  # type: ignore[no-untyped-def]
+    """The most valuable selection that fits, into ``choices`` (groups,); for ``limits`` see :func:`search`.
+
+    Returns (state, lift, bound, plain bound, dual, tolerance, whole, states, stopped): the first bound is of values below each
+    group's best, which sum to ``lift``, the plain one the relaxation's.
+    """
+    state, dearer, _, dual = relax(values, costs, offsets, budget, start, choices)
+    if state == INFEASIBLE:
+        return state, 0.0, 0.0, 0.0, 0.0, 0.0, False, 0, False
+    shifted, loss = np.empty(len(values)), np.empty(len(values))
+    lift, spread, whole = _shift(values, costs, offsets, shifted)
+    upper, plain = _losses(values, shifted, costs, offsets, dual, budget, loss)
+    best = total(shifted, choices)[0]
+    noise = 4 * _EPSILON * spread  # rounding of a sum of shifted values
+    tolerance = max(noise, 5e-10 * min(spread, abs(lift + best)))
+    if whole and max(spread, abs(lift), dual * budget if dual > 0.0 else 0.0) < 2.0**40:
+        tolerance = 1.0 - 2.0**-10
+        cutoff = math.floor(cutoff) if np.isfinite(cutoff) else cutoff
+    else:
+        whole = False
+    cutoff -= lift
+    if upper <= max(best, cutoff) + tolerance:
+        return state, lift, max(upper, best), plain, dual, tolerance, whole, 0, False
+    candidates, group, least = _gather(loss, offsets, upper - max(best, cutoff) - (tolerance if cutoff > best else 0.0))
+    light, beyond = choices.copy(), choices.copy()
+    if dearer >= 0:
+        beyond[np.searchsorted(offsets, dearer, side="right") - 1] = dearer
+    best = _improve(shifted, costs, budget, upper, tolerance, candidates, group, light, best, choices)
+    best = _improve(shifted, costs, budget, upper, tolerance, candidates, group, beyond, best, choices)
+    if upper > best + tolerance and cutoff <= best:
+        several, groups_of = np.empty(len(candidates), np.intp), np.empty(len(candidates), np.intp)
+        count = _open(candidates, group, loss, upper - best - tolerance, several, groups_of)
+        if count <= _PAIRED:
+            several, groups_of = several[:count], groups_of[:count]
+            swapped = choices.copy()
+            for start in (light, beyond, swapped):
+                best = _improve_by_pairs(shifted, costs, budget, upper, tolerance, several, groups_of, start, best, choices)
+    if not whole:
+        tolerance = max(noise, 5e-10 * min(spread, abs(lift + best)))
+    target = max(best, cutoff)
+    if upper <= target + tolerance:
+        return state, lift, max(upper, best), plain, dual, tolerance, whole, 0, False
+    most = upper - target - tolerance
+    alive = 0
+    for at in range(len(candidates)):
+        if loss[candidates[at]] < most:
+            candidates[alive], group[alive] = candidates[at], group[at]
+            alive += 1
+        elif loss[candidates[at]] < least:
+            least = loss[candidates[at]]
+    cuts, options, decided = _core(shifted, costs, candidates[:alive], group[:alive], loss)
+    core_costs, core_values = costs[options], shifted[options]
+    high, low = total(costs, decided)
+    steps, stages, targets = _steps(core_costs, core_values, cuts)
+    pick = np.full(len(cuts) - 1, -1)
+    fixed = (high, low, total(shifted, decided)[0])
+    goal = (upper, best, cutoff, tolerance)
+    found, cut_off, states, stopped = search(
+        core_costs, core_values, cuts, steps, stages, targets, budget, fixed, goal, limits, stop, pick
+    )
+    if found > best:
+        best = found
+        g = 0
+        for at in range(len(decided)):  # they are in the order of their groups
+            while offsets[g + 1] <= decided[at]:
+                g += 1
+            choices[g] = decided[at]
+        for stage in range(len(pick)):
+            option = options[cuts[stage] + pick[stage]]
+            choices[np.searchsorted(offsets, option, side="right") - 1] = option
+    bound = min(upper, max(max(upper - least, cut_off), best))
+    return state, lift, bound, plain, dual, tolerance, whole, states, stopped

@@ -1,0 +1,8 @@
+"""One option a group under budgets, as flat arrays: relaxation, exact, several budgets, counts."""
+
+from solvers.knapsack.budgets import BudgetBackend, BudgetedKnapsack
+from solvers.knapsack.counts import most_probable_counts
+from solvers.knapsack.exact import ExactSelection, solve_exact
+from solvers.knapsack.hulls import Increments, increments
+from solvers.knapsack.program import Knapsack, exact_sum
+from solvers.knapsack.relaxation import Relaxation, greedy, relax, relax_along

@@ -1,0 +1,263 @@
+"""What a budget is worth: shadow prices, and the whole value-versus-budget frontier.
+
+The value of the relaxation is concave in the budgets. Its one-sided slopes are the least and the greatest multiplier of the
+relaxation's optimal duals ("one more millisecond buys this much score"). With one budget its graph is known whole after one pass:
+the steps of all groups' upper hulls by falling slope, and every prefix of them is a selection that is optimal for the budget it
+spends, among all selections, not only in the relaxation. Between those points the exact optimum lies on or under the graph;
+:meth:`Frontier.exact` gives it on demand.
+
+Reference: Sinha and Zoltners, The multiple-choice knapsack problem, 1979; Kellerer, Pferschy and Pisinger 2004, Sec. 11.2.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from solvers.arrays import FloatArray, IntArray
+from solvers.backends import least_by_scipy
+from solvers.knapsack import BudgetedKnapsack, Knapsack, exact_sum, increments
+from solvers.results import InfeasibleError, SolverError
+from solvers.selection.project import Selection, project_to_budget
+from solvers.selection.tables import Table, read_table
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowPrice:
+    """What a unit of one budget is worth, at the margin, with the other budgets held; in score per unit of the budget.
+
+    Attributes:
+        more: what one unit more buys: the slope of the relaxation's value to the right.
+        less: what one unit less costs: the slope to the left, never smaller; infinite where the budget is the least it can be.
+        used: what the relaxation's answer spends; where that is less than the budget, ``more`` and ``less`` are 0.
+    """
+
+    more: float
+    less: float
+    used: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frontier:
+    """The greatest value as a function of one budget. Build it with :func:`frontier`.
+
+    Point k is a selection that costs ``budgets[k]`` and is worth ``values[k]``, which nothing that costs as little beats. The
+    relaxation's value is the line through the points.
+
+    Attributes:
+        budgets: (points,) rising costs of the points, correctly rounded sums; the first is the least cost there is.
+        values: (points,) summed scores, as the caller stated scores.
+        prices: (points,) score per unit of budget from each point to the next; falling, 0.0 after the last.
+    """
+
+    budgets: FloatArray
+    values: FloatArray
+    prices: FloatArray
+    _table: Table
+    _minimize: bool
+    _base: IntArray  # flat options of the first point
+    _steps: IntArray  # (points - 1, 2) group and flat option of each step
+
+    def value(self, budget: float) -> float:
+        """The relaxation's value at ``budget``: no selection within it is better, and at the points one is as good.
+
+        Raises:
+            InfeasibleError: the budget is below the least cost.
+        """
+        point = self._last_point(budget)
+        if point == len(self.budgets) - 1:
+            return float(self.values[-1])
+        sign = -1.0 if self._minimize else 1.0
+        return float(self.values[point] + sign * self.prices[point] * (budget - self.budgets[point]))
+
+    def price(self, budget: float) -> ShadowPrice:
+        """What one unit more buys, and what one less costs, at ``budget``.
+
+        Raises:
+            InfeasibleError: the budget is below the least cost.
+        """
+        point = self._last_point(budget)
+        more = float(self.prices[point])
+        less = more
+        if budget == self.budgets[point]:
+            less = float(self.prices[point - 1]) if point else math.inf
+        return ShadowPrice(more, less, min(budget, float(self.budgets[-1])))
+
+    def choices(self, point: int) -> tuple[Any, ...]:
+        """The selection of a point: option indices, or names where options were named, in the order of the groups.
+
+        Raises:
+            IndexError: there is no such point.
+        """
+        last = range(len(self.budgets))[point]
+        flat = self._base.copy()
+        for group, option in self._steps[:last].tolist():
+            flat[group] = option
+        if self._table.options is not None:
+            return tuple(self._table.options[option] for option in flat.tolist())
+        return tuple((flat - self._table.offsets[:-1]).tolist())
+
+    def exact(self, budget: float, *, time_limit_seconds: float | None = None) -> Selection:
+        """The exact optimum at ``budget``, see :func:`solvers.project_to_budget`, which also says what it raises.
+
+        Options are named where the tables named them.
+        """
+        table = self._table
+        if table.groups is not None and table.options is not None:
+            names: list[Any] = list(table.options)
+            cuts = table.offsets.tolist()
+            parts = [(group, slice(a, b)) for group, a, b in zip(table.groups, cuts, cuts[1:], strict=False)]
+            scores: Any = {g: dict(zip(names[part], table.scores[part].tolist(), strict=True)) for g, part in parts}
+            costs: Any = {g: dict(zip(names[part], table.costs[0][part].tolist(), strict=True)) for g, part in parts}
+        else:
+            scores, costs = np.split(table.scores, table.offsets[1:-1]), np.split(table.costs[0], table.offsets[1:-1])
+        return project_to_budget(scores, costs, budget, minimize=self._minimize, time_limit_seconds=time_limit_seconds)
+
+    def _last_point(self, budget: float) -> int:
+        if math.isnan(budget):
+            raise ValueError("budget: expected a number, got NaN")
+        point = bisect.bisect_right(self.budgets, budget) - 1
+        if point < 0:
+            raise InfeasibleError(f"nothing fits: the budget is {budget!r}, the least cost there is is {float(self.budgets[0])!r}")
+        return point
+
+
+def frontier(scores: Any, costs: Any, *, minimize: bool = False) -> Frontier:
+    """The whole value-versus-budget frontier of one budget, in one pass over the sorted hull steps.
+
+    Args:
+        scores, costs, minimize: as of :func:`solvers.project_to_budget`, with one table of costs.
+
+    Raises:
+        ValueError: malformed input; it names the group.
+        InfeasibleError: every option of a group is forbidden.
+
+    Complexity: O(n log n) for n options, then O(1) a point.
+    """
+    table = read_table(scores, costs, math.inf, minimize=minimize)
+    program, kept = allowed_program(table, minimize)
+    knapsack = Knapsack(program.values, program.costs[0], program.offsets)
+    steps = increments(knapsack)
+    base = kept[steps.base]
+    budgets, values = [exact_sum(table.costs[0][base])], [exact_sum(table.scores[base])]
+    spent, worth = _Sum(table.costs[0][base]), _Sum(table.scores[base])
+    sources, targets = kept[steps.source], kept[steps.target]
+    for old_cost, new_cost, old_score, new_score in zip(
+        table.costs[0][sources].tolist(),
+        table.costs[0][targets].tolist(),
+        table.scores[sources].tolist(),
+        table.scores[targets].tolist(),
+        strict=True,
+    ):
+        budgets.append(spent.exchange(old_cost, new_cost))
+        values.append(worth.exchange(old_score, new_score))
+    prices = np.append(steps.slope, 0.0)
+    moves = np.stack([steps.group, targets], axis=1) if len(targets) else np.zeros((0, 2), dtype=np.intp)
+    return Frontier(np.array(budgets), np.array(values), prices, table, minimize, base, moves)
+
+
+def shadow_prices(scores: Any, costs: Any, budget: Any, *, minimize: bool = False) -> ShadowPrice | dict[Hashable, ShadowPrice]:
+    """What one unit more or less of each budget is worth at the margin.
+
+    Args:
+        scores, costs, budget, minimize: as of :func:`solvers.project_to_budget`.
+
+    Returns:
+        A :class:`ShadowPrice`, or one a budget by its name where budgets are named. They are slopes of the relaxation: exact
+        selections move in jumps around it.
+
+    Raises:
+        ValueError: malformed input; it names the group.
+        InfeasibleError: not even the relaxation fits.
+        SolverError: a linear program fails.
+    """
+    table = read_table(scores, costs, budget, minimize=minimize)
+    program, _ = allowed_program(table, minimize)
+    limits = table.attainable_budgets(program.costs, program.offsets)
+    if table.budget_names is None:
+        return frontier(scores, costs, minimize=minimize).price(float(limits[0]))
+    program = BudgetedKnapsack(program.values, program.costs, limits, program.offsets)
+    relaxation = program.relax()
+    if relaxation.x is None:
+        raise InfeasibleError("nothing fits: each budget can be met alone but not all together")
+    spent = program.costs @ relaxation.x
+    bounds = _optimal_duals(program, relaxation.x, spent)
+    return {
+        name: ShadowPrice(*bound, used=float(used))
+        for name, bound, used in zip(table.budget_names, bounds, spent, strict=True)
+    }  # fmt: skip
+
+
+class _Sum:
+    """A running sum in two floats, of which the first is the correctly rounded sum (Knuth's TwoSum)."""
+
+    __slots__ = ("high", "low")
+
+    def __init__(self, terms: FloatArray) -> None:
+        self.high = exact_sum(terms)
+        self.low = math.fsum([*terms.tolist(), -self.high])
+
+    def exchange(self, old: float, new: float) -> float:
+        """Take ``old`` out and put ``new`` in."""
+        for term in (-old, new):
+            total = self.high + term
+            virtual = total - self.high
+            self.low += (self.high - (total - virtual)) + (term - virtual)
+            self.high = total + self.low
+            self.low -= self.high - total
+        return self.high
+
+
+def allowed_program(table: Table, minimize: bool) -> tuple[BudgetedKnapsack, IntArray]:
+    """The options that are not forbidden, with scores to be maximised, and where they lie in the table."""
+    kept = np.flatnonzero(table.allowed())
+    offsets = np.searchsorted(kept, table.offsets)
+    if not np.diff(offsets).all():
+        group = int(np.flatnonzero(np.diff(offsets) == 0)[0])
+        raise InfeasibleError(f"{table.group_label(group)}: every option is forbidden (an infinite cost or score)")
+    values = -table.scores[kept] if minimize else table.scores[kept]
+    return BudgetedKnapsack(values, table.costs[:, kept], table.budgets, offsets), kept
+
+
+def _optimal_duals(program: BudgetedKnapsack, x: FloatArray, spent: FloatArray) -> list[tuple[float, float]]:
+    """The least and greatest value of each multiplier over all optimal duals.
+
+    Given one optimal primal point, the optimal duals are those that are complementary to it: 0 where a budget is not spent, and
+    prices ``v - lam @ c`` that are greatest, in each group, at the options the point uses. So the objective needs no tolerance.
+    """
+    m = len(program.budgets)
+    # A budget is spent where what is left is rounding: 1e-9 of it, as the vertex is accurate to about 1e-12.
+    exhausted = [
+        math.isfinite(limit) and limit - used <= 1e-9 * max(limit, used)
+        for limit, used in zip(program.budgets.tolist(), spent.tolist(), strict=True)
+    ]
+    scale = np.where(program.costs.max(axis=1) > 0.0, program.costs.max(axis=1), 1.0)
+    unit = float(np.ptp(program.values)) or 1.0
+    used = np.flatnonzero(x > 1e-9)
+    group = np.repeat(np.arange(len(program.sizes)), program.sizes)
+    key = used[np.searchsorted(group[used], np.arange(len(program.sizes)))][group]  # an option the point uses, for every option
+    rows = ((program.costs[:, key] - program.costs) / scale[:, None]).T
+    right = (program.values[key] - program.values) / unit
+    ties = np.zeros(len(x), dtype=bool)
+    ties[used] = key[used] != used
+    bounds = [(0.0, None if one else 0.0) for one in exhausted]
+    ranges: list[tuple[float, float]] = []
+    for row in range(m):
+        if not exhausted[row]:
+            ranges.append((0.0, 0.0))
+            continue
+        ends = []
+        for direction in (1.0, -1.0):
+            objective = np.zeros(m)
+            objective[row] = direction
+            end = least_by_scipy(objective, (rows[~ties], right[~ties]), (rows[ties], right[ties]), bounds)
+            if end is None:
+                raise SolverError("the range of a multiplier: no optimal dual was found")
+            ends.append(abs(end) * unit / float(scale[row]))  # infinite: not a bit less would fit
+        ranges.append((ends[0], ends[1]))
+    return ranges

@@ -1,0 +1,278 @@
+"""Reading what users hand to ``project_to_budget``: arrays, ragged lists, tensors and named tables, checked once and made flat.
+
+Every error says which group (by its name where it has one) and option is wrong, what was expected and what came.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from solvers.arrays import FloatArray, IntArray
+from solvers.knapsack import exact_sum
+from solvers.results import InfeasibleError
+
+# A budget that was itself a sum of the least costs in another order, or went through a table printed to 15 digits, misses them by
+# some ulps: 1e-12 covers thousands of terms.
+_ROUND_OFF = 1e-12
+
+# Sums of sums stay finite below this.
+_LARGEST = 1e300
+
+_Rows = tuple[FloatArray, IntArray]  # flat numbers and where each group starts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """Options as flat arrays. Group g holds ``offsets[g]:offsets[g + 1]``.
+
+    Attributes:
+        scores: (n,) as the caller stated them; infinite where the option is forbidden.
+        costs: (m, n), one row a budget; infinite where forbidden.
+        budgets: (m,).
+        offsets: (groups + 1,).
+        budget_names: None where the caller gave one number.
+        groups, options: names, or None where the input was positional.
+        finite: known that nothing is forbidden.
+    """
+
+    scores: FloatArray
+    costs: FloatArray
+    budgets: FloatArray
+    offsets: IntArray
+    budget_names: tuple[Hashable, ...] | None = None
+    groups: tuple[Hashable, ...] | None = None
+    options: tuple[Hashable, ...] | None = None
+    finite: bool = False
+
+    def group_label(self, group: int) -> str:
+        """How messages call a group."""
+        return f"group {group}" if self.groups is None else f"group {self.groups[group]!r}"
+
+    def budget_label(self, row: int) -> str:
+        """How messages call a budget."""
+        return "the budget" if self.budget_names is None else f"budget {self.budget_names[row]!r}"
+
+    def allowed(self) -> NDArray[np.bool_]:
+        """(n,) bool: options that are not forbidden."""
+        return np.isfinite(self.scores) & np.isfinite(self.costs).all(axis=0)
+
+    def least_costs(self, costs: FloatArray, offsets: IntArray) -> list[float]:
+        """The least each budget can cost alone, from the allowed options' ``costs`` (m, k) grouped at ``offsets``."""
+        return [exact_sum(row) for row in np.minimum.reduceat(costs, offsets[:-1], axis=1)]
+
+    def attainable_budgets(self, costs: FloatArray, offsets: IntArray) -> FloatArray:
+        """The budgets (m,), each raised to its least cost where it is below that by at most 1e-12 relative.
+
+        Raises:
+            InfeasibleError: a budget is below the least cost by more; it names both.
+        """
+        limits = self.budgets
+        for row, least in enumerate(self.least_costs(costs, offsets)):
+            if least > (limit := float(limits[row])):
+                if least > limit * (1.0 + _ROUND_OFF):
+                    name = "the budget" if self.budget_names is None else f"budget {self.budget_names[row]!r}"
+                    raise InfeasibleError(f"nothing fits: {name} is {limit!r}, the least cost there is is {least!r}")
+                limits = limits.copy()
+                limits[row] = least
+        return limits
+
+
+def read_table(scores: Any, costs: Any, budget: Any, *, minimize: bool = False) -> Table:
+    """Read and check scores, costs and budget; see ``solvers.project_to_budget`` for what may be given.
+
+    Raises:
+        ValueError: with the group and option, when something is malformed.
+    """
+    if (
+        type(scores) is np.ndarray
+        and type(costs) is np.ndarray
+        and scores.ndim == 2
+        and scores.shape == costs.shape
+        and scores.size
+        and scores.dtype.kind in "fiub"
+        and costs.dtype.kind in "fiub"
+        and not isinstance(budget, Mapping)
+    ):
+        groups, width = scores.shape
+        flat = np.ascontiguousarray(scores, dtype=np.float64).ravel()
+        row = np.ascontiguousarray(costs, dtype=np.float64).reshape(1, -1)
+        # One pass each: a sum is finite only if every term is. Anything else takes the slow, explaining path.
+        finite = math.isfinite(float(flat.sum())) and math.isfinite(float(row.sum())) and float(row.min()) >= 0.0
+        table = Table(flat, row, _limits([budget], None), np.arange(0, groups * width + 1, width), finite=finite)
+        if not finite:
+            _check(table, minimize)
+        return table
+    names: tuple[Hashable, ...] | None = None
+    cost_tables, limits = [costs], [budget]
+    if isinstance(budget, Mapping):
+        if not budget:
+            raise ValueError("budget: expected at least one named budget, got an empty mapping")
+        if not isinstance(costs, Mapping):
+            raise ValueError(f"budget is a mapping of names, so costs must be one too; got {type(costs).__name__}")
+        names = tuple(budget)
+        _same_names("costs", costs, "budget", budget)
+        cost_tables, limits = [costs[name] for name in names], [budget[name] for name in names]
+    labels = ["costs" if names is None else f"costs[{name!r}]" for name in (names or (None,))]
+    if isinstance(scores, Mapping):
+        return _read_named(scores, cost_tables, labels, _limits(limits, names), names, minimize)
+    flat, offsets = _read_rows(scores, "scores")
+    rows = []
+    for cost_table, label in zip(cost_tables, labels, strict=True):
+        if isinstance(cost_table, Mapping):
+            hint = "; costs by budget name need a budget with the same names" if names is None else ""
+            raise ValueError(f"{label}: is a mapping while scores is not; name the groups in both or in neither{hint}")
+        row, row_offsets = _read_rows(cost_table, label)
+        if len(row_offsets) != len(offsets):
+            raise ValueError(f"{label}: holds {len(row_offsets) - 1} groups, scores holds {len(offsets) - 1}")
+        different = np.flatnonzero(np.diff(row_offsets) != np.diff(offsets))
+        if len(different):
+            group = int(different[0])
+            sizes = np.diff(row_offsets)[group], np.diff(offsets)[group]
+            raise ValueError(f"{label}: group {group} has {sizes[0]} options, but {sizes[1]} in scores")
+        rows.append(row)
+    table = Table(flat, np.array(rows), _limits(limits, names), offsets, names)
+    _check(table, minimize)
+    return table
+
+
+def _read_named(
+    scores: Mapping[Any, Any],
+    cost_tables: Sequence[Any],
+    labels: Sequence[str],
+    limits: FloatArray,
+    names: tuple[Hashable, ...] | None,
+    minimize: bool,
+) -> Table:
+    """``{group: {option: number}}`` for the scores and for every budget; the order is that of the scores."""
+    if not scores:
+        raise ValueError("scores: expected at least one group, got an empty mapping")
+    for group, row in scores.items():
+        if not isinstance(row, Mapping):
+            raise ValueError(f"scores: group {group!r} must be a mapping of option names to numbers, got {type(row).__name__}")
+        if not row:
+            raise ValueError(f"scores: group {group!r} is empty, expected at least one option")
+    for table, label in zip(cost_tables, labels, strict=True):
+        if not isinstance(table, Mapping):
+            raise ValueError(f"{label}: scores names its groups, so {label} must too; got {type(table).__name__}")
+        _same_names(label, table, "scores", scores)
+        for group, row in scores.items():
+            if not isinstance(table[group], Mapping):
+                found = type(table[group]).__name__
+                raise ValueError(f"{label}: group {group!r} must be a mapping of option names to numbers, got {found}")
+            _same_names(f"{label}, group {group!r}", table[group], "scores", row)
+    groups = tuple(scores)
+    options = tuple(option for row in scores.values() for option in row)
+
+    def flatten(table: Mapping[Any, Any], label: str) -> FloatArray:
+        return np.array([_number(table[g][o], f"{label}: group {g!r}, option {o!r}") for g in groups for o in scores[g]])
+
+    offsets = np.concatenate([[0], np.cumsum([len(row) for row in scores.values()])])
+    costs = np.array([flatten(table, label) for table, label in zip(cost_tables, labels, strict=True)])
+    named = Table(flatten(scores, "scores"), costs, limits, offsets, names, groups, options)
+    _check(named, minimize)
+    return named
+
+
+def _read_rows(data: Any, label: str) -> _Rows:
+    """Flat float64 numbers and offsets of a 2-D array, a tensor, or a sequence of 1-D ones."""
+    data = _to_host(data)
+    if isinstance(data, (str, bytes)) or not hasattr(data, "__len__"):
+        raise ValueError(f"{label}: expected a 2-D array or a list of groups, got {type(data).__name__}")
+    if hasattr(data, "__array__"):
+        array = _floats(data, label)
+        if array.ndim != 2:
+            raise ValueError(f"{label}: expected a 2-D array (groups, options) or a list of groups, got shape {array.shape}")
+        if array.size:
+            return array.ravel(), np.arange(0, array.size + 1, array.shape[1])
+        rows: list[FloatArray] = list(array)
+    else:
+        rows = [_floats(_to_host(row), f"{label}: group {group}") for group, row in enumerate(data)]
+    if not rows:
+        raise ValueError(f"{label}: expected at least one group, got none")
+    for group, row in enumerate(rows):
+        if row.ndim != 1:
+            raise ValueError(f"{label}: group {group} must be one-dimensional, got shape {row.shape}")
+        if not len(row):
+            raise ValueError(f"{label}: group {group} is empty, expected at least one option")
+    return np.concatenate(rows), np.concatenate([[0], np.cumsum([len(row) for row in rows])])
+
+
+def _to_host(data: Any) -> Any:
+    """A tensor (anything with ``detach`` and ``cpu``) as a float64 array; lists of scalar tensors as lists of numbers."""
+    if hasattr(data, "detach") and hasattr(data, "cpu"):
+        return data.detach().cpu().double().numpy()  # double first: numpy has no bfloat16
+    if isinstance(data, (list, tuple)) and data and all(hasattr(item, "detach") and item.ndim == 0 for item in data):
+        return [float(item.detach()) for item in data]
+    return data
+
+
+def _floats(data: Any, label: str) -> FloatArray:
+    if hasattr(data, "toarray"):
+        raise ValueError(f"{label}: expected a dense array, got {type(data).__name__}; call its toarray()")
+    if np.ma.is_masked(data):
+        raise ValueError(f"{label}: expected an array without masked entries; forbid an option by a score of -inf")
+    try:
+        array = np.asarray(data)
+        if array.dtype.kind in "cSUMm":  # complex numbers, text and dates would be cast without a word
+            raise TypeError(f"dtype {array.dtype}")
+        if array.dtype == object and any(item is None for item in array.ravel()):  # None would be cast to NaN
+            raise TypeError("None")
+        return array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{label}: expected real numbers, got {error}") from error
+
+
+def _number(value: Any, label: str) -> float:
+    number = _floats(_to_host(value), label)
+    if number.ndim:
+        raise ValueError(f"{label}: expected a number, got shape {number.shape}")
+    return float(number)
+
+
+def _limits(values: Sequence[Any], names: tuple[Hashable, ...] | None) -> FloatArray:
+    labels = ["budget"] if names is None else [f"budget {name!r}" for name in names]
+    limits = [value if type(value) is float else _number(value, label) for value, label in zip(values, labels, strict=True)]
+    for limit, label in zip(limits, labels, strict=True):
+        if math.isnan(limit):
+            raise ValueError(f"{label}: expected a number, got NaN")
+    return np.array(limits)
+
+
+def _same_names(label: str, found: Mapping[Any, Any], other_label: str, other: Mapping[Any, Any]) -> None:
+    missing = [name for name in other if name not in found]
+    extra = [name for name in found if name not in other]
+    if missing or extra:
+        parts = [f"missing {missing!r}"] * bool(missing) + [f"not in {other_label} {extra!r}"] * bool(extra)
+        raise ValueError(f"{label}: names differ from {other_label}: {', '.join(parts)}")
+
+
+def _check(table: Table, minimize: bool) -> None:
+    """NaN, negative costs, and infinities on the wrong side."""
+
+    def refuse(bad: NDArray[np.bool_], what: str, values: FloatArray) -> None:
+        if not bad.any():
+            return
+        position = int(np.flatnonzero(bad)[0])
+        group = int(np.searchsorted(table.offsets, position, side="right")) - 1
+        option = position - int(table.offsets[group]) if table.options is None else repr(table.options[position])
+        raise ValueError(f"{table.group_label(group)}, option {option}: {what.replace('<value>', str(values[position]))}")
+
+    scores = table.scores
+    refuse(np.isnan(scores), "the score is NaN", scores)
+    wrong, right = (-np.inf, "+inf") if minimize else (np.inf, "-inf")
+    refuse(scores == wrong, f"the score is <value>; {right} is what forbids an option", scores)
+    for row, costs in enumerate(table.costs):
+        cost = "the cost" if table.budget_names is None else f"the cost for budget {table.budget_names[row]!r}"
+        refuse(np.isnan(costs), f"{cost} is NaN", costs)
+        refuse(costs < 0, f"{cost} is negative (<value>)", costs)
+    for values, what in ((scores, "scores"), *((row, "costs") for row in table.costs)):
+        sizes = np.where(np.isfinite(values), np.abs(values), 0.0)
+        largest = float(sizes.max())
+        if largest * len(sizes) > _LARGEST:
+            refuse(sizes == largest, f"<value> is so large that sums of the {what} overflow a float; scale the {what} down", values)

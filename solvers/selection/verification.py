@@ -1,0 +1,111 @@
+"""Rechecking a selection's certificate from the raw data, sharing no algorithm with what produced it.
+
+Sums are recomputed by ``math.fsum``. A bound is proven by weak duality: for any multipliers >= 0, ``duals @ budgets + sum_g max_o
+(v - duals @ c)`` bounds every selection that fits. Where the claimed bound is tighter than that, only a search can prove it, and
+the program is solved again by scipy's mixed-integer solver.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from solvers.arrays import IntArray
+from solvers.knapsack import BudgetedKnapsack, exact_sum
+from solvers.results import Certificate, CertificateError, Status
+from solvers.selection.tables import Table, read_table
+
+# Relative to the summed greatest scores: the accuracy an exact answer promises.
+_TOLERANCE = 1e-9
+# Of sums that were made by fsum and are made again by fsum: only the caller's copies of the data can differ, by a rounding each.
+_SUM_TOLERANCE = 1e-12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SelectionCertificate(Certificate):
+    """A certificate that knows its selection: ``choices`` holds an option of each group, as an index or a name."""
+
+    choices: tuple[Any, ...]
+
+    def verify(self, scores: Any, costs: Any, budget: Any) -> SelectionCertificate:
+        """Recheck every claim against the data, and return self; see :func:`verify_selection`."""
+        verify_selection(self, scores, costs, budget)
+        return self
+
+
+def verify_selection(certificate: SelectionCertificate, scores: Any, costs: Any, budget: Any) -> None:
+    """Recheck every claim of ``certificate`` against the data given to ``solvers.project_to_budget``.
+
+    The choices must be valid and allowed, value and cost their correctly rounded sums, the budget met unless a violation is
+    declared, and the bound proven: by weak duality with the stored multipliers where they reach it, else by solving the program
+    again with an independent back end (scipy).
+
+    Raises:
+        CertificateError: a claim is wrong, or its bound could not be confirmed.
+        ValueError: the data are malformed.
+    """
+    table = read_table(scores, costs, budget, minimize=not certificate.maximise)
+    flat = _flat_choices(certificate.choices, table)
+    forbidden = np.flatnonzero(~table.allowed()[flat])
+    if len(forbidden):
+        group = int(forbidden[0])
+        raise CertificateError(f"{table.group_label(group)}: the chosen option {certificate.choices[group]!r} is forbidden")
+    value = exact_sum(table.scores[flat])
+    size = exact_sum(np.abs(table.scores[flat]))
+    if not abs(value - certificate.primal) <= _SUM_TOLERANCE * size:
+        raise CertificateError(f"the choices are worth {value!r}, the certificate says {certificate.primal!r}")
+    excesses = [exact_sum(row[flat]) - limit for row, limit in zip(table.costs, table.budgets.tolist(), strict=True)]
+    row = int(np.argmax(excesses))
+    violation = max(0.0, excesses[row])
+    if (violation > 0.0) != (certificate.violation > 0.0) or not math.isclose(violation, certificate.violation, rel_tol=1e-6):
+        label, limit = table.budget_label(row), float(table.budgets[row])
+        raise CertificateError(f"{label} {limit!r} is exceeded by {violation!r}, the certificate says {certificate.violation!r}")
+    if certificate.bound is not None:
+        _verify_bound(certificate, table, value, violation)
+
+
+def _verify_bound(certificate: SelectionCertificate, table: Table, value: float, violation: float) -> None:
+    """The bound is one: by the multipliers, or by solving again."""
+    sign = 1.0 if certificate.maximise else -1.0
+    bound = sign * float(certificate.bound if certificate.bound is not None else math.nan)
+    kept = np.flatnonzero(table.allowed())
+    offsets = np.searchsorted(kept, table.offsets)
+    costs = table.costs[:, kept]
+    program = BudgetedKnapsack(sign * table.scores[kept], costs, table.attainable_budgets(costs, offsets), offsets)
+    tolerance = _TOLERANCE * exact_sum(np.maximum.reduceat(np.abs(program.values), offsets[:-1]))
+    if math.isnan(bound) or (violation == 0.0 and sign * value > bound + tolerance):
+        raise CertificateError(f"the selection is worth {value!r}, better than the bound {certificate.bound!r}")
+    if certificate.dual is not None:
+        duals = np.asarray(certificate.dual, dtype=np.float64)
+        if duals.shape != program.budgets.shape or not (np.isfinite(duals) & (duals >= 0.0)).all():
+            raise CertificateError(f"multipliers must be one finite number >= 0 a budget, got {duals.tolist()}")
+        if not np.isfinite(program.budgets[duals > 0.0]).all():
+            raise CertificateError(f"an infinite budget has the multiplier 0, got {duals.tolist()}")
+        if program.lagrangian_bound(duals) <= bound + tolerance:
+            return
+    answer = program.solve(backend="scipy")
+    if answer.support is not None and answer.value > bound + tolerance:
+        better = (kept[answer.support] - table.offsets[:-1]).tolist()
+        raise CertificateError(
+            f"the bound {certificate.bound!r} is none: the option indices {better} fit and are worth {sign * answer.value!r}"
+        )
+    if answer.status is not Status.OPTIMAL:
+        raise CertificateError(f"the bound {certificate.bound!r} could not be confirmed: solving again ended '{answer.status}'")
+
+
+def _flat_choices(choices: tuple[Any, ...], table: Table) -> IntArray:
+    """Positions of the choices in the flat table."""
+    groups = len(table.offsets) - 1
+    if len(choices) != groups:
+        raise CertificateError(f"the certificate holds {len(choices)} choices, the data {groups} groups")
+    flat = np.empty(groups, dtype=np.intp)
+    for group, choice in enumerate(choices):
+        first, last = int(table.offsets[group]), int(table.offsets[group + 1])
+        options = list(range(last - first)) if table.options is None else list(table.options[first:last])
+        if choice not in options:
+            raise CertificateError(f"{table.group_label(group)}: there is no option {choice!r}")
+        flat[group] = first + options.index(choice)
+    return flat

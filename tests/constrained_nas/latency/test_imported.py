@@ -1,0 +1,210 @@
+"""Tables from elsewhere: YAML and CSV come out as the table they were written from, or say what is wrong."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.fakes import true_table
+from support.tiny import tiny_space
+
+from constrained_nas.latency import ImportConditions, import_csv_table, import_ofa_table
+from graphs import MBConvSpace, hardcore_imagenet
+from graphs.costs import LatencyTable, latency_cost
+
+CONDITIONS = ImportConditions("us", "Pixel 6", 1, runtime="TFLite", threads=2)
+SPACE = tiny_space()
+
+
+def medians(table: LatencyTable) -> dict[tuple[str, str], float]:
+    return {(entry.block, entry.configuration): entry.median for entry in table.entries}
+
+
+def check(table: LatencyTable, truth: LatencyTable, fixed: float) -> None:
+    assert (table.unit, table.device, table.batch, table.runtime, table.threads) == ("ms", "Pixel 6", 1, "TFLite", 2)
+    assert (table.context, table.resolution) == ("imported", SPACE.settings.resolution)
+    assert medians(table) == pytest.approx(medians(truth), rel=1e-12)
+    assert table.fixed == pytest.approx(fixed, rel=1e-12)
+    latency_cost(table, SPACE)
+    assert LatencyTable.model_validate_json(table.model_dump_json()) == table
+
+
+# ---- YAML
+
+
+def ofa_entries(space: MBConvSpace, truth: LatencyTable, ratios: bool) -> dict[str, Any]:
+    """The layout by hand for the tiny space: 16 pixels, stem of 8 and separable block of 4 channels, stages of 8 channels."""
+    entries: dict[str, Any] = {
+        "Conv-input:16x16x1-output:8x8x8": {"mean": 10.0, "std": 0.1},
+        f"expanded_conv-input:8x8x8-output:8x8x4-expand:{1 if ratios else 8}-kernel:3-stride:1-idskip:0-se:0-hs:0": {"mean": 20},
+        "Conv_1-input:4x4x8-output:4x4x16": {"mean": 30.0},
+        "AvgPool2D-input:4x4x16-output:1x1x16": 1.0,
+        "Conv_2-input:1x1x16-output:1x1x16": {"mean": 2.0},
+        "Logits-input:1x1x16-output:3": {"mean": 3.0},
+    }
+    shapes = {
+        "stage1.block1": (8, 4, 4, 2, 0, 0),
+        "stage1.block2": (4, 8, 4, 1, 1, 0),
+        "stage2.block1": (4, 8, 4, 1, 1, 1),
+        "stage2.block2": (4, 8, 4, 1, 1, 1),
+    }
+    for (block, option), value in medians(truth).items():
+        side, inputs, end, stride, skip, hard_swish = shapes[block]
+        expansion, kernel = int(option[1]), int(option[4])
+        key = (
+            f"expanded_conv-input:{side}x{side}x{inputs}-output:{end}x{end}x8-expand:{expansion if ratios else expansion * inputs}"
+            f"-kernel:{kernel}-stride:{stride}-idskip:{skip}-se:{int(option.endswith('_se'))}-hs:{hard_swish}"
+        )
+        entries[key] = {"mean": value * 1000}
+    return entries
+
+
+@pytest.mark.parametrize("ratios", [False, True])
+def test_once_for_all_tables(tmp_path: Path, ratios: bool) -> None:
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    truth = true_table(SPACE)
+    path = tmp_path / "lut.yaml"
+    entries = ofa_entries(SPACE, truth, ratios)
+    path.write_text(yaml.safe_dump(entries), encoding="utf-8")
+    table = import_ofa_table(path, SPACE, CONDITIONS)
+    check(table, truth, 0.066)
+    assert table.source == "lut.yaml, once-for-all YAML in us"
+    # The rest of the network by hand, in the file's unit; and the head as ProxylessNAS has it, in one layer.
+    assert import_ofa_table(path, SPACE, CONDITIONS, fixed=500).fixed == pytest.approx(0.5)
+    for name in [name for name in entries if name.startswith(("AvgPool2D", "Conv_2", "Logits"))]:
+        del entries[name]
+    entries["Logits-input:4x4x16-output:3"] = {"mean": 9.0}
+    path.write_text(yaml.safe_dump(entries), encoding="utf-8")
+    assert import_ofa_table(path, SPACE, CONDITIONS).fixed == pytest.approx(0.069)
+    del entries["Conv-input:16x16x1-output:8x8x8"], entries[next(iter(entries))]
+    path.write_text(yaml.safe_dump(entries), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"has no entry for 2 layers of tiny, the first of them Conv-input:16x16x1-output:8x8x8"):
+        import_ofa_table(path, SPACE, CONDITIONS)
+
+
+def test_proxyless_tables_know_no_squeeze_excitation(tmp_path: Path) -> None:
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    plain = tiny_space(squeeze_excite=(False,))
+    entries = {key.partition("-se:")[0]: value for key, value in ofa_entries(plain, true_table(plain), True).items()}
+    path = tmp_path / "mobile.yaml"
+    path.write_text(yaml.safe_dump(entries), encoding="utf-8")
+    assert len(import_ofa_table(path, plain, CONDITIONS).entries) == 16
+    with pytest.raises(ValueError, match=r"has no entry for .* layers of tiny, the first of them expanded_conv-.*-se:1-hs:0"):
+        import_ofa_table(path, SPACE, CONDITIONS)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[1, 2]", "expected a mapping of layers to latencies"),
+        ("a: {b", "not YAML"),
+        ("layer: {std: 1}", "layer: expected a number or 'mean: number'"),
+        ("layer: {mean: fast}", "layer: expected a number, got 'fast'"),
+        ("layer: -1", "layer: expected a number of at least 0"),
+        ("layer: !!python/object/apply:os.getcwd []", "not YAML"),
+    ],
+)
+def test_yaml_that_is_no_table(tmp_path: Path, text: str, said: str) -> None:
+    pytest.importorskip("yaml", reason="PyYAML is not installed")
+    path = tmp_path / "lut.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=said):
+        import_ofa_table(path, SPACE, CONDITIONS)
+
+
+def test_the_example_of_the_documentation() -> None:
+    """The keys that the module's docstring shows are those of the ImageNet space."""
+    from constrained_nas.latency import imported as table_import
+    from constrained_nas.latency.imported import _block_keys, _fixed_keys
+
+    space = hardcore_imagenet()
+    keys = {key for names in _fixed_keys(space, {}) for key in names}
+    for shape in space.block_shapes:
+        for configuration in space.configurations:
+            keys.update(_block_keys(shape, configuration.expansion, configuration.kernel, configuration.squeeze_excite))
+    shown = [line.strip() for line in (table_import.__doc__ or "").splitlines() if "-input:" in line and line.startswith("    ")]
+    assert len(shown) == 6
+    # In the release the stage of 40 channels has ReLU: the same layer with hs:0.
+    assert [key for key in shown if key.replace("hs:1", "hs:0") not in keys] == []
+
+
+# ---- CSV
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(name for row in rows for name in row)))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def csv_rows(truth: LatencyTable) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = [
+        {"block": block, "option": option, "latency": value * 1000, "spread": 5, "samples": 7}
+        for (block, option), value in medians(truth).items()
+    ]
+    return [*rows, {"block": "fixed", "latency": 100.0}, {"block": "fixed", "latency": 25.0}]
+
+
+def test_csv_by_block(tmp_path: Path) -> None:
+    truth = true_table(SPACE)
+    path = tmp_path / "phone.csv"
+    write_csv(path, csv_rows(truth))
+    table = import_csv_table(path, SPACE, CONDITIONS)
+    check(table, truth, 0.125)
+    assert {(entry.spread, entry.samples) for entry in table.entries} == {(0.005, 7)}
+    assert table.source == "phone.csv, CSV in us"
+
+
+def test_csv_by_shape(tmp_path: Path) -> None:
+    """One row serves every block that sees the shape."""
+    truth = true_table(SPACE)
+    rows: list[dict[str, Any]] = [{"shape": "", "block": "fixed", "option": "", "latency": 0}]
+    for shape, block in (("4x8x8-8x4x4", "stage1.block1"), ("8x4x4-8x4x4", "stage1.block2")):
+        rows += [{"shape": shape, "option": o, "latency": 1000 * v} for (b, o), v in medians(truth).items() if b == block]
+    path = tmp_path / "phone.csv"
+    write_csv(path, rows)
+    found = medians(import_csv_table(path, SPACE, CONDITIONS))
+    for (block, option), value in found.items():
+        of = "stage1.block1" if block == "stage1.block1" else "stage1.block2"
+        assert value == pytest.approx(medians(truth)[of, option], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({0: {"latency": "fast"}}, "line 2: latency: expected a number, got 'fast'"),
+        ({0: {"latency": -1}}, "line 2: latency: expected a number of at least 0"),
+        ({1: {"option": "e9_k9"}}, r"line 3: block 'stage1\.block1' with option 'e9_k9' is not in tiny"),
+        ({1: {"block": "stage9.block1"}}, r"line 3: block 'stage9\.block1' with option .* is not in tiny"),
+        ({1: {"option": "e2_k3"}}, r"line 3: a second row for block 'stage1\.block1' with option 'e2_k3'"),
+        ({0: None}, r"no row for 1 blocks with option, the first of them stage1\.block1 e2_k3$"),
+        ({32: None, 33: None}, "no row of the block 'fixed'"),
+    ],
+)
+def test_csv_that_is_no_table(tmp_path: Path, change: dict[int, dict[str, Any] | None], said: str) -> None:
+    rows = csv_rows(true_table(SPACE))
+    for place, values in change.items():
+        rows[place] = {} if values is None else rows[place] | values
+    path = tmp_path / "phone.csv"
+    write_csv(path, [row for row in rows if row])
+    with pytest.raises(ValueError, match=said):
+        import_csv_table(path, SPACE, CONDITIONS)
+
+
+def test_csv_without_its_columns(tmp_path: Path) -> None:
+    path = tmp_path / "phone.csv"
+    path.write_text("layer,ms\na,1\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="expected columns option, latency, and block or shape; got layer, ms"):
+        import_csv_table(path, SPACE, CONDITIONS)
+
+
+def test_conditions_must_be_named() -> None:
+    with pytest.raises(ValueError, match="unit: expected one of s, ms, us, ns, got 'minutes'"):
+        ImportConditions("minutes", "Pixel 6", 1)
+    with pytest.raises(ValueError, match="device: name what"):
+        ImportConditions("ms", " ", 1)
+    with pytest.raises(ValueError, match="got batch 0 and 1 threads"):
+        ImportConditions("ms", "Pixel 6", 0)

@@ -1,0 +1,36 @@
+"""Milliseconds as a cost: of what runs, and only of that."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from constrained_nas.latency import Timer
+from constrained_nas.latency.measured_cost import MeasuredLatency
+from constrained_nas.problem import Budget
+from graphs import convolutional_neural_fabric, plain_resnet, resnet_fabric
+from graphs.costs import SubgraphCost
+
+
+def test_a_larger_network_takes_longer_and_a_disconnected_one_no_time() -> None:
+    space = resnet_fabric(2, widths=(16, 32, 64), side=16, image_channels=1)
+    latency = MeasuredLatency(space, Timer(batch=4))
+    assert isinstance(latency, SubgraphCost)
+    assert Budget(latency, 5.0, "ms").cost is latency
+    before = torch.random.get_rng_state()
+    plain, whole = latency.cost(plain_resnet(space)), latency.cost(space.whole)
+    assert 0 < plain < whole  # 12 modules against 28: a factor of two and more, far beyond the noise of a median
+    running = space.connectivity.running(space.space, space.whole)
+    rows = latency.cost_of_running(np.stack([running, np.zeros_like(running)]))
+    assert rows[0] > 0
+    assert rows[1] == 0
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_what_cannot_be_timed_is_named() -> None:
+    space = convolutional_neural_fabric(1, 2, 2, classes=2, side=4)
+    with pytest.raises(ValueError, match="one round or more, got 0"):
+        MeasuredLatency(space, rounds=0)
+    with pytest.raises(ValueError, match="'latency': no path of modules"):
+        MeasuredLatency(space).cost(space.switched([False]))

@@ -1,0 +1,136 @@
+"""Selections from CSV files: read, solved in Python and from the command line, written; every error says where."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from constrained_nas.commands.cli import main
+from constrained_nas.selections import read_selection_table, save_selection, select
+from solvers import InfeasibleError, project_to_budget
+
+TEXT = """group,option,score,latency_ms,params
+conv1,2 bit,0.61,1.0,100
+conv1,8 bit,0.93,3.7,400
+
+conv2,2 bit,0.70,1.2,100
+conv2,4 bit,0.88,2.3,inf
+conv2,8 bit,0.95,4.4,900
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "table.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["constrained-nas", "project", *arguments])
+    main()
+
+
+def test_read_and_solved_as_by_the_solver(tmp_path: Path) -> None:
+    table = read_selection_table(write(tmp_path, "\ufeff" + TEXT))  # with the mark that spreadsheets write
+    assert table.scores == {"conv1": {"2 bit": 0.61, "8 bit": 0.93}, "conv2": {"2 bit": 0.70, "4 bit": 0.88, "8 bit": 0.95}}
+    assert list(table.costs) == ["latency_ms", "params"]
+    found = select(table, {"latency_ms": 6.0}, verify=True)
+    assert found.choices == {"conv1": "8 bit", "conv2": "4 bit"}
+    direct = project_to_budget(table.scores, table.costs["latency_ms"], 6.0)
+    assert (found.score, found.budgets["latency_ms"].spent) == (direct.value, direct.cost)
+    assert found.gap == 0.0
+    both = select(table, {"latency_ms": 6.0, "params": 1e6}, verify=True)  # inf forbids the 4 bit option now
+    assert both.choices == {"conv1": "8 bit", "conv2": "2 bit"}
+    assert both.totals == {"latency_ms": 3.7 + 1.2, "params": 500.0}
+    assert select(table, {"latency_ms": 9.0}, minimize=True).choices == {"conv1": "2 bit", "conv2": "2 bit"}
+
+
+def test_written_and_read_again(tmp_path: Path) -> None:
+    table = read_selection_table(write(tmp_path, TEXT))
+    found = select(table, {"params": 1000.0})
+    save_selection(found, table, tmp_path / "deep" / "selection.json")
+    record = json.loads((tmp_path / "deep" / "selection.json").read_text())
+    assert record["kind"] == "selection"
+    assert record["choices"] == found.choices
+    assert record["budgets"]["params"]["limit"] == 1000.0
+    save_selection(found, table, tmp_path / "selection.csv")
+    again = read_selection_table(tmp_path / "selection.csv")
+    assert {group: next(iter(options)) for group, options in again.scores.items()} == found.choices
+    assert again.costs["latency_ms"]["conv2"] == {
+        found.choices["conv2"]: table.costs["latency_ms"]["conv2"][found.choices["conv2"]]
+    }
+    with pytest.raises(ValueError, match=r"\.json or \.csv"):
+        save_selection(found, table, tmp_path / "selection.txt")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "empty"),
+        ("group,option,score,ms\n", "no options"),
+        ("group;option;score;ms\na;b;1;2\n", "line 1: no column 'group'.*separated by commas"),
+        ("group,option,ms\na,b,1\n", "line 1: no column 'score'"),
+        ("group,option,score,ms,ms\na,b,1,1,1\n", "line 1: column 'ms' is there twice"),
+        ("group,option,score,,\na,b,1,1,1\n", "line 1: a column has no name"),
+        ("group,option,score,ms\na,b,1\n", "line 2: 3 cells, the line of column names has 4"),
+        ("group,option,score,ms\na,b,1,2\na,c,1,2,3\n", "line 3: 5 cells"),
+        ("group,option,score,ms\na,b,1,nan\n", "line 2, column 'ms': is NaN"),
+        ("group,option,score,ms\na,b,NaN,1\n", "line 2, column 'score': is NaN"),
+        ("group,option,score,ms\n\na,b,1,-2\n", "line 3, column 'ms': a cost cannot be negative, got -2"),
+        ("group,option,score,ms\na,b,1,\n", "line 2, column 'ms': empty"),
+        ("group,option,score,ms\na,,1,2\n", "line 2, column 'option': empty"),
+        ("group,option,score,ms\na,b,1,3 ms\n", "line 2, column 'ms': expected a number, got '3 ms'"),
+        ("group,option,score,ms\na,b,1,2\na,b,1,2\n", "line 3, column 'option': group 'a' has had an option 'b'"),
+        ('group,option,score,ms\n"a\nx",b,1,y\n', "line 3, column 'ms'"),
+    ],
+)
+def test_errors_name_the_line_and_the_column(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        read_selection_table(write(tmp_path, text))
+
+
+def test_budgets_that_cannot_be(tmp_path: Path) -> None:
+    table = read_selection_table(write(tmp_path, TEXT))
+    with pytest.raises(ValueError, match=r"'latency': .* no such cost column; there are: latency_ms, params"):
+        select(table, {"latency": 3.0})
+    with pytest.raises(ValueError, match="at least one budget"):
+        select(table, {})
+    with pytest.raises(InfeasibleError, match=r"'latency_ms' is 1\.0, the least cost there is is 2\.2"):
+        select(table, {"latency_ms": 1.0})
+
+
+def test_the_command_prints_and_writes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path, out = write(tmp_path, TEXT), tmp_path / "selection.csv"
+    run(monkeypatch, str(path), "--budget", "latency_ms=6", "--budget", "params=1e6", "--verify", "--out", str(out))
+    printed = capsys.readouterr().out
+    assert "optimal" in printed
+    assert "rechecked" in printed
+    assert out.read_text().splitlines()[1] == "conv1,8 bit,0.93,3.7,400.0"
+    run(monkeypatch, str(path), "--budget", "latency_ms=6", "--json")
+    assert json.loads(capsys.readouterr().out)["choices"] == {"conv1": "8 bit", "conv2": "4 bit"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--budget", "latency_ms"], "expected COLUMN=LIMIT"),
+        (["--budget", "latency_ms=fast"], "expected a number after the '='"),
+        (["--budget", "latency_ms=1", "--budget", "latency_ms=2"], "has a budget already"),
+        (["--budget", "latency_ms=nan"], "NaN"),
+        (["--budget", "ms=1"], "there are: latency_ms, params"),
+        (["--budget", "latency_ms=1"], r"least cost there is is 2\.2"),
+        (["--budget", "latency_ms=6", "--time-limit", "0"], "positive number of seconds"),
+        ([], "at least one budget"),
+    ],
+)
+def test_the_command_ends_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: list[str], said: str) -> None:
+    with pytest.raises(SystemExit, match=said):
+        run(monkeypatch, str(write(tmp_path, TEXT)), *flags)
+
+
+def test_a_missing_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"nowhere\.csv"):
+        run(monkeypatch, str(tmp_path / "nowhere.csv"), "--budget", "ms=1")

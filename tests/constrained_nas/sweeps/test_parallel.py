@@ -1,0 +1,39 @@
+"""Tasks in this process, in joblib's processes and on a local Ray."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.tasks import Square, write_square
+
+from constrained_nas.sweeps import Backend
+from constrained_nas.sweeps.parallel import run_tasks
+
+
+def _squares(folder: Path) -> dict[str, str]:
+    return {path.stem: path.read_text() for path in folder.glob("*.txt")}
+
+
+@pytest.mark.parametrize(("jobs", "backend"), [(1, "joblib"), (2, "joblib"), pytest.param(2, "ray", marks=pytest.mark.slow)])
+def test_every_task_is_done_and_counted(jobs: int, backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if backend == "ray":
+        pytest.importorskip("ray", reason="Ray is an extra: pip install 'constrained-nas[ray]'")
+        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))  # Ray's workers do not get this process's import path
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    told: list[int] = []
+    run_tasks(write_square, [Square(str(tmp_path), number) for number in range(5)], jobs, backend, told.append)
+    assert _squares(tmp_path) == {"0": "0", "1": "1", "2": "4", "3": "9", "4": "16"}
+    assert told[-1] == 5
+    assert told == sorted(told)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_a_task_raises_arrives(jobs: int, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no negative number, got -1"):
+        run_tasks(write_square, [Square(str(tmp_path), -1), Square(str(tmp_path), 1)], jobs, "joblib")
+
+
+def test_no_jobs_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected at least 1"):
+        run_tasks(write_square, [Square(str(tmp_path), 1)], 0, "joblib")

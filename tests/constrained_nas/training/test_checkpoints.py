@@ -1,0 +1,86 @@
+"""Checkpoints: whole or not there, tensors and values exact, optimisers as they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from constrained_nas.training import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
+
+
+def test_round_trip_is_exact(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "state.safetensors"
+    tensors = {
+        "half": torch.randn(3, 2).half(),
+        "double": torch.tensor([0.1, -0.0, torch.inf], dtype=torch.float64),
+        "count": torch.tensor(7),
+        "strided": torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last),
+    }
+    values = {"epochs": 3, "losses": [0.1 + 0.2, 1e-300], "nested": {"name": "x", "none": None}}
+    save_checkpoint(path, tensors, values)
+    found, read = load_checkpoint(path)
+    assert read == values
+    assert set(found) == set(tensors)
+    for name, tensor in tensors.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor)
+    assert [entry.name for entry in path.parent.iterdir()] == ["state.safetensors"]
+
+
+@pytest.mark.parametrize("keep", [0, 4, 60, -1])
+def test_truncated(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "state.safetensors"
+    save_checkpoint(path, {"a": torch.zeros(100)}, {"epochs": 1})
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(
+        ValueError, match=r"state\.safetensors: cut off, or no checkpoint of this library .*delete it to start over"
+    ):
+        load_checkpoint(path)
+
+
+def test_other_files(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    with pytest.raises(FileNotFoundError):
+        load_checkpoint(tmp_path / "none.safetensors")
+    foreign = tmp_path / "foreign.safetensors"
+    save_file({"a": torch.zeros(1)}, foreign)
+    with pytest.raises(ValueError, match="no checkpoint of this library"):
+        load_checkpoint(foreign)
+    foreign.write_bytes(b"PK\x03\x04" + bytes(200))  # a zip, as torch.save writes
+    with pytest.raises(ValueError, match="no checkpoint of this library"):
+        load_checkpoint(foreign)
+
+
+@pytest.mark.parametrize("make", [lambda p: torch.optim.SGD(p, 0.1, 0.9, nesterov=True), lambda p: torch.optim.AdamW(p, 0.01)])
+def test_optimizers_continue(tmp_path: Path, make: object) -> None:
+    assert callable(make)
+    torch.manual_seed(0)
+
+    def fresh() -> tuple[nn.Linear, torch.optim.Optimizer]:
+        torch.manual_seed(1)
+        layer = nn.Linear(3, 2)
+        return layer, make(layer.parameters())
+
+    def step(layer: nn.Linear, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        layer(torch.ones(4, 3)).square().sum().backward()
+        optimizer.step()
+
+    layer, optimizer = fresh()
+    for _ in range(3):
+        step(layer, optimizer)
+    tensors, groups = flatten_optimizer(optimizer)
+    save_checkpoint(tmp_path / "o", {**tensors, "weight": layer.weight, "bias": layer.bias}, {"groups": groups})
+    read, values = load_checkpoint(tmp_path / "o")
+    other, resumed = fresh()
+    other.load_state_dict({"weight": read["weight"], "bias": read["bias"]})
+    restore_optimizer(resumed, read, values["groups"])
+    for _ in range(3):
+        step(layer, optimizer)
+        step(other, resumed)
+    assert torch.equal(layer.weight, other.weight)
+    assert torch.equal(layer.bias, other.bias)

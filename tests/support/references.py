@@ -1,0 +1,228 @@
+"""Slow, plain references that the tests of every package compare with: enumeration, and HiGHS through ``scipy.optimize.milp``.
+
+They share no code with ``solvers``. Every answer of a reference is re-costed with ``math.fsum`` before anyone compares with it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import Bounds, LinearConstraint, linprog, milp
+
+from solvers.arrays import FloatArray
+
+__all__ = [
+    "FAMILIES",
+    "brute_force",
+    "brute_force_staged",
+    "compositions",
+    "highs_lp",
+    "highs_milp",
+    "highs_milp_staged",
+    "random_options",
+    "sizes_to_offsets",
+]
+
+FAMILIES = ("uniform", "weak", "strong", "subset", "integer", "zero", "duplicates", "single", "proportional", "signed")
+
+
+def sizes_to_offsets(sizes: Sequence[int]) -> NDArray[np.intp]:
+    """Where each group starts, and the end."""
+    return np.concatenate([[0], np.cumsum(np.asarray(sizes, dtype=np.intp))])
+
+
+def compositions(units: int, options: int) -> Iterator[tuple[int, ...]]:
+    """Every way to share ``units`` among options."""
+    if options == 1:
+        yield (units,)
+        return
+    for first in range(units + 1):
+        for rest in compositions(units - first, options - 1):
+            yield (first, *rest)
+
+
+def random_options(rng: np.random.Generator, sizes: Sequence[int], family: str) -> tuple[list[FloatArray], list[FloatArray]]:
+    """Scores and costs, one array a group, of a named family of instances."""
+    n = int(sum(sizes))
+    costs, scores = rng.random(n), rng.random(n)
+    if family == "weak":
+        scores = costs + 0.1 * rng.random(n)
+    elif family == "strong":
+        scores = costs + 0.1 * rng.integers(1, 4, n)
+    elif family == "subset":
+        scores = costs.copy()
+    elif family == "integer":
+        costs, scores = rng.integers(0, 6, n).astype(float), rng.integers(-3, 6, n).astype(float)
+    elif family == "zero":
+        costs[rng.random(n) < 0.4] = 0.0
+    elif family == "duplicates":
+        costs, scores = rng.choice([0.1, 0.2, 0.3, 0.7], n), rng.choice([0.0, 0.1, 0.5], n)
+    elif family == "single":
+        keep = [1 if rng.random() < 0.5 else size for size in sizes]
+        sizes = keep
+    elif family == "proportional":
+        scores = 3.7 * costs
+    elif family == "signed":
+        scores = rng.normal(size=n) * 10.0 ** rng.integers(-3, 4)
+    cuts = sizes_to_offsets(sizes)
+    pairs = list(itertools.pairwise(cuts))
+    return [scores[a:b] for a, b in pairs], [costs[a:b] for a, b in pairs]
+
+
+def brute_force(
+    scores: Sequence[FloatArray], costs: Sequence[Sequence[FloatArray]], budgets: Sequence[float]
+) -> tuple[float, tuple[int, ...]] | None:
+    """The greatest summed score of one option a group whose costs fit every budget by ``math.fsum``; None if nothing fits.
+
+    Args:
+        scores: one array a group.
+        costs: per budget, one array a group.
+        budgets: one number a budget.
+    """
+    best: tuple[float, tuple[int, ...]] | None = None
+    for choices in itertools.product(*(range(len(row)) for row in scores)):
+        value = math.fsum(row[o] for row, o in zip(scores, choices, strict=True))
+        if best is not None and value <= best[0]:
+            continue
+        if all(
+            math.fsum(row[o] for row, o in zip(rows, choices, strict=True)) <= budget
+            for rows, budget in zip(costs, budgets, strict=True)
+        ):
+            best = (value, choices)
+    return best
+
+
+def _incidence(sizes: Sequence[int]) -> FloatArray:
+    """Rows that sum each group."""
+    matrix = np.zeros((len(sizes), int(sum(sizes))))
+    for row, (first, last) in enumerate(itertools.pairwise(sizes_to_offsets(sizes))):
+        matrix[row, first:last] = 1.0
+    return matrix
+
+
+def highs_lp(scores: Sequence[FloatArray], costs: Sequence[Sequence[FloatArray]], budgets: Sequence[float]) -> float | None:
+    """Value of the linear relaxation, by HiGHS; None if infeasible."""
+    sizes = [len(row) for row in scores]
+    rows = np.array([np.concatenate(list(row)) for row in costs])
+    answer = linprog(
+        -np.concatenate(list(scores)), A_ub=rows, b_ub=budgets, A_eq=_incidence(sizes), b_eq=np.ones(len(sizes)), method="highs"
+    )
+    return -float(answer.fun) if answer.status == 0 else None
+
+
+def highs_milp(
+    scores: Sequence[FloatArray], costs: Sequence[Sequence[FloatArray]], budgets: Sequence[float]
+) -> tuple[float, tuple[int, ...]] | None:
+    """Best selection by HiGHS at gap 0, re-costed; None if it says infeasible. It may exceed a budget by its tolerance (1e-6)."""
+    sizes = [len(row) for row in scores]
+    rows = np.array([np.concatenate(list(row)) for row in costs])
+    answer = milp(
+        -np.concatenate(list(scores)),
+        integrality=np.ones(sum(sizes)),
+        bounds=Bounds(0, 1),
+        constraints=[LinearConstraint(rows, -np.inf, budgets), LinearConstraint(_incidence(sizes), 1, 1)],
+        options={"mip_rel_gap": 0.0},
+    )
+    if answer.x is None:
+        return None
+    choices = tuple(int(np.argmax(answer.x[a:b])) for a, b in itertools.pairwise(sizes_to_offsets(sizes)))
+    return math.fsum(row[o] for row, o in zip(scores, choices, strict=True)), choices
+
+
+def _staged_cost(
+    depths: Sequence[int], picks: Sequence[Sequence[int]], times: Sequence[Sequence[FloatArray]], fixed: float
+) -> float:
+    """Cost of an architecture: the fixed part and the blocks that run."""
+    parts = [fixed]
+    for depth, chosen, stage in zip(depths, picks, times, strict=True):
+        parts += [stage[block][chosen[block]] for block in range(depth)]
+    return math.fsum(parts)
+
+
+def brute_force_staged(
+    alpha: Sequence[Sequence[FloatArray]],
+    beta: Sequence[FloatArray],
+    depths: Sequence[Sequence[int]],
+    times: Sequence[Sequence[Sequence[FloatArray]]],
+    fixed: Sequence[float],
+    budgets: Sequence[float],
+) -> float | None:
+    """Best summed score of a staged space under bilinear budgets by enumeration; None if nothing fits.
+
+    Args:
+        alpha: alpha[s][b] scores of the configurations of block b of stage s.
+        beta: beta[s] scores of the depth options; depths[s] how many blocks each runs.
+        times: per budget, times[m][s][b] costs like alpha.
+        fixed, budgets: one number a budget.
+
+    A block that does not run takes its best score and costs nothing.
+    """
+    best: float | None = None
+    for options in itertools.product(*(range(len(row)) for row in beta)):
+        run = [depths[s][option] for s, option in enumerate(options)]
+        spaces = [
+            [range(len(block)) if b < run[s] else [int(np.argmax(block))] for b, block in enumerate(stage)]
+            for s, stage in enumerate(alpha)
+        ]
+        for flat in itertools.product(*(space for stage in spaces for space in stage)):
+            iterator = iter(flat)
+            picks = [[next(iterator) for _ in stage] for stage in alpha]
+            if any(_staged_cost(run, picks, t, f) > b for t, f, b in zip(times, fixed, budgets, strict=True)):
+                continue
+            value = math.fsum(
+                [beta[s][option] for s, option in enumerate(options)]
+                + [block[picks[s][b]] for s, stage in enumerate(alpha) for b, block in enumerate(stage)]
+            )
+            if best is None or value > best:
+                best = value
+    return best
+
+
+def highs_milp_staged(
+    alpha: Sequence[Sequence[FloatArray]],
+    beta: Sequence[FloatArray],
+    depths: Sequence[Sequence[int]],
+    times: Sequence[Sequence[FloatArray]],
+    fixed: float,
+    budget: float,
+) -> tuple[float, float] | None:
+    """One bilinear budget as a MILP in (y, idle, beta), y being a configuration that runs; returns value and cost, re-costed."""
+    columns: list[tuple[float, float]] = []  # score, cost
+    equalities: list[tuple[dict[int, float], float]] = []
+    runs: list[list[list[int]]] = []
+    depth_columns: list[list[int]] = []
+    for s, scores in enumerate(beta):
+        depth_columns.append(list(range(len(columns), len(columns) + len(scores))))
+        columns += [(float(score), 0.0) for score in scores]
+        equalities.append((dict.fromkeys(depth_columns[s], 1.0), 1.0))
+        runs.append([])
+        for b, block in enumerate(alpha[s]):
+            y = list(range(len(columns), len(columns) + len(block)))
+            columns += [(float(score), float(t)) for score, t in zip(block, times[s][b], strict=True)]
+            idle = len(columns)
+            columns.append((float(np.max(block)), 0.0))
+            runs[s].append(y)
+            on = [column for column, depth in zip(depth_columns[s], depths[s], strict=True) if depth > b]
+            equalities.append(({**dict.fromkeys(y, 1.0), **dict.fromkeys(on, -1.0)}, 0.0))
+            equalities.append((dict.fromkeys([*y, idle], 1.0), 1.0))
+    matrix = np.zeros((len(equalities), len(columns)))
+    for row, (entries, _) in enumerate(equalities):
+        for column, entry in entries.items():
+            matrix[row, column] = entry
+    right = np.array([rhs for _, rhs in equalities])
+    score, cost = np.array(columns).T
+    answer = milp(
+        -score,
+        integrality=np.ones(len(columns)),
+        bounds=Bounds(0, 1),
+        constraints=[LinearConstraint(matrix, right, right), LinearConstraint(cost[None], -np.inf, budget - fixed)],
+        options={"mip_rel_gap": 0.0},
+    )
+    if answer.x is None:
+        return None
+    support = np.flatnonzero(answer.x > 0.5)
+    return math.fsum(score[support]), math.fsum([fixed, *cost[support]])
