@@ -105,7 +105,7 @@ def draw_scores(family: str, costs: FloatArray, rng: np.random.Generator) -> Flo
     if family == "duplicated options":
         return rng.choice([0.0, 0.1, 0.5], n)
     if family == "measured latency":
-        return np.log1p(costs) + 0.2 * rng.random(n)  # dearer configurations are better, with falling returns
+        return np.log1p(costs) + 0.2 * rng.random(n)  # costlier configurations are better, with falling returns
     return rng.random(n)
 
 

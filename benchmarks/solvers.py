@@ -186,7 +186,7 @@ def _row(
 
 
 def _oracle(groups: int, options: int, family: str, highs: float, glop: float | None, count: int, seed: int) -> list[Row]:
-    """Linear minimisation with fresh objectives on one cost structure; HiGHS and GLOP start from their last basis.
+    """Linear minimization with fresh objectives on one cost structure; HiGHS and GLOP start from their last basis.
 
     "warm start" is ours from the multiplier of the objective before, the same information.
     """
@@ -199,16 +199,16 @@ def _oracle(groups: int, options: int, family: str, highs: float, glop: float | 
     )
     feasible = BudgetedBlocks.of(Blocks.of(np.diff(instance.offsets).tolist()), instance.costs, instance.budget)
     native, plain = BudgetOracle.of(feasible), BudgetOracle.of(feasible, "numpy")
-    answers = [native.minimise(gradient) for gradient in gradients]
+    answers = [native.minimize(gradient) for gradient in gradients]
     found = [answer.certificate.primal if answer.certificate else math.nan for answer in answers]
     starts = [
         float(answer.certificate.dual[0]) if answer.certificate and answer.certificate.dual is not None else 0.0
         for answer in answers
     ]
-    cold = [_timed(partial(native.minimise, gradient)) for gradient in gradients]
-    warm = [_timed(partial(native.minimise, g, start=s)) for g, s in zip(gradients, starts[-1:] + starts[:-1], strict=True)]
-    numpy = [_timed(partial(plain.minimise, gradient)) for gradient in gradients]
-    many = [_timed(lambda: native.minimise_many(gradients)) / count]
+    cold = [_timed(partial(native.minimize, gradient)) for gradient in gradients]
+    warm = [_timed(partial(native.minimize, g, start=s)) for g, s in zip(gradients, starts[-1:] + starts[:-1], strict=True)]
+    numpy = [_timed(partial(plain.minimize, gradient)) for gradient in gradients]
+    many = [_timed(lambda: native.minimize_many(gradients)) / count]
     references = highs_linear(instance, gradients)
     worst = _excess(found, references)
     seconds = [answer.seconds for answer in references]
@@ -216,7 +216,7 @@ def _oracle(groups: int, options: int, family: str, highs: float, glop: float | 
     rows = [
         _row(program, family, "native", "highspy, persistent", highs, cold, seconds, worst),
         _row(program, family, "native, warm start", "highspy, persistent", highs, warm, seconds, worst),
-        _row(program, family, "native, minimise_many", "highspy, persistent", None, many, seconds, worst),
+        _row(program, family, "native, minimize_many", "highspy, persistent", None, many, seconds, worst),
         _row(program, family, "numpy", "highspy, persistent", 3.0 if groups == 20 else None, numpy, seconds, worst),
     ]
     if glop is None:

@@ -86,7 +86,7 @@ class SearchProblem:
         return all(budget.cost.cost(architecture) <= budget.limit for budget in self.budgets)
 
     def quadratics(self, method: str) -> list[Quadratic]:
-        """The relaxed costs, for methods that optimise over relaxed architectures.
+        """The relaxed costs, for methods that optimize over relaxed architectures.
 
         Raises:
             ValueError: no budgets, or a cost that has no relaxed form; names it and ``method``.

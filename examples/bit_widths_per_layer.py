@@ -3,19 +3,19 @@
 You have a trained network and a device with two budgets: bit operations (what a multiply costs when it takes so many bits) and
 memory for the weights. This example
 
-1. takes a torchvision network: yours (``--weights``), trained here for a moment on embedded digits, or randomly initialised;
+1. takes a torchvision network: yours (``--weights``), trained here for a moment on embedded digits, or randomly initialized;
 2. measures, for every convolution and every pair of weight and activation bits, how far the network's predictions move when that
-   layer alone is quantised (``constrained_nas.selections.bit_sensitivity``: Kullback-Leibler divergence from floating point, no
+   layer alone is quantized (``constrained_nas.selections.bit_sensitivity``: Kullback-Leibler divergence from floating point, no
    labels);
 3. chooses one pair a layer: the least total divergence that meets both budgets, by ``solvers.project_to_budget``, exactly;
-4. quantises the whole network so, and sets it against the best uniform widths and against a greedy choice under the same budgets.
+4. quantizes the whole network so, and sets it against the best uniform widths and against a greedy choice under the same budgets.
 
 A layer's activation bits are those of its *input*, so each layer's cost is its own and budgets add up over layers: with n weights
 a filter, ``H W C' n (b_w b_a + b_w + b_a + log2 n)`` bit operations, accumulator included. Convolutions only; the image has 8 bits,
 and the classifier stays in floating point.
 
-What is additive is an assumption: divergences of layers quantised together need not add up. So the last columns are measured on the
-whole quantised network, and the choice is only as good as the sum predicts them. Fine-tune the quantised network afterwards.
+What is additive is an assumption: divergences of layers quantized together need not add up. So the last columns are measured on the
+whole quantized network, and the choice is only as good as the sum predicts them. Fine-tune the quantized network afterwards.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from torch.nn import functional
 from torch.utils.data import TensorDataset
 
 from constrained_nas.data import DataSplits, image_folder, loader
-from constrained_nas.selections import QuantisableLayer, divergence, find_layers, measure_divergences, network_logits, quantised
+from constrained_nas.selections import QuantisableLayer, divergence, find_layers, measure_divergences, network_logits, quantized
 from graphs import Operation
 from solvers import InfeasibleError, project_to_budget
 
@@ -65,7 +65,7 @@ class Options:
 
     (From a .pth file: safetensors.torch.save_file(torch.load("mine.pth", weights_only=True), "mine.safetensors").)
 
-    The table compares choices under the same budgets. "predicted" is the sum that was minimised, "measured" what the whole network
+    The table compares choices under the same budgets. "predicted" is the sum that was minimized, "measured" what the whole network
     then does: if the two disagree in order, give more --calibration-images.
     """
 
@@ -80,7 +80,7 @@ class Options:
     resolution: int = 32
     """Side of the images in pixels."""
     epochs: int = 2
-    """Without --weights: passes over the training images; 0 leaves the network as it is initialised."""
+    """Without --weights: passes over the training images; 0 leaves the network as it is initialized."""
     options: tuple[str, ...] = ("2/4", "3/4", "4/4", "4/8", "6/6", "8/8")
     """Pairs of weight/activation bits to choose from."""
     gbops: float | None = None
@@ -139,7 +139,7 @@ def main(options: Options) -> None:
     half = 1.96 * math.sqrt(right * (1 - right) / len(test[1]))  # half a 95 % interval, binomial
     rows = [["floating point", "0", "0", f"{right:.1%}", "-", "-", "-"]]
     for method, picks in choices.items():
-        with quantised(layers, [offered[pick] for pick in picks]):
+        with quantized(layers, [offered[pick] for pick in picks]):
             moved = divergence(reference, network_logits(network, calibration))
             rows.append(row_of(method, picks, table, moved, accuracy(network, *test)))
     print_choices(rows, budget, console)
@@ -182,7 +182,7 @@ def read_data(options: Options) -> DataSplits:
 
 
 def read_network(options: Options, data: DataSplits) -> nn.Module:
-    """The network with the user's weights, trained for a moment, or as it is initialised; in evaluation mode."""
+    """The network with the user's weights, trained for a moment, or as it is initialized; in evaluation mode."""
     classes = data.classes if options.images is not None else options.classes
     torch.manual_seed(options.seed)
     network = torchvision.models.get_model(options.network, weights=None, num_classes=classes)
@@ -281,8 +281,8 @@ def print_choices(rows: Sequence[Sequence[str]], budget: dict[str, float], conso
         table.add_row(*row, style="dim" if row[6] == "no" else "", end_section=row is rows[0])
     console.print(table)
     for line in (
-        "predicted: sum of the layers' divergences from the network in floating point (nats), what was minimised",
-        "measured: divergence of the whole quantised network on the same images",
+        "predicted: sum of the layers' divergences from the network in floating point (nats), what was minimized",
+        "measured: divergence of the whole quantized network on the same images",
         "GBOPs, MB: cost, and as a share of the budget; fits: both budgets are met",
     ):
         console.print("  " + line, highlight=False)

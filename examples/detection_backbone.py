@@ -4,7 +4,7 @@ Under two minutes on a CPU, with scenes made of scikit-learn's digits:
 
 1. take a network of the small PruNet space: one that a search wrote (``--architecture``, see ``papers_repro/prunet_table2.py``), or
    a random one that keeps a budget of multiply-adds; and train it to classify digits (or load ``--weights``);
-2. ``graphs.feature_backbone`` turns it into a ``features_only`` backbone; the modules are the network's own, so what it has learnt
+2. ``graphs.feature_backbone`` turns it into a ``features_only`` backbone; the modules are the network's own, so what it has learned
    stays;
 3. train the detector on scenes, count the digits that it finds in others, and draw a few.
 
@@ -46,7 +46,7 @@ from graphs.spaces import GPUNetSpace, gpunet_small
 from solvers import project_to_budget
 
 SIDE = 64  # of a scene, in pixels
-MEAN, DEVIATION = 0.3, 0.3  # what images are normalised by
+MEAN, DEVIATION = 0.3, 0.3  # what images are normalized by
 STRIDES = (4, 8)  # of the maps; digits are 16 to 28 pixels high
 
 
@@ -137,7 +137,7 @@ def detector(network: nn.Sequential) -> FCOS:
     pyramid = Pyramid(feature_backbone(network, STRIDES))
     strides = pyramid.backbone.feature_info.reduction()
     anchors = AnchorGenerator(tuple((stride,) for stride in strides), ((1.0,),) * len(strides))
-    # torchvision's head normalises 256 channels in 32 groups; 32 channels learn classes faster with batch normalisation.
+    # torchvision's head normalizes 256 channels in 32 groups; 32 channels learn classes faster with batch normalization.
     head = FCOSHead(pyramid.out_channels, 1, 11, 2)
     head.classification_head = FCOSClassificationHead(pyramid.out_channels, 1, 11, 2, norm_layer=nn.BatchNorm2d)
     return FCOS(

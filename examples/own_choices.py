@@ -37,7 +37,7 @@ from graphs.costs import choice_cost, choice_macs, choice_parameters
 
 
 def convolution(inputs: int, outputs: int, kernel: int, groups: int = 1) -> nn.Module:
-    """Convolution, normalisation, ReLU."""
+    """Convolution, normalization, ReLU."""
     layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=False)
     return nn.Sequential(layer, nn.BatchNorm2d(outputs), nn.ReLU())
 

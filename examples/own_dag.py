@@ -1,7 +1,7 @@
 """Search which modules of your own graph to keep, under a hard budget: a networkx DAG as a super-network.
 
 Nodes are feature maps, edges are modules; where edges meet, their outputs are added. Every edge with a ``decision`` can be switched
-off. Weights and switches are learnt on the same batches (Budgeted Super Networks), and with ``hard=True`` every network tried fits
+off. Weights and switches are learned on the same batches (Budgeted Super Networks), and with ``hard=True`` every network tried fits
 the budget; at the end modules that lead nowhere are gone. Half a minute on an idle CPU with scikit-learn's digits.
 """
 
@@ -74,7 +74,7 @@ def own_graph(cells: int, channels: int = 8, classes: int = 10) -> nx.MultiDiGra
 
 
 def head(channels: int, classes: int) -> nn.Module:
-    """Logits from the greatest activations in the four quarters of the image, normalised: sums grow with the modules that meet."""
+    """Logits from the greatest activations in the four quarters of the image, normalized: sums grow with the modules that meet."""
     return nn.Sequential(nn.AdaptiveMaxPool2d(2), nn.Flatten(), nn.BatchNorm1d(4 * channels), nn.Linear(4 * channels, classes))
 
 

@@ -110,7 +110,7 @@ def _bits(topologies: dict[Shortcut, FilterTopology]) -> Rows:
     cases: list[tuple[Shortcut, bool, int]] = [("projection", False, 0), ("projection", True, 1), ("identity", False, 2)]
     for shortcut, eight, place in cases:
         for weight_bits, activation_bits in _BITS:
-            space = topologies[shortcut].quantisation_space((Operation(weight_bits, activation_bits),))
+            space = topologies[shortcut].quantization_space((Operation(weight_bits, activation_bits),))
             image = 8 if eight else activation_bits
             ours = BitOperations(space, image).cost(space.homogeneous())
             other = equation_27(topologies[shortcut], weight_bits, activation_bits, image)
@@ -137,7 +137,7 @@ def _mixed(topology: FilterTopology) -> Rows:
         Column("reference", "reference", "to two decimals", ".2f"),
         Column("tick", "✓", "they agree"),
     ]
-    space = topology.quantisation_space(PAPER_OPERATIONS)
+    space = topology.quantization_space(PAPER_OPERATIONS)
     cost = BitOperations(space)
     counts = (space.units[:, None] * np.array([0.5, 0, 0, 0.5]), space.units[:, None] * np.full(4, 0.25))
     rows: list[dict[str, Cell]] = []
@@ -209,7 +209,7 @@ def _sizes(topologies: dict[Shortcut, FilterTopology]) -> Rows:
         Column("tick", "✓", "all agree"),
     ]
     topology = topologies["projection"]
-    spaces = (topology.quantisation_space(), topology.quantisation_space(shortcuts="own"), topology.width_space())
+    spaces = (topology.quantization_space(), topology.quantization_space(shortcuts="own"), topology.width_space())
     exact = [math.prod(math.comb(int(n) + 3, 3) for n in space.units) for space in spaces[:2]]
     exact.append(math.prod(int(n) for n in spaces[2].units))
     rows: list[dict[str, Cell]] = []
@@ -236,7 +236,7 @@ def _draw(topology: FilterTopology, path: Path) -> None:
     places = np.arange(len(topology.layers))
     colours: Sequence[str] = ("#9fc5e8", "#5b9bd5", "#f0a35e", "#33475b")
     for index, (operation, colour) in enumerate(zip(PAPER_OPERATIONS, colours, strict=True)):
-        space = topology.quantisation_space((operation,))
+        space = topology.quantization_space((operation,))
         cost = BitOperations(space)
         layers = cost.layers(space.layer_counts(space.homogeneous())) / 1e6
         label = f"{operation.name}: {cost.cost(space.homogeneous()) / 1e9:.3f} GBOPs"

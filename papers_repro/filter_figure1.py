@@ -1,6 +1,6 @@
 """Figure 1 of filter-level compression: a grid search of heterogeneous networks against the homogeneous ones.
 
-Quantisation: every layer gives the same shares of its filters to four operations. Pruning: one width a stage. Each configuration is
+Quantization: every layer gives the same shares of its filters to four operations. Pruning: one width a stage. Each configuration is
 trained several times; means carry 0.6827 intervals (Student's t), and each heterogeneous one is compared with the line of the
 homogeneous ones at its own cost. An interval that leaves out 0 is no proof where many configurations are compared: about a sixth of
 those that are no better than the line do so upwards. ``filter_variance`` has the test that allows for that.
@@ -34,7 +34,7 @@ from papers_repro.filter_level import (
     homogeneous_candidates,
     new_figure,
     pruning_grid,
-    quantisation_grid,
+    quantization_grid,
     save_figure,
     setup_preset,
     train_candidates,
@@ -68,7 +68,7 @@ class Options:
     repeats: int = 3
     """Trainings of every configuration."""
     parts: int = 2
-    """Quantisation: a layer's filters are given to the operations in so many equal parts."""
+    """Quantization: a layer's filters are given to the operations in so many equal parts."""
     shares: tuple[float, ...] = (0.25, 0.5, 1.0)
     """Pruning: shares of the filters that a stage may keep."""
     line_shares: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
@@ -93,7 +93,7 @@ def main() -> None:
     folder = output_folder(options.out, SCRIPT)
     console.print(f"{SCRIPT}, scale {options.scale}: results go to {folder}", highlight=False)
     candidates = [each for kind in KINDS for each in homogeneous_candidates(options.setup, kind, options.line_shares)]
-    candidates += quantisation_grid(options.setup, options.parts) + pruning_grid(options.setup, options.shares)
+    candidates += quantization_grid(options.setup, options.parts) + pruning_grid(options.setup, options.shares)
     with progress_bars(console) as progress:
         trained = train_candidates(candidates, options.repeats, options.setup, options.seed, folder, progress)
     tables = []
@@ -112,7 +112,7 @@ def main() -> None:
 
 
 def _rows(options: Options, kind: Kind, trained: Sequence[Trained], comparisons: Sequence[Comparison]) -> Rows:
-    unit, scale = ("MBOPs", 1e6) if kind == "quantisation" else ("kMACs", 1e3)
+    unit, scale = ("MBOPs", 1e6) if kind == "quantization" else ("kMACs", 1e3)
     columns = [
         Column("name", "configuration", "homogeneous networks first; shares of the filters a layer or a stage"),
         Column("cost", unit, "bit operations, or multiply-adds of the convolutions, of one image", ".2f"),

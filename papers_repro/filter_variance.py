@@ -1,6 +1,6 @@
 """Is heterogeneous better than homogeneous? A test that allows for the spread of trainings and for how many are compared.
 
-The paper concludes: quantised networks vary so much from training to training that a gain of the heterogeneous ones cannot be
+The paper concludes: quantized networks vary so much from training to training that a gain of the heterogeneous ones cannot be
 established; pruned ones vary little, and some heterogeneous ones are significantly better. Here a few configurations of each kind
 are trained more often than in the grid search, and the same three questions are asked of both kinds:
 
@@ -47,7 +47,7 @@ from papers_repro.filter_level import (
     mean_difference,
     new_figure,
     pruning_grid,
-    quantisation_grid,
+    quantization_grid,
     save_figure,
     setup_preset,
     train_candidates,
@@ -72,7 +72,7 @@ class Options:
     repeats: int = 5
     """Trainings of every configuration."""
     parts: int = 2
-    """Quantisation: a layer's filters are given to the operations in so many equal parts."""
+    """Quantization: a layer's filters are given to the operations in so many equal parts."""
     shares: tuple[float, ...] = (0.5, 1.0)
     """Pruning: shares of the filters that a stage may keep."""
     line_shares: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
@@ -99,7 +99,7 @@ def main() -> None:
     folder = output_folder(options.out, SCRIPT)
     console.print(f"{SCRIPT}, scale {options.scale}: results go to {folder}", highlight=False)
     candidates = [each for kind in KINDS for each in homogeneous_candidates(options.setup, kind, options.line_shares)]
-    candidates += quantisation_grid(options.setup, options.parts) + pruning_grid(options.setup, options.shares)
+    candidates += quantization_grid(options.setup, options.parts) + pruning_grid(options.setup, options.shares)
     with progress_bars(console) as progress:
         trained = train_candidates(candidates, options.repeats, options.setup, options.seed, folder, progress)
     tables = [_summary(trained), *(_tests(kind, trained) for kind in KINDS)]
@@ -141,12 +141,12 @@ def statement(kind: Kind, trained: Sequence[Trained]) -> str:
 
 
 def spreads(trained: Sequence[Trained]) -> str:
-    """Whether quantised trainings vary more than pruned ones, as the paper says: the ratio of deviations with its interval."""
-    ratio, low, high = deviation_ratio(_of("quantisation", trained), _of("pruning", trained))
+    """Whether quantized trainings vary more than pruned ones, as the paper says: the ratio of deviations with its interval."""
+    ratio, low, high = deviation_ratio(_of("quantization", trained), _of("pruning", trained))
     if math.isnan(ratio):
         return "The spreads of the two kinds cannot be compared: one of them has none"
     word = "more" if low > 1 else "less" if high < 1 else "neither more nor less, as far as can be told,"
-    return f"Quantised trainings vary {word} than pruned ones: {ratio:.2f} times (95 % interval {low:.2f} to {high:.2f})"
+    return f"Quantized trainings vary {word} than pruned ones: {ratio:.2f} times (95 % interval {low:.2f} to {high:.2f})"
 
 
 def _of(kind: Kind, trained: Sequence[Trained]) -> list[Trained]:
@@ -155,7 +155,7 @@ def _of(kind: Kind, trained: Sequence[Trained]) -> list[Trained]:
 
 def _summary(trained: Sequence[Trained]) -> Rows:
     columns = [
-        Column("kind", "kind", "quantisation (operations) or pruning (a width a stage)"),
+        Column("kind", "kind", "quantization (operations) or pruning (a width a stage)"),
         Column(
             "deviation",
             "deviation",
@@ -193,7 +193,7 @@ def _summary(trained: Sequence[Trained]) -> Rows:
             }
         )
         remarks.append(statement(kind, ours))
-    published: list[dict[str, Cell]] = [{"kind": "quantisation: cannot be established"}, {"kind": "pruning: some are better"}]
+    published: list[dict[str, Cell]] = [{"kind": "quantization: cannot be established"}, {"kind": "pruning: some are better"}]
     source = "Zur et al., in words"
     return Rows("Is heterogeneous better?", columns, rows, published, source, remark=".\n".join([*remarks, spreads(trained)]) + ".")
 

@@ -58,7 +58,7 @@ class Options:
     backends: tuple[Backend, ...] = ("native", "highs", "scipy", "cvxpy")
     """native: this library's own solvers. highs: its adapter of HiGHS, which keeps the model. scipy, cvxpy: through these."""
     shares: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7)
-    """Budgets, as shares of the way from the cheapest to the dearest network."""
+    """Budgets, as shares of the way from the cheapest to the costliest network."""
     tables: int = 3
     """Latency tables drawn for each budget."""
     draws: int = 10

@@ -1,8 +1,8 @@
 """HardCoRe-NAS, Figure 5: a hard constraint by Frank-Wolfe against soft penalties, on the toy problem (15)-(17).
 
-The problem: minimise ``|x|^2`` subject to ``sum x = 1``, optimum ``x = 1/d``, value ``1/d``. How it is read here:
+The problem: minimize ``|x|^2`` subject to ``sum x = 1``, optimum ``x = 1/d``, value ``1/d``. How it is read here:
 
-- Over ``{sum x = 1}`` alone the linear oracle is unbounded, and (17) as printed minimises the objective itself. So Frank-Wolfe
+- Over ``{sum x = 1}`` alone the linear oracle is unbounded, and (17) as printed minimizes the objective itself. So Frank-Wolfe
   runs over the simplex ``{x >= 0, sum x = 1}``, which holds the optimum.
 - d = 10. The open-loop rules start with a full step to a vertex, so they do not depend on the start: 2 / (t + 2) comes within 1e-3
   (relative) of the optimum after 181 steps, 4 / (t + 4) after 362. No other d gives these two.

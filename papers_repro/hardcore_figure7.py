@@ -66,7 +66,7 @@ class Options:
     budgets_ms: tuple[float, ...] | None = None
     """Latency budgets in milliseconds; if not given, --shares decides."""
     shares: tuple[float, ...] = (0.05, 0.15, 0.3, 0.45)
-    """Budgets as shares of the way from the cheapest to the dearest network. Smoke takes the first two."""
+    """Budgets as shares of the way from the cheapest to the costliest network. Smoke takes the first two."""
     references: bool = True
     """Also solve the quadratic programs by HiGHS and Clarabel, for their times."""
 

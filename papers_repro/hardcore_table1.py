@@ -88,7 +88,7 @@ class Options:
     out: Path | None = None
     """Folder of the results; runs/hardcore_table1 by default."""
     shares: tuple[float, ...] = (0.15, 0.35, 0.55, 0.8)
-    """Budgets, as shares of the way from the cheapest network's latency to the dearest's."""
+    """Budgets, as shares of the way from the cheapest network's latency to the costliest's."""
     budgets_ms: tuple[float, ...] = ()
     """Budgets in ms instead."""
     processes: int = 0
@@ -324,7 +324,7 @@ def _print_fit(latencies: Latencies, console: Console) -> None:
         console.print(
             f"latency table: measured = {fit.intercept:.3f} ms + {fit.slope:.3f} x estimated, R^2 {fit.r_squared:.3f}, worst error "
             f"{fit.worst:.1%} on networks that took no part in its calibration; networks range from {latencies.cheapest_ms:.2f} to "
-            f"{latencies.dearest_ms:.2f} ms",
+            f"{latencies.slowest_ms:.2f} ms",
             highlight=False,
         )
 

@@ -28,7 +28,7 @@ from rich.console import Console
 
 from constrained_nas.search import SearchOptions
 from papers_repro.hardcore import (
-    LEARNT,
+    LEARNED,
     SCHEMES,
     SOFT,
     STEPS,
@@ -38,7 +38,7 @@ from papers_repro.hardcore import (
     SetupOptions,
     check_joint,
     frank_wolfe_point,
-    learnt_points,
+    learned_points,
     make_fabric,
     prepare,
     project_point,
@@ -69,7 +69,7 @@ class Options:
 
     Prints, for several families of points, how often each scheme's network exceeds its latency budget, by how much, what it
     loses in credit and what it takes; then the latencies found under each budget, beside the paper's Table 2. Trains a small
-    super-network on digits for the learnt points. Writes hardcore_table2.json and hardcore_table2.png.
+    super-network on digits for the learned points. Writes hardcore_table2.json and hardcore_table2.png.
     """
 
     scale: Scale = "laptop"
@@ -79,7 +79,7 @@ class Options:
     out: Path | None = None
     """Folder for JSON, PNG and checkpoints; runs/hardcore_table2 if not given."""
     shares: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
-    """Budgets, as shares of the way from the cheapest to the dearest network."""
+    """Budgets, as shares of the way from the cheapest to the costliest network."""
     random_points: int = 200
     """Points a budget of each random family."""
     frank_wolfe_points: int = 60
@@ -88,7 +88,7 @@ class Options:
     """Steps of each of those runs."""
     frank_wolfe_noise: float = 0.3
     """Noise of their gradients, relative to the root mean square of the entries."""
-    learnt: bool = True
+    learned: bool = True
     """Also train a super-network and project the points of searches on it."""
     searches: int = 2
     """Searches a budget and method (HardCoRe as printed, with momentum; soft penalty) on the trained super-network."""
@@ -124,20 +124,20 @@ def main(options: Options) -> None:
     folder = output_folder(options.out, SCRIPT)
     with progress_bars(console) as progress:
         instances = [*_synthetic(options, progress)]
-        if options.learnt:
+        if options.learned:
             if options.threads:
                 torch.set_num_threads(options.threads)
             fabric = make_fabric(options.setup)
             prepared = prepare(options.setup, options.seed, fabric, progress, folder)
             searching = SearchOptions(options.search_epochs, options.search_batch, workers=options.setup.workers)
             seeds = range(options.seed, options.seed + options.searches)
-            instances += learnt_points(prepared, options.shares, seeds, searching, fabric, progress)
+            instances += learned_points(prepared, options.shares, seeds, searching, fabric, progress)
         projected = [
             row for number, each in enumerate(progress.track(instances, "projections")) for row in project_point(number, each)
         ]
         checks = check_joint(instances, options.cross_checks, progress)
     tables = [_summary(projected, checks, instances), _by_budget(projected)]
-    if options.learnt:
+    if options.learned:
         tables.append(_found(projected, instances))
     for table in tables:
         print_rows(table, console)
@@ -169,8 +169,8 @@ def _summary(projected: Sequence[Projected], checks: Checks, instances: Sequence
             "points",
             "points: scheme",
             "random: Dirichlet points, tilted onto the budget; free option: the same where a configuration of each block costs 0; "
-            "undecided: each decision between its cheapest and its dearest option, made to be hard; Frank-Wolfe: Algorithm 1 on "
-            "made-up losses; learnt: where HardCoRe searches end on a super-network trained in this run; steps: their "
+            "undecided: each decision between its cheapest and its costliest option, made to be hard; Frank-Wolfe: Algorithm 1 on "
+            "made-up losses; learned: where HardCoRe searches end on a super-network trained in this run; steps: their "
             "points on the way; soft penalty: where searches without a hard budget end. argmax: likeliest options; separate LP: "
             "the paper's Eq. 13; separate exact: Eq. 13 by 0-1 programs; sequential: depths, then configurations; joint: ours",
         ),
@@ -215,7 +215,7 @@ def _summary(projected: Sequence[Projected], checks: Checks, instances: Sequence
 def _by_budget(projected: Sequence[Projected]) -> Rows:
     columns = (
         Column("family", "points", "as above, the families with many points a budget"),
-        Column("share", "T at", "the budget, as a share of the way from the cheapest to the dearest network", ".2f"),
+        Column("share", "T at", "the budget, as a share of the way from the cheapest to the costliest network", ".2f"),
         *_scheme_columns("share of networks that exceed the budget, %", ".0f"),
     )
     rows: list[dict[str, str | int | float | bool | None]] = []
@@ -235,7 +235,7 @@ def _scheme_columns(meaning: str, style: str) -> list[Column]:
 
 def _many(projected: Sequence[Projected]) -> list[str]:
     """The families with enough points a budget for shares to mean something: a search has many steps but one end."""
-    return [family for family in dict.fromkeys(row.family for row in projected) if family not in (LEARNT, SOFT)]
+    return [family for family in dict.fromkeys(row.family for row in projected) if family not in (LEARNED, SOFT)]
 
 
 def _violations(projected: Sequence[Projected], family: str, share: float, scheme: str) -> tuple[float, float]:
@@ -251,8 +251,8 @@ def _found(projected: Sequence[Projected], instances: Sequence[Instance]) -> Row
         *_scheme_columns("latency (ms, by the table) of the network found under T; of several searches the mean", ".3g"),
     )
     rows: list[dict[str, str | int | float | bool | None]] = []
-    for share in dict.fromkeys(row.share for row in projected if row.family == LEARNT):
-        numbers = [number for number, each in enumerate(instances) if each.family == LEARNT and each.share == share]
+    for share in dict.fromkeys(row.share for row in projected if row.family == LEARNED):
+        numbers = [number for number, each in enumerate(instances) if each.family == LEARNED and each.share == share]
         cells: dict[str, str | int | float | bool | None] = {"budget": instances[numbers[0]].budget}
         for scheme in SCHEMES:
             found = [row.latency for row in projected if row.instance in numbers and row.scheme == scheme]
@@ -298,9 +298,9 @@ def _plot(projected: Sequence[Projected], path: Path) -> None:
                     shares, found[:, row], color=color, marker=marker, ls=style, ms=5, lw=1.5, label=label, clip_on=False
                 )
         count = sum(row.family == family and row.scheme == "joint" and row.share == shares[0] for row in projected)
-        named = "steps of learnt searches" if family == STEPS else family
+        named = "steps of learned searches" if family == STEPS else family
         axes[0, column].set_title(f"{named}\n{count} points a budget", fontsize=10)
-        axes[1, column].set_xlabel("budget (0: cheapest, 1: dearest)", fontsize=9)
+        axes[1, column].set_xlabel("budget (0: cheapest, 1: costliest)", fontsize=9)
     axes[0, 0].set_ylabel("networks beyond their budget, %")
     axes[1, 0].set_ylabel("greatest excess, % of the budget")
     axes[1, 0].set_yscale("symlog", linthresh=1.0)  # shows .2 % beside 130 %, and 0

@@ -57,7 +57,7 @@ class Options:
     alphas: tuple[float, ...] = (0.2, 0.8, 2.0)
     """Searches by alpha."""
     shares: tuple[float, ...] = (0.2,)
-    """Searches under hard budgets, as shares of the way from the cheapest network's latency to the dearest's."""
+    """Searches under hard budgets, as shares of the way from the cheapest network's latency to the costliest's."""
     networks: tuple[Path, ...] = ()
     """Draw these architectures instead of searching."""
     setup: Annotated[SetupOptions, tyro.conf.arg(name="")] = field(default_factory=SetupOptions)

@@ -173,7 +173,7 @@ def draw(options: Options, found: Sequence[Found], path: Path) -> None:
         entries = [entry for entry in found if entry.spec.name.startswith(name)]
         label = f"rising {options.rising[0]:g} to {options.rising[1]:g}" if name == _RISING else f"constant {options.constant:g}"
         latencies, accuracies = [e.record.latency_ms for e in entries], [e.accuracy for e in entries]
-        scatter_front(left, latencies, accuracies, label, colour, marker, maximise=True)
+        scatter_front(left, latencies, accuracies, label, colour, marker, maximize=True)
         epochs = np.arange(1, options.setup.epochs + 1)
         right.plot(epochs, np.mean([[h["options"] for h in e.record.history] for e in entries], 0), color=colour, label=label)
         seconds = np.mean([_epochs(e) for e in entries], 0)

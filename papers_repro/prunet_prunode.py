@@ -1,6 +1,6 @@
 """Algorithm 1 of PruNet on a trade-off with a known optimum: which widths it finds, where it fails, and what repairs it.
 
-Every Prunode minimises ``x / o + o / x`` over the share x of its channels, by a fresh Adam of rate 0.1 on the logit between its two
+Every Prunode minimizes ``x / o + o / x`` over the share x of its channels, by a fresh Adam of rate 0.1 on the logit between its two
 candidates, for every optimum o that is a multiple of the granularity. Without noise it finds every optimum from a fifth of the
 channels on; below, it can get stuck at the narrow end, which a clamp on the logit (not in the paper) repairs. Noise of the loss
 pulls the widths towards the middle. Masks freeze at the progress ``1 - sqrt(g / (0.6 M))``.

@@ -152,7 +152,7 @@ def formula_rows() -> Rows:
     """The paper's formulas against the space, to the digit."""
     space = gpunet_imagenet(depths=_FORMULA_DEPTHS)
     columns = [
-        Column("optimisation", "optimisation: formula", "columns of the paper's Table 3; the formula's factors are multiplied"),
+        Column("optimization", "optimization: formula", "columns of the paper's Table 3; the formula's factors are multiplied"),
         Column("size", "networks", "counted from the space at depths 2, 3, 2, 5, 5, an exact integer"),
         Column("equal", "=", "whether the formula, multiplied out, is the same integer"),
     ]
@@ -160,7 +160,7 @@ def formula_rows() -> Rows:
     for name, _, value in TABLE3:
         attribute, formula = _SIZES[name]
         counted = int(getattr(space.sizes, attribute))
-        ours.append({"optimisation": f"{name}: {formula}", "size": str(counted), "equal": counted == value})
+        ours.append({"optimization": f"{name}: {formula}", "size": str(counted), "equal": counted == value})
     sizes = space.sizes
     ratio = f"All over FBNet: {sizes.all / sizes.fbnet:.4g}."
     remark = f"{ratio} A layer that changes the shape has no skip, except in the formula 3^2 9^17."

@@ -80,7 +80,7 @@ class Options:
     alphas: tuple[float, ...] = (0.2, 0.6, 1.2, 2.0)
     """Coefficients of the latency in soft searches."""
     shares: tuple[float, ...] = (0.1, 0.2)
-    """Hard budgets, as shares of the way from the cheapest network's latency to the dearest's."""
+    """Hard budgets, as shares of the way from the cheapest network's latency to the costliest's."""
     budgets_ms: tuple[float, ...] = ()
     """Hard budgets in ms instead."""
     match: Annotated[MatchOptions, tyro.conf.arg(name="match")] = field(default_factory=MatchOptions)

@@ -1,4 +1,4 @@
-"""Table 3 of PruNet at your scale: memory, size of the search space and time, with each optimisation alone and with all together.
+"""Table 3 of PruNet at your scale: memory, size of the search space and time, with each optimization alone and with all together.
 
 Five searches, the same in everything else: FBNet (blocks of two widths, each with weights of its own), Prunodes alone, block
 pruning alone, layer skipping alone, all. Memory is what the first step saves for its backward pass, counted by hooks; time is that
@@ -68,7 +68,7 @@ _VARIANTS: tuple[tuple[str, bool, bool, bool], ...] = (  # name, prunode, prunin
 
 @dataclass(frozen=True)
 class Options:
-    """Memory, search space and time of every optimisation."""
+    """Memory, search space and time of every optimization."""
 
     scale: Scale = "laptop"
     """smoke: seconds, to see that it runs. laptop: minutes on two cores. paper: the paper's protocol on folders of images."""
@@ -120,9 +120,9 @@ def main() -> None:
 
 
 def size_rows(options: Options, space: GPUNetSpace, found: Sequence[Found]) -> Rows:
-    """Search space and memory, a row an optimisation."""
+    """Search space and memory, a row an optimization."""
     columns = [
-        Column("optimisation", "optimisation", "FBNet: two widths a block, each a candidate of its own; others change one thing"),
+        Column("optimization", "optimization", "FBNet: two widths a block, each a candidate of its own; others change one thing"),
         Column("networks", "networks", "size of the search space, an exact integer; skips are where the shape is kept"),
         Column("memory", "MB", "saved for backward by the first step, in 10^6 bytes, counted by hooks", ".2f"),
         Column("ratio", "of FBNet", "the same as a share of FBNet's", ".3f"),
@@ -133,16 +133,16 @@ def size_rows(options: Options, space: GPUNetSpace, found: Sequence[Found]) -> R
     for (name, *_), group in zip(_VARIANTS, groups, strict=True):
         memory = _memory(options, space, group[0])
         size = str(_size(group[0], space))
-        ours.append({"optimisation": name, "networks": size, "memory": memory / 1e6, "ratio": memory / base})
+        ours.append({"optimization": name, "networks": size, "memory": memory / 1e6, "ratio": memory / base})
     return Rows("Search space and memory", columns, ours, remark=f"Batch {options.setup.batch_size}; exact, no timing.")
 
 
 def time_rows(options: Options, found: Sequence[Found]) -> Rows:
-    """Time, a row an optimisation."""
+    """Time, a row an optimization."""
     wall = any(not entry.record.processor_seconds for entry in found)
     clock = "wall" if wall else "processor"
     columns = [
-        Column("optimisation", "optimisation", "as above"),
+        Column("optimization", "optimization", "as above"),
         Column("before", "ms/step before", f"{clock} time of a step while all blocks are alive (the warm-up)", ".1f"),
         Column("last", "ms/step last", "of the last epoch", ".1f"),
         Column("after", "s after", f"{clock} time of the phase after the warm-up, mean over seeds", ".2f"),
@@ -161,7 +161,7 @@ def time_rows(options: Options, found: Sequence[Found]) -> Rows:
         epochs = [_epochs(entry, wall) for entry in group]
         ours.append(
             {
-                "optimisation": name,
+                "optimization": name,
                 "before": 1e3 * float(np.mean([np.mean(seconds[:warm_up]) for seconds in epochs])) / steps,
                 "last": 1e3 * float(np.mean([seconds[-1] for seconds in epochs])) / steps,
                 "after": float(np.mean(times)),
@@ -216,11 +216,11 @@ def memory_rows(options: Options) -> Rows:
 def published_rows() -> Rows:
     """Table 3 as published, a table of its own."""
     columns = [
-        Column("optimisation", "optimisation", "as published"),
+        Column("optimization", "optimization", "as published"),
         Column("hours", "h", "of the search on the authors' machine"),
         Column("networks", "networks", "size of the search space by the paper's formula"),
     ]
-    published: list[dict[str, Cell]] = [{"optimisation": n, "hours": hours, "networks": f"{size:.4g}"} for n, hours, size in TABLE3]
+    published: list[dict[str, Cell]] = [{"optimization": n, "hours": hours, "networks": f"{size:.4g}"} for n, hours, size in TABLE3]
     return Rows("Published, for orientation: ImageNet, other devices", columns, [], published, "PruNet, Table 3")
 
 

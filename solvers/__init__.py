@@ -73,7 +73,6 @@ __all__ = [  # noqa: RUF022 (the front door first)
     "Certificate",
     "CertificateError",
     "ExactSelection",
-    "FloatArray",
     "Frontier",
     "Increments",
     "InfeasibleError",

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from solvers.arrays import FloatArray
 
 
-def non_dominated(points: ArrayLike, maximise: Sequence[bool], *, keep_duplicates: bool = True) -> NDArray[np.bool_]:
+def non_dominated(points: ArrayLike, maximize: Sequence[bool], *, keep_duplicates: bool = True) -> NDArray[np.bool_]:
     """Which points no other point dominates.
 
     One point dominates another if it is at least as good in every column and better in one. Infinite entries are allowed: an
@@ -25,7 +25,7 @@ def non_dominated(points: ArrayLike, maximise: Sequence[bool], *, keep_duplicate
 
     Args:
         points: (k, d), one row a point; k may be 0.
-        maximise: (d,) True where more is better (accuracy), False where less is (cost).
+        maximize: (d,) True where more is better (accuracy), False where less is (cost).
         keep_duplicates: equal points do not dominate each other. True keeps every copy of a point of the front, False only the
             first row of them, so that no two kept rows are equal.
 
@@ -35,7 +35,7 @@ def non_dominated(points: ArrayLike, maximise: Sequence[bool], *, keep_duplicate
     Raises:
         ValueError: rows of different lengths, NaN, no columns, or not one sense a column.
     """
-    table, senses = _table(points, maximise)
+    table, senses = _table(points, maximize)
     if not len(table):
         return np.zeros(0, dtype=np.bool_)
     from moocore import is_nondominated
@@ -43,22 +43,22 @@ def non_dominated(points: ArrayLike, maximise: Sequence[bool], *, keep_duplicate
     return np.asarray(is_nondominated(_smaller_is_better(table, senses), keep_weakly=keep_duplicates), dtype=np.bool_)
 
 
-def hypervolume(points: ArrayLike, reference: ArrayLike, maximise: Sequence[bool]) -> float:
+def hypervolume(points: ArrayLike, reference: ArrayLike, maximize: Sequence[bool]) -> float:
     """The volume of all that is dominated by some point and itself dominates ``reference``.
 
     Larger is better; it grows by whatever a new non-dominated point adds. Duplicates and dominated points add nothing, nor do
-    points that are not better than ``reference`` in every column. Columns of different units are best normalised first: the
+    points that are not better than ``reference`` in every column. Columns of different units are best normalized first: the
     result has the product of their units.
 
     Args:
         points: (k, d), one row a point; k may be 0 (the volume is 0).
         reference: (d,) a finite point that is worse than the front, the same for all fronts that are compared.
-        maximise: (d,) as for :func:`non_dominated`.
+        maximize: (d,) as for :func:`non_dominated`.
 
     Raises:
         ValueError: as :func:`non_dominated`, or an entry that is not finite.
     """
-    table, senses = _table(points, maximise)
+    table, senses = _table(points, maximize)
     worst = np.asarray(reference, dtype=np.float64)
     if worst.shape != senses.shape:
         raise ValueError(f"reference: expected {len(senses)} numbers, one a column, got shape {worst.shape}")
@@ -71,11 +71,11 @@ def hypervolume(points: ArrayLike, reference: ArrayLike, maximise: Sequence[bool
     return float(volume(_smaller_is_better(table, senses), _smaller_is_better(worst[None], senses)[0]))
 
 
-def _table(points: ArrayLike, maximise: Sequence[bool]) -> tuple[FloatArray, NDArray[np.bool_]]:
+def _table(points: ArrayLike, maximize: Sequence[bool]) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Points (k, d) and senses (d,), checked."""
-    senses = np.asarray(maximise)
+    senses = np.asarray(maximize)
     if senses.ndim != 1 or senses.dtype != np.bool_ or not len(senses):
-        raise ValueError(f"maximise: expected one truth value a column, e.g. [True, False], got {maximise!r}")
+        raise ValueError(f"maximize: expected one truth value a column, e.g. [True, False], got {maximize!r}")
     try:
         table = np.asarray(points, dtype=np.float64)
     except ValueError as error:
@@ -91,5 +91,5 @@ def _table(points: ArrayLike, maximise: Sequence[bool]) -> tuple[FloatArray, NDA
 
 
 def _smaller_is_better(table: FloatArray, senses: NDArray[np.bool_]) -> FloatArray:
-    """The columns to be maximised negated: an exact operation, unlike any other change of sense."""
+    """The columns to be maximized negated: an exact operation, unlike any other change of sense."""
     return np.where(senses, -table, table)

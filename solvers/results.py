@@ -42,24 +42,24 @@ class Certificate:
 
     Attributes:
         primal: objective of the answer.
-        bound: nothing feasible is better than this (an upper bound when maximising, a lower one when minimising); None if unknown.
+        bound: nothing feasible is better than this (an upper bound when maximizing, a lower one when minimizing); None if unknown.
         violation: greatest excess over a budget, in its own unit; 0.0 if the answer fits.
         dual: one multiplier a budget (objective per unit of the budget), or None.
-        maximise: the sense of the objective.
+        maximize: the sense of the objective.
     """
 
     primal: float
     bound: float | None
     violation: float
     dual: FloatArray | None
-    maximise: bool
+    maximize: bool
 
     @property
     def gap(self) -> float | None:
         """``|bound - primal|`` clipped at 0 against rounding; None where no bound is known."""
         if self.bound is None:
             return None
-        return max(0.0, self.bound - self.primal if self.maximise else self.primal - self.bound)
+        return max(0.0, self.bound - self.primal if self.maximize else self.primal - self.bound)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +87,7 @@ class Result:
 class _OpenCertificate:
     """The slots of a Certificate, not yet frozen."""
 
-    __slots__ = ("bound", "dual", "maximise", "primal", "violation")
+    __slots__ = ("bound", "dual", "maximize", "primal", "violation")
 
 
 class _OpenResult:
@@ -99,15 +99,15 @@ class _OpenResult:
 _OPTIMAL = Status.OPTIMAL
 
 
-def minimised(x: FloatArray, primal: float, bound: float, violation: float, dual: FloatArray, began: float) -> Result:
-    """The Result of a minimisation solved to optimality at once, and ``began`` (``time.perf_counter``) at that time.
+def minimized(x: FloatArray, primal: float, bound: float, violation: float, dual: FloatArray, began: float) -> Result:
+    """The Result of a minimization solved to optimality at once, and ``began`` (``time.perf_counter``) at that time.
 
     For oracles that answer in microseconds: the constructor of a frozen dataclass takes 0.1 us a field, so the fields are set on an
     object with the same slots, which then becomes the frozen one.
     """
     evidence: Any = _OpenCertificate()
     evidence.primal, evidence.bound, evidence.violation, evidence.dual = primal, bound, violation, dual
-    evidence.maximise = False
+    evidence.maximize = False
     evidence.__class__ = Certificate
     answer: Any = _OpenResult()
     answer.x, answer.status, answer.certificate, answer.iterations, answer.message = x, _OPTIMAL, evidence, 1, ""

@@ -1,7 +1,7 @@
 """Feasible sets: products of scaled simplices, alone or cut by linear budgets.
 
 A relaxed architecture is a point of ``Blocks``: one simplex a decision, one coordinate an option. ``BudgetedBlocks`` adds the
-rows ``weights @ x <= capacities``. Both only describe and measure; optimising over them is the work of ``solvers.descent.oracles``.
+rows ``weights @ x <= capacities``. Both only describe and measure; optimizing over them is the work of ``solvers.descent.oracles``.
 """
 
 from __future__ import annotations

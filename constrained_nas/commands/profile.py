@@ -12,14 +12,7 @@ from rich.table import Table
 
 from constrained_nas.commands.describe import MBConvName
 from constrained_nas.commands.shown import ProfileClock, make_timer, progress_shown, space_at
-from constrained_nas.latency import (
-    BlockTiming,
-    Profiled,
-    ProfileSettings,
-    RuntimeName,
-    log_beside,
-    profile_space,
-)
+from constrained_nas.latency import BlockTiming, Profiled, ProfileSettings, RuntimeName, log_beside, profile_space
 from graphs.costs import save_latency_table
 
 

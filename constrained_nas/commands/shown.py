@@ -11,11 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from constrained_nas.commands.describe import MBConvName, mbconv_space
-from constrained_nas.latency import (
-    Clock,
-    Progress,
-    Timer,
-)
+from constrained_nas.latency import Clock, Progress, Timer
 from graphs import MBConvSpace, hardcore_imagenet, hardcore_small
 
 ProfileClock = Literal["auto", "wall", "processor"]

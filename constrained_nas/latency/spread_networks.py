@@ -16,7 +16,7 @@ def spread_networks(space: MBConvSpace, cost: QuadraticCost, count: int, generat
     """``count`` different random networks whose costs are nearest to evenly spaced ones, in order of cost.
 
     Networks are drawn with every decision leaning to its costly or to its cheap options, more or less so from draw to draw; of
-    these the ones nearest to even spacing between the cheapest and the dearest draw are taken.
+    these the ones nearest to even spacing between the cheapest and the costliest draw are taken.
 
     Raises:
         ValueError: fewer than two networks, or a space with fewer networks than are wanted.
@@ -46,7 +46,7 @@ def spread_networks(space: MBConvSpace, cost: QuadraticCost, count: int, generat
 
 
 def _ranks(space: MBConvSpace, cost: QuadraticCost) -> list[NDArray[np.float64]]:
-    """0 for the cheapest option of a decision to 1 for the dearest; depths are in order as they are."""
+    """0 for the cheapest option of a decision to 1 for the costliest; depths are in order as they are."""
     times = space.staged.per_configuration(cost.quadratic).reshape(len(space.block_names), -1)
     orders = [*(row.argsort().argsort() for row in times), *(np.arange(len(space.settings.depths)) for _ in space.settings.stages)]
     return [order / max(1, len(order) - 1) for order in orders]

@@ -40,7 +40,7 @@ class Measurement:
 
     @classmethod
     def of(cls, milliseconds: Sequence[float]) -> Measurement:
-        """Summarise samples."""
+        """Summarize samples."""
         low, middle, high = np.percentile(milliseconds, [25, 50, 75]).tolist()
         return cls(middle, high - low, len(milliseconds))
 

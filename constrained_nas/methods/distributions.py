@@ -52,7 +52,7 @@ def point_gradient(probabilities: FloatArray, noise: FloatArray, gate_gradient: 
 
 
 def softmax(logits: FloatArray) -> FloatArray:
-    """exp(logits) normalised, shape (options,)."""
+    """exp(logits) normalized, shape (options,)."""
     weights = np.exp(logits - logits.max())
     result: FloatArray = weights / weights.sum()
     return result

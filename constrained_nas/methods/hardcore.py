@@ -21,13 +21,10 @@ from constrained_nas.methods.distributions import gumbel_rows, mean_entropy, poi
 from constrained_nas.methods.staged import Start, project_point, start_point
 from constrained_nas.problem import SearchProblem
 from graphs import SearchSpace
-from solvers import (
-    StagedBlocks,
-    block_step,
-)
+from solvers import StagedBlocks, block_step
 from solvers.arrays import FloatArray
 
-Objective = Literal["credits", "linearise"]
+Objective = Literal["credits", "linearize"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,7 @@ class HardCoRe:
         numerator, offset: step size ``numerator / (t + offset)``. The paper's 4 / (t + 4) begins with a step of 1, which forgets
             the start of the first part drawn; 4 / (t + 8) does not.
         momentum: of the gradients, in [0, 1).
-        objective: what the projection maximises: the point's ``credits`` (paper), or ``linearise``: minus the running mean of the
+        objective: what the projection maximizes: the point's ``credits`` (paper), or ``linearize``: minus the running mean of the
             loss gradients.
     """
 
@@ -101,7 +98,7 @@ class HardCoRe:
             where = problem.space.slice(decision)
             estimate[where] = point_gradient(state.point[where], proposal.noise[decision], gate_gradient)
         gradient, seen = state.gradient.copy(), state.seen.copy()
-        # The mean kept for `linearise` is long (0.9); without momentum a step uses its own estimate alone.
+        # The mean kept for `linearize` is long (0.9); without momentum a step uses its own estimate alone.
         decay = self.momentum or 0.9
         gradient[part] = decay * gradient[part] + (1 - decay) * estimate[part]
         seen[part] = decay * seen[part] + (1 - decay)
@@ -129,9 +126,9 @@ class HardCoRe:
         return {"entropy": mean_entropy(self.staged.blocks.split(state.point))}
 
     def finish(self, problem: SearchProblem, state: HardCoReState) -> SearchResult:
-        """The exact joint projection of the point (or of the linearised loss) onto the budgets."""
+        """The exact joint projection of the point (or of the linearized loss) onto the budgets."""
         scores = state.point
-        if self.objective == "linearise":
+        if self.objective == "linearize":
             scores = -state.gradient / np.maximum(state.seen, 1e-12)  # the mean, freed of its zero start; unseen parts score 0
         return project_point(problem, self.staged, state.point, scores)
 

@@ -5,7 +5,7 @@ architecture. Nothing holds the result to the budget: the usual end, the likelie
 violate it. ``projection="joint"`` ends instead in this library's exact projection of the very same point, so that the two can be
 compared.
 
-Reference: Cai et al., ProxylessNAS and Wu et al., FBNet, for penalised latencies; the comparison in HardCoRe-NAS, Sec. 4.
+Reference: Cai et al., ProxylessNAS and Wu et al., FBNet, for penalized latencies; the comparison in HardCoRe-NAS, Sec. 4.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class SoftPenalty:
     def tell(
         self, problem: SearchProblem, state: SoftPenaltyState, proposal: Proposal, feedback: Feedback, moment: Moment
     ) -> SoftPenaltyState:
-        """One Adam step on the penalised loss."""
+        """One Adam step on the penalized loss."""
         point = self._point(state)
         slope = np.zeros_like(point)
         for quadratic, limit in zip(problem.quadratics("the soft penalty"), problem.limits, strict=True):

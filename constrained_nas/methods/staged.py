@@ -12,15 +12,7 @@ import numpy as np
 
 from constrained_nas.ask_tell import SearchResult
 from constrained_nas.problem import SearchProblem
-from solvers import (
-    Quadratic,
-    Result,
-    StagedBlocks,
-    balanced_start,
-    cheapest_start,
-    maximum_entropy_start,
-    project_jointly,
-)
+from solvers import Quadratic, Result, StagedBlocks, balanced_start, cheapest_start, maximum_entropy_start, project_jointly
 from solvers.arrays import FloatArray
 
 Start = Literal["cheapest", "balanced", "entropy"]

@@ -84,15 +84,15 @@ def certificate_sentence(record: RunRecord) -> str:
         )
     if certificate.bound is None:
         return f"The found network scores {found} by the search's own scores; no bound is known, so a better one may fit."
-    better = "scores better than" if certificate.maximise else "has a loss below"
-    verb = "scores" if certificate.maximise else "has a loss of"
+    better = "scores better than" if certificate.maximize else "has a loss below"
+    verb = "scores" if certificate.maximize else "has a loss of"
     gap = certificate.gap if certificate.gap is not None else abs(certificate.bound - certificate.primal)
     # Sums of a few dozen scores in double precision agree to about 1e-12 of their size; 1e-9 is far from any real gap.
     proven = gap <= 1e-9 * max(1.0, abs(certificate.primal))
     end = "so by these scores it is proven to be the best there is" if proven else f"so at most {gap:.3g} could still be gained"
     return (
         f"No network within these budgets {better} {certificate.bound:.6g} by the search's scores; the found one {verb} {found}, "
-        f"{end} (gap {gap:.2g}). These scores are what the search learnt about every option, summed; they are not test accuracies."
+        f"{end} (gap {gap:.2g}). These scores are what the search learned about every option, summed; they are not test accuracies."
     )
 
 

@@ -12,17 +12,34 @@ from pathlib import Path
 
 import numpy as np
 
+from constrained_nas.latency import device_name
 from constrained_nas.methods.budgeted import ConnectedProgram
 from constrained_nas.methods.filter_level import CountCost
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.runs.settings import RunSettings
 from constrained_nas.runs.setup import heaviest_of
 from constrained_nas.runs.spaces import FilterFamily, RunSpace, decisions_of
-from constrained_nas.latency import device_name
 from graphs import Architecture, DagSpace, GPUNetSpace, MBConvSpace
-from graphs.costs import BitOperations, CostModel, LatencyTable, QuadraticCost, SlimmableMacs, WidthLatencyTable, connected_macs, connected_parameters, latency_cost, load_latency_table, load_width_latency_table, mac_cost, parameter_cost, width_count_cost, width_latency_cost
-from graphs.costs import connected_architecture
-from graphs.costs import TableConditions, require_conditions
+from graphs.costs import (
+    BitOperations,
+    CostModel,
+    LatencyTable,
+    QuadraticCost,
+    SlimmableMacs,
+    TableConditions,
+    WidthLatencyTable,
+    connected_architecture,
+    connected_macs,
+    connected_parameters,
+    latency_cost,
+    load_latency_table,
+    load_width_latency_table,
+    mac_cost,
+    parameter_cost,
+    require_conditions,
+    width_count_cost,
+    width_latency_cost,
+)
 from solvers import InfeasibleError, cheapest_start
 
 Table = LatencyTable | WidthLatencyTable
@@ -36,7 +53,7 @@ def costs_of(space: RunSpace, table: Table | None = None) -> dict[str, CostModel
     """
     costs: dict[str, CostModel]
     if isinstance(space, FilterFamily):
-        bits = space.space.kind == "quantisation"
+        bits = space.space.kind == "quantization"
         costs = {"bops": BitOperations(space.space)} if bits else {"macs": SlimmableMacs(space.space)}
     elif isinstance(space, DagSpace):
         costs = {"params": connected_parameters(space), "macs": connected_macs(space, "exact")}
@@ -114,7 +131,7 @@ def cheapest_network(space: RunSpace, cost: CostModel) -> Architecture:
     """
     if isinstance(space, FilterFamily) and isinstance(cost, CountCost):
         counts = cost.least()[0]
-        return space.space.architecture(counts if space.space.kind == "quantisation" else 1 + counts[:, 1])
+        return space.space.architecture(counts if space.space.kind == "quantization" else 1 + counts[:, 1])
     if isinstance(space, DagSpace):
         whole = Budget(cost, cost.cost(space.whole), cost.unit)
         found = ConnectedProgram.of(space, SearchProblem(space.space, (whole,))).model.cheapest[0].require_feasible()

@@ -20,19 +20,23 @@ from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Dataset
 
 from constrained_nas.ask_tell import SearchResult
-from constrained_nas.training import save_checkpoint
 from constrained_nas.data import loader
-from constrained_nas.methods.filter_level import Configuration, FilterWeights, fresh_network, recalibrate_configuration, train_configurations
+from constrained_nas.latency import Progress, device_name
+from constrained_nas.methods.filter_level import (
+    Configuration,
+    FilterWeights,
+    fresh_network,
+    recalibrate_configuration,
+    train_configurations,
+)
 from constrained_nas.problem import SearchProblem
 from constrained_nas.records import budget_records, save_architecture
-from constrained_nas.runs.record import certificate_record, network_record
 from constrained_nas.runs.costs import cheapest_network, largest_network
 from constrained_nas.runs.methods import Found
-from constrained_nas.runs.record import MeasuredBudget, RunRecord, save_run
+from constrained_nas.runs.record import MeasuredBudget, RunRecord, certificate_record, network_record, save_run
 from constrained_nas.runs.setup import Prepared, heaviest_of
 from constrained_nas.runs.spaces import FilterFamily
-from constrained_nas.latency import Progress, device_name
-from constrained_nas.training import TrainingOptions, evaluate, fine_tune, recalibrate
+from constrained_nas.training import TrainingOptions, evaluate, fine_tune, recalibrate, save_checkpoint
 from graphs import Architecture, DagSpace, GPUNetSpace, MBConvSpace, Supernet
 from graphs.costs import CostModel
 

@@ -14,21 +14,32 @@ import numpy as np
 from torch import nn
 
 from constrained_nas.ask_tell import SearchResult
-from constrained_nas.latency import DeviceRecord, DeviceSearch, device_record, fit_on_device, measure_alone, with_limit
-from constrained_nas.latency import log_beside
+from constrained_nas.latency import (
+    Clock,
+    DeviceRecord,
+    DeviceSearch,
+    ProfileSettings,
+    Progress,
+    Timer,
+    calibrate_width_table,
+    device_record,
+    fit_on_device,
+    least_samples,
+    log_beside,
+    measure_alone,
+    measure_width_table,
+    profile_space,
+    require_runtime,
+    runtime_called,
+    with_limit,
+)
 from constrained_nas.problem import SearchProblem
-from constrained_nas.latency import ProfileSettings, profile_space
-from constrained_nas.latency import least_samples
 from constrained_nas.runs.costs import Table, cheapest_network
 from constrained_nas.runs.methods import Found
 from constrained_nas.runs.record import MeasuredBudget
 from constrained_nas.runs.settings import RunSettings
 from constrained_nas.runs.setup import Prepared
 from constrained_nas.runs.spaces import RunSpace
-from constrained_nas.latency import require_runtime, runtime_called
-from constrained_nas.latency import Clock, Progress, Timer
-from constrained_nas.latency import calibrate_width_table
-from constrained_nas.latency import measure_width_table
 from graphs import Architecture, GPUNetSpace, MBConvSpace
 from graphs.costs import LatencyTable
 from graphs.files import load_table, save_table

@@ -1,7 +1,7 @@
 """Which method searches which space under which budgets, and one search with it.
 
 A combination that cannot hold every budget is refused before anything is trained, with the reason and what to use instead. What a
-search has learnt is kept as a function, :attr:`Found.again`: the same state projected onto other limits, which costs milliseconds.
+search has learned is kept as a function, :attr:`Found.again`: the same state projected onto other limits, which costs milliseconds.
 Budgets tightened on a device, and sweeps that only project again, use it.
 """
 
@@ -19,22 +19,25 @@ import numpy as np
 import torch
 
 from constrained_nas.ask_tell import SearchMethod, SearchResult
-from constrained_nas.methods.filter_level import FilterSearchOptions, c1, c3
-from constrained_nas.methods.filter_level import filter_search, statistics_of
-from constrained_nas.methods.filter_level import FilterWeights
+from constrained_nas.latency import Progress
+from constrained_nas.methods import HardCoRe, SoftPenalty, random_feasible, start_point
 from constrained_nas.methods.budgeted import Budgeted
-from constrained_nas.methods.filter_level import FilterLevel
-from constrained_nas.methods import HardCoRe, SoftPenalty, random_feasible
+from constrained_nas.methods.filter_level import (
+    FilterLevel,
+    FilterSearchOptions,
+    FilterWeights,
+    c1,
+    c3,
+    filter_search,
+    statistics_of,
+)
 from constrained_nas.methods.prunet import PruNet
-from constrained_nas.methods import start_point
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.costs import require_within_reach
 from constrained_nas.runs.settings import MethodName, Plan, RunSettings, plan_of
 from constrained_nas.runs.setup import Prepared
 from constrained_nas.runs.spaces import Family, FilterFamily, RunSpace
-from constrained_nas.search import SearchOptions, WeightTraining, search
-from constrained_nas.latency import Progress
-from constrained_nas.search import PRUNET_TRAINING
+from constrained_nas.search import PRUNET_TRAINING, SearchOptions, WeightTraining, search
 from graphs import DagSpace, GPUNetSpace, MBConvSpace, Supernet
 from graphs.costs import CostModel, QuadraticCost
 from solvers import InfeasibleError, Quadratic
@@ -187,7 +190,7 @@ def search_problem(
 def filter_options(plan: Plan, space: FilterFamily, seed: int) -> FilterSearchOptions:
     """C.1 for bit widths; C.3, on all the data and without fresh starts, for numbers of filters."""
     weights = FilterWeights(plan.batch_size, plan.learning_rate)
-    if space.space.kind == "quantisation":
+    if space.space.kind == "quantization":
         return c1(weight_epochs=plan.train_epochs, samples=plan.samples, iterations=plan.epochs, weights=weights, seed=seed)
     return c3(
         weight_epochs=plan.train_epochs,
@@ -241,9 +244,9 @@ def _search(
 
 
 def _frozen_method(settings: RunSettings, space: MBConvSpace, chosen: MethodName) -> SearchMethod[Any]:
-    """HardCoRe-NAS with small steps, averaged gradients and the linearised loss projected; or the penalty it is held against."""
+    """HardCoRe-NAS with small steps, averaged gradients and the linearized loss projected; or the penalty it is held against."""
     if chosen == "hardcore":
-        return HardCoRe(space.space, space.staged, "entropy", 0.1, 40.0, 0.97, "linearise")
+        return HardCoRe(space.space, space.staged, "entropy", 0.1, 40.0, 0.97, "linearize")
     projection = "joint" if settings.soft_end == "projection" else "argmax"
     return SoftPenalty(space.space, space.staged, settings.penalty, projection=projection)  # type: ignore[arg-type]
 
@@ -280,7 +283,7 @@ def _known(history: list[dict[str, Any]], costs: Mapping[str, CostModel]) -> lis
 
 def _filter_level(space: FilterFamily) -> FilterLevel:
     # Few steps on a laptop ask for rates far above the paper's 1e-4 to 5e-4, which are for hundreds of iterations.
-    return FilterLevel(space.space, learning_rate=0.1 if space.space.kind == "quantisation" else 0.02, hard=True)
+    return FilterLevel(space.space, learning_rate=0.1 if space.space.kind == "quantization" else 0.02, hard=True)
 
 
 def _search_filters(

@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from constrained_nas.training import load_checkpoint
 from constrained_nas.methods.filter_level import Configuration
 from constrained_nas.records import ArchitectureRecord, load_architecture
 from constrained_nas.runs.record import load_run
 from constrained_nas.runs.settings import load_settings
 from constrained_nas.runs.setup import untrained
 from constrained_nas.runs.spaces import FilterFamily, RunSpace, decisions_of
+from constrained_nas.training import load_checkpoint
 from graphs import Architecture, DagSpace, GPUNetSpace
 from graphs.files import load_table
 

@@ -6,17 +6,20 @@ A run is a folder. ``run.json`` is this record; beside it lie ``architecture.jso
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+
 from pydantic import BaseModel, ConfigDict, Field
-from constrained_nas.latency import DeviceAttempt
-from constrained_nas.records import BudgetRecord
-from graphs.files import load_table, save_table
-from collections.abc import Mapping
+
 from constrained_nas.ask_tell import SearchResult
+from constrained_nas.latency import DeviceAttempt
 from constrained_nas.problem import SearchProblem
+from constrained_nas.records import BudgetRecord
 from graphs import Architecture
 from graphs.costs import CostModel
+from graphs.files import load_table, save_table
+
 
 class CertificateRecord(BaseModel):
     """``primal`` is the projection's objective at the answer, nothing feasible is better than ``bound`` (None: no bound known).
@@ -29,8 +32,9 @@ class CertificateRecord(BaseModel):
     bound: float | None
     gap: float | None = Field(default=None, ge=0)
     violation: float
-    maximise: bool
+    maximize: bool
     prices: dict[str, float] = Field(default_factory=dict)
+
 
 class MeasuredBudget(BaseModel):
     """The latency of the found network on the device, in ``unit``: the median of ``samples`` passes and its upper bound.
@@ -49,6 +53,7 @@ class MeasuredBudget(BaseModel):
     confidence: float
     attempts: tuple[DeviceAttempt, ...]
 
+
 class NetworkRecord(BaseModel):
     """A network: its choices, what it costs (estimates, by name, with units), and its test accuracy in % where it was tested."""
 
@@ -57,6 +62,7 @@ class NetworkRecord(BaseModel):
     choices: dict[str, str | dict[str, int]]
     costs: dict[str, float]
     accuracy: float | None = None
+
 
 class RunRecord(BaseModel):
     """A search from start to end.
@@ -97,11 +103,13 @@ class RunRecord(BaseModel):
     versions: dict[str, str] = Field(default_factory=dict)
     machine: str = ""
 
+
 def save_run(record: RunRecord, folder: Path | str) -> Path:
     """Write ``run.json`` into a run's folder, whole or not at all, and return its path."""
     path = Path(folder) / "run.json"
     save_table(record, path)
     return path
+
 
 def load_run(folder: Path | str) -> RunRecord:
     """Read the record of a run's folder.
@@ -115,12 +123,14 @@ def load_run(folder: Path | str) -> RunRecord:
         raise FileNotFoundError(f"{folder}: no search has ended there (constrained-nas resume {folder} goes on with one)")
     return load_table(path, RunRecord, "record of a run")
 
+
 def network_record(
     problem: SearchProblem, costs: Mapping[str, CostModel], name: str, architecture: Architecture, accuracy: float | None
 ) -> NetworkRecord:
     """An architecture with its ``costs`` (by the names they are to have) and its test accuracy in %, None if it was not tested."""
     prices = {cost: model.cost(architecture) for cost, model in costs.items()}
     return NetworkRecord(name=name, choices=problem.space.describe(architecture), costs=prices, accuracy=accuracy)
+
 
 def certificate_record(problem: SearchProblem, result: SearchResult) -> CertificateRecord | None:
     """The projection's certificate, with a price for every budget where the solver gave them; None without a certificate."""
@@ -135,6 +145,6 @@ def certificate_record(problem: SearchProblem, result: SearchResult) -> Certific
         bound=certificate.bound,
         gap=certificate.gap,
         violation=certificate.violation,
-        maximise=certificate.maximise,
+        maximize=certificate.maximize,
         prices=prices,
     )

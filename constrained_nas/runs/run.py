@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from constrained_nas.latency import Progress
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.costs import Table, costs_of, make_problem, read_table
 from constrained_nas.runs.finish import finish_run
@@ -20,7 +21,6 @@ from constrained_nas.runs.methods import refuse_impossible, refuse_method, requi
 from constrained_nas.runs.record import RunRecord, load_run
 from constrained_nas.runs.settings import RunSettings, load_settings, resolved, save_settings
 from constrained_nas.runs.setup import Prepared, train_prepared, untrained
-from constrained_nas.latency import Progress
 from graphs.costs import CostModel
 from graphs.files import save_table
 

@@ -17,9 +17,9 @@ import torch
 from lightning_fabric import Fabric
 
 from constrained_nas.data import DataSplits, cifar, digits, image_folder
+from constrained_nas.latency import Progress
 from constrained_nas.runs.settings import Plan, RunSettings, plan_of, resolved
 from constrained_nas.runs.spaces import RunSpace, make_space
-from constrained_nas.latency import Progress
 from constrained_nas.training import TrainingOptions, train_supernet
 from graphs import Architecture, MBConvSpace, Supernet
 

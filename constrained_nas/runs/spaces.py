@@ -12,7 +12,25 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, get_args
 
-from graphs import FLOAT, DagSpace, FilterNetwork, FilterSpace, GPUNetSpace, MBConvSpace, Operation, SearchSpace, convolutional_neural_fabric, gpunet_imagenet, gpunet_imagewoof, gpunet_small, hardcore_imagenet, hardcore_small, resnet_fabric, resnet_filters, resnet_topology
+from graphs import (
+    FLOAT,
+    DagSpace,
+    FilterNetwork,
+    FilterSpace,
+    GPUNetSpace,
+    MBConvSpace,
+    Operation,
+    SearchSpace,
+    convolutional_neural_fabric,
+    gpunet_imagenet,
+    gpunet_imagewoof,
+    gpunet_small,
+    hardcore_imagenet,
+    hardcore_small,
+    resnet_fabric,
+    resnet_filters,
+    resnet_topology,
+)
 
 SpaceName = Literal[
     "hardcore-small",
@@ -100,7 +118,7 @@ def _filters(name: str, classes: int, channels: int, side: int) -> FilterFamily:
     size, _, kind = name.partition("-")
     filters, blocks = ((8, 16, 32), 1) if size == "resnet8" else ((16, 32, 64), 3)
     topology = resnet_topology(filters, blocks, channels, side)
-    space = topology.quantisation_space() if kind == "bits" else topology.width_space(per="stage")
+    space = topology.quantization_space() if kind == "bits" else topology.width_space(per="stage")
     operations = space.operations if kind == "bits" else (FLOAT,)
     return FilterFamily(space, partial(_build_filters, filters, blocks, classes, channels, side, operations))
 

@@ -1,6 +1,6 @@
 """What a search leaves on disk after every epoch, and how it takes up from there.
 
-Arrays of the method's state, weights and the optimiser's moments are tensors of the file; everything else is JSON in its header,
+Arrays of the method's state, weights and the optimizer's moments are tensors of the file; everything else is JSON in its header,
 with what the search was asked (``search_identity``), so that no search resumes from another's file. Options that had been removed
 are removed again before the weights are loaded.
 """
@@ -47,7 +47,7 @@ def search_identity(
 
 
 def drop_options(method: SearchMethod[State], state: State, supernet: Supernet, optimizer: torch.optim.Optimizer | None) -> None:
-    """Remove from the super-network, and from the weights' optimiser, what the method has given up."""
+    """Remove from the super-network, and from the weights' optimizer, what the method has given up."""
     alive = method.alive(state)
     if alive is None:
         return
@@ -66,8 +66,8 @@ def save_search(
     values = {"identity": identity, "epochs": journal.epochs, "losses": journal.losses, "history": journal.history}
     values |= {"seconds": journal.seconds, "state": plain}
     if optimizer is not None:
-        learnt, values["groups"] = flatten_optimizer(optimizer)
-        tensors |= learnt | {f"network.{name}": tensor for name, tensor in supernet.state_dict().items()}
+        learned, values["groups"] = flatten_optimizer(optimizer)
+        tensors |= learned | {f"network.{name}": tensor for name, tensor in supernet.state_dict().items()}
     save_checkpoint(checkpoint, tensors, values)
 
 
@@ -79,7 +79,7 @@ def load_search(
     supernet: Supernet,
     optimizer: torch.optim.Optimizer | None,
 ) -> Journal[State]:
-    """Take up a search: the super-network shrinks to what was left of it, then the weights and the optimiser's state are loaded.
+    """Take up a search: the super-network shrinks to what was left of it, then the weights and the optimizer's state are loaded.
 
     Args:
         state: of the same type as the one that was saved.
@@ -94,8 +94,8 @@ def load_search(
     if different:
         was = {name: saved.get(name) for name in different}
         raise ValueError(f"{checkpoint}: saved by another search, with {was}; delete it to start over")
-    learnt = ("network.", "optimizer.")
-    entries = values["state"] | {name: tensor.numpy() for name, tensor in tensors.items() if not name.startswith(learnt)}
+    learned = ("network.", "optimizer.")
+    entries = values["state"] | {name: tensor.numpy() for name, tensor in tensors.items() if not name.startswith(learned)}
     resumed = type(state)(**entries)
     drop_options(method, resumed, supernet, optimizer)
     if optimizer is not None:

@@ -1,6 +1,6 @@
 """The ask/tell loop over a super-network.
 
-By default the weights stay frozen (HardCoRe-NAS) and batch normalisation uses the statistics of the batch: those of uniformly
+By default the weights stay frozen (HardCoRe-NAS) and batch normalization uses the statistics of the batch: those of uniformly
 sampled paths, with which training ended, no longer fit once the search has narrowed the distribution. With ``WeightTraining`` the
 weights learn in the same loop: on the very batches the architecture learns from (Budgeted Super Networks), or on batches of a
 split of their own in between (PruNet). Options that the method has given up leave the super-network after every epoch.
@@ -36,7 +36,7 @@ Score = Callable[[SearchResult], Mapping[str, float]]
 class SearchOptions:
     """The loop's own settings; HardCoRe-NAS searches for two epochs of the architecture split.
 
-    ``batch_statistics`` is for frozen weights: normalise by the batch rather than by the running statistics.
+    ``batch_statistics`` is for frozen weights: normalize by the batch rather than by the running statistics.
     """
 
     epochs: int = 2
@@ -184,7 +184,7 @@ def _evaluate(
     fabric: Fabric,
     optimizer: torch.optim.Optimizer | None,
 ) -> Feedback:
-    """Run the batch under the proposal's gates; with an optimiser, the weights take a step on the mean loss."""
+    """Run the batch under the proposal's gates; with an optimizer, the weights take a step on the mean loss."""
     images = fabric.to_device(images).contiguous(memory_format=torch.channels_last)
     gates = {name: torch.as_tensor(gate, dtype=torch.float32, device=images.device) for name, gate in proposal.gates.items()}
     wanted = sorted(proposal.differentiable)
@@ -227,7 +227,7 @@ def _note(
         if all(result.architecture.choice(decision) in options for decision, options in alive.items()):
             with torch.no_grad():
                 scores = {name: float(value) for name, value in score(result).items()}
-        for module, mode in modes:  # frozen weights keep their normalisations in training mode
+        for module, mode in modes:  # frozen weights keep their normalizations in training mode
             module.training = mode
         entry |= {"choices": problem.space.describe(result.architecture), "costs": result.costs}
         entry |= {"fits": result.feasible, "scores": scores}
@@ -238,7 +238,7 @@ _Norm = nn.modules.batchnorm._BatchNorm
 
 
 def _freeze(supernet: Supernet, batch_statistics: bool) -> list[tuple[_Norm, bool]]:
-    """Freeze the weights; returns every normalisation and whether it tracks statistics, for :func:`_thaw`."""
+    """Freeze the weights; returns every normalization and whether it tracks statistics, for :func:`_thaw`."""
     supernet.eval().requires_grad_(False)
     norms = [module for module in supernet.modules() if isinstance(module, _Norm)]
     kept = [(norm, norm.track_running_stats) for norm in norms]

@@ -1,4 +1,4 @@
-"""How the weights of a super-network learn while a search is under way, and how their optimiser forgets those that have gone."""
+"""How the weights of a super-network learn while a search is under way, and how their optimizer forgets those that have gone."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch import nn
 
 @dataclass(frozen=True, slots=True)
 class WeightTraining:
-    """How the weights learn during the search: by an optimiser whose rate falls by ``factor`` at each milestone.
+    """How the weights learn during the search: by an optimizer whose rate falls by ``factor`` at each milestone.
 
     Attributes:
-        learning_rate, momentum, weight_decay: of the optimiser; the defaults are Budgeted Super Networks'.
+        learning_rate, momentum, weight_decay: of the optimizer; the defaults are Budgeted Super Networks'.
         milestones: shares of the search, each in (0, 1).
         factor: what the rate is multiplied by at a milestone.
         optimizer: ``sgd``, or ``rmsprop`` with torch's smoothing of 0.99.
 
     Raises:
-        ValueError: an unknown optimiser.
+        ValueError: an unknown optimizer.
     """
 
     learning_rate: float = 0.1
@@ -41,7 +41,7 @@ PRUNET_TRAINING = WeightTraining(0.002, 0.0, 1e-5, milestones=(), optimizer="rms
 
 
 def make_optimizer(network: nn.Module, training: WeightTraining) -> torch.optim.Optimizer:
-    """A fresh optimiser of all parameters of ``network``."""
+    """A fresh optimizer of all parameters of ``network``."""
     rate, momentum, decay = training.learning_rate, training.momentum, training.weight_decay
     if training.optimizer == "rmsprop":
         return torch.optim.RMSprop(network.parameters(), rate, momentum=momentum, weight_decay=decay)
@@ -56,7 +56,7 @@ def set_rate(optimizer: torch.optim.Optimizer, training: WeightTraining, progres
 
 
 def forget_parameters(optimizer: torch.optim.Optimizer, removed: Collection[nn.Parameter]) -> None:
-    """Take parameters out of the optimiser's groups and drop what it kept for them."""
+    """Take parameters out of the optimizer's groups and drop what it kept for them."""
     gone = {id(parameter) for parameter in removed}
     for group in optimizer.param_groups:
         group["params"] = [parameter for parameter in group["params"] if id(parameter) not in gone]

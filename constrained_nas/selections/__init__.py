@@ -6,7 +6,7 @@ from constrained_nas.selections.bit_sensitivity import (
     find_layers,
     measure_divergences,
     network_logits,
-    quantised,
+    quantized,
 )
 from constrained_nas.selections.linear import project_linear
 from constrained_nas.selections.table import SelectionRecord, SelectionTable, read_selection_table, save_selection, select

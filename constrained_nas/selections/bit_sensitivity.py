@@ -1,12 +1,12 @@
-"""How much each convolution of a network minds being quantised, and what its bits cost: the tables to choose bit widths from.
+"""How much each convolution of a network minds being quantized, and what its bits cost: the tables to choose bit widths from.
 
 For a trained network of any make: forward hooks note which convolutions run, on how many positions, and over what range their
-inputs spread; then one layer at a time is quantised (weights per filter, inputs per layer) and the Kullback-Leibler divergence of
+inputs spread; then one layer at a time is quantized (weights per filter, inputs per layer) and the Kullback-Leibler divergence of
 the network's predictions from those in floating point is measured. No labels are needed, and the network is left as it was.
 
 An operation's activation bits are here those of a layer's *input*, so each layer's cost is its own and costs add up over layers:
 ``H W C' n (b_w b_a + b_w + b_a + log2 n)`` bit operations with n weights a filter, accumulator included (the homogeneous case of
-``graphs.costs.BitOperations``). Images have 8 bits. Divergences of layers quantised together need not add up: measure the choice.
+``graphs.costs.BitOperations``). Images have 8 bits. Divergences of layers quantized together need not add up: measure the choice.
 
 Reference: Zur et al., Eq. 27, times the positions that it omits; Cai et al., ZeroQ (one layer at a time, Kullback-Leibler).
 """
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from graphs import Operation
-from graphs.filters import FLOAT_BITS, fake_quantise_weights
+from graphs.filters import FLOAT_BITS, fake_quantize_weights
 
 _IMAGE_BITS = 8
 _TAIL = 0.001  # of the inputs are clamped on either side: single outliers would make every step coarse
@@ -90,13 +90,13 @@ def find_layers(network: nn.Module, images: Tensor) -> list[QuantisableLayer]:
 
 
 @contextmanager
-def quantised(layers: Sequence[QuantisableLayer], operations: Sequence[Operation]) -> Iterator[None]:
+def quantized(layers: Sequence[QuantisableLayer], operations: Sequence[Operation]) -> Iterator[None]:
     """Inside the block these layers round their weights (per filter) and inputs (per layer); afterwards they are as before."""
     hooks, kept = [], [layer.conv.weight for layer in layers]
     try:
         for layer, operation in zip(layers, operations, strict=True):
             bits = torch.full((layer.conv.out_channels,), operation.weight_bits)
-            rounded = fake_quantise_weights(layer.conv.weight.detach(), bits.to(layer.conv.weight.device))
+            rounded = fake_quantize_weights(layer.conv.weight.detach(), bits.to(layer.conv.weight.device))
             layer.conv.weight = nn.Parameter(rounded, requires_grad=False)
             if not layer.reads_image and operation.activation_bits != FLOAT_BITS:
                 hooks.append(layer.conv.register_forward_pre_hook(_rounding(layer, operation.activation_bits)))
@@ -135,7 +135,7 @@ def measure_divergences(
     images: Tensor,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[np.float64]:
-    """The divergence when one layer alone is quantised, (layers, operations), in nats.
+    """The divergence when one layer alone is quantized, (layers, operations), in nats.
 
     Args:
         network: in evaluation mode.
@@ -148,7 +148,7 @@ def measure_divergences(
     table = np.zeros((len(layers), len(operations)))
     for row, layer in enumerate(layers):
         for column, operation in enumerate(operations):
-            with quantised([layer], [operation]):
+            with quantized([layer], [operation]):
                 table[row, column] = divergence(reference, network_logits(network, images))
         if progress:
             progress(row + 1, len(layers))

@@ -1,7 +1,7 @@
 """One trained super-network, many budgets: budgets x latency tables x methods, and the Pareto front of what they find.
 
 A search costs minutes, a projection milliseconds. So by default every (table, method) is searched once, under the budget in the
-middle of the grid, and what that search has learnt is projected, exactly and with a certificate, onto all the other budgets
+middle of the grid, and what that search has learned is projected, exactly and with a certificate, onto all the other budgets
 (``search="every"`` searches each). Records say which was done. Every cell is a file under its key (see
 ``constrained_nas.sweeps.grid``): started again, a sweep computes only what is missing.
 """

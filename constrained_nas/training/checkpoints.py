@@ -44,7 +44,7 @@ def load_checkpoint(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]
 
 
 def flatten_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    """An optimiser's state as named tensors and JSON-ready parameter groups."""
+    """An optimizer's state as named tensors and JSON-ready parameter groups."""
     state = optimizer.state_dict()
     tensors = {}
     for index, entries in state["state"].items():
@@ -72,7 +72,7 @@ def save_training(
     checkpoint: Path,
     epochs: int,
 ) -> None:
-    """Write the weights, the optimiser's state, the moving average if there is one, and the options (JSON-ready)."""
+    """Write the weights, the optimizer's state, the moving average if there is one, and the options (JSON-ready)."""
     tensors, groups = flatten_optimizer(optimizer)
     tensors |= {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     if average is not None:

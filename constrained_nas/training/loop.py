@@ -203,7 +203,7 @@ def row_losses(logits: Tensor, labels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def recalibrate(network: nn.Module, batches: Callable[[], Iterator[Callable[[], Tensor]]]) -> None:
-    """Replace the running statistics of every batch normalisation by the cumulative average over forward passes.
+    """Replace the running statistics of every batch normalization by the cumulative average over forward passes.
 
     ``batches()`` yields one call a batch that runs ``network`` on it; the network is left in evaluation mode.
     """

@@ -5,7 +5,7 @@ Eq. 19); each kernel size has its own depthwise convolution; one squeeze-and-exc
 output is the gated mixture ``sum_c gate_c block_c(x)`` of HardCoRe-NAS Eq. 4. It costs two depthwise convolutions instead of
 twelve blocks: everything after the depthwise convolutions but the cheap attention is linear, so the twelve masks are mixed first
 and projected once. With one-hot gates the output is exactly the chosen configuration's. The gradient of the gates is the mixture's
-up to a constant over the options of a row: the skip and the last normalisation's shift, which all options share, are added once and
+up to a constant over the options of a row: the skip and the last normalization's shift, which all options share, are added once and
 not once an option. Gates sum to 1, so such a constant has no say; parameters behind a softmax never see it.
 
 Batch statistics are those of the whole batch for the expansion and the depthwise convolutions (their channels do not depend on the

@@ -37,7 +37,7 @@ class FusedInvertedResidual(nn.Module):
 
 
 class ResidualConvolution(nn.Module):
-    """Convolution, batch normalisation, activation; a skip where the shapes allow it.
+    """Convolution, batch normalization, activation; a skip where the shapes allow it.
 
     (B, inputs, H, W) -> (B, outputs, H / stride, W / stride).
     """

@@ -1,6 +1,6 @@
 """Plain torch blocks: what an extracted network is made of.
 
-Convolution + batch normalisation + activation, squeeze-and-excitation, the inverted residual of MobileNetV2/V3 with which
+Convolution + batch normalization + activation, squeeze-and-excitation, the inverted residual of MobileNetV2/V3 with which
 HardCoRe-NAS builds its networks, and the blocks of ResNets and convolutional neural fabrics with which BSN does. Nothing here is
 elastic; the shared-weight versions are in ``graphs.blocks.elastic``.
 
@@ -36,7 +36,7 @@ def round_channels(channels: float, divisor: int = 8) -> int:
 
 
 class ConvNormActivation(nn.Sequential):
-    """Convolution, batch normalisation, activation: (B, inputs, H, W) -> (B, outputs, H / stride, W / stride)."""
+    """Convolution, batch normalization, activation: (B, inputs, H, W) -> (B, outputs, H / stride, W / stride)."""
 
     def __init__(
         self,
@@ -104,7 +104,7 @@ class PooledClassifier(nn.Sequential):
 
 
 class BasicBlockBody(nn.Sequential):
-    """A ResNet block without its shortcut: two 3x3 convolutions (with bias), normalised, a ReLU between them and none after."""
+    """A ResNet block without its shortcut: two 3x3 convolutions (with bias), normalized, a ReLU between them and none after."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         first = ConvNormActivation(inputs, outputs, 3, stride, bias=True)
@@ -113,7 +113,7 @@ class BasicBlockBody(nn.Sequential):
 
 
 class UpsampledConvolution(nn.Sequential):
-    """Nearest-neighbour up-sampling by 2, then a 3x3 convolution (with bias), normalised: the side doubles, channels stay."""
+    """Nearest-neighbour up-sampling by 2, then a 3x3 convolution (with bias), normalized: the side doubles, channels stay."""
 
     def __init__(self, channels: int) -> None:
         parts = {

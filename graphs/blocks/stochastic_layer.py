@@ -179,7 +179,7 @@ class StochasticLayer(nn.Module):
         return list(groups.items())
 
     def keep(self, blocks: Collection[int]) -> list[nn.Parameter]:
-        """Remove all blocks but these (by index) and return the parameters that went, for the optimiser to forget."""
+        """Remove all blocks but these (by index) and return the parameters that went, for the optimizer to forget."""
         return self.keep_options([index for index, option in enumerate(self.shape.options) if option.block in blocks])
 
     def keep_options(self, options: Collection[int]) -> list[nn.Parameter]:

@@ -9,10 +9,10 @@ itself, so a narrow candidate's features *are* the first channels of the wide on
 * the projection, a sum over hidden channels: the next candidate's adds the channels between the two to the sum it continues, so
   all projections together cost what the widest costs. With squeeze-and-excitation the gates depend on which channels are seen; each
   candidate then has its own gates and its own (1x1) projection;
-* the last normalisation: each candidate is normalised by its own batch statistics while training, by the shared running
+* the last normalization: each candidate is normalized by its own batch statistics while training, by the shared running
   statistics in evaluation. The running statistics follow the gate-weighted mean of the candidates' statistics.
 
-So ``sum_j gate_j block_j(x)`` is exact in training and in evaluation, for any gates. Mixing before the normalisation (one mask that
+So ``sum_j gate_j block_j(x)`` is exact in training and in evaluation, for any gates. Mixing before the normalization (one mask that
 is 1 up to the small width and the large candidate's weight between the two) would save one addition an output, yet equal the
 two blocks in evaluation only: the variance of a mixture is not the mixture of variances.
 
@@ -78,7 +78,7 @@ class Prunode(nn.Module):
             widths: rising, each in 1 to ``maximum``.
             gates: (len(widths),) for the whole batch or (B, len(widths)).
         """
-        candidates = self._normalise(self._project(self._expand(images, widths[-1]), widths), gates)
+        candidates = self._normalize(self._project(self._expand(images, widths[-1]), widths), gates)
         if self.residual:
             candidates = [candidate + images for candidate in candidates]
         if len(candidates) == 1 and not gates.requires_grad and bool((gates == 1).all()):
@@ -110,7 +110,7 @@ class Prunode(nn.Module):
         return features if self.depthwise is None else leading_block(self.depthwise, features, width, width)
 
     def _project(self, hidden: Tensor, widths: Sequence[int]) -> list[Tensor]:
-        """Every candidate's projection before its normalisation, each (B, outputs, H', W')."""
+        """Every candidate's projection before its normalization, each (B, outputs, H', W')."""
         weight = cast(nn.Conv2d, self.project.conv).weight  # (outputs, maximum, 1, 1)
         if self.squeeze_excite is not None:
             pooled = hidden.mean((2, 3))  # (B, widest)
@@ -128,7 +128,7 @@ class Prunode(nn.Module):
         gate = functional.linear(functional.relu(squeezed), module.expand.weight[:width, :, 0, 0], _bias(module.expand)[:width])
         return functional.hardsigmoid(gate)  # (B, width)
 
-    def _normalise(self, projected: list[Tensor], gates: Tensor) -> list[Tensor]:
+    def _normalize(self, projected: list[Tensor], gates: Tensor) -> list[Tensor]:
         norm = cast(nn.BatchNorm2d, self.project.norm)
         mean, variance = norm.running_mean, norm.running_var
         if not norm.training:
@@ -137,7 +137,7 @@ class Prunode(nn.Module):
             return [functional.batch_norm(p, None, None, norm.weight, norm.bias, True, 0.0, norm.eps) for p in projected]
         means = [torch.zeros_like(mean) for _ in projected]
         variances = [torch.zeros_like(variance) for _ in projected]
-        normalised = [  # momentum 1 puts the batch's own statistics into the fresh buffers
+        normalized = [  # momentum 1 puts the batch's own statistics into the fresh buffers
             functional.batch_norm(p, m, v, norm.weight, norm.bias, True, 1.0, norm.eps)
             for p, m, v in zip(projected, means, variances, strict=True)
         ]
@@ -147,7 +147,7 @@ class Prunode(nn.Module):
             momentum = _count_batch(norm)  # and no matrix products: autocast would round them to half precision
             mean.lerp_((shares * torch.stack(means)).sum(0), momentum)
             variance.lerp_((shares * torch.stack(variances)).sum(0), momentum)
-        return normalised
+        return normalized
 
 
 def leading_block(block: ConvNormActivation, images: Tensor, outputs: int, groups: int = 1) -> Tensor:

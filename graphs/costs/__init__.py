@@ -1,6 +1,6 @@
 """What an architecture costs: counted (multiply-adds, parameters, steps), measured (latency tables), or any Python function."""
 
-from graphs.costs.bit_operations import BitOperations, Linearisation, MemoryTraffic
+from graphs.costs.bit_operations import BitOperations, Linearization, MemoryTraffic
 from graphs.costs.callables import CallableCost, connected_architecture
 from graphs.costs.choices import choice_cost, choice_macs, choice_parameters
 from graphs.costs.conditions import TableConditions, require_conditions
@@ -41,7 +41,7 @@ __all__ = [
     "Device",
     "LatencyEntry",
     "LatencyTable",
-    "Linearisation",
+    "Linearization",
     "MakespanCost",
     "Measured",
     "MemoryTraffic",

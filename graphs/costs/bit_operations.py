@@ -7,11 +7,11 @@ A multiplication of ``b_a`` by ``b_w`` bits costs ``b_a b_w`` bit operations, an
 
 over the operations s of the layer read (counts a, c filters in all) and t of the layer itself (counts a'). These are the paper's
 (29)-(31) corrected: (29) lost a plus sign and log2 k^2, (31) sums without multiplicity, (27) omits H W. Logarithms stay real, the
-image has 8 bits, fully connected layers and normalisation count nothing.
+image has 8 bits, fully connected layers and normalization count nothing.
 
 B_n is linear in the layer's own counts and concave in its source's, with one product A x W, ``W = sum a'_t b_w``. So the least
 cost lies at one operation a layer, the expectation has a closed form but for E log2 S (an integral in one variable, to rounding),
-and the error of a linearisation can be stated: see ``Linearisation``.
+and the error of a linearization can be stated: see ``Linearization``.
 
 Reference: Zur et al., Eq. 27-31; Baskin et al., UNIQ (bit operations).
 """
@@ -32,7 +32,7 @@ from solvers.arrays import FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Linearisation:
+class Linearization:
     """``offset + sum coefficients * counts``, the first-order expansion of a cost at ``counts``, exact there.
 
     Attributes:
@@ -55,7 +55,7 @@ class Linearisation:
 
 @dataclass(frozen=True)
 class BitOperations:
-    """Bit operations of one image through the convolutions, under the counts of a quantisation space.
+    """Bit operations of one image through the convolutions, under the counts of a quantization space.
 
     Raises:
         ValueError: a space of widths, or image bits below 1.
@@ -67,8 +67,8 @@ class BitOperations:
     unit: str = "BOPs"
 
     def __post_init__(self) -> None:
-        if self.space.kind != "quantisation":
-            raise ValueError("bit operations are counted in a quantisation space; count the MACs of a width space")
+        if self.space.kind != "quantization":
+            raise ValueError("bit operations are counted in a quantization space; count the MACs of a width space")
         if self.image_bits < 1:
             raise ValueError(f"image_bits: expected at least 1, got {self.image_bits}")
 
@@ -127,7 +127,7 @@ class BitOperations:
         terms = self._scale * (channels * (own_weights + n * (self._log_window + log_powers)) + product)
         return math.fsum(terms.tolist())
 
-    def linearise(self, counts: ArrayLike) -> Linearisation:
+    def linearize(self, counts: ArrayLike) -> Linearization:
         """The first-order expansion at (decisions, operations) counts, whole or not, and how far the cost can be from it.
 
         cost - linear = sum over layers of ``H W k^2 (c C' (log2 S - its tangent) + dA dW)``: the first is never positive, and both
@@ -157,9 +157,9 @@ class BitOperations:
         scale = self._scale[read]
         below = math.fsum((scale * (corners.min((1, 2)) + channels[read] * own[read] * log_rest.min(1))).tolist())
         above = math.fsum((scale * corners.max((1, 2))).tolist())
-        return Linearisation(offset, coefficients, at, min(below, 0.0), max(above, 0.0))
+        return Linearization(offset, coefficients, at, min(below, 0.0), max(above, 0.0))
 
-    def underestimate(self) -> Linearisation:
+    def underestimate(self) -> Linearization:
         """A linear function that is nowhere above the cost: McCormick's for the products, the chord for the logarithm.
 
         A program over it relaxes the true one, so its optimum is a true bound. ``counts`` are those of least cost.
@@ -181,7 +181,7 @@ class BitOperations:
         by_source = self._scale[read][:, None] * (chord + (least_weights * own[read])[:, None] * self._activation)
         np.add.at(coefficients, owner[source], by_source)
         offset = -math.fsum((self._scale * bits * own * least_weights)[read].tolist())
-        return Linearisation(offset, coefficients, self.least()[0], 0.0, math.inf)
+        return Linearization(offset, coefficients, self.least()[0], 0.0, math.inf)
 
     def least(self) -> tuple[FloatArray, float]:
         """The counts of least cost, (decisions, operations), and that cost; exact, since the cost is concave in each decision."""
@@ -252,8 +252,8 @@ class MemoryTraffic:
     unit: str = "bits"
 
     def __post_init__(self) -> None:
-        if self.space.kind != "quantisation":
-            raise ValueError("memory traffic is counted in a quantisation space")
+        if self.space.kind != "quantization":
+            raise ValueError("memory traffic is counted in a quantization space")
 
     @property
     def units(self) -> NDArray[np.int64]:
@@ -277,13 +277,13 @@ class MemoryTraffic:
         """The expected cost under multinomial counts, (decisions, operations) probabilities."""
         return self.of_counts(self.space.units[:, None] * np.asarray(probabilities, dtype=np.float64))
 
-    def linearise(self, counts: ArrayLike) -> Linearisation:
+    def linearize(self, counts: ArrayLike) -> Linearization:
         """Itself: the error is 0."""
-        return Linearisation(0.0, self._coefficients, np.asarray(counts, dtype=np.float64), 0.0, 0.0)
+        return Linearization(0.0, self._coefficients, np.asarray(counts, dtype=np.float64), 0.0, 0.0)
 
-    def underestimate(self) -> Linearisation:
+    def underestimate(self) -> Linearization:
         """Itself."""
-        return self.linearise(self.least()[0])
+        return self.linearize(self.least()[0])
 
     def least(self) -> tuple[FloatArray, float]:
         """All filters at the fewest weight bits, and what they cost."""

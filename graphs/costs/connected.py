@@ -2,7 +2,7 @@
 
 A cost of this kind adds up a fixed part, a number for every running module, and a number for every addition that running modules
 make where they meet: ``fan-in - 1`` additions at a layer of fan-in 1 or more, the fan-in counted on the sub-graph. That is linear
-once layers have variables of their own, which is how ``solvers`` optimises it exactly.
+once layers have variables of their own, which is how ``solvers`` optimizes it exactly.
 
 Reference: Véniat & Denoyer, Budgeted Super Networks, Sec. 3.1; costs are of the sub-graph that joins input and output.
 """

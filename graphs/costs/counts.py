@@ -1,6 +1,6 @@
 """Multiply-adds and parameters, counted on the modules themselves.
 
-A multiply-add (MAC) is one multiplication with its addition, in convolutions and linear layers; normalisation, activations, pooling
+A multiply-add (MAC) is one multiplication with its addition, in convolutions and linear layers; normalization, activations, pooling
 and additions count nothing. FLOPs as ``torch.utils.flop_counter`` counts them are twice the MACs; the tests hold the two together.
 """
 

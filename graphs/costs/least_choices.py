@@ -22,7 +22,7 @@ _ENTRIES = 10_000_000  # of one table, 80 MB: eight choices at once of seven opt
 
 
 def least_choices(factors: Sequence[Factor], options: Sequence[int]) -> NDArray[np.intp]:
-    """One option a choice, (choices,), that minimises the sum of the factors.
+    """One option a choice, (choices,), that minimizes the sum of the factors.
 
     Args:
         factors: ``((i, j), table)`` adds ``table[option of i, option of j]``; ``((i, i), table)`` its diagonal.

@@ -1,7 +1,7 @@
 """What the library asks of a cost.
 
 Any cost prices an architecture; a *relaxed* cost is also a ``solvers.Quadratic`` on the points of the space, so that budgets on it
-can be optimised over, projected onto and certified. Methods that only sample accept any cost; the others say so when they start.
+can be optimized over, projected onto and certified. Methods that only sample accept any cost; the others say so when they start.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from graphs.costs.bit_operations import Linearisation
+from graphs.costs.bit_operations import Linearization
 from graphs.filters import FilterSpace
 from graphs.space import Architecture
 from solvers.arrays import FloatArray
@@ -35,7 +35,7 @@ class SlimmableMacs:
         classes: of the classifier that reads the last layer, pooled to one pixel; 0 leaves it out.
 
     Raises:
-        ValueError: a quantisation space, or classes below 0.
+        ValueError: a quantization space, or classes below 0.
     """
 
     space: FilterSpace
@@ -45,7 +45,7 @@ class SlimmableMacs:
 
     def __post_init__(self) -> None:
         if self.space.kind != "width":
-            raise ValueError("slimmable MACs are counted in a width space; a quantisation space keeps all filters")
+            raise ValueError("slimmable MACs are counted in a width space; a quantization space keeps all filters")
         if self.classes < 0:
             raise ValueError(f"classes: expected at least 0, got {self.classes}")
 
@@ -100,7 +100,7 @@ class SlimmableMacs:
             terms.append(scale * product)
         return math.fsum(terms)
 
-    def linearise(self, counts: ArrayLike) -> Linearisation:
+    def linearize(self, counts: ArrayLike) -> Linearization:
         """The first-order expansion at (decisions, 2) counts.
 
         A projection counts as it stands there: inserted or not. What it adds or saves elsewhere is part of the stated error.
@@ -123,9 +123,9 @@ class SlimmableMacs:
         lowest = np.where(joined, np.minimum(lowest, (-tangent).min(0)), lowest)
         highest = np.where(joined, np.maximum(highest, (-tangent).max(0)), highest)
         coefficients = np.stack([np.zeros_like(slope), slope], 1)
-        return Linearisation(offset, coefficients, at, min(0.0, float(lowest.sum())), max(0.0, float(highest.sum())))
+        return Linearization(offset, coefficients, at, min(0.0, float(lowest.sum())), max(0.0, float(highest.sum())))
 
-    def underestimate(self) -> Linearisation:
+    def underestimate(self) -> Linearization:
         """McCormick's ``w w' >= w + w' - 1``, no projection: nowhere above the cost."""
         left, right, scale, joined = self._terms
         active = np.where(joined, 0.0, scale)
@@ -133,7 +133,7 @@ class SlimmableMacs:
         np.add.at(slope, left, active)
         np.add.at(slope, right, active)
         counts, least = self.least()
-        return Linearisation(least, np.stack([np.zeros_like(slope), slope], 1), counts, 0.0, math.inf)
+        return Linearization(least, np.stack([np.zeros_like(slope), slope], 1), counts, 0.0, math.inf)
 
     def least(self) -> tuple[FloatArray, float]:
         """All pruned to one filter a layer, (decisions, 2), and what that costs."""

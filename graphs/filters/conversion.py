@@ -1,9 +1,9 @@
-"""From a user's network of convolution, normalisation, ReLU and shortcuts to one whose filters have operations or widths.
+"""From a user's network of convolution, normalization, ReLU and shortcuts to one whose filters have operations or widths.
 
 ``filter_network`` traces the module with ``torch.fx`` and follows the channels: a convolution reads the image or activations, its
-output is normalised, perhaps added to a shortcut, and activated; pooling passes channels on; flattening ends them at the
+output is normalized, perhaps added to a shortcut, and activated; pooling passes channels on; flattening ends them at the
 classifier. Whatever does not fit that picture is refused by name. The weights are copied, so a trained network keeps what it
-learnt: at full width and in floating point the result computes exactly what the module did.
+learned: at full width and in floating point the result computes exactly what the module did.
 
 The activations after an addition belong to the main path's last convolution: its counts say their bits. Of two convolutions that
 meet, the one with the larger window is the main path, of equal ones the first operand.
@@ -172,7 +172,7 @@ class _Conversion:
             return self._conv(node, module, flow)
         if isinstance(module, nn.BatchNorm2d):
             if flow.kind != "linear":
-                self._refuse(node, "batch normalisation that does not follow a convolution directly")
+                self._refuse(node, "batch normalization that does not follow a convolution directly")
             self._replace(target, SwitchableNorm(module, self.sets), node, str(flow.source))
             return flow
         if isinstance(module, nn.ReLU):
@@ -211,7 +211,7 @@ class _Conversion:
 
     def _conv(self, node: fx.Node, conv: nn.Conv2d, flow: _Flow) -> _Flow:
         if flow.kind not in ("image", "active"):
-            self._refuse(node, "a convolution that reads neither the image nor the output of a ReLU: its input cannot be quantised")
+            self._refuse(node, "a convolution that reads neither the image nor the output of a ReLU: its input cannot be quantized")
         if conv.groups != 1 or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
             self._refuse(node, "a convolution in groups, or padded otherwise than by zeros of a given width")
         self._replace(str(node.target), FilterConv(conv, self.operations, self.own_weights), node, str(node.target))
@@ -293,6 +293,6 @@ class _Conversion:
     def _refuse(self, node: fx.Node, what: str) -> Any:
         place = f"{node.target!r}" if node.op == "call_module" else f"step {node.name!r}"
         raise ValueError(
-            f"{place}: {what}. Expected blocks of convolution, batch normalisation and ReLU, shortcuts added before the ReLU, "
+            f"{place}: {what}. Expected blocks of convolution, batch normalization and ReLU, shortcuts added before the ReLU, "
             "pooling, and a classifier after flattening"
         )

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from graphs.blocks import copy_leading_channels
-from graphs.filters.quantisation import FLOAT_BITS, activation_grid, fake_quantise_activations, fake_quantise_weights
+from graphs.filters.quantization import FLOAT_BITS, activation_grid, fake_quantize_activations, fake_quantize_weights
 from graphs.filters.space import Operation
 
 FRESH = "fresh"  # the statistics of settings that have none of their own
-_FIRST_BOUND = 6.0  # of activations, until it is calibrated or learnt: ReLU6's
+_FIRST_BOUND = 6.0  # of activations, until it is calibrated or learned: ReLU6's
 
 
 class FilterConv(nn.Module):
@@ -64,7 +64,7 @@ class FilterConv(nn.Module):
         return len(self.operation)
 
     def effective_weight(self, channels: int) -> Tensor:
-        """What the convolution multiplies by, (width, channels, k, k): sliced and quantised."""
+        """What the convolution multiplies by, (width, channels, k, k): sliced and quantized."""
         if self.own_weights:
             filters = torch.arange(self.width, device=self.weight.device)
             weight = self.weight[self.operation, filters, :channels]
@@ -73,7 +73,7 @@ class FilterConv(nn.Module):
         if self._float:
             return weight
         share = self.noise_share if self.training else 0.0
-        return fake_quantise_weights(weight, self.bits, noise_share=share, generator=self.noise)
+        return fake_quantize_weights(weight, self.bits, noise_share=share, generator=self.noise)
 
     def forward(self, images: Tensor) -> Tensor:
         weight = self.effective_weight(images.shape[1])
@@ -95,7 +95,7 @@ class FilterConv(nn.Module):
 
 
 class SwitchableNorm(nn.BatchNorm2d):
-    """Batch normalisation of the leading channels, one set of running statistics for each of ``sets`` and a fresh one.
+    """Batch normalization of the leading channels, one set of running statistics for each of ``sets`` and a fresh one.
 
     Scale and shift are shared. The running statistics of the set in use are the module's own, so that what works on
     ``nn.BatchNorm2d`` (recalibration above all) works on that set and leaves the others alone.
@@ -108,7 +108,7 @@ class SwitchableNorm(nn.BatchNorm2d):
 
     def __init__(self, norm: nn.BatchNorm2d, sets: Sequence[str]) -> None:
         if norm.running_mean is None or norm.running_var is None or not norm.affine:
-            raise ValueError("expected a batch normalisation with running statistics, scale and shift")
+            raise ValueError("expected a batch normalization with running statistics, scale and shift")
         super().__init__(norm.num_features, norm.eps, norm.momentum)
         self.load_state_dict(norm.state_dict())
         self.sets = tuple(dict.fromkeys((*sets, FRESH)))
@@ -144,7 +144,7 @@ class SwitchableNorm(nn.BatchNorm2d):
         return functional.batch_norm(features, mean, var, self.weight[:width], self.bias[:width], self.training, momentum, self.eps)
 
     def narrow(self, width: int) -> nn.BatchNorm2d:
-        """A plain batch normalisation of the leading channels with the statistics in use."""
+        """A plain batch normalization of the leading channels with the statistics in use."""
         plain = nn.BatchNorm2d(width, self.eps, self.momentum).to(self.weight)
         copy_leading_channels(plain, self)
         return plain
@@ -166,14 +166,14 @@ class RoundedReLU(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         if self.training:
-            return fake_quantise_activations(features, self.bits, self.bound)
+            return fake_quantize_activations(features, self.bits, self.bound)
         levels, step = activation_grid(self.bits[:, None, None], self.bound[:, None, None])
         rounded = torch.minimum(torch.round(features * (1.0 / step)).clamp(min=0.0), levels) * step  # (B, C, H, W)
         return torch.where(self.bits[:, None, None] == FLOAT_BITS, features.clamp(min=0.0), rounded)
 
 
 class FilterActivation(nn.Module):
-    """ReLU, then each channel rounded to its operation's activation bits; one learnt bound for each operation.
+    """ReLU, then each channel rounded to its operation's activation bits; one learned bound for each operation.
 
     While ``observed`` is a list, forward passes leave the features unrounded and add to it what
     ``FilterNetwork.calibrate_activations`` sets the bounds by.
@@ -204,7 +204,7 @@ class FilterActivation(nn.Module):
             return functional.relu(features)
         if self._float:
             return functional.relu(features)
-        return fake_quantise_activations(features, self.bits, self.bound.to(features.dtype)[self.operation])
+        return fake_quantize_activations(features, self.bits, self.bound.to(features.dtype)[self.operation])
 
     def narrow(self, width: int) -> nn.Module:
         """A plain ReLU, or one that rounds its ``width`` channels."""

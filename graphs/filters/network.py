@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, fx, nn
 
 from graphs.filters.layers import FRESH, FilterActivation, FilterAddition, FilterConv, LeadingLinear, SwitchableNorm
-from graphs.filters.quantisation import CLAMP_SIGMAS
+from graphs.filters.quantization import CLAMP_SIGMAS
 from graphs.filters.space import FilterTopology, Operation
 
 

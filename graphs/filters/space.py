@@ -1,8 +1,8 @@
 """The filters of a network as a search space: how many of each layer get which operation, or how many there are.
 
-A ``FilterTopology`` is what costs need to know of a network of convolutions, normalisation, ReLU and shortcuts: each layer's
-filters, window, output positions, and the layer whose (quantised) output it reads. A ``FilterSpace`` says what is decided:
-counts of operations, one decision of ``units = C`` a layer ("quantisation"), or widths ("width"); layers may share a decision, as
+A ``FilterTopology`` is what costs need to know of a network of convolutions, normalization, ReLU and shortcuts: each layer's
+filters, window, output positions, and the layer whose (quantized) output it reads. A ``FilterSpace`` says what is decided:
+counts of operations, one decision of ``units = C`` a layer ("quantization"), or widths ("width"); layers may share a decision, as
 a shortcut's convolution shares that of the layer it is added to, or all layers of a stage one width.
 
 Layer counts are arrays (..., layers, operations) in the topology's order. In a width space there is one operation, so
@@ -22,7 +22,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from graphs.filters.quantisation import FLOAT_BITS
+from graphs.filters.quantization import FLOAT_BITS
 from graphs.space import Architecture, Decision, SearchSpace
 
 
@@ -136,7 +136,7 @@ class FilterTopology:
         """Position of each layer's source, (layers,); -1 for the image."""
         return np.array([-1 if layer.source is None else self.index[layer.source] for layer in self.layers])
 
-    def quantisation_space(
+    def quantization_space(
         self, operations: Sequence[Operation] = PAPER_OPERATIONS, *, shortcuts: Literal["follow", "own"] = "follow"
     ) -> FilterSpace:
         """Counts of ``operations`` in each layer; a shortcut's convolution follows the layer it is added to, or decides for itself.
@@ -147,7 +147,7 @@ class FilterTopology:
         names = tuple(operation.name for operation in operations)
         owners = [layer.follows if layer.follows and shortcuts == "follow" else layer.name for layer in self.layers]
         decisions = tuple(Decision(name, names, self.layers[self.index[name]].filters) for name in dict.fromkeys(owners))
-        return FilterSpace(self, "quantisation", tuple(operations), SearchSpace(f"{self.name}-bits", decisions), tuple(owners))
+        return FilterSpace(self, "quantization", tuple(operations), SearchSpace(f"{self.name}-bits", decisions), tuple(owners))
 
     def width_space(
         self, *, per: Literal["layer", "stage"] = "layer", widths: Mapping[str, Sequence[int]] | None = None
@@ -177,14 +177,14 @@ class FilterSpace:
 
     Attributes:
         topology: the layers.
-        kind: ``quantisation`` (counts of operations) or ``width``.
+        kind: ``quantization`` (counts of operations) or ``width``.
         operations: in the order in which sorted filters get them (Fig. A.1).
         space: the decisions.
         owners: (layers,) the decision of each layer.
     """
 
     topology: FilterTopology
-    kind: Literal["quantisation", "width"]
+    kind: Literal["quantization", "width"]
     operations: tuple[Operation, ...]
     space: SearchSpace
     owners: tuple[str, ...]
@@ -217,7 +217,7 @@ class FilterSpace:
             ValueError: the architecture is of another space.
         """
         self.space.point(architecture)  # checks it
-        if self.kind == "quantisation":
+        if self.kind == "quantization":
             return np.array([architecture.counts[decision.name] for decision in self.space.decisions])
         return np.array([[int(d.options[architecture.choice(d.name)])] for d in self.space.decisions])
 
@@ -236,7 +236,7 @@ class FilterSpace:
         if self.kind == "width":
             given = given.reshape(-1)
         decisions = len(self.space.decisions)
-        expected = (decisions, len(self.operations)) if self.kind == "quantisation" else (decisions,)
+        expected = (decisions, len(self.operations)) if self.kind == "quantization" else (decisions,)
         if given.shape != expected or (given != np.rint(given)).any():
             raise ValueError(f"space {self.space.name!r}: expected whole counts {expected}, got shape {given.shape}: {given}")
         whole = given.astype(int).tolist()

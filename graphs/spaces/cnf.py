@@ -3,7 +3,7 @@
 A trellis of ``columns`` x ``scales`` layers, all with the same number of channels, the side halved from one scale to the next. A
 layer adds up (with ReLU) what comes from the column before it at the next finer, the same, and the next coarser scale. The first
 column and, with two columns or more, the last also have edges along the scales: downwards in the first; in the last downwards to
-the coarsest scale for classification, upwards to the finest for segmentation. Every such edge is a normalised 3x3 convolution with
+the coarsest scale for classification, upwards to the finest for segmentation. Every such edge is a normalized 3x3 convolution with
 a decision of its own; the stem and the head always run.
 
 Reference: Saxena & Verbeek, Convolutional Neural Fabrics; Véniat & Denoyer, Budgeted Super Networks.

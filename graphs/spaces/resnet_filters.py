@@ -1,7 +1,7 @@
 """ResNet-20 and its kin for small images, as a plain module and as a network of filters.
 
 Three stages of ``blocks`` basic blocks (conv, norm, ReLU, conv, norm, shortcut, ReLU); the second and third begin with stride 2.
-There the shortcut is a 1x1 projection with its normalisation, or the identity on every other pixel with zeros for new channels.
+There the shortcut is a 1x1 projection with its normalization, or the identity on every other pixel with zeros for new channels.
 
 Reference: He et al., Deep Residual Learning, Sec. 4.2 (options A and B); Zur et al. use 16, 32 and 64 filters.
 """

@@ -33,7 +33,7 @@ def remove_options(supernet: Supernet, alive: Mapping[str, Collection[int]]) -> 
         alive: the options that are left, by decision; decisions that are not named keep all.
 
     Returns:
-        the parameters that went, for the weights' optimiser to forget. Elastic modules other than stochastic layers share weights
+        the parameters that went, for the weights' optimizer to forget. Elastic modules other than stochastic layers share weights
         among their options, and keep them.
 
     Raises:

@@ -1,7 +1,7 @@
 """Sub-graphs of their own for the rows of a batch: a module computes for the rows whose sub-graph it is part of.
 
 Two ways that give the same numbers. Routing gathers the rows of a module and runs it on them alone. Masking runs the module on all
-rows and blanks the others' outputs; the shapes then do not depend on what was drawn. Batch normalisation is the one operator of
+rows and blanks the others' outputs; the shapes then do not depend on what was drawn. Batch normalization is the one operator of
 ours through which rows see each other: its statistics are those of a module's own rows, under masking too.
 
 Reference: Véniat & Denoyer, Budgeted Super Networks, Sec. 3.2 (one sampled sub-graph an example).
@@ -23,17 +23,17 @@ from graphs.supernet.rows import add_rows, gather_rows
 
 
 class _RoutedBatchNorm(_BatchNorm):
-    """Batch normalisation whose batch is ``rows``, and that copes with a single value a channel."""
+    """Batch normalization whose batch is ``rows``, and that copes with a single value a channel."""
 
     rows: Tensor | None = None  # numbers of the rows whose statistics count, all different; None for all rows
 
     def forward(self, features: Tensor) -> Tensor:
         if self.rows is None or not (self.training or self.running_mean is None):
-            return self._normalise(features)
+            return self._normalize(features)
         (routed,) = gather_rows(features, [self.rows])
-        return add_rows(len(features), [self._normalise(routed)], [self.rows])
+        return add_rows(len(features), [self._normalize(routed)], [self.rows])
 
-    def _normalise(self, features: Tensor) -> Tensor:
+    def _normalize(self, features: Tensor) -> Tensor:
         # The variance of one value is 0: torch refuses it in training. One routed row of one pixel is an everyday sight here.
         if self.training and features.numel() == features.shape[1] and self.running_mean is not None:
             return functional.batch_norm(
@@ -69,13 +69,13 @@ _ROUTED: dict[type[nn.Module], type[_RoutedBatchNorm]] = {
 
 
 def route_norms(module: nn.Module) -> nn.Module:
-    """Make every plain batch normalisation in ``module`` a routed one and return the module.
+    """Make every plain batch normalization in ``module`` a routed one and return the module.
 
-    As torch's lazy modules do, a normalisation changes its class and stays the same object: parameters, hooks and references to it
+    As torch's lazy modules do, a normalization changes its class and stays the same object: parameters, hooks and references to it
     are kept.
 
     Raises:
-        ValueError: a batch normalisation of another class (a subclass of one's own, ``SyncBatchNorm``), whose statistics would mix
+        ValueError: a batch normalization of another class (a subclass of one's own, ``SyncBatchNorm``), whose statistics would mix
             the rows of different sub-graphs.
     """
     for name, part in module.named_modules():
@@ -100,7 +100,7 @@ def module_rows(live: NDArray[np.bool_], device: torch.device) -> list[tuple[int
 
 
 def run_masked(module: nn.Module, arguments: Sequence[Tensor], rows: Tensor) -> Tensor:
-    """The outputs of all rows, zeros except in ``rows``: (B, ...). The module's batch normalisations must be routed ones."""
+    """The outputs of all rows, zeros except in ``rows``: (B, ...). The module's batch normalizations must be routed ones."""
     norms = [part for part in module.modules() if isinstance(part, _RoutedBatchNorm)]
     for norm in norms:
         norm.rows = rows

@@ -196,8 +196,8 @@ def compile_supernet(
         space: its decisions.
         rows: ``mixture``: gates weigh the outputs, and may need gradients. The other two take one-hot gates and run a module only
             for the rows in whose own sub-graph it lies on a path from source to sink: ``route`` gathers these rows, ``mask`` runs
-            all rows and blanks the others. They compute the same, batch normalisation (``nn.BatchNorm1d``, ``2d``, ``3d`` inside
-            any module) over the routed rows included; for that the normalisations become
+            all rows and blanks the others. They compute the same, batch normalization (``nn.BatchNorm1d``, ``2d``, ``3d`` inside
+            any module) over the routed rows included; for that the normalizations become
             :class:`graphs.supernet.routing.RoutedBatchNorm2d` and its like, and plain ones again in what :meth:`Supernet.extract`
             gives. A module that lets rows see each other in another way, or draws random numbers, is run on different rows by the
             two.
@@ -206,7 +206,7 @@ def compile_supernet(
 
     Raises:
         ValueError: as :func:`graphs.validate_dag`; an edge whose module fails on, or gives another shape than, its layers say; an
-            unknown ``rows`` or ``disconnected``; with ``route`` or ``mask`` a decision of several units or a batch normalisation
+            unknown ``rows`` or ``disconnected``; with ``route`` or ``mask`` a decision of several units or a batch normalization
             of a class of its own.
     """
     for name, given, known in (("rows", rows, get_args(Rows)), ("disconnected", disconnected, get_args(Disconnected))):

@@ -2,7 +2,7 @@
 
 For a super-network, a cost and a budget: ``soft`` is the paper's search (sampled sub-graphs pay for what exceeds the budget),
 ``hard`` the same with every sample projected onto the budget (where the cost adds up over modules). ``plain`` trains a reference
-network (a plain ResNet, a smaller fabric) for as many epochs with the same optimiser: a search that never leaves its warm-up. After
+network (a plain ResNet, a smaller fabric) for as many epochs with the same optimizer: a search that never leaves its warm-up. After
 every epoch the deterministic network is scored on validation and on test data; only validation decides what is chosen (Sec. 5.1).
 
 Each run is a process; what ended is kept as JSON and what was interrupted as a checkpoint, so that a contest can be resumed.

@@ -145,7 +145,7 @@ class ContestOptions:
     milestones: tuple[float, ...] = (0.6, 0.85)
     """Shares of the search at which both learning rates fall."""
     recalibration: int = 10
-    """Batches over which normalisations are measured anew before a network is scored; 0: those of the search, as in the paper."""
+    """Batches over which normalizations are measured anew before a network is scored; 0: those of the search, as in the paper."""
     processes: int = 0
     """Runs at a time, a process each (CPU only); 0: one a core."""
     workers: int = 0

@@ -1,6 +1,6 @@
 """Imported by filter_*.py only."""
 
-from papers_repro.filter_level.grid import homogeneous_candidates, pruning_grid, quantisation_grid
+from papers_repro.filter_level.grid import homogeneous_candidates, pruning_grid, quantization_grid
 from papers_repro.filter_level.homogeneous_line import (
     Comparison,
     compare_with_line,

@@ -1,6 +1,6 @@
 """The configurations of the grid searches, and the homogeneous ones they are compared with.
 
-Quantisation: every layer gives the same shares of its filters to the operations, in steps of ``1 / parts`` (the paper: one layer
+Quantization: every layer gives the same shares of its filters to the operations, in steps of ``1 / parts`` (the paper: one layer
 configuration everywhere). Pruning: one share of the filters a stage, all combinations.
 
 Reference: Zur et al., Sec. 4 and Fig. 1.
@@ -28,15 +28,15 @@ def homogeneous_candidates(setup: FilterSetup, kind: Kind, shares: Sequence[floa
     return [candidate(setup, kind, o.name, row, True) for o, row in zip(space.operations, rows, strict=True)]
 
 
-def quantisation_grid(setup: FilterSetup, parts: int) -> list[Candidate]:
+def quantization_grid(setup: FilterSetup, parts: int) -> list[Candidate]:
     """Every way to give ``parts`` equal parts of a layer's filters to the operations, the homogeneous ones left out."""
-    space = space_of(setup, "quantisation")
+    space = space_of(setup, "quantization")
     found = []
     for split in _compositions(parts, len(space.operations)):
         if max(split) < parts:
             counts = np.stack([largest_remainder(units * np.array(split) / parts, units) for units in space.units.tolist()])
             names = [f"{n}/{parts} {o.name}" for n, o in zip(split, space.operations, strict=True) if n]
-            found.append(candidate(setup, "quantisation", " + ".join(names), counts))
+            found.append(candidate(setup, "quantization", " + ".join(names), counts))
     return found
 
 

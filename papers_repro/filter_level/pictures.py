@@ -14,7 +14,7 @@ from papers_repro.harness import half_width
 
 CONFIDENCE = 0.6827  # the paper's intervals: one sigma of a normal distribution
 _LINE, _PLAIN, _BETTER, _WORSE = "#222222", "#7f8c9b", "#1a7f5a", "#b5472f"
-UNITS = {"quantisation": ("bit operations of an image, millions", 1e6), "pruning": ("multiply-adds of an image, thousands", 1e3)}
+UNITS = {"quantization": ("bit operations of an image, millions", 1e6), "pruning": ("multiply-adds of an image, thousands", 1e3)}
 
 
 def new_figure(rows: int, columns: int, height: float = 4.6) -> tuple[Any, Any]:

@@ -97,12 +97,12 @@ def plans(scale: Scale, setup: FilterSetup, seed: int) -> list[SearchPlan]:
         paper = shared | {"samples": 6, "iterations": 100}
         options = [c1(**paper), c2(**paper), c3(**paper), c4(**paper), c5(**paper)]
         rates = [5e-4, 5e-4, 1e-4, 1e-4, 1e-4]
-    quantised = [SearchPlan(f"C.1 to {t}", "quantisation", t, options[0], {"learning_rate": rates[0]}) for t in ("w3a3", "w2a4")]
+    quantized = [SearchPlan(f"C.1 to {t}", "quantization", t, options[0], {"learning_rate": rates[0]}) for t in ("w3a3", "w2a4")]
     pruned = [
         SearchPlan(f"C.{n}", "pruning", "x0.5", options[n - 1], {"learning_rate": rates[n - 1], "coefficient": float(n != 5)})
         for n in (2, 3, 4, 5)
     ]
-    return quantised + pruned
+    return quantized + pruned
 
 
 def run_searches(

@@ -1,6 +1,6 @@
 """What every filter-level experiment begins with: data, the two search spaces with their costs, and how networks are trained.
 
-Quantisation decides how many filters of each layer get each of the paper's four operations, and counts bit operations. Pruning
+Quantization decides how many filters of each layer get each of the paper's four operations, and counts bit operations. Pruning
 decides a width a stage, and counts multiply-adds. At laptop scale the network is a ResNet-8 of 8, 16 and 32 filters on digits drawn
 at 16x16 among clutter; at paper scale ResNet-20 of 16, 32 and 64 on CIFAR-10.
 
@@ -24,8 +24,8 @@ from graphs import FLOAT, FilterNetwork, FilterSpace, FilterTopology, resnet_fil
 from graphs.costs import BitOperations, SlimmableMacs
 from papers_repro.harness import Scale, available_cores
 
-Kind = Literal["quantisation", "pruning"]
-KINDS: tuple[Kind, ...] = ("quantisation", "pruning")
+Kind = Literal["quantization", "pruning"]
+KINDS: tuple[Kind, ...] = ("quantization", "pruning")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class FilterSetup:
     weight_decay: float = 1e-4
     """L2 penalty of SGD."""
     noise_share: float = 0.05
-    """Of quantised weights that get uniform noise instead of rounding while they train."""
+    """Of quantized weights that get uniform noise instead of rounding while they train."""
     processes: int = 0
     """Trainings at a time, a process each (CPU only); 0: one a core."""
     device: Literal["cpu", "cuda", "auto"] = "cpu"
@@ -126,12 +126,12 @@ def processes_of(setup: FilterSetup, jobs: int) -> int:
 def space_of(setup: FilterSetup, kind: Kind) -> FilterSpace:
     """Counts of the paper's operations a layer, or a width a stage."""
     topology = _topology(setup.filters, setup.blocks, _channels(setup), setup.resolution)
-    return topology.quantisation_space() if kind == "quantisation" else topology.width_space(per="stage")
+    return topology.quantization_space() if kind == "quantization" else topology.width_space(per="stage")
 
 
 def cost_of(space: FilterSpace) -> BitOperations | SlimmableMacs:
     """Bit operations, or multiply-adds of the convolutions."""
-    return BitOperations(space) if space.kind == "quantisation" else SlimmableMacs(space)
+    return BitOperations(space) if space.kind == "quantization" else SlimmableMacs(space)
 
 
 def network_builder(setup: FilterSetup, kind: Kind, sets: tuple[str, ...] = ()) -> Callable[[], FilterNetwork]:
@@ -139,7 +139,7 @@ def network_builder(setup: FilterSetup, kind: Kind, sets: tuple[str, ...] = ()) 
     space, channels = space_of(setup, kind), _channels(setup)
 
     def build() -> FilterNetwork:
-        operations = space.operations if kind == "quantisation" else (FLOAT,)
+        operations = space.operations if kind == "quantization" else (FLOAT,)
         return resnet_filters(setup.filters, setup.blocks, 10, channels, setup.resolution, operations=operations, sets=sets)
 
     return build

@@ -2,7 +2,7 @@
 
 from papers_repro.hardcore.contest import METHODS, OURS, ContestOptions, Outcome, Tested, Tests, draw_contest, run_contest
 from papers_repro.hardcore.latencies import Latencies, measure_latencies
-from papers_repro.hardcore.learned_points import LEARNT, SOFT, STEPS, learnt_points
+from papers_repro.hardcore.learned_points import LEARNED, SOFT, STEPS, learned_points
 from papers_repro.hardcore.options import SetupOptions, setup_preset
 from papers_repro.hardcore.points import Instance, frank_wolfe_point, random_point, synthetic_space, undecided_point
 from papers_repro.hardcore.programs import Backend, Problem, draw_problem, search_programs

@@ -1,6 +1,6 @@
 """Searches under the same budgets on the same super-network, what their networks come to, and the picture of them.
 
-For one seed: our search (HardCoRe-NAS's algorithm with small steps, its gradients averaged and the linearised loss projected);
+For one seed: our search (HardCoRe-NAS's algorithm with small steps, its gradients averaged and the linearized loss projected);
 HardCoRe-NAS as printed (balanced start, steps 4 / (t + 4), credits projected, but jointly and exactly, as Eq. 13 may not fit); a
 soft penalty ended by argmax and by our projection; a random network that fits; the cheapest network. Every distinct network is
 extracted with the super-network's weights, fine-tuned towards labels and the heaviest network's answers ("2 for 1", Appendix G),
@@ -39,7 +39,7 @@ from solvers import Certificate, cheapest_start
 
 State = TypeVar("State")
 
-OURS = "ours: small steps, linearised"
+OURS = "ours: small steps, linearized"
 
 PRINTED = "HardCoRe-NAS as printed"
 
@@ -70,8 +70,8 @@ class ContestOptions:
     """Of our search: see step_numerator."""
     gradient_momentum: float = 0.97
     """Of our search: share of the past in the mean of the gradients."""
-    objective: Objective = "linearise"
-    """What our projection maximises: minus that mean (linearise), or the credits of the last point."""
+    objective: Objective = "linearize"
+    """What our projection maximizes: minus that mean (linearize), or the credits of the last point."""
     penalty: float = 10.0
     """Coefficient of the soft penalty."""
     penalty_rate: float = 0.1

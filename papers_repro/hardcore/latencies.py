@@ -40,7 +40,7 @@ class Latencies:
         timer: how it was measured, to measure whole networks alike.
         raw_fit: of the uncalibrated table on the calibration networks; None for a table that was loaded.
         fit: of the calibrated table on networks that took no part in the calibration; None likewise.
-        cheapest_ms, dearest_ms: the least and the greatest latency of any network, by the table.
+        cheapest_ms, slowest_ms: the least and the greatest latency of any network, by the table.
         seconds: what measuring took.
     """
 
@@ -50,12 +50,12 @@ class Latencies:
     raw_fit: TableFit | None
     fit: TableFit | None
     cheapest_ms: float
-    dearest_ms: float
+    slowest_ms: float
     seconds: float
 
     def budgets(self, shares: Sequence[float]) -> list[float]:
-        """Budgets in ms at these shares of the way from the cheapest to the dearest network."""
-        return [self.cheapest_ms + share * (self.dearest_ms - self.cheapest_ms) for share in shares]
+        """Budgets in ms at these shares of the way from the cheapest to the costliest network."""
+        return [self.cheapest_ms + share * (self.slowest_ms - self.cheapest_ms) for share in shares]
 
 
 def measure_latencies(
@@ -100,9 +100,9 @@ def measure_latencies(
     times = space.staged.per_configuration(cost.quadratic).reshape(len(space.block_names), -1)
     shallow = [space.settings.depths[0] > block % space.settings.blocks_per_stage for block in range(len(times))]
     deep = [space.settings.depths[-1] > block % space.settings.blocks_per_stage for block in range(len(times))]
-    cheapest, dearest = times.min(axis=1)[shallow].sum(), times.max(axis=1)[deep].sum()
+    cheapest, costliest = times.min(axis=1)[shallow].sum(), times.max(axis=1)[deep].sum()
     fixed, seconds = table.fixed, time.perf_counter() - began
-    return Latencies(table, cost, timer, raw_fit, fit, float(fixed + cheapest), float(fixed + dearest), seconds)
+    return Latencies(table, cost, timer, raw_fit, fit, float(fixed + cheapest), float(fixed + costliest), seconds)
 
 
 def fresh_supernet(space: MBConvSpace, seed: int) -> Supernet:

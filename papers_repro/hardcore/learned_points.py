@@ -24,7 +24,7 @@ from papers_repro.harness import ProgressBars
 from solvers import StagedCost
 from solvers.arrays import FloatArray
 
-LEARNT, STEPS, SOFT = "learnt", "steps", "soft penalty"
+LEARNED, STEPS, SOFT = "learned", "steps", "soft penalty"
 _SKIPPED_STEPS = 4  # the first points of a search are its start, moved a little (or forgotten, where a step is 1)
 
 
@@ -63,7 +63,7 @@ class _Recorded:
         return self.method.finish(problem, state)
 
 
-def learnt_points(
+def learned_points(
     prepared: Prepared,
     shares: Sequence[float],
     seeds: Sequence[int],
@@ -71,11 +71,11 @@ def learnt_points(
     fabric: Fabric,
     progress: ProgressBars,
 ) -> Iterator[Instance]:
-    """The last points of searches (families ``LEARNT`` and ``SOFT``), and those of HardCoRe-NAS's steps before (``STEPS``).
+    """The last points of searches (families ``LEARNED`` and ``SOFT``), and those of HardCoRe-NAS's steps before (``STEPS``).
 
     Args:
         prepared: super-network, data, latencies.
-        shares: one budget each, between the cheapest network (0) and the dearest (1).
+        shares: one budget each, between the cheapest network (0) and the costliest (1).
         seeds: one search each per budget and method.
         options: of a search; its seed is replaced.
         fabric: the super-network's device.
@@ -97,6 +97,6 @@ def learnt_points(
             continue
         recorded = _Recorded(method)
         point = search(problem, recorded, prepared.supernet, data, seeded, fabric).result.point
-        yield Instance(LEARNT, space.staged, cost, share, budget, point)
+        yield Instance(LEARNED, space.staged, cost, share, budget, point)
         for step in recorded.points[_SKIPPED_STEPS:-1]:
             yield Instance(STEPS, space.staged, cost, share, budget, step)

@@ -27,7 +27,7 @@ _HALVINGS = 70  # of an interval at most 2e5 times the unit of what is sought: d
 class Instance:
     """A point (dimension,) of ``staged`` to project, its credits being the point itself, under ``budget`` on ``cost`` (ms).
 
-    ``share`` says where the budget lies between the cheapest network (0) and the dearest (1).
+    ``share`` says where the budget lies between the cheapest network (0) and the costliest (1).
     """
 
     family: str
@@ -98,7 +98,7 @@ def random_point(
         cost = _with_free_option(staged, cost, generator)
     logs = np.concatenate([np.log(generator.dirichlet(np.full(size, concentration)) + 1e-300) for size in staged.blocks.sizes])
     budget = _budget(staged, cost, share)
-    bound = 1e5 / float(cost.per_configuration.mean())  # leaves only the cheapest (or dearest) options
+    bound = 1e5 / float(cost.per_configuration.mean())  # leaves only the cheapest (or costliest) options
     tilt = _last_fitting(lambda tilt: expected_latency(staged, cost, _tilted(staged, cost, logs, -tilt)), budget, -bound, bound)
     return Instance(family, staged, cost, share, budget, _tilted(staged, cost, logs, -tilt))
 
@@ -106,9 +106,9 @@ def random_point(
 def undecided_point(
     family: str, staged: StagedBlocks, cost: StagedCost, share: float, generator: np.random.Generator, *, scatter: float = 0.02
 ) -> Instance:
-    """A point on a budget at which every decision hangs between its cheapest option, which is free in a block, and its dearest.
+    """A point on a budget at which every decision hangs between its cheapest option, which is free in a block, and its costliest.
 
-    The dearest have nearly the same share everywhere. Each half of Eq. 13 then spends what the other half's indecision leaves, on
+    The costliest have nearly the same share everywhere. Each half of Eq. 13 then spends what the other half's indecision leaves, on
     the same stages: those that are cheap. Made to be hard for it; no search is known to end there.
 
     Args:
@@ -124,14 +124,14 @@ def undecided_point(
     """
     cost = _with_free_option(staged, cost, generator)
     offset = scatter * generator.standard_normal(staged.blocks.count)
-    cheapest, dearest = [], []
+    cheapest, costliest = [], []
     for block in range(staged.blocks.count - len(staged.stages)):
         times = cost.per_configuration[staged.blocks.slice(block)]
         cheapest.append(int(times.argmin()))
-        dearest.append(int(times.argmax()))
+        costliest.append(int(times.argmax()))
     depths = [len(stage.depths) - 1 for stage in staged.stages]
     low = staged.blocks.vertex([*cheapest, *(0 for _ in depths)])
-    high = staged.blocks.vertex([*dearest, *depths])
+    high = staged.blocks.vertex([*costliest, *depths])
 
     def mixed(common: float) -> FloatArray:
         mix = np.repeat(np.clip(common + offset, 0.0, 1.0), staged.blocks.sizes)
@@ -209,7 +209,7 @@ def _with_free_option(staged: StagedBlocks, cost: StagedCost, generator: np.rand
 
 
 def _budget(staged: StagedBlocks, cost: StagedCost, share: float) -> float:
-    """The budget at ``share`` of the way from the cheapest network to the dearest."""
+    """The budget at ``share`` of the way from the cheapest network to the costliest."""
     if not 0 < share < 1:
         raise ValueError(f"share: expected a number strictly between 0 and 1, got {share}")
     starts, runs = _block_starts(staged), staged.runs()

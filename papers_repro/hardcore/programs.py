@@ -101,7 +101,7 @@ def _oracle(part_name: Literal["alpha", "beta"]) -> Program:
     def prepare(problem: Problem, backend: Any) -> Callable[[Draw], float | None]:
         part = problem.staged.alpha if part_name == "alpha" else problem.staged.beta
         oracle = block_oracle(problem.base, part, problem.staged.blocks, problem.quadratic, problem.budget, backend=backend)
-        return lambda draw: _objective(oracle.minimise(draw.gradient[part]))
+        return lambda draw: _objective(oracle.minimize(draw.gradient[part]))
 
     return prepare
 

@@ -71,7 +71,7 @@ def draw_two(groups: Mapping[str, Sequence[Found]], times: Mapping[str, Sequence
         groups: searches by what sets them apart.
         times: latencies in ms, in the order of each group's searches.
         path: of the picture.
-        task: what was learnt.
+        task: what was learned.
         unit: what the latencies are, e.g. "estimated latency, ms".
     """
     figure = Figure(figsize=(11, 4.6), layout="constrained")
@@ -81,8 +81,8 @@ def draw_two(groups: Mapping[str, Sequence[Found]], times: Mapping[str, Sequence
         accuracies, losses = [entry.accuracy for entry in entries], [entry.record.loss for entry in entries]
         style = COLOURS[number % len(COLOURS)], _MARKERS[number % len(_MARKERS)]
         if np.isfinite(accuracies).all():
-            scatter_front(left, times[name], accuracies, name, *style, maximise=True)
-        scatter_front(right, times[name], losses, name, *style, maximise=False)
+            scatter_front(left, times[name], accuracies, name, *style, maximize=True)
+        scatter_front(right, times[name], losses, name, *style, maximize=False)
     left.set(xlabel=unit, ylabel="test accuracy after retraining, %", title=task)
     right.set(xlabel=unit, ylabel="search loss: CE + α (ln LAT)^β", title="search")
     for axes in (left, right):
@@ -91,10 +91,10 @@ def draw_two(groups: Mapping[str, Sequence[Found]], times: Mapping[str, Sequence
     figure.savefig(path, dpi=150)
 
 
-def scatter_front(axes: Axes, x: Sequence[float], y: Sequence[float], name: str, colour: str, marker: str, maximise: bool) -> None:
+def scatter_front(axes: Axes, x: Sequence[float], y: Sequence[float], name: str, colour: str, marker: str, maximize: bool) -> None:
     """All points, and a line through those that none beats in both."""
     points = np.column_stack([x, y])
-    kept = points[non_dominated(points, [False, maximise])]
+    kept = points[non_dominated(points, [False, maximize])]
     order = kept[kept[:, 0].argsort()]
     axes.scatter(points[:, 0], points[:, 1], s=22, color=colour, marker=marker, alpha=0.55, linewidths=0)
     axes.plot(order[:, 0], order[:, 1], marker=marker, color=colour, label=name, markersize=5, linewidth=1.3)

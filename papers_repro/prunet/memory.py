@@ -3,7 +3,7 @@
 Counted by hooks on what autograd saves, each storage once, weights and images left out; so the number is exact, the same on every
 device, and depends on shapes alone.
 
-Reference: PruNet, Table 3 (memory of the optimisations).
+Reference: PruNet, Table 3 (memory of the optimizations).
 """
 
 from __future__ import annotations

@@ -87,7 +87,7 @@ TABLE3: tuple[tuple[str, str, int], ...] = (
     ("layer skipping alone", "140", 3**2 * 9**17),
     ("all", "62", 3**2 * 24 * 65 * 64 * 97**2 * 96 * 161 * 160 * 289**4 * 288 * 449**4),
 )
-"""Table 3: (optimisation, hours of training, size of the search space by the paper's formula)."""
+"""Table 3: (optimization, hours of training, size of the search space by the paper's formula)."""
 
 SKIP_SETTINGS: tuple[tuple[float, float], ...] = ((1.0, 1.0), (1.1, 0.85), (1.1, 0.55), (1.1, 0.4))
 """(phi, lambda) of Table 6's columns."""

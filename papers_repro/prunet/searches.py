@@ -43,7 +43,7 @@ class SearchSpec:
         alpha: of the loss.
         budget_ms: project the answer onto this latency; None leaves it to alpha.
         least_use: share of that budget that the answer uses at least, where what survived allows it.
-        prunode, pruning, skipping: PruNet's optimisations; without any it is FBNet, with two widths a block.
+        prunode, pruning, skipping: PruNet's optimizations; without any it is FBNet, with two widths a block.
         thresholds: of block pruning, first and last.
         phi, scale: of layer skipping: what the outputs of the skip and of the block are multiplied by (scale is lambda).
     """

@@ -204,7 +204,7 @@ class Latencies:
         timer: how it was measured, to measure whole networks alike.
         raw_fit: of the uncalibrated table on the calibration networks; None for a table that was loaded.
         fit: of the calibrated table on networks that took no part in the calibration; None likewise.
-        cheapest_ms, dearest_ms: the least and the greatest latency of any network, by the table.
+        cheapest_ms, slowest_ms: the least and the greatest latency of any network, by the table.
         seconds: what measuring took.
     """
 
@@ -214,12 +214,12 @@ class Latencies:
     raw_fit: TableFit | None
     fit: TableFit | None
     cheapest_ms: float
-    dearest_ms: float
+    slowest_ms: float
     seconds: float
 
     def budgets(self, shares: Sequence[float]) -> list[float]:
-        """Budgets in ms at these shares of the way from the cheapest to the dearest network."""
-        return [self.cheapest_ms + share * (self.dearest_ms - self.cheapest_ms) for share in shares]
+        """Budgets in ms at these shares of the way from the cheapest to the costliest network."""
+        return [self.cheapest_ms + share * (self.slowest_ms - self.cheapest_ms) for share in shares]
 
 
 def make_fabric(options: SetupOptions) -> Fabric:
@@ -320,7 +320,7 @@ def fit_remark(latencies: Latencies) -> str:
         )
     if fit is not None:
         said += f"; on networks left out of its calibration R2 {fit.r_squared:.3f}, worst error {fit.worst:.0%}"
-    return said + f". Networks of this space take {latencies.cheapest_ms:.3f} to {latencies.dearest_ms:.3f} ms."
+    return said + f". Networks of this space take {latencies.cheapest_ms:.3f} to {latencies.slowest_ms:.3f} ms."
 
 
 def _check_conditions(table: WidthLatencyTable, timer: Timer, source: Path) -> None:

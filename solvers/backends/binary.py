@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.backends.highs import Polyhedron, minimise_mixed_integer
+from solvers.backends.highs import Polyhedron, minimize_mixed_integer
 from solvers.results import SolverError, Status
 
 MilpBackend = Literal["highs", "scipy"]
@@ -64,7 +64,7 @@ class BinaryAnswer:
     cuts: int
 
 
-def maximise_binary(
+def maximize_binary(
     program: BinaryProgram, *, backend: MilpBackend = "highs", time_limit_seconds: float | None = None
 ) -> BinaryAnswer:
     """Solve the program to a gap of 0, by the solver's own account, with strict budgets.
@@ -79,7 +79,7 @@ def maximise_binary(
     while True:
         left = None if time_limit_seconds is None else max(0.01, time_limit_seconds - (time.perf_counter() - began))
         polyhedron = _polyhedron(program, cuts)
-        solve = minimise_by_scipy if backend == "scipy" else _by_highs
+        solve = minimize_by_scipy if backend == "scipy" else _by_highs
         status, x, bound = solve(polyhedron, -program.objective, left)
         if x is None:
             return BinaryAnswer(status, None, -math.inf, -math.inf if status is Status.INFEASIBLE else -bound, len(cuts))
@@ -119,12 +119,12 @@ def _by_highs(
     polyhedron: Polyhedron, costs: FloatArray, time_limit_seconds: float | None
 ) -> tuple[Status, FloatArray | None, float]:
     """Status, point and lower bound of the minimum, through highspy."""
-    answer = minimise_mixed_integer(polyhedron, costs, np.ones(len(costs), dtype=bool), time_limit_seconds=time_limit_seconds)
+    answer = minimize_mixed_integer(polyhedron, costs, np.ones(len(costs), dtype=bool), time_limit_seconds=time_limit_seconds)
     bound = None if answer.certificate is None else answer.certificate.bound
     return answer.status, answer.x, -math.inf if bound is None else bound
 
 
-def minimise_by_scipy(
+def minimize_by_scipy(
     polyhedron: Polyhedron, costs: FloatArray, time_limit_seconds: float | None
 ) -> tuple[Status, FloatArray | None, float]:
     """Status, point and lower bound of the least ``costs @ x`` with x whole, through ``scipy.optimize.milp``.

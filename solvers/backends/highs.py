@@ -154,8 +154,8 @@ class LinearModel:
         _check(solver.passModel(_linear_program(scaled, np.zeros(len(scaled.lower)))), "passModel")
         return cls(polyhedron, scaled, scale, solver)
 
-    def minimise(self, costs: FloatArray) -> Result:
-        """Minimise ``costs @ x`` (costs (n,)); ``x`` is a basic solution, a vertex of the polyhedron.
+    def minimize(self, costs: FloatArray) -> Result:
+        """Minimize ``costs @ x`` (costs (n,)); ``x`` is a basic solution, a vertex of the polyhedron.
 
         The certificate's dual holds one multiplier a row in HiGHS's sign: the change of the optimum per unit of the row's bound.
 
@@ -183,13 +183,13 @@ class LinearModel:
             magnitude = max(1.0, float(np.abs(x).sum()))
             if self._scaled.residual(x) <= _ACCEPT and abs(primal - bound) <= _ACCEPT * magnitude:
                 dual = multipliers * unit / self._scale
-                certificate = Certificate(float(costs @ x), bound * unit, self.polyhedron.residual(x), dual, maximise=False)
+                certificate = Certificate(float(costs @ x), bound * unit, self.polyhedron.residual(x), dual, maximize=False)
                 return Result(x, Status.OPTIMAL, certificate, _iterations(self._solver), time.perf_counter() - began)
         raise SolverError(f"HiGHS: objective {primal!r} against the bound {bound!r} of its own multipliers, after a cold solve")
 
 
-def minimise_quadratic(polyhedron: Polyhedron, hessian: FloatArray, costs: FloatArray) -> Result:
-    """Minimise ``x' hessian x / 2 + costs @ x`` with a symmetric positive semi-definite ``hessian`` (n, n).
+def minimize_quadratic(polyhedron: Polyhedron, hessian: FloatArray, costs: FloatArray) -> Result:
+    """Minimize ``x' hessian x / 2 + costs @ x`` with a symmetric positive semi-definite ``hessian`` (n, n).
 
     HiGHS has no dual certificate to offer here, so the bound is None, and its answer may exceed rows by 1e-7 of their greatest
     entry.
@@ -213,7 +213,7 @@ def minimise_quadratic(polyhedron: Polyhedron, hessian: FloatArray, costs: Float
         return Result(None, status, None, _iterations(solver), seconds, "HiGHS: infeasible")
     x = np.array(solver.getSolution().col_value)
     primal = float(x @ (0.5 * (hessian @ x) + costs))
-    certificate = Certificate(primal, None, polyhedron.residual(x), None, maximise=False)
+    certificate = Certificate(primal, None, polyhedron.residual(x), None, maximize=False)
     return Result(x, status, certificate, _iterations(solver), seconds)
 
 
@@ -242,8 +242,8 @@ class MixedIntegerModel:
         """Add ``values @ x[indices] <= upper`` for all later solves."""
         _check(self._solver.addRow(-np.inf, float(upper), len(indices), indices.astype(np.int32), values), "addRow")
 
-    def minimise(self, costs: FloatArray, *, time_limit_seconds: float | None = None) -> Result:
-        """Minimise ``costs @ x`` to a gap of 0 unless the time limit ends it first; x comes back with its integers rounded.
+    def minimize(self, costs: FloatArray, *, time_limit_seconds: float | None = None) -> Result:
+        """Minimize ``costs @ x`` to a gap of 0 unless the time limit ends it first; x comes back with its integers rounded.
 
         Recompute rows that must hold strictly. The bound is HiGHS's own account; iterations are its nodes.
 
@@ -268,19 +268,19 @@ class MixedIntegerModel:
         bound = float(info.mip_dual_bound) * unit
         proven = bound if np.isfinite(bound) else None
         return Result(
-            x, status, Certificate(float(costs @ x), proven, self.polyhedron.residual(x), None, maximise=False), nodes, seconds
+            x, status, Certificate(float(costs @ x), proven, self.polyhedron.residual(x), None, maximize=False), nodes, seconds
         )
 
 
-def minimise_mixed_integer(
+def minimize_mixed_integer(
     polyhedron: Polyhedron, costs: FloatArray, integer: NDArray[np.bool_], *, time_limit_seconds: float | None = None
 ) -> Result:
-    """Minimise ``costs @ x`` with ``x[integer]`` whole, once; see :meth:`MixedIntegerModel.minimise`.
+    """Minimize ``costs @ x`` with ``x[integer]`` whole, once; see :meth:`MixedIntegerModel.minimize`.
 
     Raises:
         SolverError: HiGHS fails or says unbounded.
     """
-    return MixedIntegerModel.of(polyhedron, integer).minimise(costs, time_limit_seconds=time_limit_seconds)
+    return MixedIntegerModel.of(polyhedron, integer).minimize(costs, time_limit_seconds=time_limit_seconds)
 
 
 def _highspy() -> Any:

@@ -51,12 +51,12 @@ def _highs(polyhedron: Polyhedron, count: int) -> Callable[[FloatArray], Result]
     model = LinearModel.of(polyhedron)
 
     def solve(costs: FloatArray) -> Result:
-        result = model.minimise(costs)
+        result = model.minimize(costs)
         evidence = result.certificate
         if evidence is None or evidence.dual is None:
             return result
         dual = np.maximum(-evidence.dual[count:], 0.0)
-        certificate = Certificate(evidence.primal, evidence.bound, evidence.violation, dual, maximise=False)
+        certificate = Certificate(evidence.primal, evidence.bound, evidence.violation, dual, maximize=False)
         return Result(result.x, result.status, certificate, result.iterations, result.seconds)
 
     return solve
@@ -143,7 +143,7 @@ def _checked(
     if scaled.residual(x) > _ACCEPT or abs(primal - bound) > _ACCEPT * max(1.0, float(np.abs(x).sum())):
         raise SolverError(f"the answer's objective {primal!r} does not meet the bound {bound!r} of its own multipliers")
     dual = np.maximum(-multipliers[count:] * unit / scale[count:], 0.0)
-    certificate = Certificate(float(costs @ x), bound * unit, scaled.residual(x), dual, maximise=False)
+    certificate = Certificate(float(costs @ x), bound * unit, scaled.residual(x), dual, maximize=False)
     return Result(x, Status.OPTIMAL, certificate, iterations, time.perf_counter() - began)
 
 

@@ -11,7 +11,7 @@ from solvers.results import SolverError
 from solvers.sets import BudgetedBlocks
 
 
-def minimise_by_clarabel(feasible: BudgetedBlocks, hessian: FloatArray) -> tuple[FloatArray, int]:
+def minimize_by_clarabel(feasible: BudgetedBlocks, hessian: FloatArray) -> tuple[FloatArray, int]:
     """The point (n,) of least ``x' H x / 2`` in blocks under one budget, through cvxpy's interior-point method, and its iterations.
 
     Raises:

@@ -87,7 +87,7 @@ def block_step(
     *,
     backend: OracleBackend | None = None,
 ) -> BlockStep:
-    """One step of Algorithm 1: freeze all but ``part``, minimise the gradient there, move towards the vertex. Pure.
+    """One step of Algorithm 1: freeze all but ``part``, minimize the gradient there, move towards the vertex. Pure.
 
     Args:
         x: (n,) a feasible point of ``blocks`` under the budgets.
@@ -104,7 +104,7 @@ def block_step(
     """
     if gradient.shape != x.shape:
         raise ValueError(f"gradient: expected shape {x.shape} like the point, got {gradient.shape}")
-    answer = block_oracle(x, part, blocks, cost, capacity, backend=backend).minimise(gradient[part])
+    answer = block_oracle(x, part, blocks, cost, capacity, backend=backend).minimize(gradient[part])
     if answer.x is None:
         return BlockStep(x, part, None, 0.0, 0.0, answer)
     direction = np.zeros_like(x)
@@ -203,7 +203,7 @@ def block_frank_wolfe(
     excess = max(each.value(x) - limit for each, limit in zip(costs, limits, strict=True))
     if objective is not None:
         objectives.append(float(objective(x)))
-    certificate = Certificate(objectives[-1] if objectives else math.nan, None, max(0.0, excess), None, maximise=False)
+    certificate = Certificate(objectives[-1] if objectives else math.nan, None, max(0.0, excess), None, maximize=False)
     result = Result(x, Status.FEASIBLE, certificate, len(steps), time.perf_counter() - began, message)
     return Run(result, np.array(gaps), np.array(steps), np.array(objectives) if objective is not None else None)
 

@@ -1,4 +1,4 @@
-"""Frank-Wolfe: minimise a smooth function over a set that is known only by its linear minimisation oracle.
+"""Frank-Wolfe: minimize a smooth function over a set that is known only by its linear minimization oracle.
 
 Every step goes towards a vertex (or away from one, or from one to another), so every iterate is a convex combination of vertices
 and feasible by construction: no projection, no penalty. The Frank-Wolfe gap ``max_s gradient @ (x - s)`` bounds the error of a
@@ -79,11 +79,11 @@ def frank_wolfe(
     tolerance: float = 0.0,
     callback: Callable[[Iterate], bool | None] | None = None,
 ) -> Run:
-    """Minimise from ``start`` over the set of ``oracle``.
+    """Minimize from ``start`` over the set of ``oracle``.
 
     Args:
         gradient: gradient of the objective, (n,) -> (n,).
-        oracle: any object with ``minimise(gradient) -> Result``.
+        oracle: any object with ``minimize(gradient) -> Result``.
         start: a feasible point (n,), or a combination of points to step away from. The away and pairwise variants treat a plain
             point as one atom.
         iterations: at most so many steps.
@@ -123,7 +123,7 @@ def frank_wolfe(
             raise ValueError(f"gradient: expected shape {x.shape} like the start, got {slope.shape}")
         if not np.isfinite(slope).all():
             raise SolverError(f"the gradient is not finite at iteration {iteration}")
-        answer = oracle.minimise(slope)
+        answer = oracle.minimize(slope)
         if answer.x is None:
             result = Result(None, answer.status, None, iteration, time.perf_counter() - began, answer.message)
             return Run(result, np.array(gaps), np.array(steps), np.array(objectives) if objective else None)
@@ -145,7 +145,7 @@ def frank_wolfe(
     proven = convex and gaps[-1] <= tolerance
     primal = objectives[-1] if objectives else math.nan
     bound = primal - gaps[-1] if convex and objectives else None
-    certificate = Certificate(primal, bound, 0.0, None, maximise=False)
+    certificate = Certificate(primal, bound, 0.0, None, maximize=False)
     status = Status.OPTIMAL if proven else Status.FEASIBLE
     result = Result(x, status, certificate, len(steps), time.perf_counter() - began)
     return Run(result, np.array(gaps), np.array(steps), np.array(objectives) if objective is not None else None)
@@ -195,7 +195,7 @@ class _Atoms:
         self.index = {vertex.tobytes(): place for place, vertex in enumerate(self.vertices)}
 
     def point(self) -> FloatArray:
-        """The combination, recomputed so that no error of steps away can grow; weights are renormalised for the same reason."""
+        """The combination, recomputed so that no error of steps away can grow; weights are renormalized for the same reason."""
         weights = np.array(self.weights)
         weights /= weights.sum()
         self.weights = weights.tolist()

@@ -1,7 +1,7 @@
 """Upper hulls of many small groups at once, in numpy: what depends on the costs alone is prepared.
 
 With each group's options sorted by cost, an option is a vertex of the upper hull if and only if the least slope of the chords that
-reach it from cheaper options is positive and exceeds the greatest slope of the chords from it to dearer ones. So a few operations
+reach it from cheaper options is positive and exceeds the greatest slope of the chords from it to costlier ones. So a few operations
 on the table of all pairs find every hull, where ``solvers.knapsack.hulls`` removes points layer by layer.
 
 Reference: Sinha and Zoltners, The Multiple-Choice Knapsack Problem, 1979.

@@ -1,4 +1,4 @@
-"""Linear minimisation oracles: the vertex of a feasible set that a gradient likes least.
+"""Linear minimization oracles: the vertex of a feasible set that a gradient likes least.
 
 ``min gradient @ x`` over a product of simplices takes the least entry of each block. With one budget more it is the linear
 relaxation of a multiple-choice knapsack, ``solvers.knapsack.relaxation.relax``, whose values are what the blocks' totals save:
@@ -23,12 +23,12 @@ from solvers.arrays import FloatArray, IntArray
 from solvers.backends import LinearProgramBackend, linear_program
 from solvers.descent.answers import Batch, by_block, infeasible, no_batch, refuse, require_finite
 from solvers.descent.hull_tables import HullTable
-from solvers.kernels import Path, compiles, ready
+from solvers.kernels import NativeBackend, as_kernel_input, uses_kernels
 from solvers.knapsack import Knapsack, exact_sum, relax, relax_along
-from solvers.results import Certificate, Result, Status, minimised
+from solvers.results import Certificate, Result, Status, minimized
 from solvers.sets import Blocks, BudgetedBlocks
 
-OracleBackend = Path | LinearProgramBackend
+OracleBackend = NativeBackend | LinearProgramBackend
 
 # A budget met with equality by the cheapest point can be missed by the round-off of its own sum (a few ulps times the number of
 # blocks, far below this); a budget missed by more is infeasible.
@@ -36,10 +36,10 @@ _RELAXATION = 1e-10
 
 
 class LinearOracle(Protocol):
-    """Anything that minimises a linear function over the feasible set it stands for."""
+    """Anything that minimizes a linear function over the feasible set it stands for."""
 
-    def minimise(self, gradient: FloatArray) -> Result:
-        """A vertex that minimises ``gradient @ x`` (gradient (n,)), with the certificate of the linear program."""
+    def minimize(self, gradient: FloatArray) -> Result:
+        """A vertex that minimizes ``gradient @ x`` (gradient (n,)), with the certificate of the linear program."""
         ...
 
 
@@ -49,8 +49,8 @@ class SimplexOracle:
 
     blocks: Blocks
 
-    def minimise(self, gradient: FloatArray) -> Result:
-        """Minimise ``gradient @ x``, gradient (dimension,).
+    def minimize(self, gradient: FloatArray) -> Result:
+        """Minimize ``gradient @ x``, gradient (dimension,).
 
         Raises:
             ValueError: a gradient of another shape, or NaN.
@@ -62,7 +62,7 @@ class SimplexOracle:
         x = np.zeros(self.blocks.dimension)
         x[column[np.arange(self.blocks.count), choice]] = self.blocks.totals
         value = float(costs @ x)
-        certificate = Certificate(value, value, 0.0, np.zeros(0), maximise=False)
+        certificate = Certificate(value, value, 0.0, np.zeros(0), maximize=False)
         return Result(x, Status.OPTIMAL, certificate, 1, time.perf_counter() - began)
 
 
@@ -109,14 +109,14 @@ class BudgetOracle:
             else np.broadcast_to(np.asarray(relaxation, dtype=np.float64), (rows,))
         )
         shape = (feasible.blocks.dimension,)
-        if chosen == "native" and compiles(chosen):
+        if chosen == "native" and uses_kernels(chosen):
             return cls(feasible, chosen, shape, *_by_kernels(feasible, float(slack[0])))
         if chosen == "native" or chosen == "numpy":
             return cls(feasible, chosen, shape, _by_numpy(feasible, float(slack[0])), lambda gradients, start: None)
         return cls(feasible, chosen, shape, _general(feasible, chosen, slack), lambda gradients, start: None)
 
-    def minimise(self, gradient: FloatArray, *, start: float = 0.0) -> Result:
-        """Minimise ``gradient @ x``, gradient (dimension,). Status.INFEASIBLE names the least cost where no point fits.
+    def minimize(self, gradient: FloatArray, *, start: float = 0.0) -> Result:
+        """Minimize ``gradient @ x``, gradient (dimension,). Status.INFEASIBLE names the least cost where no point fits.
 
         Args:
             gradient: (dimension,).
@@ -132,8 +132,8 @@ class BudgetOracle:
             refuse(costs, self._shape[0])
         return self._solve(costs, start)
 
-    def minimise_many(self, gradients: ArrayLike, *, start: float = 0.0) -> Batch:
-        """Minimise ``gradients @ x`` row by row, gradients (k, dimension), each from the multiplier of the one before.
+    def minimize_many(self, gradients: ArrayLike, *, start: float = 0.0) -> Batch:
+        """Minimize ``gradients @ x`` row by row, gradients (k, dimension), each from the multiplier of the one before.
 
         Raises:
             ValueError: gradients of another shape, NaN or infinite.
@@ -201,20 +201,20 @@ def _by_kernels(
     limits = fixed.budget, float(feasible.capacities[0]), fixed.steepest
     numbers = np.concatenate([limits, feasible.blocks.totals, fixed.weights])
     indices = np.concatenate([fixed.offsets, fixed.order])
-    minimise, minimise_many = kernels.minimise, kernels.minimise_many
+    minimize, minimize_many = kernels.minimize, kernels.minimize_many
 
     def solve(gradient: FloatArray, start: float) -> Result:
         began = time.perf_counter()
         x, dual = np.empty(n), np.empty(1)
-        primal, bound, excess = minimise(ready(gradient), numbers, indices, start, x, dual)
+        primal, bound, excess = minimize(as_kernel_input(gradient), numbers, indices, start, x, dual)
         if primal != primal:
             refuse(gradient, n)
-        return minimised(x, primal, bound, excess if excess > 0.0 else 0.0, dual, began)
+        return minimized(x, primal, bound, excess if excess > 0.0 else 0.0, dual, began)
 
     def solve_many(gradients: FloatArray, start: float) -> Batch | None:
         began = time.perf_counter()
         points, duals, figures = np.empty(gradients.shape), np.empty((len(gradients), 1)), np.empty((len(gradients), 3))
-        minimise_many(ready(gradients), numbers, indices, start, points, duals, figures)
+        minimize_many(as_kernel_input(gradients), numbers, indices, start, points, duals, figures)
         if np.isnan(figures).any():
             refuse(gradients, n)
         primal, bound, excess = figures.T.copy()
@@ -242,16 +242,16 @@ def _by_numpy(feasible: BudgetedBlocks, slack: float) -> Callable[[FloatArray, f
             answer = relax_along(program, fixed.budget, steps)
         x, used = np.zeros(blocks.dimension), answer.choices
         x[used] = blocks.totals
-        if answer.dearer >= 0:
-            group = offsets.searchsorted(answer.dearer, side="right") - 1
-            x[answer.dearer] = answer.fraction * blocks.totals[group]
-            x[used[group]] = blocks.totals[group] - x[answer.dearer]
-            used = np.append(used, answer.dearer)
+        if answer.costlier >= 0:
+            group = offsets.searchsorted(answer.costlier, side="right") - 1
+            x[answer.costlier] = answer.fraction * blocks.totals[group]
+            x[used[group]] = blocks.totals[group] - x[answer.costlier]
+            used = np.append(used, answer.costlier)
         # Sums over the support only: a product of all n is left to threads that may have to wait for a processor.
         share = x[used]
         primal = float((gradient[used] * share).sum())
         excess = float((per_unit[used] * share).sum()) - capacity
-        return minimised(x, primal, -answer.bound, max(0.0, excess), np.array([answer.dual]), began)
+        return minimized(x, primal, -answer.bound, max(0.0, excess), np.array([answer.dual]), began)
 
     return solve
 
@@ -293,7 +293,7 @@ def _general(feasible: BudgetedBlocks, backend: LinearProgramBackend, slack: Flo
             return infeasible(feasible, result.iterations, time.perf_counter() - began)
         x = _tidy(feasible.blocks, result.x)
         evidence = result.certificate
-        certificate = Certificate(float(gradient @ x), evidence.bound, feasible.violation(x), evidence.dual, maximise=False)
+        certificate = Certificate(float(gradient @ x), evidence.bound, feasible.violation(x), evidence.dual, maximize=False)
         return Result(x, result.status, certificate, result.iterations, time.perf_counter() - began)
 
     return solve

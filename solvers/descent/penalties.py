@@ -1,7 +1,7 @@
 """Soft constraints: what searches do without a hard budget. The baselines.
 
 A penalty trades the loss against the excess over a budget; its coefficient decides where the search ends, and no finite one makes
-the budget hold. :func:`gradient_descent` minimises ``f(x) + coefficient * penalty(residual(x))``, :func:`augmented_lagrangian`
+the budget hold. :func:`gradient_descent` minimizes ``f(x) + coefficient * penalty(residual(x))``, :func:`augmented_lagrangian`
 corrects it with a multiplier. :func:`log_power` and :func:`target_ratio` are the penalties of published searches, as values with
 derivatives.
 
@@ -217,7 +217,7 @@ class _History:
     def descent(self, x: FloatArray, steps: int, message: str, dual: FloatArray | None, began: float) -> Descent:
         primal, violation = float(self.objective(x)), float(self.residual.violation(x))
         status = Status.FEASIBLE if violation == 0.0 and not message else Status.VIOLATED
-        certificate = Certificate(primal, None, violation, dual, maximise=False)
+        certificate = Certificate(primal, None, violation, dual, maximize=False)
         result = Result(x, status, certificate, steps, time.perf_counter() - began, message)
         return Descent(result, np.array(self.objectives), np.array(self.violations))
 

@@ -62,7 +62,7 @@ def constant(size: float) -> StepRule:
 
 
 def short_step(lipschitz: float) -> StepRule:
-    """The minimiser of the quadratic upper bound ``-size * slope + size^2 * lipschitz * |direction|^2 / 2``.
+    """The minimizer of the quadratic upper bound ``-size * slope + size^2 * lipschitz * |direction|^2 / 2``.
 
     Raises:
         ValueError: a Lipschitz constant of the gradient that is not positive.
@@ -110,7 +110,7 @@ def exact_line_search(accuracy: float = 1e-12) -> StepRule:
 def backtracking(shrink: float = 0.5) -> StepRule:
     """From the largest step down by ``shrink`` until the objective falls by half of what the linear model promises.
 
-    That test is the quadratic upper bound of Pedregosa et al. at the minimiser of its own model. Needs ``objective``.
+    That test is the quadratic upper bound of Pedregosa et al. at the minimizer of its own model. Needs ``objective``.
 
     Raises:
         ValueError: ``shrink`` outside (0, 1); when used without an objective.

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-Path = Literal["native", "numpy"]
+NativeBackend = Literal["native", "numpy"]
 
 
 @functools.cache
@@ -22,7 +22,7 @@ def _installed() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
-def compiles(path: str) -> bool:
+def uses_kernels(path: str) -> bool:
     """Whether ``path`` means the compiled kernels here.
 
     Raises:
@@ -58,6 +58,6 @@ def compile_part(function: Callable[..., Any]) -> Any:
     return njit(**options)(function)
 
 
-def ready(array: NDArray[Any]) -> NDArray[Any]:
+def as_kernel_input(array: NDArray[Any]) -> NDArray[Any]:
     """``array`` as kernels take it: contiguous and writable, though they do not write to what they read; a copy where it is not."""
     return array if array.flags.carray else array.copy()

@@ -80,7 +80,7 @@ def descend(
     weight: FloatArray,
     price: FloatArray,
 ) -> tuple[int, float, int]:
-    """Minimise the dual over the groups ``options[cuts[g]:cuts[g + 1]]``, g < count, from ``dual`` (m,), which it changes.
+    """Minimize the dual over the groups ``options[cuts[g]:cuts[g + 1]]``, g < count, from ``dual`` (m,), which it changes.
 
     Args:
         values, costs: (n,) and (n, m) of all options.

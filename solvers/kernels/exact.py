@@ -280,7 +280,7 @@ def solve(values, costs, offsets, budget, start, cutoff, limits, stop, choices):
     Returns (state, lift, bound, plain bound, dual, tolerance, whole, states, stopped): the first bound is of values below each
     group's best, which sum to ``lift``, the plain one the relaxation's.
     """
-    state, dearer, _, dual = relax(values, costs, offsets, budget, start, choices)
+    state, costlier, _, dual = relax(values, costs, offsets, budget, start, choices)
     if state == INFEASIBLE:
         return state, 0.0, 0.0, 0.0, 0.0, 0.0, False, 0, False
     shifted, loss = np.empty(len(values)), np.empty(len(values))
@@ -299,8 +299,8 @@ def solve(values, costs, offsets, budget, start, cutoff, limits, stop, choices):
         return state, lift, max(upper, best), plain, dual, tolerance, whole, 0, False
     candidates, group, least = _gather(loss, offsets, upper - max(best, cutoff) - (tolerance if cutoff > best else 0.0))
     light, beyond = choices.copy(), choices.copy()
-    if dearer >= 0:
-        beyond[np.searchsorted(offsets, dearer, side="right") - 1] = dearer
+    if costlier >= 0:
+        beyond[np.searchsorted(offsets, costlier, side="right") - 1] = costlier
     best = _improve(shifted, costs, budget, upper, tolerance, candidates, group, light, best, choices)
     best = _improve(shifted, costs, budget, upper, tolerance, candidates, group, beyond, best, choices)
     if upper > best + tolerance and cutoff <= best:

@@ -1,4 +1,4 @@
-"""Compiled linear minimisation oracle of blocks with one budget.
+"""Compiled linear minimization oracle of blocks with one budget.
 
 The options of each block are sorted by weight once, so its upper hull is one scan. Small programs put every block on its hull. In
 large ones most blocks are settled first, in one pass over the data: a block whose best option is the same, and alone, at two
@@ -50,17 +50,17 @@ def _hulls(gradient, weights, totals, offsets, order, chosen, choices):  # type:
     for g in chosen:
         first, total = count, -totals[g]
         base = top = order[offsets[g]]
-        highest, dearest = gradient[top] * total, weights[top]
+        highest, costliest = gradient[top] * total, weights[top]
         for position in range(offsets[g] + 1, offsets[g + 1]):
             option = order[position]
             value, weight = gradient[option] * total, weights[option]
             if value <= highest:
                 continue
             while True:
-                if weight > dearest:
-                    steep = (value - highest) / (weight - dearest)
+                if weight > costliest:
+                    steep = (value - highest) / (weight - costliest)
                     if count == first or slope[count - 1] > steep:
-                        slope[count], cost[count] = steep, weight - dearest
+                        slope[count], cost[count] = steep, weight - costliest
                         group[count], source[count], target[count] = g, top, option
                         count += 1
                         break
@@ -69,8 +69,8 @@ def _hulls(gradient, weights, totals, offsets, order, chosen, choices):  # type:
                     break
                 count -= 1  # under the chord to the new option, or as heavy as it
                 top = source[count]
-                highest, dearest = gradient[top] * total, weights[top]
-            top, highest, dearest = option, value, weight
+                highest, costliest = gradient[top] * total, weights[top]
+            top, highest, costliest = option, value, weight
         choices[g] = base
     return slope[:count], cost[:count], group[:count], source[:count], target[:count]
 
@@ -133,7 +133,7 @@ def _reach(slack, weights, offsets, order, moved):  # type: ignore[no-untyped-de
 
 @compile_part
 def _settle(gradient, weights, totals, offsets, order, budget, start, choices, unsettled):  # type: ignore[no-untyped-def]
-    """Solve by the hulls of few blocks: (count of ``unsettled`` blocks, or -1 if that failed; dearer, fraction, multiplier)."""
+    """Solve by the hulls of few blocks: (count of ``unsettled`` blocks, or -1 if that failed; costlier, fraction, multiplier)."""
     groups = len(totals)
     slacks, best = np.empty((2, groups)), np.empty(groups, np.intp)
     for attempt in range(2):
@@ -151,15 +151,15 @@ def _settle(gradient, weights, totals, offsets, order, budget, start, choices, u
             if count * (4 if attempt == 0 else 2) > groups:
                 break  # the guess is too far off, or many blocks tie
             steps = _hulls(gradient, weights, totals, offsets, order, unsettled[:count], choices)
-            dearer, fraction, multiplier = walk(weights, budget, choices, *steps)
+            costlier, fraction, multiplier = walk(weights, budget, choices, *steps)
             rise = multiplier - guess if excess > 0.0 else guess - multiplier
-            if dearer != -2 and 0.0 <= rise < _INSIDE * reach:
-                return count, dearer, fraction, multiplier
+            if costlier != -2 and 0.0 <= rise < _INSIDE * reach:
+                return count, costlier, fraction, multiplier
     return -1, -2, 0.0, 0.0
 
 
 @compile_kernel
-def minimise(gradient, numbers, indices, start, x, dual):  # type: ignore[no-untyped-def]
+def minimize(gradient, numbers, indices, start, x, dual):  # type: ignore[no-untyped-def]
     """``min gradient @ x`` into ``x`` (n,), the multiplier into ``dual`` (1,); returns (primal, bound, excess of the capacity).
 
     What does not depend on the gradient comes in two arrays, as each costs a call. ``numbers``: the budget, which the lightest
@@ -176,15 +176,17 @@ def minimise(gradient, numbers, indices, start, x, dual):  # type: ignore[no-unt
     blocks = np.empty((2, groups), np.intp)
     choices, unsettled = blocks[0], blocks[1]
     if options > _SETTLE_FROM:
-        count, dearer, fraction, multiplier = _settle(gradient, weights, totals, offsets, order, budget, start, choices, unsettled)
+        count, costlier, fraction, multiplier = _settle(
+            gradient, weights, totals, offsets, order, budget, start, choices, unsettled
+        )
     else:
-        count, dearer, fraction, multiplier = -1, -2, 0.0, 0.0
+        count, costlier, fraction, multiplier = -1, -2, 0.0, 0.0
     if count < 0:
         count = groups
         for g in range(groups):
             unsettled[g] = g
         steps = _hulls(gradient, weights, totals, offsets, order, unsettled, choices)
-        dearer, fraction, multiplier = walk(weights, budget, choices, *steps)
+        costlier, fraction, multiplier = walk(weights, budget, choices, *steps)
     rest = unsettled[:count]
     dual[0] = multiplier = min(multiplier, numbers[2])
     x[:] = 0.0
@@ -200,11 +202,11 @@ def minimise(gradient, numbers, indices, start, x, dual):  # type: ignore[no-unt
                 priced = -gradient[other] * whole - multiplier * weights[other]
                 best = priced if priced > best else best
         bound, bound_rest = collect(bound, bound_rest, best)
-        if offsets[g] <= dearer < offsets[g + 1]:
-            x[dearer] = fraction * whole
-            x[option] = whole - x[dearer]
-            primal, primal_rest = collect(primal, primal_rest, gradient[dearer] * x[dearer])
-            cost, cost_rest = collect(cost, cost_rest, weights[dearer] * fraction)
+        if offsets[g] <= costlier < offsets[g + 1]:
+            x[costlier] = fraction * whole
+            x[option] = whole - x[costlier]
+            primal, primal_rest = collect(primal, primal_rest, gradient[costlier] * x[costlier])
+            cost, cost_rest = collect(cost, cost_rest, weights[costlier] * fraction)
             cost, cost_rest = collect(cost, cost_rest, weights[option] * (1.0 - fraction))
         else:
             cost, cost_rest = collect(cost, cost_rest, weights[option])
@@ -215,13 +217,13 @@ def minimise(gradient, numbers, indices, start, x, dual):  # type: ignore[no-unt
 
 
 @compile_kernel
-def minimise_many(gradients, numbers, indices, start, points, duals, figures):  # type: ignore[no-untyped-def]
-    """:func:`minimise` for each row of ``gradients`` (k, n), each from the multiplier of the one before.
+def minimize_many(gradients, numbers, indices, start, points, duals, figures):  # type: ignore[no-untyped-def]
+    """:func:`minimize` for each row of ``gradients`` (k, n), each from the multiplier of the one before.
 
-    ``points`` (k, n), ``duals`` (k, 1) and ``figures`` (k, 3), what :func:`minimise` returns, are written.
+    ``points`` (k, n), ``duals`` (k, 1) and ``figures`` (k, 3), what :func:`minimize` returns, are written.
     """
     for row in range(len(gradients)):
-        figures[row, 0], figures[row, 1], figures[row, 2] = minimise(
+        figures[row, 0], figures[row, 1], figures[row, 2] = minimize(
             gradients[row], numbers, indices, start, points[row], duals[row]
         )
         start = duals[row, 0]

@@ -60,7 +60,7 @@ def _heaviest(values, costs, offsets, active, heavy):  # type: ignore[no-untyped
 
 @compile_part
 def _extremes(values, costs, offsets, multiplier, active, light, heavy):  # type: ignore[no-untyped-def]
-    """The cheapest and the dearest of the options tied for best at ``multiplier``, for the active groups."""
+    """The cheapest and the costliest of the options tied for best at ``multiplier``, for the active groups."""
     for g in active:
         first, last = offsets[g], offsets[g + 1]
         # Plain selections, no branches to mispredict: ties are rare, and only they take the slow loop.
@@ -200,8 +200,8 @@ def _bracket(values, costs, offsets, budget, start, light, heavy):  # type: igno
 def walk(costs, budget, choices, slope, cost, group, source, target):  # type: ignore[no-untyped-def]
     """From ``choices``, take hull steps by falling slope, then index, while they fit.
 
-    Returns (dearer, fraction, slope) of the first step that does not, dearer -1 where nothing of it fits; (-2, 0, 0) if all steps
-    fit or ``choices`` do not.
+    Returns (costlier, fraction, slope) of the first step that does not, costlier -1 where nothing of it fits; (-2, 0, 0) if all
+    steps fit or ``choices`` do not.
     """
     high, low = total(costs, choices)
     if high > budget:
@@ -244,16 +244,16 @@ def walk(costs, budget, choices, slope, cost, group, source, target):  # type: i
 
 @compile_part
 def _take(values, costs, offsets, budget, active, choices, heavy):  # type: ignore[no-untyped-def]
-    """:func:`walk` over the hulls of the active groups, what :func:`relax` returns; dearer is -2 if all steps fit."""
+    """:func:`walk` over the hulls of the active groups, what :func:`relax` returns; costlier is -2 if all steps fit."""
     steps = steps_between(values, costs, offsets, active, choices, heavy)
-    dearer, fraction, dual = walk(costs, budget, choices, *steps)
+    costlier, fraction, dual = walk(costs, budget, choices, *steps)
     if dual > 0.0:
         # A cost of 1e-300 asks for an infinite multiplier; any multiplier proves a bound, so one whose products fit will do.
         largest = max(1.0, abs(budget))
         for option in range(len(costs)):
             largest = max(largest, abs(costs[option]))
         dual = min(dual, 1e300 / largest)
-    return FEASIBLE, dearer, fraction, dual
+    return FEASIBLE, costlier, fraction, dual
 
 
 @compile_part
@@ -286,7 +286,7 @@ def _guess(values, costs, offsets, budget):  # type: ignore[no-untyped-def]
 def relax(values, costs, offsets, budget, start, choices):  # type: ignore[no-untyped-def]
     """Solve the relaxation; ``choices`` (groups,) receives the integral part, in the fractional group the cheaper option.
 
-    ``start`` > 0 is where the search for the multiplier starts. Returns (state, dearer, fraction, dual): dearer is -1 where no
+    ``start`` > 0 is where the search for the multiplier starts. Returns (state, costlier, fraction, dual): costlier is -1 where no
     group is fractional; INFEASIBLE leaves the cheapest selection in ``choices``.
     """
     heavy = np.empty(len(offsets) - 1, np.intp)
@@ -299,9 +299,9 @@ def relax(values, costs, offsets, budget, start, choices):  # type: ignore[no-un
         for g in range(len(choices)):
             choices[g] = heavy[g]
         return FEASIBLE, -1, 0.0, 0.0
-    feasible, dearer, fraction, dual = _take(values, costs, offsets, budget, active, choices, heavy)
-    if dearer == -2:  # the bracket's far side exceeded the budget by options that tie with hull points but are none
+    feasible, costlier, fraction, dual = _take(values, costs, offsets, budget, active, choices, heavy)
+    if costlier == -2:  # the bracket's far side exceeded the budget by options that tie with hull points but are none
         every = np.arange(len(choices))
         _heaviest(values, costs, offsets, every, heavy)
-        feasible, dearer, fraction, dual = _take(values, costs, offsets, budget, every, choices, heavy)
-    return feasible, max(dearer, -1), fraction, dual
+        feasible, costlier, fraction, dual = _take(values, costs, offsets, budget, every, choices, heavy)
+    return feasible, max(costlier, -1), fraction, dual

@@ -166,7 +166,7 @@ def search(costs, values, cuts, steps, steps_stage, steps_target, budget, fixed,
                 _walk(pick, stage, k, whole[1], parents, options, starts)
                 _finish(pick, stage, stages, whole[2], steps_stage, steps_target)
                 best = _offer(pick, costs, values, cuts, budget, fixed, best, best_pick)
-            for entry in range(joined[3], max(joined[3] - 2, -1), -1):  # the dearest can miss the budget by round-off only
+            for entry in range(joined[3], max(joined[3] - 2, -1), -1):  # the costliest can miss the budget by round-off only
                 if joined[0] <= max(best, cutoff):
                     break
                 _walk(pick, stage, k, joined[1], parents, options, starts)

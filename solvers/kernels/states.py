@@ -28,7 +28,7 @@ def longer(numbers, size):  # type: ignore[no-untyped-def]
 
 @compile_part
 def last_within(sorted_costs, room):  # type: ignore[no-untyped-def]
-    """Index of the dearest entry that costs no more than ``room``; -1 if none does."""
+    """Index of the costliest entry that costs no more than ``room``; -1 if none does."""
     first, last = 0, len(sorted_costs)
     while first < last:
         middle = (first + last) // 2
@@ -85,7 +85,7 @@ def extend(states, count, option_cost, option_value, room, least, slack, floor, 
         high, low = add(states[0, row], states[1, row], option_cost)
         left = room[0] - high
         if left < -slack if least > 0 else high > room[0]:
-            break  # the states get only dearer
+            break  # the states get only costlier
         left = max(left, 0.0)
         while whole > 0 and curve[0, whole] > left:
             whole -= 1

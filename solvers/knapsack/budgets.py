@@ -18,8 +18,8 @@ from typing import Literal
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.backends import BinaryAnswer, BinaryProgram, LinearModel, Polyhedron, maximise_binary
-from solvers.kernels import compiles
+from solvers.backends import BinaryAnswer, BinaryProgram, LinearModel, Polyhedron, maximize_binary
+from solvers.kernels import uses_kernels
 from solvers.knapsack.budgets_exact import relax_budgets, solve_budgets
 from solvers.knapsack.hulls import increments
 from solvers.knapsack.program import Knapsack, exact_sum, priced_budget
@@ -68,14 +68,14 @@ class BudgetedKnapsack:
 
         The bound is recomputed from the multipliers whoever found them.
         """
-        if backend == "native" and compiles(backend):
+        if backend == "native" and uses_kernels(backend):
             feasible, x, duals = relax_budgets(self.values, self.costs, self.budgets, self.offsets)
             if x is not None or not feasible:
                 return BudgetedRelaxation(x, duals, self.lagrangian_bound(duals) if feasible else -math.inf)
         finite = np.flatnonzero(np.isfinite(self.budgets))
         duals = np.zeros(len(self.budgets))
         blocks = BudgetedBlocks.of(Blocks.of(self.sizes.tolist()), self.costs[finite], self.budgets[finite])
-        answer = LinearModel.of(Polyhedron.of_budgeted_blocks(blocks)).minimise(-self.values)
+        answer = LinearModel.of(Polyhedron.of_budgeted_blocks(blocks)).minimize(-self.values)
         if answer.x is None or answer.certificate is None or answer.certificate.dual is None:
             return BudgetedRelaxation(None, duals, -math.inf)
         duals[finite] = np.maximum(-answer.certificate.dual[len(self.sizes) :], 0.0)
@@ -89,9 +89,9 @@ class BudgetedKnapsack:
             time_limit_seconds: stop then with the best selection so far and its true gap.
 
         Raises:
-            SolverError: see :func:`solvers.backends.binary.maximise_binary`.
+            SolverError: see :func:`solvers.backends.binary.maximize_binary`.
         """
-        if backend == "native" and compiles(backend):
+        if backend == "native" and uses_kernels(backend):
             found = solve_budgets(self.values, self.costs, self.budgets, self.offsets, time_limit_seconds=time_limit_seconds)
             if found.choices is None or self.fits(found.choices):
                 return BinaryAnswer(found.status, found.choices, found.value, found.bound, 0)
@@ -106,7 +106,7 @@ class BudgetedKnapsack:
         shifted = self.values - np.repeat(best, self.sizes)
         fixed = np.zeros(len(self.budgets))
         program = BinaryProgram(shifted, self.offsets, np.arange(n), np.ones(n), np.ones(groups), self.costs, fixed, self.budgets)
-        answer = maximise_binary(program, backend=backend, time_limit_seconds=time_limit_seconds)
+        answer = maximize_binary(program, backend=backend, time_limit_seconds=time_limit_seconds)
         if answer.support is None:
             return replace(answer, bound=answer.bound + exact_sum(best))
         value = exact_sum(self.values[answer.support])

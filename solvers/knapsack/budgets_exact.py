@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.kernels import ready
+from solvers.kernels import as_kernel_input
 from solvers.knapsack.program import exact_sum
 from solvers.results import Status
 
@@ -61,7 +61,7 @@ def relax_budgets(
     dual, weight, kinks = np.zeros(m), np.zeros(m), np.zeros((m, 2), dtype=np.intp)
     key = np.zeros(groups, dtype=np.intp)
     room = limits + 0.5 * np.spacing(limits)
-    arguments = ready(values), rows, np.arange(n), ready(offsets), groups, room, dual, -math.inf
+    arguments = as_kernel_input(values), rows, np.arange(n), as_kernel_input(offsets), groups, room, dual, -math.inf
     status, _, held = descend(*arguments, key, kinks, weight, np.empty(n))
     duals = np.zeros(len(budgets))
     if status == INFEASIBLE:

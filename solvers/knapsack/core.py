@@ -1,7 +1,7 @@
 """The core of a multiple-choice knapsack, searched by dynamic programming: the part of ``solvers.knapsack.exact`` that can be hard.
 
 States are partial selections, pruned by dominance and by the relaxation of what is still to come. Easy cores end after a handful of
-states. When there are thousands, all selections of the last few groups are listed once; a state is then completed by the dearest
+states. When there are thousands, all selections of the last few groups are listed once; a state is then completed by the costliest
 list entry that its room allows, so that millions of selections are tried at the price of a binary search each, and the last groups
 are joined instead of expanded. On values proportional to costs, where no bound separates anything, this is what finds a selection
 within the promised gap.
@@ -133,7 +133,7 @@ class Core:
 
 @dataclass(slots=True)
 class Search:
-    """One search: what it works on, and what it has learnt so far.
+    """One search: what it works on, and what it has learned so far.
 
     Attributes:
         knapsack, budget, core: the program (values may be shifted) and its core.

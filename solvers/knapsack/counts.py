@@ -156,7 +156,7 @@ def most_probable_counts(
         loss *= _GROWTH
     if bound - value <= _slack(value):
         status = Status.OPTIMAL
-    certificate = Certificate(value, max(bound, value), 0.0, np.array([dual]), maximise=True)
+    certificate = Certificate(value, max(bound, value), 0.0, np.array([dual]), maximize=True)
     return Result(_flat(layers, inside), status, certificate, iterations, time.perf_counter() - began)
 
 
@@ -204,11 +204,11 @@ def _price(layers: list[_Layer], budget: float) -> tuple[float, float, list[Floa
 def _ceiling(layer: _Layer) -> float:
     """A price at which all units go to the cheapest operation."""
     cheap = float(layer.costs.min())
-    dearer = layer.costs > cheap
-    if not dearer.any():
+    costlier = layer.costs > cheap
+    if not costlier.any():
         return 0.0
-    worst = float(layer.weights[~dearer].max()) - math.log(layer.units)
-    return 2.0 * max(0.0, float(((layer.weights[dearer] - worst) / (layer.costs[dearer] - cheap)).max())) + 1e-300
+    worst = float(layer.weights[~costlier].max()) - math.log(layer.units)
+    return 2.0 * max(0.0, float(((layer.weights[costlier] - worst) / (layer.costs[costlier] - cheap)).max())) + 1e-300
 
 
 def _enumerate(layers: list[_Layer], price: float, loss: float, limit: int) -> list[FloatArray] | None:
@@ -274,7 +274,7 @@ def _read(log_weights: Sequence[ArrayLike], units: Sequence[int], costs: Sequenc
         if not (np.isfinite(cost[kept]).all() and (cost[kept] >= 0).all()):
             raise ValueError(f"layer {index}: costs must be finite and not negative, got {cost.tolist()}")
         largest = weights[kept].max()
-        normalised = weights[kept] - (largest + math.log(math.fsum(np.exp(weights[kept] - largest).tolist())))
+        normalized = weights[kept] - (largest + math.log(math.fsum(np.exp(weights[kept] - largest).tolist())))
         factorials = np.array([math.lgamma(count + 1.0) for count in range(int(total) + 1)])
-        layers.append(_Layer(kept, normalised, cost[kept], int(total), factorials))
+        layers.append(_Layer(kept, normalized, cost[kept], int(total), factorials))
     return layers

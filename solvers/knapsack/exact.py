@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from solvers.arrays import IntArray
-from solvers.kernels import Path, compiles, ready
+from solvers.kernels import NativeBackend, as_kernel_input, uses_kernels
 from solvers.knapsack import core as mckp_core
 from solvers.knapsack.core import Core, Incumbent, Search
 from solvers.knapsack.hulls import Increments, increments
@@ -68,7 +68,7 @@ def solve_exact(
     time_limit_seconds: float | None = None,
     state_limit: int = _STATE_LIMIT,
     relaxation: Relaxation | None = None,
-    backend: Path = "native",
+    backend: NativeBackend = "native",
 ) -> ExactSelection:
     """The most valuable selection that fits.
 
@@ -82,7 +82,7 @@ def solve_exact(
         relaxation: ``relax(knapsack, budget)`` where it is known already.
         backend: "native" or "numpy", see ``solvers.kernels``.
     """
-    if compiles(backend):
+    if uses_kernels(backend):
         start = 0.0 if relaxation is None else relaxation.dual
         found = _compiled(knapsack, float(budget), start, float(cutoff), time_limit_seconds, state_limit)
         if found is not None:
@@ -136,7 +136,7 @@ def _compiled(
     from solvers.kernels import exact as kernels_exact
 
     choices, stop = np.empty(knapsack.count, dtype=np.intp), np.zeros(1, dtype=np.bool_)
-    arrays = ready(knapsack.values), ready(knapsack.costs), ready(knapsack.offsets)
+    arrays = as_kernel_input(knapsack.values), as_kernel_input(knapsack.costs), as_kernel_input(knapsack.offsets)
     limits = state_limit, mckp_core.BEAM, mckp_core.HARD, mckp_core.TAIL
     arguments = (*arrays, budget, start, cutoff, limits, stop, choices)
     if time_limit_seconds is None:
@@ -188,9 +188,9 @@ def _improve(knapsack: Knapsack, budget: float, relaxed: Relaxation, steps: Incr
     starts = [greedy(knapsack, budget, relaxed, steps)]
     incumbent.offer(knapsack, budget, starts[0])
     group = knapsack.group
-    if relaxed.dearer >= 0:
+    if relaxed.costlier >= 0:
         beyond = relaxed.choices.copy()
-        beyond[group[relaxed.dearer]] = relaxed.dearer
+        beyond[group[relaxed.costlier]] = relaxed.costlier
         starts.append(beyond)
     for choices in starts:
         for _ in range(_SWAPS):

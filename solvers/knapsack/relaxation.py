@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.kernels import Path, compiles, ready
+from solvers.kernels import NativeBackend, as_kernel_input, uses_kernels
 from solvers.knapsack.hulls import Increments, increments
 from solvers.knapsack.program import Knapsack, exact_sum, lagrangian_bound
 from solvers.results import Status
@@ -38,15 +38,15 @@ class Relaxation:
     Attributes:
         status: OPTIMAL, or INFEASIBLE: then ``choices`` is the cheapest selection and the bound is -inf.
         choices: (groups,) flat options; in the fractional group the cheaper of the couple. They fit the budget.
-        dearer: the other option of the couple, -1 where no group is fractional.
-        fraction: the share of ``dearer``, in [0, 1).
+        costlier: the other option of the couple, -1 where no group is fractional.
+        fraction: the share of ``costlier``, in [0, 1).
         dual: value per unit of budget, >= 0; as ``start`` it warms the next solve of a similar program.
         bound: the Lagrangian bound at ``dual``; it equals the relaxation's value up to rounding.
     """
 
     status: Status
     choices: IntArray
-    dearer: int
+    costlier: int
     fraction: float
     dual: float
     bound: float
@@ -55,14 +55,14 @@ class Relaxation:
         """The vertex itself, shape (n,)."""
         x = np.zeros(len(knapsack.values))
         x[self.choices] = 1.0
-        if self.dearer >= 0:
-            group = np.searchsorted(knapsack.offsets, self.dearer, side="right") - 1
+        if self.costlier >= 0:
+            group = np.searchsorted(knapsack.offsets, self.costlier, side="right") - 1
             x[self.choices[group]] = 1.0 - self.fraction
-            x[self.dearer] = self.fraction
+            x[self.costlier] = self.fraction
         return x
 
 
-def relax(knapsack: Knapsack, budget: float, *, start: float = 0.0, backend: Path = "native") -> Relaxation:
+def relax(knapsack: Knapsack, budget: float, *, start: float = 0.0, backend: NativeBackend = "native") -> Relaxation:
     """Solve the linear relaxation; the answer is a vertex.
 
     Steps of equal slope are taken in the order of groups, of equal options the first; neither ``start`` nor the path matters.
@@ -75,17 +75,17 @@ def relax(knapsack: Knapsack, budget: float, *, start: float = 0.0, backend: Pat
 
     Reference: HardCoRe-NAS, Theorem 3.1; Sinha and Zoltners 1979.
     """
-    if compiles(backend):
+    if uses_kernels(backend):
         from solvers.kernels import relaxation as kernels_relaxation
 
         choices = np.empty(knapsack.count, dtype=np.intp)
-        arrays = ready(knapsack.values), ready(knapsack.costs), ready(knapsack.offsets)
-        state, dearer, fraction, dual = kernels_relaxation.relax(*arrays, float(budget), float(start), choices)
+        arrays = as_kernel_input(knapsack.values), as_kernel_input(knapsack.costs), as_kernel_input(knapsack.offsets)
+        state, costlier, fraction, dual = kernels_relaxation.relax(*arrays, float(budget), float(start), choices)
         if state == kernels_relaxation.INFEASIBLE:
             return Relaxation(Status.INFEASIBLE, choices, -1, 0.0, 0.0, -math.inf)
         if exact_sum(knapsack.costs[choices]) <= budget:  # two floats hold a sum to 106 bits: only a tie beyond them can fail
             bound = lagrangian_bound(knapsack, budget, dual)
-            return Relaxation(Status.OPTIMAL, choices, int(dearer), float(fraction), float(dual), bound)
+            return Relaxation(Status.OPTIMAL, choices, int(costlier), float(fraction), float(dual), bound)
     between = bracket(knapsack, budget, start) if len(knapsack.values) > _NARROWED else None
     if between is not None:
         # Groups whose best options agree on both sides of the critical multiplier are settled; the others keep what lies between.
@@ -121,8 +121,8 @@ def relax_along(knapsack: Knapsack, budget: float, steps: Increments) -> Relaxat
     fraction = min(max(room / float(steps.cost[taken]), 0.0), 1.0 - 2.0**-53)  # below 1: a full step would have been taken
     # A cost of 1e-300 asks for an infinite multiplier; any multiplier proves a bound, so one whose products fit a double will do.
     dual = min(float(steps.slope[taken]), 1e300 / max(1.0, abs(budget), float(np.abs(knapsack.costs).max())))
-    dearer = int(steps.target[taken]) if fraction > 0.0 else -1
-    return Relaxation(Status.OPTIMAL, choices, dearer, fraction, dual, lagrangian_bound(knapsack, budget, dual))
+    costlier = int(steps.target[taken]) if fraction > 0.0 else -1
+    return Relaxation(Status.OPTIMAL, choices, costlier, fraction, dual, lagrangian_bound(knapsack, budget, dual))
 
 
 def greedy(knapsack: Knapsack, budget: float, relaxation: Relaxation, steps: Increments | None = None) -> IntArray:

@@ -71,7 +71,7 @@ class Tail:
         return cls(states, history, len(history))
 
     def within(self, room: FloatArray) -> IntArray:
-        """For each room, the dearest (so best) selection that costs no more; -1 where none does."""
+        """For each room, the costliest (so best) selection that costs no more; -1 where none does."""
         return np.searchsorted(self.states.hi, room, side="right") - 1
 
     def options(self, row: int) -> IntArray:

@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.kernels import Path
+from solvers.kernels import NativeBackend
 from solvers.knapsack import BudgetBackend, BudgetedKnapsack, Knapsack, exact_sum, greedy, relax, solve_exact
 from solvers.results import InfeasibleError, SolverError, Status
 from solvers.selection.tables import Table, read_table
@@ -70,7 +70,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Answer:
-    """What a method found: flat choices, a bound for maximisation (None: unknown), multipliers, whether it is proven or ran out."""
+    """What a method found: flat choices, a bound for maximization (None: unknown), multipliers, whether it is proven or ran out."""
 
     choices: IntArray
     bound: float | None
@@ -142,7 +142,7 @@ def project_to_budget(
     return _selection(table, flat, answer, method, minimize, began)
 
 
-def _one_budget(program: BudgetedKnapsack, method: Method, backend: Path, time_limit_seconds: float | None) -> _Answer:
+def _one_budget(program: BudgetedKnapsack, method: Method, backend: NativeBackend, time_limit_seconds: float | None) -> _Answer:
     """The native methods."""
     knapsack, budget = Knapsack(program.values, program.costs[0], program.offsets), float(program.budgets[0])
     if method == "exact":
@@ -218,7 +218,7 @@ def _selection(table: Table, flat: IntArray, answer: _Answer, method: Method, mi
     cost: float | Mapping[Hashable, float] = totals[0]
     if table.budget_names is not None:
         cost = MappingProxyType(dict(zip(table.budget_names, totals, strict=True)))
-    certificate = SelectionCertificate(value, bound, violation, answer.duals, maximise=not minimize, choices=choices)
+    certificate = SelectionCertificate(value, bound, violation, answer.duals, maximize=not minimize, choices=choices)
     groups = tuple(range(len(choices))) if table.groups is None else table.groups
     return Selection(choices, value, cost, status, certificate, time.perf_counter() - began, groups)
 

@@ -214,7 +214,7 @@ class _Sum:
 
 
 def allowed_program(table: Table, minimize: bool) -> tuple[BudgetedKnapsack, IntArray]:
-    """The options that are not forbidden, with scores to be maximised, and where they lie in the table."""
+    """The options that are not forbidden, with scores to be maximized, and where they lie in the table."""
     kept = np.flatnonzero(table.allowed())
     offsets = np.searchsorted(kept, table.offsets)
     if not np.diff(offsets).all():

@@ -47,7 +47,7 @@ def verify_selection(certificate: SelectionCertificate, scores: Any, costs: Any,
         CertificateError: a claim is wrong, or its bound could not be confirmed.
         ValueError: the data are malformed.
     """
-    table = read_table(scores, costs, budget, minimize=not certificate.maximise)
+    table = read_table(scores, costs, budget, minimize=not certificate.maximize)
     flat = _flat_choices(certificate.choices, table)
     forbidden = np.flatnonzero(~table.allowed()[flat])
     if len(forbidden):
@@ -69,7 +69,7 @@ def verify_selection(certificate: SelectionCertificate, scores: Any, costs: Any,
 
 def _verify_bound(certificate: SelectionCertificate, table: Table, value: float, violation: float) -> None:
     """The bound is one: by the multipliers, or by solving again."""
-    sign = 1.0 if certificate.maximise else -1.0
+    sign = 1.0 if certificate.maximize else -1.0
     bound = sign * float(certificate.bound if certificate.bound is not None else math.nan)
     kept = np.flatnonzero(table.allowed())
     offsets = np.searchsorted(kept, table.offsets)

@@ -2,7 +2,7 @@
 
 ``min sum over blocks of sum_i (x_(i) - x_(i+1))^2`` over simplices and one budget, with each block's options in rising order of
 cost. With a multiplier lam on the budget the blocks separate, and each is an obstacle problem on a path: its load ``lam * w_i +
-mu`` rises along the path, so the shares that are zero are the dearest ones, and for a support of k options the solution is linear
+mu`` rises along the path, so the shares that are zero are the costliest ones, and for a support of k options the solution is linear
 in lam in closed form (two running sums). The mean cost is then continuous, piecewise linear and falling in lam: its root is
 exact, and no QP solver is needed. HiGHS and Clarabel solve the same program as references.
 
@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.backends import Polyhedron, minimise_by_clarabel, minimise_quadratic
+from solvers.backends import Polyhedron, minimize_by_clarabel, minimize_quadratic
 from solvers.results import Certificate, Result, SolverError, Status
 from solvers.sets import Blocks, BudgetedBlocks
 
@@ -37,7 +37,7 @@ def unevenness(blocks: Blocks, order: IntArray, x: FloatArray) -> float:
 
 
 def even_shares(feasible: BudgetedBlocks, order: IntArray, *, backend: QuadraticBackend = "native") -> Result:
-    """Minimise :func:`unevenness` over ``feasible`` (one budget); strictly convex on the blocks, so the point is unique.
+    """Minimize :func:`unevenness` over ``feasible`` (one budget); strictly convex on the blocks, so the point is unique.
 
     Args:
         feasible: blocks under one budget.
@@ -79,7 +79,7 @@ def even_shares(feasible: BudgetedBlocks, order: IntArray, *, backend: Quadratic
     else:
         x, iterations = _by_solver(feasible, order, backend)
         bound, dual, status = None, None, Status.FEASIBLE
-    certificate = Certificate(unevenness(blocks, order, x), bound, feasible.violation(x), dual, maximise=False)
+    certificate = Certificate(unevenness(blocks, order, x), bound, feasible.violation(x), dual, maximize=False)
     return Result(x, status, certificate, iterations, time.perf_counter() - began)
 
 
@@ -158,7 +158,7 @@ def _paths(w: FloatArray, sizes: IntArray, totals: FloatArray) -> tuple[FloatArr
     constant = np.where(inside, a_constant[:, :, None] + mu_constant[:, :, None] * q[:widest], 0.0)
     linear = np.where(inside, a_linear[:, :, None] + p[:, None, :widest] + mu_linear[:, :, None] * q[:widest], 0.0)
     last = np.arange(1, widest)
-    level, fall = constant[:, last, last], -linear[:, last, last]  # the dearest share of supports 2..widest
+    level, fall = constant[:, last, last], -linear[:, last, last]  # the costliest share of supports 2..widest
     # A share that does not fall with lam (options of equal cost) never leaves; rounding of P is relative to the weights.
     falls = fall > _ROUND_OFF * np.abs(w).max(initial=0.0)
     breaks = np.where(falls, np.divide(level, fall, out=np.full_like(level, np.inf), where=falls), np.inf)
@@ -166,7 +166,7 @@ def _paths(w: FloatArray, sizes: IntArray, totals: FloatArray) -> tuple[FloatArr
 
 
 def _dual_value(blocks: Blocks, order: IntArray, weights: FloatArray, capacity: float, x: FloatArray, lam: float) -> float:
-    """A lower bound on the optimum: the linear model of the Lagrangian at ``x``, minimised over the blocks (it is convex)."""
+    """A lower bound on the optimum: the linear model of the Lagrangian at ``x``, minimized over the blocks (it is convex)."""
     slope = _hessian(blocks, order) @ x + lam * weights
     lagrangian = unevenness(blocks, order, x) + lam * float(weights @ x - capacity)
     least = np.minimum.reduceat(slope, blocks.offsets[:-1]) @ blocks.totals
@@ -189,11 +189,11 @@ def _by_solver(feasible: BudgetedBlocks, order: IntArray, backend: QuadraticBack
     """Solve with a QP solver and take its round-off out of the blocks: no negative share, sums exact."""
     blocks, hessian = feasible.blocks, _hessian(feasible.blocks, order)
     if backend == "highs":
-        result = minimise_quadratic(Polyhedron.of_budgeted_blocks(feasible), hessian, np.zeros(blocks.dimension))
+        result = minimize_quadratic(Polyhedron.of_budgeted_blocks(feasible), hessian, np.zeros(blocks.dimension))
         if result.x is None:
             raise SolverError(result.message)
         raw, iterations = result.x, result.iterations
     else:
-        raw, iterations = minimise_by_clarabel(feasible, hessian)
+        raw, iterations = minimize_by_clarabel(feasible, hessian)
     shares = np.maximum(raw, 0.0)
     return shares * np.repeat(blocks.totals / np.add.reduceat(shares, blocks.offsets[:-1]), blocks.sizes), iterations

@@ -1,6 +1,6 @@
 """The start of maximum entropy: blocks and depths spread jointly, as evenly as one bilinear budget allows.
 
-The program: over all joint distributions P of (a depth a stage, a configuration for every block, idle ones included), maximise the
+The program: over all joint distributions P of (a depth a stage, a configuration for every block, idle ones included), maximize the
 entropy of P subject to ``E_P[cost] <= budget``. Its solution is ``P ~ exp(-lam * cost)``. With ``Z_b = sum_c exp(-lam t_bc)`` and
 n_b options in block b,
 
@@ -23,7 +23,7 @@ from collections.abc import Callable
 import numpy as np
 
 from solvers.arrays import FloatArray
-from solvers.kernels import compiles, ready
+from solvers.kernels import as_kernel_input, uses_kernels
 from solvers.quadratic import Quadratic
 from solvers.results import Certificate, Result, Status
 from solvers.staged.space import StagedBlocks, StagedCost, StagedLayout
@@ -63,8 +63,8 @@ def maximum_entropy_start(space: StagedBlocks, cost: Quadratic | StagedCost, bud
         times, fixed = StagedCost.read(space, cost).per_configuration, cost.fixed
     else:
         times, fixed = space.per_configuration(cost), cost.offset
-    times = ready(times)
-    evaluate = _compiled() if compiles("native") else _evaluate
+    times = as_kernel_input(times)
+    evaluate = _compiled() if uses_kernels("native") else _evaluate
     room = budget - fixed
     scale = abs(budget) + max(float(times.max()), -float(times.min()))
     point, lam, iterations, (mean, log_count) = _root(evaluate, space, times, room, scale)
@@ -73,7 +73,7 @@ def maximum_entropy_start(space: StagedBlocks, cost: Quadratic | StagedCost, bud
     # The entropy is the log of the partition function plus lam times the mean of what varies.
     entropy, bound = log_count + lam * mean, log_count + lam * (room if lam else mean)
     spent = cost.value(point) if isinstance(cost, Quadratic) else fixed + mean
-    certificate = Certificate(entropy, bound, max(0.0, spent - budget), np.array([lam]), maximise=True)
+    certificate = Certificate(entropy, bound, max(0.0, spent - budget), np.array([lam]), maximize=True)
     return Result(point, Status.OPTIMAL, certificate, iterations, time.perf_counter() - began)
 
 
@@ -150,5 +150,5 @@ def _cheapest(space: StagedBlocks, cost: Quadratic | StagedCost, budget: float, 
     cheapest = cheapest_start(space, cost, budget)
     if cheapest.certificate is None:
         return cheapest
-    evidence = Certificate(0.0, None, cheapest.certificate.violation, None, maximise=True)
+    evidence = Certificate(0.0, None, cheapest.certificate.violation, None, maximize=True)
     return Result(cheapest.x, Status.FEASIBLE, evidence, iterations, time.perf_counter() - began, "only the cheapest fits")

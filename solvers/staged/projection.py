@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.backends import BinaryProgram, maximise_binary
+from solvers.backends import BinaryProgram, maximize_binary
 from solvers.knapsack import Knapsack, exact_sum, relax, solve_exact
 from solvers.quadratic import Quadratic
 from solvers.results import Certificate, Result, Status
@@ -104,7 +104,7 @@ def project_jointly(
     x[staged.beta.start + found.options] = 1.0
     value = exact_sum(credit[x == 1.0])
     excess = [part.total(layout, found.configurations, found.options) - limit for part, limit in zip(costs, given, strict=True)]
-    certificate = Certificate(value, max(found.bound, value), float(max(0.0, *excess)), found.dual, maximise=True)
+    certificate = Certificate(value, max(found.bound, value), float(max(0.0, *excess)), found.dual, maximize=True)
     status = found.status
     if status is not Status.TIME_LIMIT or certificate.bound == value:
         gap = certificate.gap or 0.0
@@ -296,7 +296,7 @@ def _mixed_integer(
     program = BinaryProgram(
         objective, np.array(starts), np.concatenate(indices), np.concatenate(values), np.array(right), rows, fixed, budgets
     )
-    answer = maximise_binary(program, backend=backend, time_limit_seconds=time_limit_seconds)
+    answer = maximize_binary(program, backend=backend, time_limit_seconds=time_limit_seconds)
     if answer.support is None:
         return _Found(answer.status, None, None, answer.bound, None, answer.cuts)
     configurations = favourite.copy()

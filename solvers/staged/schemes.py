@@ -149,7 +149,7 @@ def _rounded_relaxation(values: FloatArray, costs: FloatArray, offsets: IntArray
         return None
     choices = relaxation.choices.copy()
     if relaxation.fraction > 0.5:
-        choices[np.searchsorted(knapsack.offsets, relaxation.dearer, side="right") - 1] = relaxation.dearer
+        choices[np.searchsorted(knapsack.offsets, relaxation.costlier, side="right") - 1] = relaxation.costlier
     return choices[1:] - 1
 
 
@@ -184,7 +184,7 @@ def _result(
     x[staged.beta.start + options] = 1.0
     total = cost.total(layout, configurations, options)
     violation = max(0.0, total - budget)
-    certificate = Certificate(exact_sum(scores[x == 1.0]), bound, violation, None, maximise=True)
+    certificate = Certificate(exact_sum(scores[x == 1.0]), bound, violation, None, maximize=True)
     if violation > _ROUND_OFF * abs(budget):
         message = f"costs {total}, {violation} beyond the budget {budget}"
         return Result(x, Status.VIOLATED, certificate, 0, time.perf_counter() - began, message)

@@ -54,7 +54,7 @@ def balanced_start(
 ) -> Result:
     """The balanced start: neighbouring options, sorted by cost, get shares as equal as the budget allows.
 
-    Minimises ``sum over blocks of sum_i (x_(i) - x_(i+1))^2`` with the options of each block in rising order of cost: over beta
+    Minimizes ``sum over blocks of sum_i (x_(i) - x_(i+1))^2`` with the options of each block in rising order of cost: over beta
     with alpha frozen, then over alpha with beta frozen, from the cheapest point, until a round changes no share by more than
     ``tolerance``. Each program is solved to optimality; the pair is a fixed point of the alternation, not proven the best pair. As
     beta goes first it may leave alpha little of a tight budget: see :func:`maximum_entropy_start`.
@@ -101,7 +101,7 @@ def balanced_start(
         if np.abs(x - before).max() <= tolerance:
             break
     objective = unevenness(alpha, by_cost, x[space.alpha]) + unevenness(beta, programs[0][1], x[space.beta])
-    certificate = Certificate(objective, None, max(0.0, cost.value(x) - budget), None, maximise=False)
+    certificate = Certificate(objective, None, max(0.0, cost.value(x) - budget), None, maximize=False)
     return Result(x, Status.FEASIBLE, certificate, done, time.perf_counter() - began)
 
 
@@ -127,7 +127,7 @@ def _cheapest(space: StagedBlocks, cost: Quadratic | StagedCost, budget: float, 
     if least > budget + _ROUND_OFF * abs(budget):
         message = f"the budget is {budget!r}, the least cost there is is {least!r}"
         return Result(None, Status.INFEASIBLE, None, 0, time.perf_counter() - began, message)
-    certificate = Certificate(least, least, max(0.0, least - budget), None, maximise=False)
+    certificate = Certificate(least, least, max(0.0, least - budget), None, maximize=False)
     return Result(x, Status.OPTIMAL, certificate, 1, time.perf_counter() - began)
 
 
@@ -139,7 +139,7 @@ def _inside(x: FloatArray, moved: FloatArray, cheapest: FloatArray, part: slice,
     safe = moved.copy()
     safe[part] = cheapest[part]
     room = cost.value(moved) - cost.value(safe)
-    if room <= over:  # nothing dearer than the cheapest fits
+    if room <= over:  # nothing costlier than the cheapest fits
         return safe if cost.value(safe) <= cost.value(x) else x
     # The cost is affine along the way back; a few ulps more than needed, for its rounding.
     share = min(1.0, over / room + 4 * np.finfo(np.float64).eps * abs(budget) / room)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.backends import MilpBackend, MixedIntegerModel, Polyhedron, minimise_by_scipy
+from solvers.backends import MilpBackend, MixedIntegerModel, Polyhedron, minimize_by_scipy
 from solvers.results import Certificate, Result, SolverError, Status
 from solvers.sets import read_only
 from solvers.subgraphs.program import SubgraphProgram
@@ -33,12 +33,12 @@ _GAP = 1e-9
 def project_subgraph(
     program: SubgraphProgram, scores: ArrayLike, *, backend: MilpBackend = "highs", time_limit_seconds: float | None = None
 ) -> Result:
-    """Maximise the sum of ``scores`` (E,) over the connected sub-graphs of ``program`` that meet all its budgets.
+    """Maximize the sum of ``scores`` (E,) over the connected sub-graphs of ``program`` that meet all its budgets.
 
     For many scores build a :class:`SubgraphModel` once; that saves the one to two milliseconds of loading the program.
 
     Returns:
-        x (E,) of zeros and ones, required edges that run included, with a certificate (maximise; violation 0): OPTIMAL (gap at
+        x (E,) of zeros and ones, required edges that run included, with a certificate (maximize; violation 0): OPTIMAL (gap at
         most 1e-9 relative, by the solver's account), FEASIBLE or TIME_LIMIT; INFEASIBLE with the least cost under each budget in
         the message.
 
@@ -56,7 +56,7 @@ def cheapest_subgraph(program: SubgraphProgram, row: int = 0, *, backend: MilpBa
     it: then it is a mixed-integer program, and the bound is the solver's.
 
     Returns:
-        x (E,) with a certificate (minimise): primal is the cost, fixed part included, correctly rounded; violation the excess over
+        x (E,) with a certificate (minimize): primal is the cost, fixed part included, correctly rounded; violation the excess over
         the limits of all budgets.
 
     Raises:
@@ -75,7 +75,7 @@ def cheapest_subgraph(program: SubgraphProgram, row: int = 0, *, backend: MilpBa
     cost = program.totals(running)[row]
     bound = min(bound, cost)
     status = Status.OPTIMAL if cost - bound <= _GAP * max(1.0, abs(cost)) else Status.FEASIBLE
-    certificate = Certificate(cost, bound, program.excess(running), None, maximise=False)
+    certificate = Certificate(cost, bound, program.excess(running), None, maximize=False)
     return Result(running.astype(np.float64), status, certificate, nodes, time.perf_counter() - began)
 
 
@@ -158,10 +158,10 @@ class SubgraphModel:
         costs = np.zeros(len(self._polyhedron.lower))
         costs[: len(worth)] = -worth
         if self._model is not None:
-            answer = self._model.minimise(costs, time_limit_seconds=seconds)
+            answer = self._model.minimize(costs, time_limit_seconds=seconds)
             lower = None if answer.certificate is None else answer.certificate.bound
             return answer.status, answer.x, math.inf if lower is None else -lower, answer.iterations
-        status, x, below = minimise_by_scipy(_with_cuts(self._polyhedron, self._cuts), costs, seconds)
+        status, x, below = minimize_by_scipy(_with_cuts(self._polyhedron, self._cuts), costs, seconds)
         return status, x, -below, 0
 
     def _cut(self, support: IntArray) -> None:
@@ -180,7 +180,7 @@ class SubgraphModel:
         top = max(value, min(bound, most))
         if status is Status.OPTIMAL and top - value > _GAP * max(1.0, abs(value)):
             status = Status.FEASIBLE
-        certificate = Certificate(value, top, 0.0, None, maximise=True)
+        certificate = Certificate(value, top, 0.0, None, maximize=True)
         return Result(running.astype(np.float64), status, certificate, nodes, time.perf_counter() - began)
 
     def _any_that_fits(self, worth: FloatArray, bound: float, nodes: int, began: float) -> Result:
@@ -224,10 +224,10 @@ def _cheapest_by_milp(program: SubgraphProgram, row: int, backend: MilpBackend) 
     entries = program.entries(row)
     costs[: len(entries)] = entries
     if backend == "highs":
-        answer = MixedIntegerModel.of(unlimited, np.ones(len(costs), dtype=np.bool_)).minimise(costs)
+        answer = MixedIntegerModel.of(unlimited, np.ones(len(costs), dtype=np.bool_)).minimize(costs)
         found, bound, nodes = answer.x, answer.certificate.bound if answer.certificate else None, answer.iterations
     else:
-        _, found, bound = minimise_by_scipy(unlimited, costs, None)
+        _, found, bound = minimize_by_scipy(unlimited, costs, None)
         nodes = 0
     if found is None:
         raise SolverError(f"{backend}: no connected sub-graph found without budgets, although there is one")

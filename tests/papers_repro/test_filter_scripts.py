@@ -25,7 +25,7 @@ from papers_repro.filter_level import (
     mean_difference,
     plans,
     pruning_grid,
-    quantisation_grid,
+    quantization_grid,
     setup_preset,
     side_by_side,
     typical_deviation,
@@ -75,10 +75,10 @@ def trainings_of(out: Path) -> list[Path]:
 
 def test_figure_1_and_its_resumption(grid: Path, tmp_path: Path) -> None:
     first = record_of("filter_figure1", grid)["tables"]
-    quantisation, pruning = (table["ours"] for table in first)
-    assert [row["name"] for row in quantisation[:4]] == ["w2a2", "w2a4", "w3a3", "w8a8"]
-    assert len(quantisation) == 10 and len(pruning) == 8
-    assert all("verdict" not in row for row in quantisation[:4]) and all("verdict" in row for row in quantisation[4:])
+    quantization, pruning = (table["ours"] for table in first)
+    assert [row["name"] for row in quantization[:4]] == ["w2a2", "w2a4", "w3a3", "w8a8"]
+    assert len(quantization) == 10 and len(pruning) == 8
+    assert all("verdict" not in row for row in quantization[:4]) and all("verdict" in row for row in quantization[4:])
     assert len(trainings_of(grid)) == 2 * 18
     out = tmp_path / "run"
     shutil.copytree(grid, out)
@@ -111,11 +111,11 @@ def test_figure_2_leaves_a_record_of_every_algorithm(tmp_path: Path) -> None:
 def test_variance(grid: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     shutil.copytree(grid / "checkpoints", out / "checkpoints")
-    summary, quantisation, pruning = run(filter_variance, out, "--resume")["tables"]
+    summary, quantization, pruning = run(filter_variance, out, "--resume")["tables"]
     assert len(trainings_of(out)) == 2 * 18, "the grid's trainings are these"
-    assert [row["kind"] for row in summary["ours"]] == ["quantisation", "pruning"]
+    assert [row["kind"] for row in summary["ours"]] == ["quantization", "pruning"]
     assert summary["published"] and summary["source"]
-    for row, table in zip(summary["ours"], (quantisation, pruning), strict=True):
+    for row, table in zip(summary["ours"], (quantization, pruning), strict=True):
         assert row["tested"] == len(table["ours"]) == 6
         assert row["above"] == sum(entry["verdict"] == "better" for entry in table["ours"])
         assert row["significant"] == sum(entry["holm"] < 0.05 for entry in table["ours"])
@@ -196,8 +196,8 @@ def test_statements_follow_from_the_numbers() -> None:
     said = statement("pruning", [*line, good, poor])
     assert said.startswith("pruning: 1 of 2 are better at 5 % after Holm's correction: good +4.00 (95 % interval +3.7")
     assert "(as in the paper)" in said and "mean of all: +1.99 (95 %" in said
-    assert "(not as in the paper)" in statement("quantisation", [*line, good, poor])
-    said = statement("quantisation", [*line, poor])
+    assert "(not as in the paper)" in statement("quantization", [*line, good, poor])
+    said = statement("quantization", [*line, poor])
     assert "cannot be established; greatest: poor" in said and "(as in the paper)" in said
     assert detectable(compare_with_line([*line, poor])) > 0
 
@@ -215,10 +215,10 @@ def test_holm_and_typical_deviation() -> None:
 
 def test_grids_hold_what_the_paper_searches() -> None:
     setup = setup_preset("paper")
-    assert len(quantisation_grid(setup, 4)) == 35 - 4  # compositions of four parts among four operations
+    assert len(quantization_grid(setup, 4)) == 35 - 4  # compositions of four parts among four operations
     assert len(pruning_grid(setup, (0.25, 0.5, 0.75, 1.0))) == 64 - 4
-    space = space_of(setup, "quantisation")
-    for each in quantisation_grid(setup, 4):
+    space = space_of(setup, "quantization")
+    for each in quantization_grid(setup, 4):
         assert (np.array(each.counts).sum(1) == space.units).all() and not each.homogeneous
     assert [each.name for each in homogeneous_candidates(setup, "pruning", (0.5, 1.0))] == ["x0.5", "x1"]
     assert homogeneous_candidates(setup, "pruning", (1.0,))[0].cost == 40812544

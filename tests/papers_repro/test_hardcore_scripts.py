@@ -94,12 +94,12 @@ def test_table_2(tmp_path: Path) -> None:
     arguments = ("--training-digits", "100", "--search-batch", "20", "--rounds", "3", "--shares", "0.5")
     summary, budgets, found = run("hardcore_table2", tmp_path / "run", *arguments)["tables"]
     rows = {row["points"]: row for row in summary["ours"]}
-    families = ("random", "free option", "undecided", "Frank-Wolfe", "learnt", "soft penalty")
+    families = ("random", "free option", "undecided", "Frank-Wolfe", "learned", "soft penalty")
     assert {f"{family}: {scheme}" for family in families for scheme in SCHEMES} <= set(rows)
     for family in families[:-1]:
         assert rows[f"{family}: joint"]["violating"] == rows[f"{family}: sequential"]["violating"] == 0.0
         assert rows[f"{family}: joint"]["lost"] == 0.0
-    assert rows["soft penalty: joint"]["violating"] == 0.0 and rows["learnt: joint"]["count"] == 2
+    assert rows["soft penalty: joint"]["violating"] == 0.0 and rows["learned: joint"]["count"] == 2
     assert rows["random: argmax"]["violating"] > 0 and rows["random: argmax"]["worst"] > 0
     assert [row["family"] for row in budgets["ours"]][:4] == list(families[:4])
     assert "solved again by HiGHS, greatest difference of credit" in summary["remark"]

@@ -129,7 +129,7 @@ def test_table_2_hard_networks_fit(grid: tuple[Path, dict[str, Any]], tmp_path: 
 def test_table_3_memory_is_exact(grid: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     table = str(grid[0] / "latency_table.json")
     sizes, times, memory, _ = run(prunet_table3, tmp_path, *SHORT, "--latency-table", table)["tables"]
-    rows = {row["optimisation"]: row for row in sizes["ours"]}
+    rows = {row["optimization"]: row for row in sizes["ours"]}
     assert int(rows["all"]["networks"]) == SPACE.sizes.all and int(rows["Prunode alone"]["networks"]) == SPACE.sizes.prunode
     assert rows["FBNet"]["networks"] == rows["block pruning alone"]["networks"]
     assert rows["Prunode alone"]["ratio"] < 1.2  # of two candidates a block, whatever the number of widths

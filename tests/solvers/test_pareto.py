@@ -90,7 +90,7 @@ def test_no_points(empty: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("points", "maximise", "message"),
+    ("points", "maximize", "message"),
     [
         ([[1.0, 2.0], [1.0]], [True, False], "expected rows of 2 numbers each"),
         ([[1.0, 2.0], [np.nan, 1.0]], [True, False], "NaN in row 1, column 0"),
@@ -101,11 +101,11 @@ def test_no_points(empty: Any) -> None:
         ([["a", "b"]], [True, False], "expected rows of 2 numbers each"),
     ],
 )
-def test_malformed_points(points: Any, maximise: Any, message: str) -> None:
+def test_malformed_points(points: Any, maximize: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        non_dominated(points, maximise)
+        non_dominated(points, maximize)
     with pytest.raises(ValueError, match=message):
-        hypervolume(points, [0.0] * len(maximise), maximise)
+        hypervolume(points, [0.0] * len(maximize), maximize)
 
 
 def test_malformed_reference() -> None:

@@ -48,7 +48,7 @@ def made_search(latency: float = 3.9, limit: float = 4.0, accuracy: float | None
         ),
         "units": UNITS,
         "certificate": CertificateRecord(
-            primal=1.25, bound=1.5, gap=0.25, violation=0.0, maximise=True, prices={"latency": 0.125, "parameters": 0.0}
+            primal=1.25, bound=1.5, gap=0.25, violation=0.0, maximize=True, prices={"latency": 0.125, "parameters": 0.0}
         ),
         "history": tuple({"epoch": epoch, "loss": 2 / epoch, "costs": {"latency": 5.0 - epoch}} for epoch in (1, 2, 3)),
         "seconds": {"search": 9.5},

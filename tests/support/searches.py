@@ -29,16 +29,16 @@ def setting() -> tuple[MBConvSpace, Supernet, QuadraticCost, float, float]:
     stir(net, 1)
     times = np.random.default_rng(0).uniform(0.2, 2.0, size=space.staged.alpha.stop)
     cost = QuadraticCost("latency", "ms", space.space, space.staged.cost(0.5, times))
-    cheapest = dearest = 0.5
+    cheapest = costliest = 0.5
     for stage in range(2):  # a stage of one block, or of two; blocks after the depth cost nothing
         blocks = [times[8 * block : 8 * block + 8] for block in space.staged.alpha_blocks(stage)]
         cheapest += blocks[0].min()
-        dearest += blocks[0].max() + blocks[1].max()
-    return space, net.eval(), cost, cheapest, dearest
+        costliest += blocks[0].max() + blocks[1].max()
+    return space, net.eval(), cost, cheapest, costliest
 
 
 def problem(share: float) -> SearchProblem:
-    """A budget at ``share`` of the way from the cheapest network to the dearest."""
+    """A budget at ``share`` of the way from the cheapest network to the costliest."""
     space, _, cost, low, high = setting()
     return SearchProblem(space.space, (Budget(cost, low + share * (high - low), "ms"),))
 

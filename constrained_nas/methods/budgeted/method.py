@@ -1,6 +1,6 @@
 """Budgeted Super Networks: learn which modules of a super-network to keep, under any cost.
 
-The weights and the probability of every module are learnt on the same batches: sub-graphs are sampled, each is charged its loss
+The weights and the probability of every module are learned on the same batches: sub-graphs are sampled, each is charged its loss
 plus ``lambda x max(0, cost - limit)``, and the logits follow the score-function gradient with a baseline. The cost may be anything
 that can be evaluated on a network, stochastic and measured costs included.
 

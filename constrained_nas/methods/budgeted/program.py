@@ -59,7 +59,7 @@ class ConnectedProgram:
         return cls(space, SubgraphModel.of(program), skipped)
 
     def best(self, scores: FloatArray) -> Result:
-        """Maximise the sum of the scores (decisions,) of the modules that run; ``Result.x`` is (E,) over the modules."""
+        """Maximize the sum of the scores (decisions,) of the modules that run; ``Result.x`` is (E,) over the modules."""
         columns = self.space.connectivity.columns
         per_edge = np.where(columns >= 0, scores[np.maximum(columns, 0) // 2], 0.0)  # two options a decision
         return self.model.project(per_edge)

@@ -85,7 +85,7 @@ class FilterSearchOptions:
 
 
 def c1(**changes: Any) -> FilterSearchOptions:
-    """Quantisation: halves, shared weights, one sampled configuration a batch. The paper does not print t_omega: here 5."""
+    """Quantization: halves, shared weights, one sampled configuration a batch. The paper does not print t_omega: here 5."""
     return replace(FilterSearchOptions("halves", "sampled", "batch", weight_epochs=5, sample_epochs=0), **changes)
 
 

@@ -1,7 +1,7 @@
-"""The most probable counts that meet a true budget: linearise, solve exactly, price the answer truly, tighten, again.
+"""The most probable counts that meet a true budget: linearize, solve exactly, price the answer truly, tighten, again.
 
 Bit operations and multiply-adds are bilinear in the counts of neighbouring layers, so the constrained program is not linear. At the
-counts of a round the cost is linearised and ``solvers.knapsack.counts`` finds the most probable counts under that: optimal, with a
+counts of a round the cost is linearized and ``solvers.knapsack.counts`` finds the most probable counts under that: optimal, with a
 certificate of the linear program. Their true cost decides. If they fit, the next round starts from them, until none is more
 probable. If they do not, the next starts there too; once counts come again, the linear limit is tightened by the excess instead
 until they fit. Single filters are then moved to other operations while that helps and still fits.
@@ -23,7 +23,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from graphs.costs import Linearisation
+from graphs.costs import Linearization
 from solvers.arrays import FloatArray
 from solvers.knapsack import most_probable_counts
 from solvers.results import Certificate, InfeasibleError
@@ -53,10 +53,10 @@ class CountCost(Protocol):
     def totals(self, counts: ArrayLike) -> FloatArray:
         """The costs of (..., decisions, options) counts, up to rounding."""
 
-    def linearise(self, counts: ArrayLike) -> Linearisation:
+    def linearize(self, counts: ArrayLike) -> Linearization:
         """First order at counts."""
 
-    def underestimate(self) -> Linearisation:
+    def underestimate(self) -> Linearization:
         """Linear, nowhere above the cost."""
 
     def least(self) -> tuple[FloatArray, float]:
@@ -68,7 +68,7 @@ class HardRound:
     """One linear program: its limit on the true cost's scale, and what came of it.
 
     Attributes:
-        limit: what the linearised cost was held to; below the budget where it was tightened.
+        limit: what the linearized cost was held to; below the budget where it was tightened.
         linear_cost, true_cost: of the counts it found; None if nothing fitted.
         certificate: of the linear program.
     """
@@ -131,7 +131,7 @@ def most_probable_within(log_weights: Sequence[ArrayLike], cost: CountCost, limi
         raise InfeasibleError("no counts at all")
     if cost.of_counts(mode) <= limit:
         value = search.value(mode)
-        certificate = Certificate(value, value, 0.0, None, maximise=True)
+        certificate = Certificate(value, value, 0.0, None, maximize=True)
         return HardCounts(mode.astype(np.int64), cost.of_counts(mode), value, certificate, value, (), 0)
     relaxed, relaxed_bound = search.relaxation()
     # Where a round starts decides which of several answers it comes to: from the mode, from the relaxation, from the cheapest.
@@ -143,7 +143,7 @@ def most_probable_within(log_weights: Sequence[ArrayLike], cost: CountCost, limi
         raise InfeasibleError(f"no counts found that meet {limit} {cost.unit} without the forbidden options; with them {least}")
     best, moves = max(answers, key=lambda answer: search.value(answer[0]))
     value = search.value(best)
-    certificate = Certificate(value, None, 0.0, None, maximise=True)
+    certificate = Certificate(value, None, 0.0, None, maximize=True)
     bound = max(relaxed_bound, value)
     return HardCounts(best.astype(np.int64), cost.of_counts(best), value, certificate, bound, tuple(search.rounds), moves)
 
@@ -158,7 +158,7 @@ class _Search:
         self.logs = np.array(logs)
 
     def solve(
-        self, at: FloatArray, limit: float, offset: float, linear: Linearisation | None = None
+        self, at: FloatArray, limit: float, offset: float, linear: Linearization | None = None
     ) -> tuple[FloatArray | None, Certificate | None]:
         coefficients = np.zeros(at.shape) if linear is None else linear.coefficients
         result = most_probable_counts(self.weights, self.units.tolist(), list(coefficients), limit - offset)
@@ -167,7 +167,7 @@ class _Search:
     def descend(self, start: FloatArray, most: int) -> FloatArray | None:
         at, best, seen = start, None, {start.tobytes()}
         tightened = 0.0
-        linear = self.cost.linearise(at)
+        linear = self.cost.linearize(at)
         for _ in range(most):
             held = self.limit - tightened
             counts, certificate = self.solve(at, held, linear.offset, linear)
@@ -178,7 +178,7 @@ class _Search:
                 if at.tobytes() in seen:
                     break
                 seen.add(at.tobytes())
-                linear = self.cost.linearise(at)
+                linear = self.cost.linearize(at)
                 continue
             true = self.cost.of_counts(counts)
             self.rounds.append(HardRound(held, linear.value(counts), true, certificate))
@@ -188,10 +188,10 @@ class _Search:
                 best = counts
             if counts.tobytes() not in seen:
                 seen.add(counts.tobytes())
-                at, tightened, linear = counts, 0.0, self.cost.linearise(counts)
+                at, tightened, linear = counts, 0.0, self.cost.linearize(counts)
             elif fits:
                 break
-            else:  # it goes in circles: hold this linearisation and ask for less
+            else:  # it goes in circles: hold this linearization and ask for less
                 tightened += max(true - self.limit, math.ulp(self.limit))
         return best
 

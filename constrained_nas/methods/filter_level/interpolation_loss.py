@@ -2,8 +2,8 @@
 
 ``L(a) = sigma(CE(a) - E(B(a)))``: E is the mean loss of several trainings of every homogeneous configuration, linear in the cost
 between the two nearest. The paper has the difference, the release divides it by E; sigma is a leaky ReLU. It needs no weight of the
-cost and no target. Beyond the cheapest and the dearest homogeneous configuration E stays what it is there: the print does not say,
-and a line continued could promise a loss below 0.
+cost and no target. Beyond the cheapest and the costliest homogeneous configuration E stays what it is there: the print does not
+say, and a line continued could promise a loss below 0.
 
 Reference: Zur et al., Eq. 7, Appendix C.5.
 """

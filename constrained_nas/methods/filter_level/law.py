@@ -1,6 +1,6 @@
 """The law of a network's counts: independent multinomials or binomial widths, over all decisions of a filter space at once.
 
-Parameters are one vector. In a quantisation space: one logit an operation and decision (multinomial). In a width space: one log
+Parameters are one vector. In a quantization space: one logit an operation and decision (multinomial). In a width space: one log
 odds a decision, the width being ``1 + Binomial(C - 1, p)``; a decision a layer is the binomial law, a decision a stage
 (``FilterTopology.width_space(per="stage")``) the block-binomial.
 
@@ -40,7 +40,7 @@ class FilterLaw:
     @property
     def size(self) -> int:
         """Number of parameters."""
-        return len(self.space.units) * (len(self.space.operations) if self.space.kind == "quantisation" else 1)
+        return len(self.space.units) * (len(self.space.operations) if self.space.kind == "quantization" else 1)
 
     def start(self, probability: float = 0.5) -> FloatArray:
         """Equally likely operations; or each filter beyond the first kept with ``probability``, as the paper starts.
@@ -50,7 +50,7 @@ class FilterLaw:
         """
         if not 0.0 < probability < 1.0:
             raise ValueError(f"expected a probability strictly between 0 and 1, got {probability}")
-        if self.space.kind == "quantisation":
+        if self.space.kind == "quantization":
             return np.zeros(self.size)
         return np.full(self.size, np.log(probability) - np.log1p(-probability))
 
@@ -84,18 +84,18 @@ class FilterLaw:
     def unit_counts(self, counts: ArrayLike) -> FloatArray:
         """Counts as ``CountCost`` takes them: as they are, or the (pruned, kept) filters of widths, (..., decisions, 2)."""
         given = np.asarray(counts, dtype=np.float64)
-        if self.space.kind == "quantisation":
+        if self.space.kind == "quantization":
             return given
         return np.concatenate([self.space.units[:, None] - given, given - 1.0], -1)
 
     def from_unit_counts(self, counts: ArrayLike) -> IntArray:
         """The inverse of :meth:`unit_counts`."""
         given = np.asarray(counts, dtype=np.int64)
-        return given if self.space.kind == "quantisation" else given[..., 1:] + 1
+        return given if self.space.kind == "quantization" else given[..., 1:] + 1
 
     def point(self, parameters: ArrayLike) -> FloatArray:
         """The mean of the law as a point of the search space, (dimension,): expected counts, or the probability of every width."""
-        if self.space.kind == "quantisation":
+        if self.space.kind == "quantization":
             return np.concatenate([law.mean for law in self._multinomials(parameters)])
         return np.concatenate([np.exp(law.log_probability(np.arange(1, law.filters + 1))) for law in self._widths(parameters)])
 

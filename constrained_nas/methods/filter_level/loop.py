@@ -335,7 +335,7 @@ class _Loop:
 
 
 def _with_batch_statistics(network: FilterNetwork, counts: NDArray[np.int64], images: Tensor) -> Tensor:
-    """Logits of a configuration that has no statistics of its own: normalised by the batch, as it was while the weights learnt."""
+    """Logits of a configuration that has no statistics of its own: normalized by the batch, as it was while the weights learned."""
     network.configure(counts, FRESH)
     network.eval()
     for module in network.modules():

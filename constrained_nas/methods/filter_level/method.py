@@ -48,7 +48,7 @@ class FilterLevel:
     """The method.
 
     Attributes:
-        space: quantisation or widths.
+        space: quantization or widths.
         estimator: ``plain`` is Eq. 3; ``leave_one_out`` needs two samples or more.
         coefficient: lambda; 0 leaves the cost out of the loss. The target is the (one) budget's limit.
         power: of ``B / B_target``; 2 in the authors' release.

@@ -34,7 +34,7 @@ _BATCHES = 20  # for statistics and clamps: their error falls as 1 / sqrt, and s
 
 @dataclass(frozen=True, slots=True)
 class FilterWeights:
-    """SGD of the weights, Nesterov momentum; ``noise_share`` of quantised weights get uniform noise instead of rounding."""
+    """SGD of the weights, Nesterov momentum; ``noise_share`` of quantized weights get uniform noise instead of rounding."""
 
     batch_size: int = 64
     learning_rate: float = 0.1
@@ -64,8 +64,8 @@ def fresh_network(build: Build, seed: int, data: Dataset[Any], options: FilterWe
         torch.manual_seed(seed)
         network = build()
     network.to(fabric.device).train()
-    quantised = any(operation.activation_bits < 32 for operation in network.operations)
-    if quantised and any(True for _ in network.parameters()):
+    quantized = any(operation.activation_bits < 32 for operation in network.operations)
+    if quantized and any(True for _ in network.parameters()):
         shuffle = torch.Generator().manual_seed(seed)
         network.calibrate_activations(fabric.to_device(images) for images in _images(data, options.batch_size, shuffle, _BATCHES))
     return network

@@ -128,7 +128,7 @@ def init_layer(blocks: int, skippable: bool, always: bool = False) -> LayerState
 def prune_layer(state: LayerState, logits: ArrayLike, threshold: float, protected: int | None = None) -> LayerState:
     """The layer after an epoch.
 
-    The least probable option falls if it is under the threshold, the others' probabilities are renormalised, and so on: one by
+    The least probable option falls if it is under the threshold, the others' probabilities are renormalized, and so on: one by
     one, because equal blocks would otherwise all fall at once. Of equals the later one falls, so a skip before a block. A skip that
     joins now, with equal logits, is first judged after the next epoch.
 

@@ -7,7 +7,7 @@ and Algorithm 1 then moves the widths. Once the warm-up is over, every epoch end
 ``hard=True`` goes beyond the paper: the answer is the exact projection of what is left onto the budgets of the problem, see
 ``constrained_nas.methods.prunet.projection``.
 
-The paper's "Adam with cosine from .1" can be read of either optimiser; here it is the architecture's, from the end of the warm-up
+The paper's "Adam with cosine from .1" can be read of either optimizer; here it is the architecture's, from the end of the warm-up
 on, and the weights have RMSprop's constant rate (``constrained_nas.search.weights.PRUNET_TRAINING``).
 
 Reference: PruNet, Eq. 2-6, Algorithm 1, Sec. 3-4.
@@ -268,7 +268,7 @@ class PruNet:
         return project_survivors(problem, self.scores(state), self.latency.name, self.beta, least_use=self.least_use)
 
     def scores(self, state: PruNetState) -> dict[str, LayerScores]:
-        """What the projection maximises, by decision.
+        """What the projection maximizes, by decision.
 
         A skip that is still to compete counts as surviving, with the probability it would join with.
         """

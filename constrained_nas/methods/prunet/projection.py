@@ -7,7 +7,7 @@ knapsack, solved to optimality with a certificate. Where nothing that survived f
 do; the answer says which.
 
 Where the answer shall also use most of its budget, its latency is bounded from below too: the same program with a second row, in
-which an option costs what it saves against the dearest of its layer.
+which an option costs what it saves against the costliest of its layer.
 
 The budget's shadow price in that program is also stated as an alpha: that of a penalty ``alpha (ln LAT)^beta``, in units of the
 scores, at which the same choice would come out of the (relaxed) program without a budget. Beyond the paper.
@@ -153,10 +153,10 @@ def _costs(problem: SearchProblem, names: Sequence[str]) -> tuple[Any, Any]:
 def _using(tables: list[FloatArray], costs: Any, limits: Any, latency: str, least: float) -> Selection | None:
     """The best selection that fits and whose latency is at least ``least``; None where there is none."""
     spent = costs[latency] if isinstance(costs, dict) else costs
-    dearest = [float(table[np.isfinite(scores)].max()) for table, scores in zip(spent, tables, strict=True)]
-    saved = [np.maximum(most - table, 0.0) for most, table in zip(dearest, spent, strict=True)]
+    costliest = [float(table[np.isfinite(scores)].max()) for table, scores in zip(spent, tables, strict=True)]
+    saved = [np.maximum(most - table, 0.0) for most, table in zip(costliest, spent, strict=True)]
     given = (costs, limits) if isinstance(costs, dict) else ({latency: costs}, {latency: limits})
-    room = math.fsum(dearest) - least
+    room = math.fsum(costliest) - least
     if room < 0:
         return None
     try:

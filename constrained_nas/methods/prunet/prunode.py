@@ -96,7 +96,7 @@ def init_prunodes(maximum: ArrayLike, granularity: ArrayLike) -> PrunodeState:
 def step_prunodes(
     state: PrunodeState, logits: ArrayLike, progress: float, settings: PrunodeSettings | None = None
 ) -> tuple[PrunodeState, FloatArray]:
-    """One update, after a step of the architecture's optimiser.
+    """One update, after a step of the architecture's optimizer.
 
     Args:
         state: before.
@@ -105,7 +105,7 @@ def step_prunodes(
         settings: the paper's by default.
 
     Returns:
-        the state after, and w after, shape (P,): 0 for every Prunode that moved; the optimiser's moments stay as they are.
+        the state after, and w after, shape (P,): 0 for every Prunode that moved; the optimizer's moments stay as they are.
 
     Raises:
         ValueError: logits of another shape or not finite, or progress outside [0, 1].

@@ -20,7 +20,7 @@ PNG = b"\x89PNG"
 
 
 def _certified(**fields: float | bool | None) -> RunRecord:
-    made: dict[str, float | bool | None] = {"primal": 2.0, "bound": 2.0, "gap": 0.0, "violation": 0.0, "maximise": True}
+    made: dict[str, float | bool | None] = {"primal": 2.0, "bound": 2.0, "gap": 0.0, "violation": 0.0, "maximize": True}
     return made_search(certificate=CertificateRecord(**(made | fields)))
 
 
@@ -78,7 +78,7 @@ def test_the_verdict_says_what_does_not_fit() -> None:
             _certified(),
             "scores better than 2 by the search's scores; the found one scores 2, so by these scores it is proven to be the best",
         ),
-        (_certified(maximise=False), "has a loss below 2"),
+        (_certified(maximize=False), "has a loss below 2"),
         (_certified(bound=None, gap=None), "no bound is known"),
         (_certified(violation=0.5), "exceeds a budget by 0.5"),
     ],

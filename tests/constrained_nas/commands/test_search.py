@@ -54,7 +54,7 @@ def test_every_method_ends_within_all_its_budgets(tmp_path: Path, space: str, me
     cheapest, largest = (reference.costs[first.cost] for reference in record.references)
     assert cheapest <= first.value <= largest
     assert load_run(tmp_path) == record
-    if "parameters" in record.found.costs:  # statistics of the normalisations are in the file, but no parameters
+    if "parameters" in record.found.costs:  # statistics of the normalizations are in the file, but no parameters
         tensors = load_file(tmp_path / "network.safetensors")
         counted = sum(tensor.numel() for name, tensor in tensors.items() if "running" not in name and "tracked" not in name)
         assert counted == record.found.costs["parameters"]
@@ -201,7 +201,7 @@ def test_a_latency_budget_is_used_on_a_device_faster_than_its_table(tmp_path: Pa
     record = run(tmp_path / "run", asked)
     assert record.measured is not None and record.measured.fits and len(record.measured.attempts) > 1
     (budget,) = record.budgets
-    assert budget.value > 3 >= record.measured.bound  # dearer by the table than the budget, and within it on the device
+    assert budget.value > 3 >= record.measured.bound  # costlier by the table than the budget, and within it on the device
     assert budget.fits and budget.measured == record.measured.median
     written = json.loads((tmp_path / "run" / "architecture.json").read_text())
     assert written["budgets"][0]["fits"] and written["budgets"][0]["measured"] == budget.measured

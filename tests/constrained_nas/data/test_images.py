@@ -124,7 +124,7 @@ def test_cifar(tmp_path: Path, classes: int) -> None:
     assert images.shape == (records, 3, 16, 16)
     test_rows = contents["test_batch.bin" if classes == 10 else "test.bin"]
     assert labels.tolist() == test_rows[:, 0 if classes == 10 else 1].tolist()
-    red = (test_rows[:, -1] / 255 - 0.485) / 0.229  # normalised with ImageNet's mean and deviation
+    red = (test_rows[:, -1] / 255 - 0.485) / 0.229  # normalized with ImageNet's mean and deviation
     np.testing.assert_allclose(images[:, 0, 3, 5].numpy(), red, rtol=1e-5)  # float32
     again = cifar(tmp_path, classes, resolution=16, augment=False)
     assert isinstance(again.weights, Subset)

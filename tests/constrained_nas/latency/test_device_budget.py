@@ -87,10 +87,10 @@ def test_a_device_faster_than_its_table_uses_its_budget(ratio: float) -> None:
 
 
 def test_loosening_stops_at_what_was_too_slow() -> None:
-    """Everything dearer than the second network is slow on the device: the answer is the last that fitted."""
+    """Everything costlier than the second network is slow on the device: the answer is the last that fitted."""
     first = project(2.0)
-    dearer = project(2.0 / 0.7)
-    assert dearer.architecture != first.architecture
+    costlier = project(2.0 / 0.7)
+    assert costlier.architecture != first.architecture
 
     def measure(a: Architecture) -> list[float]:
         return [(0.7 if a == first.architecture else 3.0) * COST.cost(a)] * 20

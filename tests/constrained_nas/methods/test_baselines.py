@@ -70,7 +70,7 @@ def test_random_networks_fit(share: float) -> None:
     again = random_feasible(asked, space.staged, np.random.default_rng(3))
     assert again.result.architecture == drawn[3].result.architecture
     if share == 1.0:
-        assert all(found.draws == 1 for found in drawn), "everything fits the dearest network's cost"
+        assert all(found.draws == 1 for found in drawn), "everything fits the costliest network's cost"
 
 
 def test_random_networks_under_two_budgets() -> None:

@@ -59,7 +59,7 @@ class Watched:
 METHODS: dict[str, Callable[[MBConvSpace], HardCoRe]] = {
     "paper": lambda s: HardCoRe(s.space, s.staged),
     "cheapest": lambda s: HardCoRe(s.space, s.staged, start="cheapest"),
-    "entropy": lambda s: HardCoRe(s.space, s.staged, start="entropy", offset=8, momentum=0.9, objective="linearise"),
+    "entropy": lambda s: HardCoRe(s.space, s.staged, start="entropy", offset=8, momentum=0.9, objective="linearize"),
 }
 
 
@@ -149,7 +149,7 @@ def test_the_supernet_is_left_as_it_was(statistics: bool) -> None:
 def make_method(name: str, space: MBConvSpace) -> Any:
     if name == "soft":
         return SoftPenalty(space.space, space.staged, projection="joint")
-    return HardCoRe(space.space, space.staged, momentum=0.9, objective="linearise")
+    return HardCoRe(space.space, space.staged, momentum=0.9, objective="linearize")
 
 
 @pytest.mark.parametrize("name", ["hardcore", "soft"])

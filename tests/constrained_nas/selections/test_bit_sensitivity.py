@@ -1,4 +1,4 @@
-"""Costs of quantised layers are the library's, rounding is undone, and sensitivities are those of a network quantised by hand."""
+"""Costs of quantized layers are the library's, rounding is undone, and sensitivities are those of a network quantized by hand."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from constrained_nas.selections import divergence, find_layers, measure_divergences, network_logits, quantised
+from constrained_nas.selections import divergence, find_layers, measure_divergences, network_logits, quantized
 from graphs import FLOAT, Operation, filter_network
 from graphs.costs import BitOperations, MemoryTraffic
-from graphs.filters import fake_quantise_weights
+from graphs.filters import fake_quantize_weights
 from graphs.spaces.resnet_filters import SmallResNet
 
 
@@ -28,7 +28,7 @@ IMAGES = torch.randn((6, 3, 8, 8), generator=torch.Generator().manual_seed(1))
 @pytest.mark.parametrize("bits", [4, 8])
 def test_costs_are_those_of_the_library(network: nn.Module, bits: int) -> None:
     layers = find_layers(network, IMAGES)
-    space = filter_network(network, (3, 8, 8), (Operation(bits, bits),)).topology.quantisation_space((Operation(bits, bits),))
+    space = filter_network(network, (3, 8, 8), (Operation(bits, bits),)).topology.quantization_space((Operation(bits, bits),))
     pair = Operation(bits, bits)
     assert [layer.reads_image for layer in layers] == [True] + [False] * (len(layers) - 1)
     total = math.fsum(layer.bit_operations(pair) for layer in layers)
@@ -37,13 +37,13 @@ def test_costs_are_those_of_the_library(network: nn.Module, bits: int) -> None:
     assert megabytes == pytest.approx(MemoryTraffic(space).cost(space.homogeneous()) / 8e6, rel=1e-13)
 
 
-def test_quantised_layers_round_and_come_back(network: nn.Module) -> None:
+def test_quantized_layers_round_and_come_back(network: nn.Module) -> None:
     layers = find_layers(network, IMAGES)
     before = network_logits(network, IMAGES)
     kept = [layer.conv.weight for layer in layers]
     found = []
     for bits in (2, 4, 8, 16):
-        with quantised(layers, [Operation(bits, bits)] * len(layers)):
+        with quantized(layers, [Operation(bits, bits)] * len(layers)):
             levels = [len(torch.unique(filters)) for filters in layers[1].conv.weight]
             assert max(levels) <= 2**bits - 1
             found.append(divergence(before, network_logits(network, IMAGES)))
@@ -52,7 +52,7 @@ def test_quantised_layers_round_and_come_back(network: nn.Module) -> None:
     assert torch.equal(network_logits(network, IMAGES), before)
 
 
-def test_divergences_are_those_of_a_layer_quantised_by_hand(network: nn.Module) -> None:
+def test_divergences_are_those_of_a_layer_quantized_by_hand(network: nn.Module) -> None:
     layers = find_layers(network, IMAGES)
     reports: list[tuple[int, int]] = []
     operations = (Operation(3, 32), FLOAT)
@@ -63,7 +63,7 @@ def test_divergences_are_those_of_a_layer_quantised_by_hand(network: nn.Module) 
     for row, layer in enumerate(layers):
         kept = layer.conv.weight.detach().clone()
         with torch.no_grad():
-            layer.conv.weight.copy_(fake_quantise_weights(kept, torch.full((len(kept),), 3)))
+            layer.conv.weight.copy_(fake_quantize_weights(kept, torch.full((len(kept),), 3)))
             p, q = (each.double().softmax(1) for each in (before, network(IMAGES)))
             layer.conv.weight.copy_(kept)
         by_hand = float((p * (p / q).log()).sum(1).mean())

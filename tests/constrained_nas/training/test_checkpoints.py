@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, tensors and values exact, optimisers as they were."""
+"""Checkpoints: whole or not there, tensors and values exact, optimizers as they were."""
 
 from __future__ import annotations
 

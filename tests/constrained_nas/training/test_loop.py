@@ -361,7 +361,7 @@ def residual_network() -> tuple[GPUNetSpace, Architecture]:
     return space, space.space.choose({name: shape.options[0].name for name, shape in space.layers.items()})
 
 
-def test_from_scratch_forgets_what_was_learnt() -> None:
+def test_from_scratch_forgets_what_was_learned() -> None:
     space, architecture = residual_network()
     runs = []
     for seed in (0, 1):

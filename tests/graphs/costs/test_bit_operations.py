@@ -26,7 +26,7 @@ IDENTITY = [(2, 2, 0.650647279), (2, 4, 0.893949679), (3, 3, 0.934500079), (8, 8
 
 
 def homogeneous_space(shortcut: Shortcut, weight_bits: int, activation_bits: int) -> FilterSpace:
-    return TOPOLOGIES[shortcut].quantisation_space((Operation(weight_bits, activation_bits),))
+    return TOPOLOGIES[shortcut].quantization_space((Operation(weight_bits, activation_bits),))
 
 
 def tiny_space(operations: tuple[Operation, ...] = (Operation(2, 4), Operation(4, 2), Operation(8, 8))) -> FilterSpace:
@@ -38,7 +38,7 @@ def tiny_space(operations: tuple[Operation, ...] = (Operation(2, 4), Operation(4
         FilterLayer("shortcut", 3, 1, 4, "a", 2, "t", follows="c"),
         FilterLayer("d", 2, 1, 4, "c", 3, "u"),
     )
-    return FilterTopology("tiny", layers).quantisation_space(operations)
+    return FilterTopology("tiny", layers).quantization_space(operations)
 
 
 def every_count(space: FilterSpace) -> np.ndarray:
@@ -83,7 +83,7 @@ def test_homogeneous_networks_follow_equation_27_times_the_pixels(shortcut: Shor
 
 @pytest.mark.parametrize("shortcuts", ["follow", "own"])
 def test_heterogeneous_values(shortcuts: str) -> None:
-    space = TOPOLOGIES["projection"].quantisation_space(shortcuts="own" if shortcuts == "own" else "follow")
+    space = TOPOLOGIES["projection"].quantization_space(shortcuts="own" if shortcuts == "own" else "follow")
     cost = BitOperations(space)
     half = [[units // 2, 0, 0, units // 2] for units in space.units]
     quarters = [[units // 4] * 4 for units in space.units]
@@ -95,16 +95,16 @@ def test_heterogeneous_values(shortcuts: str) -> None:
 
 def test_numbers_of_configurations() -> None:
     topology = TOPOLOGIES["projection"]
-    assert topology.quantisation_space().log10_size == pytest.approx(71.88, abs=0.005)
-    assert topology.quantisation_space(shortcuts="own").log10_size == pytest.approx(80.38, abs=0.005)
+    assert topology.quantization_space().log10_size == pytest.approx(71.88, abs=0.005)
+    assert topology.quantization_space(shortcuts="own").log10_size == pytest.approx(80.38, abs=0.005)
     assert topology.width_space().log10_size == pytest.approx(28.30, abs=0.005)
     assert round(10 ** topology.width_space(per="stage").log10_size) == 32768
-    assert len(topology.quantisation_space().space.decisions) == 19
+    assert len(topology.quantization_space().space.decisions) == 19
 
 
 def test_one_layer_by_hand() -> None:
     layers = (FilterLayer("a", 2, 1, 1, None, 1, "s"), FilterLayer("b", 1, 4, 3, "a", 2, "t"))
-    space = FilterTopology("two", layers).quantisation_space((Operation(2, 1), Operation(4, 3)))
+    space = FilterTopology("two", layers).quantization_space((Operation(2, 1), Operation(4, 3)))
     cost = BitOperations(space, image_bits=3)
     # Layer a reads one channel of 3 bits: filter 1 (2 bits): 2 + 3 + 6 = 11; filter 2 (4 bits): 4 + 3 + 12 = 19.
     # Layer b has 4 bits, reads 1 + 3 bits, S = 2 + 8: 3 pixels x 4 x [2 (4 + 2 + log2 10) + 16].
@@ -134,7 +134,7 @@ def test_expectation_by_enumeration(seed: int) -> None:
 
 
 def test_expectation_of_resnet_lies_within_the_error_of_a_sample() -> None:
-    space = TOPOLOGIES["projection"].quantisation_space()
+    space = TOPOLOGIES["projection"].quantization_space()
     generator = np.random.default_rng(0)
     p = generator.dirichlet(np.ones(4), size=len(space.units))
     counts = np.stack([generator.multinomial(units, row, size=4000) for units, row in zip(space.units, p, strict=True)], 1)
@@ -161,7 +161,7 @@ def test_expected_log2_by_enumeration(units: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_linearisation_is_exact_at_its_point_and_its_error_holds(seed: int) -> None:
+def test_linearization_is_exact_at_its_point_and_its_error_holds(seed: int) -> None:
     space = tiny_space()
     cost = BitOperations(space)
     counts = every_count(space)
@@ -172,7 +172,7 @@ def test_linearisation_is_exact_at_its_point_and_its_error_holds(seed: int) -> N
         if seed % 2
         else generator.dirichlet(np.ones(3), len(space.units)) * space.units[:, None]
     )
-    linear = cost.linearise(at)
+    linear = cost.linearize(at)
     assert linear.value(at) == pytest.approx(cost.of_counts(at), rel=1e-13)
     assert (linear.coefficients >= 0).all()
     rest = totals - (linear.offset + (linear.coefficients * counts).sum((1, 2)))
@@ -199,7 +199,7 @@ def test_the_underestimate_is_below_and_touches() -> None:
 )
 def test_least_cost_by_enumeration(operations: tuple[Operation, ...]) -> None:
     layers = tiny_space().topology.layers
-    space = FilterTopology("tiny", layers[:4]).quantisation_space(operations[:3])
+    space = FilterTopology("tiny", layers[:4]).quantization_space(operations[:3])
     for cost in (BitOperations(space), MemoryTraffic(space)):
         counts, least = cost.least()
         assert least == pytest.approx(cost.totals(every_count(space)).min(), rel=1e-14)
@@ -207,23 +207,23 @@ def test_least_cost_by_enumeration(operations: tuple[Operation, ...]) -> None:
 
 
 def test_memory_is_linear() -> None:
-    space = TOPOLOGIES["projection"].quantisation_space()
+    space = TOPOLOGIES["projection"].quantization_space()
     memory = MemoryTraffic(space)
     generator = np.random.default_rng(1)
     counts = np.stack([generator.multinomial(units, np.full(4, 0.25)) for units in space.units])
-    linear = memory.linearise(counts)
+    linear = memory.linearize(counts)
     assert (linear.below, linear.above) == (0.0, 0.0)
     assert linear.value(counts) == memory.of_counts(counts) == memory.totals(counts[None])[0]
 
 
-def test_they_are_cost_models_of_quantisation_spaces() -> None:
+def test_they_are_cost_models_of_quantization_spaces() -> None:
     space = tiny_space()
     assert isinstance(BitOperations(space), CostModel)
     assert isinstance(MemoryTraffic(space), CostModel)
     widths = space.topology.width_space()
     with pytest.raises(ValueError, match="count the MACs of a width space"):
         BitOperations(widths)
-    with pytest.raises(ValueError, match="quantisation space"):
+    with pytest.raises(ValueError, match="quantization space"):
         MemoryTraffic(widths)
     with pytest.raises(ValueError, match="image_bits: expected at least 1, got 0"):
         BitOperations(space, image_bits=0)

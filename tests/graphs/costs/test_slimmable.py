@@ -79,7 +79,7 @@ def test_expectation_by_enumeration(per: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("per", ["layer", "stage"])
-def test_linearisation_error_and_underestimate(per: str) -> None:
+def test_linearization_error_and_underestimate(per: str) -> None:
     space = tiny().width_space(per="stage" if per == "stage" else "layer")
     cost = SlimmableMacs(space, classes=5)
     widths = every_width(space)
@@ -89,7 +89,7 @@ def test_linearisation_error_and_underestimate(per: str) -> None:
     generator = np.random.default_rng(0)
     for _ in range(10):
         at = counts[generator.integers(len(counts))]
-        linear = cost.linearise(at)
+        linear = cost.linearize(at)
         assert linear.value(at) == pytest.approx(cost.of_counts(at), rel=1e-14)
         rest = totals - (linear.offset + (linear.coefficients * counts).sum((1, 2)))
         assert linear.below - 1e-9 <= rest.min() <= rest.max() <= linear.above + 1e-9  # whole numbers below 1e5
@@ -112,8 +112,8 @@ def test_offered_widths_and_messages() -> None:
         topology.width_space(widths={"x": (1,)})
     with pytest.raises(ValueError, match=r"widths of 'b': expected numbers from 1 to 4, got \[5\]"):
         topology.width_space(widths={"b": (5,)})
-    with pytest.raises(ValueError, match="a quantisation space keeps all filters"):
-        SlimmableMacs(topology.quantisation_space())
+    with pytest.raises(ValueError, match="a quantization space keeps all filters"):
+        SlimmableMacs(topology.quantization_space())
 
 
 def test_topologies_that_do_not_hang_together() -> None:

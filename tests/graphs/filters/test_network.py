@@ -14,9 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from constrained_nas.training import recalibrate
 from graphs.costs import BitOperations, SlimmableMacs, count
-from graphs.filters import FLOAT, PAPER_OPERATIONS, FilterNetwork, Operation, SwitchableNorm, fake_quantise_weights, filter_network
+from graphs.filters import FLOAT, PAPER_OPERATIONS, FilterNetwork, Operation, SwitchableNorm, fake_quantize_weights, filter_network
 from graphs.filters.layers import FilterAddition
-from graphs.filters.quantisation import fake_quantise_activations
+from graphs.filters.quantization import fake_quantize_activations
 from graphs.spaces import resnet_filters
 from graphs.spaces.resnet_filters import SmallResNet
 
@@ -25,7 +25,7 @@ SMALL = {"filters": (4, 6, 8), "blocks": 2, "classes": 5, "image_channels": 1}
 
 
 class Plain(nn.Module):
-    """Biases, no normalisation in one place, functional calls, pooling, a head of two layers."""
+    """Biases, no normalization in one place, functional calls, pooling, a head of two layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,19 +105,19 @@ def test_torchvision_networks() -> None:
 
 
 def reference_logits(plain: SmallResNet, counts: dict[str, list[int]], images: Tensor, bound: float) -> Tensor:
-    """The quantised forward pass of a one-block-a-stage network, written out with sorted filters."""
+    """The quantized forward pass of a one-block-a-stage network, written out with sorted filters."""
 
     def bits(layer: str, which: str) -> Tensor:
         return torch.tensor([getattr(o, which) for o, n in zip(PAPER_OPERATIONS, counts[layer], strict=True) for _ in range(n)])
 
     def conv(layer: str, features: Tensor) -> Tensor:
         module = plain.get_submodule(layer)
-        weight = fake_quantise_weights(module.weight, bits(layer, "weight_bits"))
+        weight = fake_quantize_weights(module.weight, bits(layer, "weight_bits"))
         return functional.conv2d(features, weight, None, module.stride, module.padding)
 
     def activate(layer: str, features: Tensor) -> Tensor:
         widths = bits(layer, "activation_bits")
-        return fake_quantise_activations(features, widths, torch.full((len(widths),), bound))
+        return fake_quantize_activations(features, widths, torch.full((len(widths),), bound))
 
     features = activate("conv", plain.norm(conv("conv", images)))
     for stage in range(3):
@@ -128,10 +128,10 @@ def reference_logits(plain: SmallResNet, counts: dict[str, list[int]], images: T
     return plain.classifier(features.mean((2, 3)))
 
 
-def test_quantised_filters_are_sorted_and_activations_follow_the_addition() -> None:
+def test_quantized_filters_are_sorted_and_activations_follow_the_addition() -> None:
     plain = seeded(SmallResNet, filters=(4, 6, 8), blocks=1, classes=5, image_channels=1).eval()
     network = filter_network(plain, (1, 8, 8))
-    space = network.topology.quantisation_space(shortcuts="own")
+    space = network.topology.quantization_space(shortcuts="own")
     generator = np.random.default_rng(0)
     images = pictures(3, 1, 8)
     for _ in range(3):
@@ -248,7 +248,7 @@ def test_weights_of_their_own() -> None:
     torch.manual_seed(0)
     own = resnet_filters(**SMALL, side=8, operations=(Operation(2, 2), Operation(8, 8)), own_weights=True)
     images = pictures(2, 1, 8)
-    space = shared.topology.quantisation_space(shared.operations)
+    space = shared.topology.quantization_space(shared.operations)
     counts = space.layer_counts(space.architecture([[int(u) // 2, int(u) - int(u) // 2] for u in space.units]))
     shared.configure(counts)
     own.configure(counts)
@@ -265,7 +265,7 @@ def test_weights_of_their_own() -> None:
 def test_training_moves_weights_and_bounds_with_noise() -> None:
     torch.manual_seed(0)
     network = resnet_filters(**SMALL, side=8)
-    space = network.topology.quantisation_space()
+    space = network.topology.quantization_space()
     images = pictures(8, 1, 8)
     network.configure(space.layer_counts(space.homogeneous(2)))
     network.calibrate_activations([images])
@@ -294,7 +294,7 @@ def test_extracted_networks_are_plain_and_compute_the_same(shortcut: str, kind: 
     network = resnet_filters(**SMALL, side=8, shortcut=shortcut, operations=operations, sets=("found",)).double()
     generator = np.random.default_rng(0)
     images = pictures(4, 1, 8).double()
-    space = network.topology.width_space() if kind == "widths" else network.topology.quantisation_space()
+    space = network.topology.width_space() if kind == "widths" else network.topology.quantization_space()
     for _ in range(3):
         if kind == "widths":
             architecture = space.architecture(generator.integers(1, space.units + 1))
@@ -319,7 +319,7 @@ def test_extracted_networks_are_plain_and_compute_the_same(shortcut: str, kind: 
 def test_a_copy_is_a_network_of_its_own() -> None:
     network = resnet_filters(**SMALL, side=8)
     network.inject_noise(0.05, torch.Generator().manual_seed(0))
-    space = network.topology.quantisation_space()
+    space = network.topology.quantization_space()
     twin = copy.deepcopy(network)
     images = pictures(2, 1, 8)
     expected = network.eval()(images)
@@ -330,7 +330,7 @@ def test_a_copy_is_a_network_of_its_own() -> None:
 
 def test_space_and_costs_belong_to_the_network() -> None:
     network = resnet_filters((8, 16, 32), 1, 10, 1, 16)
-    space = network.topology.quantisation_space(network.operations)
+    space = network.topology.quantization_space(network.operations)
     assert BitOperations(space).cost(space.homogeneous(3)) > BitOperations(space).cost(space.homogeneous(0))
     assert space.space.describe(space.homogeneous(1))["conv"] == {"w2a2": 0, "w2a4": 8, "w3a3": 0, "w8a8": 0}
 
@@ -389,7 +389,7 @@ class Refused(nn.Module):
         ("depthwise", "'depthwise': a convolution in groups"),
         ("gelu", "'gelu': GELU"),
         ("cat", "step 'cat': the operation 'cat'"),
-        ("norm first", "'norm': batch normalisation that does not follow a convolution"),
+        ("norm first", "'norm': batch normalization that does not follow a convolution"),
         ("twice", "'b': a module that is used twice"),
         ("add activated", "step 'add': an addition that is not of a convolution's output and a shortcut"),
         ("branch", "cannot trace Refused: .*must not branch on values"),

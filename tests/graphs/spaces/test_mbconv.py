@@ -141,7 +141,7 @@ def test_mixture_and_gate_gradients(stride: int, activation: str, per_row: bool)
     (found,) = torch.autograd.grad((output * direction).sum(), gate)
     (expected,) = torch.autograd.grad((explicit * direction).sum(), gate)
     # Gates sum to 1, so a gradient counts up to a constant over the options of a row: what all options share (the skip, the
-    # last normalisation's shift) is added once, not once an option. Every difference between two options must be right.
+    # last normalization's shift) is added once, not once an option. Every difference between two options must be right.
     assert_same(found - found.mean(-1, keepdim=True), expected - expected.mean(-1, keepdim=True))
 
 
@@ -257,7 +257,7 @@ def test_untracked_statistics_stay_as_they_were() -> None:
         norm.track_running_stats = False
     before = {name: value.clone() for name, value in block.state_dict().items()}
     untracked = [block(x, gate).detach() for gate in torch.eye(2)]
-    assert all(torch.equal(one, two) for one, two in zip(tracked, untracked, strict=True)), "both normalise by the batch"
+    assert all(torch.equal(one, two) for one, two in zip(tracked, untracked, strict=True)), "both normalize by the batch"
     block(x * torch.nan, torch.eye(2)[0])
     block(x, torch.eye(2)[[0, 1, 0, 1]])
     assert all(torch.equal(before[name], value) for name, value in block.state_dict().items())

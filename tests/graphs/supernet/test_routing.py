@@ -33,7 +33,7 @@ def block(inputs: int, outputs: int, stride: int) -> nn.Module:
 
 
 def random_dag(seed: int) -> DagSpace:
-    """A stem, up to four sums with ReLU of up to 4x4 pixels and a head; modules with biases and batch normalisation, identities."""
+    """A stem, up to four sums with ReLU of up to 4x4 pixels and a head; modules with biases and batch normalization, identities."""
     rng = np.random.default_rng(seed)
     count = int(rng.integers(3, 6))
     shapes = [(3, 4, 4)]
@@ -258,7 +258,7 @@ def test_a_channel_that_sees_one_value_uses_the_running_statistics() -> None:
     ],
 )
 @pytest.mark.parametrize("settings", [{}, {"momentum": None}, {"affine": False}, {"track_running_stats": False}])
-def test_a_routed_normalisation_is_a_plain_one_of_its_rows(
+def test_a_routed_normalization_is_a_plain_one_of_its_rows(
     plain: type[nn.Module], routed: type[nn.Module], shape: tuple[int, ...], settings: dict[str, bool | None]
 ) -> None:
     reference = plain(4, **settings).double()
@@ -280,7 +280,7 @@ def test_a_routed_normalisation_is_a_plain_one_of_its_rows(
         norm(features[:, :, None, None, None, None])
 
 
-def test_normalisations_that_cannot_be_routed_are_named() -> None:
+def test_normalizations_that_cannot_be_routed_are_named() -> None:
     class Own(nn.BatchNorm2d):
         pass
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import LinearConstraint, milp
 
-from solvers.backends import LinearModel, Polyhedron, minimise_quadratic
-from solvers.backends.highs import minimise_mixed_integer
+from solvers.backends import LinearModel, Polyhedron, minimize_quadratic
+from solvers.backends.highs import minimize_mixed_integer
 from solvers.results import SolverError, Status
 from solvers.sets import Blocks, BudgetedBlocks
 
@@ -20,7 +20,7 @@ def knapsack(seed: int, groups: int = 8, options: int = 5) -> tuple[Polyhedron, 
 
 def test_dual_bound_is_a_bound_for_any_multipliers() -> None:
     polyhedron, costs, _ = knapsack(0)
-    optimum = LinearModel.of(polyhedron).minimise(costs)
+    optimum = LinearModel.of(polyhedron).minimize(costs)
     generator = np.random.default_rng(1)
     for _ in range(50):
         guess = generator.normal(size=len(polyhedron.row_lower))
@@ -43,10 +43,10 @@ def test_products_and_residual_match_a_dense_matrix() -> None:
 
 def test_scaling_makes_units_immaterial() -> None:
     polyhedron, costs, feasible = knapsack(3)
-    value = LinearModel.of(polyhedron).minimise(costs).certificate.primal
+    value = LinearModel.of(polyhedron).minimize(costs).certificate.primal
     for unit in (1e-9, 1e9):
         scaled = BudgetedBlocks.of(feasible.blocks, feasible.weights * unit, feasible.capacities * unit)
-        result = LinearModel.of(Polyhedron.of_budgeted_blocks(scaled)).minimise(costs * unit)
+        result = LinearModel.of(Polyhedron.of_budgeted_blocks(scaled)).minimize(costs * unit)
         assert result.certificate.primal == pytest.approx(value * unit, rel=1e-9)
         assert result.certificate.violation <= 1e-9 * unit
 
@@ -75,10 +75,10 @@ class LyingOnce:
 def test_a_wrong_hot_start_is_noticed_and_solved_again_cold() -> None:
     polyhedron, costs, _ = knapsack(4)
     honest = LinearModel.of(polyhedron)
-    value = honest.minimise(costs).certificate.primal
+    value = honest.minimize(costs).certificate.primal
     lying = LyingOnce(honest._solver, -costs)
     model = LinearModel(polyhedron, honest._scaled, honest._scale, lying)
-    assert model.minimise(costs).certificate.primal == pytest.approx(value, abs=1e-9)
+    assert model.minimize(costs).certificate.primal == pytest.approx(value, abs=1e-9)
     assert lying.cleared == 1
 
 
@@ -88,23 +88,23 @@ def test_a_solver_that_stays_wrong_is_an_error() -> None:
     lying = LyingOnce(honest._solver, -costs)
     lying.cleared = 1  # never disarms
     with pytest.raises(SolverError, match="after a cold solve"):
-        LinearModel(polyhedron, honest._scaled, honest._scale, lying).minimise(costs)
+        LinearModel(polyhedron, honest._scaled, honest._scale, lying).minimize(costs)
 
 
 def test_infeasible_and_unbounded() -> None:
     contradiction = Polyhedron.of([[1.0, 1.0]], [3.0], [3.0], [0.0, 0.0], [1.0, 1.0])
-    assert LinearModel.of(contradiction).minimise(np.ones(2)).status is Status.INFEASIBLE
-    assert minimise_mixed_integer(contradiction, np.ones(2), np.ones(2, dtype=bool)).status is Status.INFEASIBLE
-    assert minimise_quadratic(contradiction, np.eye(2), np.ones(2)).status is Status.INFEASIBLE
+    assert LinearModel.of(contradiction).minimize(np.ones(2)).status is Status.INFEASIBLE
+    assert minimize_mixed_integer(contradiction, np.ones(2), np.ones(2, dtype=bool)).status is Status.INFEASIBLE
+    assert minimize_quadratic(contradiction, np.eye(2), np.ones(2)).status is Status.INFEASIBLE
     ray = Polyhedron.of([[1.0, -1.0]], [0.0], [0.0], [0.0, 0.0], [np.inf, np.inf])
     with pytest.raises(SolverError, match=r"[Uu]nbounded"):
-        LinearModel.of(ray).minimise(-np.ones(2))
+        LinearModel.of(ray).minimize(-np.ones(2))
 
 
 def test_mixed_integer_matches_scipy() -> None:
     for seed in range(15):
         polyhedron, costs, feasible = knapsack(seed)
-        ours = minimise_mixed_integer(polyhedron, costs, np.ones(len(costs), dtype=bool))
+        ours = minimize_mixed_integer(polyhedron, costs, np.ones(len(costs), dtype=bool))
         sums = np.kron(np.eye(8), np.ones(5))
         rows = [LinearConstraint(sums, 1, 1), LinearConstraint(feasible.weights, -np.inf, feasible.capacities)]
         theirs = milp(costs, constraints=rows, integrality=np.ones(len(costs)), options={"mip_rel_gap": 0.0})
@@ -115,7 +115,7 @@ def test_mixed_integer_matches_scipy() -> None:
 
 def test_a_time_limit_is_kept() -> None:
     polyhedron, costs, _ = knapsack(0, groups=60, options=60)
-    result = minimise_mixed_integer(polyhedron, costs, np.ones(len(costs), dtype=bool), time_limit_seconds=0.0)
+    result = minimize_mixed_integer(polyhedron, costs, np.ones(len(costs), dtype=bool), time_limit_seconds=0.0)
     assert result.status in (Status.TIME_LIMIT, Status.OPTIMAL)
     if result.x is not None and result.certificate.bound is not None:
         assert result.certificate.bound <= result.certificate.primal + 1e-9
@@ -127,7 +127,7 @@ def test_quadratic_meets_its_optimality_conditions() -> None:
     for _ in range(20):
         v = generator.normal(size=6)
         simplex = Polyhedron.of(np.ones((1, 6)), [1.0], [1.0], np.zeros(6), np.ones(6))
-        x = minimise_quadratic(simplex, np.eye(6), -v).x
+        x = minimize_quadratic(simplex, np.eye(6), -v).x
         ranked = np.sort(v)[::-1]
         thresholds = (np.cumsum(ranked) - 1.0) / np.arange(1, 7)
         threshold = thresholds[np.flatnonzero(ranked > thresholds)[-1]]

@@ -110,7 +110,7 @@ def test_iterates_stay_feasible_under_a_budget(seed: int, variant: str, line_sea
     least = np.minimum.reduceat(weights, blocks.offsets[:-1]).sum()
     feasible = BudgetedBlocks.of(blocks, weights, least + generator.random())
     oracle = BudgetOracle.of(feasible)
-    start, target = oracle.minimise(weights).x, generator.normal(size=blocks.dimension)
+    start, target = oracle.minimize(weights).x, generator.normal(size=blocks.dimension)
     worst = 0.0
 
     def watch(seen: Iterate) -> None:

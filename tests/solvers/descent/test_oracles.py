@@ -53,7 +53,7 @@ def fractional(blocks: Blocks, x: np.ndarray) -> int:
 
 def check(feasible: BudgetedBlocks, costs: np.ndarray, scale: float, backend: str) -> float:
     """What every answer must be: in the blocks, within the budgets, at its bound, dual feasible. Returns the value."""
-    result = BudgetOracle.of(feasible, backend).minimise(costs)
+    result = BudgetOracle.of(feasible, backend).minimize(costs)
     assert result.status is Status.OPTIMAL, result.message
     certificate = result.certificate
     assert feasible.blocks.residual(result.x) <= 1e-12 * feasible.blocks.totals.max()
@@ -65,7 +65,7 @@ def check(feasible: BudgetedBlocks, costs: np.ndarray, scale: float, backend: st
     assert certificate.primal == pytest.approx(float(costs @ result.x), abs=1e-12 * scale)
     assert certificate.gap <= AGREE * scale
     assert (certificate.dual >= 0).all()
-    # The bound is what the multipliers prove: the Lagrangian minimised block by block.
+    # The bound is what the multipliers prove: the Lagrangian minimized block by block.
     lagrangian = costs + certificate.dual @ feasible.weights
     proven = np.minimum.reduceat(lagrangian, feasible.blocks.offsets[:-1]) @ feasible.blocks.totals
     assert certificate.primal - (proven - certificate.dual @ feasible.capacities) <= AGREE * scale
@@ -96,7 +96,7 @@ def test_backends_agree_with_one_budget(seed: int) -> None:
     reference = by_linprog(feasible, costs, scale)
     for backend in ("native", "numpy", "highs", "scipy", "cvxpy"):
         value = check(feasible, costs, scale, backend)
-        # The reference may use 1e-10 of the budget more than ours: an advantage of 1e-10 times the dearest price per budget.
+        # The reference may use 1e-10 of the budget more than ours: an advantage of 1e-10 times the costliest price per budget.
         assert value == pytest.approx(reference, abs=1e-7 * scale), backend
 
 
@@ -104,7 +104,7 @@ def test_backends_agree_with_one_budget(seed: int) -> None:
 @given(st.integers(0, 2**32 - 1), st.integers(2, 3))
 def test_backends_agree_with_several_budgets(seed: int, rows: int) -> None:
     feasible, costs, scale = instance(seed, rows)
-    answers = {backend: BudgetOracle.of(feasible, backend).minimise(costs) for backend in ("highs", "scipy", "cvxpy")}
+    answers = {backend: BudgetOracle.of(feasible, backend).minimize(costs) for backend in ("highs", "scipy", "cvxpy")}
     assert len({answer.status for answer in answers.values()}) == 1
     if answers["highs"].status is Status.INFEASIBLE:
         assert "least cost" in answers["highs"].message
@@ -118,7 +118,7 @@ def test_native_answers_are_vertices(backend: str) -> None:
     """Theorem 3.1: at most one block is split, and between two options."""
     for seed in range(600):
         feasible, costs, _ = instance(seed)
-        x = BudgetOracle.of(feasible, backend).minimise(costs).x
+        x = BudgetOracle.of(feasible, backend).minimize(costs).x
         split = [int((share > 0).sum()) for share in feasible.blocks.split(x)]
         assert sum(count > 1 for count in split) <= 1 and max(split) <= 2
 
@@ -127,7 +127,7 @@ def test_simplex_method_backends_answer_vertices() -> None:
     for seed in range(60):
         feasible, costs, _ = instance(seed, rows=1 + seed % 2)
         for backend in ("highs", "scipy"):
-            result = BudgetOracle.of(feasible, backend).minimise(costs)
+            result = BudgetOracle.of(feasible, backend).minimize(costs)
             if result.x is not None:
                 assert fractional(feasible.blocks, result.x) <= len(feasible.capacities)
 
@@ -139,7 +139,7 @@ def test_persistent_model_survives_many_objectives() -> None:
     for _ in range(150):
         costs = generator.normal(size=feasible.blocks.dimension) * 10.0 ** generator.uniform(-6, 6)
         scale = float(np.abs(costs).max() * feasible.blocks.totals.sum())
-        result = oracle.minimise(costs)
+        result = oracle.minimize(costs)
         assert result.certificate.gap <= AGREE * scale
         assert result.certificate.primal == pytest.approx(by_linprog(feasible, costs, scale), abs=1e-7 * scale)
 
@@ -154,7 +154,7 @@ def test_native_equals_the_knapsack_relaxation(backend: str) -> None:
     for _ in range(100):
         weights, costs = generator.random(240), generator.normal(size=240)
         capacity = generator.uniform(2.5, 10.0)
-        result = BudgetOracle.of(BudgetedBlocks.of(blocks, weights, capacity), backend).minimise(costs)
+        result = BudgetOracle.of(BudgetedBlocks.of(blocks, weights, capacity), backend).minimize(costs)
         relaxation = relax(Knapsack.of(-costs, weights, blocks.offsets), capacity)
         assert result.certificate.primal == pytest.approx(-relaxation.bound, abs=1e-12 * 240)
         assert result.certificate.dual[0] == pytest.approx(relaxation.dual, rel=1e-9)
@@ -164,11 +164,11 @@ def test_dual_is_the_price_of_the_budget() -> None:
     for seed in range(0, 120, 6):
         feasible, costs, scale = instance(seed)
         capacity = float(feasible.capacities[0])
-        result = BudgetOracle.of(feasible).minimise(costs)
+        result = BudgetOracle.of(feasible).minimize(costs)
         price = result.certificate.dual[0]
         for change in (-0.01, 0.01):
             moved = BudgetedBlocks.of(feasible.blocks, feasible.weights, capacity * (1 + change))
-            other = BudgetOracle.of(moved).minimise(costs)
+            other = BudgetOracle.of(moved).minimize(costs)
             if other.x is not None:  # a convex function lies above its tangent
                 tangent = result.certificate.primal - price * capacity * change
                 assert other.certificate.primal >= tangent - AGREE * scale
@@ -179,7 +179,7 @@ def test_value_falls_with_the_budget() -> None:
     high = float(feasible.weights[0] @ feasible.blocks.uniform())
     values = []
     for capacity in np.linspace(0.0, high, 60):
-        result = BudgetOracle.of(BudgetedBlocks.of(feasible.blocks, feasible.weights, capacity)).minimise(costs)
+        result = BudgetOracle.of(BudgetedBlocks.of(feasible.blocks, feasible.weights, capacity)).minimize(costs)
         values.append(np.inf if result.x is None else result.certificate.primal)
     assert all(later <= earlier + AGREE * scale for earlier, later in pairwise(values))
 
@@ -187,18 +187,18 @@ def test_value_falls_with_the_budget() -> None:
 def test_answers_do_not_depend_on_units() -> None:
     for seed in range(0, 60, 6):
         feasible, costs, _ = instance(seed)
-        x = BudgetOracle.of(feasible).minimise(costs).x
+        x = BudgetOracle.of(feasible).minimize(costs).x
         rescaled = BudgetedBlocks.of(feasible.blocks, feasible.weights * 2.0**20, feasible.capacities * 2.0**20)
         # Powers of two change no mantissa: the same bits must come out.
-        assert np.array_equal(BudgetOracle.of(rescaled).minimise(costs * 2.0**-30).x, x)
+        assert np.array_equal(BudgetOracle.of(rescaled).minimize(costs * 2.0**-30).x, x)
 
 
 def test_ties_go_to_the_lighter_then_the_first() -> None:
     blocks = Blocks.of([3, 2])
     feasible = BudgetedBlocks.of(blocks, [3.0, 1.0, 1.0, 2.0, 2.0], 100.0)
     for backend in ("native", "numpy"):
-        assert BudgetOracle.of(feasible, backend).minimise(np.zeros(5)).x.tolist() == [0, 1, 0, 1, 0]
-    assert SimplexOracle(blocks).minimise(np.zeros(5)).x.tolist() == [1, 0, 0, 1, 0]
+        assert BudgetOracle.of(feasible, backend).minimize(np.zeros(5)).x.tolist() == [0, 1, 0, 1, 0]
+    assert SimplexOracle(blocks).minimize(np.zeros(5)).x.tolist() == [1, 0, 0, 1, 0]
 
 
 def test_budget_equal_to_the_least_cost_is_met_in_spite_of_round_off() -> None:
@@ -208,7 +208,7 @@ def test_budget_equal_to_the_least_cost_is_met_in_spite_of_round_off() -> None:
         weights = generator.random(120)
         least = float(np.minimum.reduceat(weights, blocks.offsets[:-1]).sum())
         for capacity in (least, np.nextafter(least, 0.0), least * (1 - 5e-11)):
-            result = BudgetOracle.of(BudgetedBlocks.of(blocks, weights, capacity)).minimise(generator.normal(size=120))
+            result = BudgetOracle.of(BudgetedBlocks.of(blocks, weights, capacity)).minimize(generator.normal(size=120))
             assert result.status is Status.OPTIMAL
             assert result.certificate.violation <= 1e-10 * least
 
@@ -216,7 +216,7 @@ def test_budget_equal_to_the_least_cost_is_met_in_spite_of_round_off() -> None:
 @pytest.mark.parametrize("backend", ["native", "numpy", "highs", "scipy", "cvxpy"])
 def test_infeasible_names_the_least_cost(backend: str) -> None:
     feasible = BudgetedBlocks.of(Blocks.of([2, 2]), [1.0, 2.0, 3.0, 5.0], 3.5)
-    result = BudgetOracle.of(feasible, backend).minimise(np.ones(4))
+    result = BudgetOracle.of(feasible, backend).minimize(np.ones(4))
     assert result.status is Status.INFEASIBLE and result.x is None
     assert "3.5" in result.message and "least cost there is is 4.0" in result.message
 
@@ -224,12 +224,12 @@ def test_infeasible_names_the_least_cost(backend: str) -> None:
 @pytest.mark.parametrize("backend", ["native", "numpy"])
 def test_answers_are_frozen_records(backend: str) -> None:
     """Oracles build them in a faster way than their constructors."""
-    result = BudgetOracle.of(BudgetedBlocks.of(Blocks.of([2]), [1.0, 2.0], 1.5), backend).minimise(np.array([0.0, -1.0]))
+    result = BudgetOracle.of(BudgetedBlocks.of(Blocks.of([2]), [1.0, 2.0], 1.5), backend).minimize(np.array([0.0, -1.0]))
     assert type(result) is Result and type(result.certificate) is Certificate
     certificate = dataclasses.asdict(result.certificate)
     assert certificate.pop("dual").tolist() == [1.0]
     assert certificate.pop("bound") == pytest.approx(-0.5, abs=1e-15)  # numpy gives half an ulp of the budget away
-    assert certificate == {"primal": -0.5, "violation": 0.0, "maximise": False}
+    assert certificate == {"primal": -0.5, "violation": 0.0, "maximize": False}
     again = dataclasses.replace(result, message="copied")
     assert again.x is result.x and result.message == "" and result.iterations == 1 and result.seconds > 0.0
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -240,7 +240,7 @@ def test_answers_are_frozen_records(backend: str) -> None:
 
 def test_clashing_budgets_are_named_as_such() -> None:
     feasible = BudgetedBlocks.of(Blocks.of([2]), [[0.0, 1.0], [1.0, 0.0]], [0.3, 0.3])
-    assert "can be met alone, not all together" in BudgetOracle.of(feasible).minimise(np.ones(2)).message
+    assert "can be met alone, not all together" in BudgetOracle.of(feasible).minimize(np.ones(2)).message
 
 
 @settings(deadline=None, max_examples=50)
@@ -248,7 +248,7 @@ def test_clashing_budgets_are_named_as_such() -> None:
 def test_simplex_oracle_takes_the_least_entry(sizes: list[int], seed: int) -> None:
     blocks = Blocks.of(sizes)
     costs = np.random.default_rng(seed).normal(size=blocks.dimension)
-    result = SimplexOracle(blocks).minimise(costs)
+    result = SimplexOracle(blocks).minimize(costs)
     assert result.certificate.primal == pytest.approx(sum(part.min() for part in blocks.split(costs)))
     assert result.certificate.gap == 0.0 and blocks.residual(result.x) == 0.0
 
@@ -261,11 +261,11 @@ def test_malformed_input() -> None:
     with pytest.raises(ValueError, match="'native' solves one budget, got 2: use backend='highs'"):
         BudgetOracle.of(two, "native")
     with pytest.raises(ValueError, match=r"gradient: expected shape \(4,\), got \(3,\)"):
-        BudgetOracle.of(one).minimise(np.ones(3))
+        BudgetOracle.of(one).minimize(np.ones(3))
     with pytest.raises(ValueError, match="gradient: NaN at index 1"):
-        SimplexOracle(blocks).minimise(np.array([0.0, np.nan, 0.0, 0.0]))
+        SimplexOracle(blocks).minimize(np.array([0.0, np.nan, 0.0, 0.0]))
     with pytest.raises(ValueError, match="finite entries"):
-        BudgetOracle.of(one).minimise(np.array([0.0, np.inf, 0.0, 0.0]))
+        BudgetOracle.of(one).minimize(np.array([0.0, np.inf, 0.0, 0.0]))
 
 
 @pytest.mark.slow

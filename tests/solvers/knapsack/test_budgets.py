@@ -177,7 +177,7 @@ def test_without_numba_the_mixed_integer_solver_answers(monkeypatch: pytest.Monk
     scores, costs = rng.random((6, 4)), rng.random((2, 6, 4))
     arguments = scores, {"ms": costs[0], "MB": costs[1]}, {"ms": 2.5, "MB": 2.5}
     native = project_to_budget(*arguments)
-    monkeypatch.setattr(mckp_budgets, "compiles", lambda backend: False)
+    monkeypatch.setattr(mckp_budgets, "uses_kernels", lambda backend: False)
     assert project_to_budget(*arguments).choices == native.choices
     assert native.certificate.verify(*arguments) is native.certificate
 

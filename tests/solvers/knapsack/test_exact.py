@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.references import FAMILIES, brute_force, highs_lp, highs_milp, random_options, sizes_to_offsets
 
-from solvers.kernels import Path
+from solvers.kernels import NativeBackend
 from solvers.knapsack import Increments, Knapsack, exact_sum, greedy, increments, relax, solve_exact
 from solvers.knapsack import core as mckp_core
 from solvers.knapsack.hulls import undominated
@@ -49,7 +49,7 @@ def trap_budgets(rng: np.random.Generator, costs: list[np.ndarray]) -> list[floa
     ]
 
 
-def check_exact(scores: list[np.ndarray], costs: list[np.ndarray], knapsack: Knapsack, budget: float, path: Path) -> None:
+def check_exact(scores: list[np.ndarray], costs: list[np.ndarray], knapsack: Knapsack, budget: float, path: NativeBackend) -> None:
     found = solve_exact(knapsack, budget, backend=path)
     best = brute_force(scores, [costs], [budget])
     if best is None:
@@ -66,7 +66,7 @@ def check_exact(scores: list[np.ndarray], costs: list[np.ndarray], knapsack: Kna
 
 @both_paths
 @pytest.mark.parametrize("family", FAMILIES)
-def test_exact_equals_brute_force_on_random_and_trap_budgets(path: Path, family: str) -> None:
+def test_exact_equals_brute_force_on_random_and_trap_budgets(path: NativeBackend, family: str) -> None:
     rng = np.random.default_rng(FAMILIES.index(family))
     for _ in range(12):
         scores, costs, knapsack = make(rng, family, int(rng.integers(1, 6)), 4)
@@ -81,7 +81,9 @@ def test_exact_equals_brute_force_on_random_and_trap_budgets(path: Path, family:
     scale=st.sampled_from([1.0, 0.1, 1e-12, 3e9]),
     budget=st.integers(0, 30),
 )
-def test_exact_equals_brute_force_on_ties(path: Path, groups: list[list[tuple[int, int]]], scale: float, budget: int) -> None:
+def test_exact_equals_brute_force_on_ties(
+    path: NativeBackend, groups: list[list[tuple[int, int]]], scale: float, budget: int
+) -> None:
     # Few distinct numbers: ties, duplicates and exact fits everywhere, and at 0.1 sums that no float holds.
     scores = [np.array([pair[0] * scale for pair in group]) for group in groups]
     costs = [np.array([pair[1] * scale for pair in group]) for group in groups]
@@ -91,7 +93,9 @@ def test_exact_equals_brute_force_on_ties(path: Path, groups: list[list[tuple[in
 
 @both_paths
 @pytest.mark.parametrize("most", [3, 12, 200])
-def test_listing_and_joining_the_last_groups_equals_brute_force(path: Path, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_listing_and_joining_the_last_groups_equals_brute_force(
+    path: NativeBackend, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # The list serves searches of thousands of states; here it starts at once, at several lengths, with expansions in small pieces.
     monkeypatch.setattr(mckp_core, "HARD", 0)
     monkeypatch.setattr(mckp_core, "TAIL", most)
@@ -108,7 +112,7 @@ def test_listing_and_joining_the_last_groups_equals_brute_force(path: Path, most
 
 @both_paths
 @pytest.mark.parametrize("family", ["subset", "strong", "proportional"])
-def test_families_without_bounds_to_go_by_are_solved_to_the_promised_gap(path: Path, family: str) -> None:
+def test_families_without_bounds_to_go_by_are_solved_to_the_promised_gap(path: NativeBackend, family: str) -> None:
     rng = np.random.default_rng(12)
     for groups in (20, 60):
         scores, costs = random_options(rng, [12] * groups, family)
@@ -121,7 +125,7 @@ def test_families_without_bounds_to_go_by_are_solved_to_the_promised_gap(path: P
 
 @both_paths
 @pytest.mark.parametrize("family", ["uniform", "weak", "integer", "zero", "duplicates", "signed"])
-def test_exact_equals_highs_on_larger_programs(path: Path, family: str) -> None:
+def test_exact_equals_highs_on_larger_programs(path: NativeBackend, family: str) -> None:
     rng = np.random.default_rng(7)
     for groups in (12, 40):
         scores, costs, knapsack = make(rng, family, groups, 10)
@@ -137,7 +141,7 @@ def test_exact_equals_highs_on_larger_programs(path: Path, family: str) -> None:
 
 
 @both_paths
-def test_partial_sums_keep_what_an_ulp_decides(path: Path) -> None:
+def test_partial_sums_keep_what_an_ulp_decides(path: NativeBackend) -> None:
     # 0.1 + 0.2 + 0.3 is 0.6 correctly rounded but 0.6000000000000001 from left to right: a running sum would lose the optimum.
     knapsack = Knapsack.of([0.0, 1.0] * 3, [0.0, 0.1, 0.0, 0.2, 0.0, 0.3], [0, 2, 4, 6])
     assert 0.1 + 0.2 + 0.3 > 0.6
@@ -147,7 +151,7 @@ def test_partial_sums_keep_what_an_ulp_decides(path: Path) -> None:
 
 
 @both_paths
-def test_many_tiny_costs_beside_a_large_one_are_not_absorbed(path: Path) -> None:
+def test_many_tiny_costs_beside_a_large_one_are_not_absorbed(path: NativeBackend) -> None:
     # Each 1e-17 vanishes beside 1.0 in a running sum, forty of them do not: the strict sum is above 1.
     costs = [1.0, *[0.0, 1e-17] * 40]
     knapsack = Knapsack.of([0.0, *[0.0, 1.0] * 40], costs, [0, *range(1, 82, 2)])
@@ -157,7 +161,7 @@ def test_many_tiny_costs_beside_a_large_one_are_not_absorbed(path: Path) -> None
 
 
 @both_paths
-def test_relaxation_is_a_vertex_and_optimal_with_its_dual(path: Path) -> None:
+def test_relaxation_is_a_vertex_and_optimal_with_its_dual(path: NativeBackend) -> None:
     rng = np.random.default_rng(1)
     seen_fractional = 0
     for index in range(400):
@@ -189,7 +193,7 @@ def test_relaxation_is_a_vertex_and_optimal_with_its_dual(path: Path) -> None:
 
 
 @both_paths
-def test_relaxation_of_an_impossible_budget_gives_the_cheapest(path: Path) -> None:
+def test_relaxation_of_an_impossible_budget_gives_the_cheapest(path: NativeBackend) -> None:
     knapsack = Knapsack.of([5.0, 1.0, 2.0], [3.0, 1.0, 1.0], [0, 2, 3])
     relaxation = relax(knapsack, 1.5, backend=path)
     assert relaxation.status is Status.INFEASIBLE and relaxation.bound == -math.inf
@@ -228,7 +232,7 @@ def test_undominated_keeps_exactly_the_pareto_options() -> None:
 
 
 @both_paths
-def test_greedy_fits_and_is_at_least_the_rounded_relaxation(path: Path) -> None:
+def test_greedy_fits_and_is_at_least_the_rounded_relaxation(path: NativeBackend) -> None:
     rng = np.random.default_rng(5)
     for index in range(200):
         _, costs, knapsack = make(rng, FAMILIES[index % len(FAMILIES)], int(rng.integers(1, 10)), 6)
@@ -243,7 +247,7 @@ def test_greedy_fits_and_is_at_least_the_rounded_relaxation(path: Path) -> None:
 
 
 @both_paths
-def test_value_rises_with_the_budget(path: Path) -> None:
+def test_value_rises_with_the_budget(path: NativeBackend) -> None:
     rng = np.random.default_rng(6)
     for family in FAMILIES:
         _, costs, knapsack = make(rng, family, 8, 5)
@@ -253,7 +257,7 @@ def test_value_rises_with_the_budget(path: Path) -> None:
 
 
 @both_paths
-def test_invariant_under_order_scale_and_shift(path: Path) -> None:
+def test_invariant_under_order_scale_and_shift(path: NativeBackend) -> None:
     rng = np.random.default_rng(8)
     for family in FAMILIES:
         scores, costs, knapsack = make(rng, family, 9, 5)
@@ -276,7 +280,7 @@ def test_invariant_under_order_scale_and_shift(path: Path) -> None:
 
 
 @both_paths
-def test_cutoff_proves_that_nothing_is_better(path: Path) -> None:
+def test_cutoff_proves_that_nothing_is_better(path: NativeBackend) -> None:
     rng = np.random.default_rng(9)
     _, costs, knapsack = make(rng, "weak", 12, 8)
     budget = 1.5 * math.fsum(row.min() for row in costs) + 1.0
@@ -287,14 +291,14 @@ def test_cutoff_proves_that_nothing_is_better(path: Path) -> None:
 
 
 @both_paths
-def test_a_fractional_cutoff_does_not_hide_the_next_whole_value(path: Path) -> None:
+def test_a_fractional_cutoff_does_not_hide_the_next_whole_value(path: NativeBackend) -> None:
     knapsack = Knapsack.of([0.0, 2.0, 0.0, 1.0, 0.0, 2.0], [0.0, 2.0, 0.0, 1.0, 0.0, 2.0], [0, 2, 4, 6])
     assert solve_exact(knapsack, 4.5, cutoff=3.5, backend=path).value == 4.0
 
 
 @both_paths
 @pytest.mark.parametrize("limits", [{"time_limit_seconds": 1e-9}, {"state_limit": 3}])
-def test_limits_return_a_selection_that_fits_with_its_true_gap(path: Path, limits: dict[str, float]) -> None:
+def test_limits_return_a_selection_that_fits_with_its_true_gap(path: NativeBackend, limits: dict[str, float]) -> None:
     rng = np.random.default_rng(4)
     costs = rng.random(40 * 6)
     knapsack = Knapsack.of(costs + 0.05 * rng.random(40 * 6), costs, np.arange(0, 241, 6))
@@ -326,7 +330,7 @@ def test_knapsack_refuses_malformed_arrays(values: list[float], costs: list[floa
 
 @both_paths
 @pytest.mark.slow
-def test_exact_equals_brute_force_on_twenty_thousand_instances(path: Path) -> None:
+def test_exact_equals_brute_force_on_twenty_thousand_instances(path: NativeBackend) -> None:
     rng = np.random.default_rng(11)
     for index in range(20_000):
         scores, costs, knapsack = make(rng, FAMILIES[index % len(FAMILIES)], int(rng.integers(1, 6)), 4)

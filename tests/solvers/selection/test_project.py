@@ -126,7 +126,7 @@ def test_argmax_reports_its_violation() -> None:
     assert project_to_budget([[1.0, 2.0], [0.0, 3.0]], [[1.0, 4.0], [1.0, 5.0]], 9.0, method="argmax").status is Status.OPTIMAL
 
 
-def test_minimize_is_maximising_the_negative() -> None:
+def test_minimize_is_maximizing_the_negative() -> None:
     rng = np.random.default_rng(4)
     for method in (*SAFE_METHODS, "argmax"):
         losses, costs = rng.random((6, 5)), rng.random((6, 5))
@@ -134,7 +134,7 @@ def test_minimize_is_maximising_the_negative() -> None:
         high = project_to_budget(-losses, costs, 2.0, method=method)  # type: ignore[arg-type]
         assert low.choices == high.choices and low.value == -high.value
         assert low.certificate.bound is not None and low.certificate.gap == high.certificate.gap
-        assert not low.certificate.maximise
+        assert not low.certificate.maximize
         low.certificate.verify(losses, costs, 2.0)
 
 
@@ -223,8 +223,8 @@ def test_only_the_cheapest_is_accepted_within_round_off() -> None:
     with pytest.raises(InfeasibleError):
         project_to_budget([[0.0, 9.0]] * 3, costs, least * (1 - 1e-11))
     # Something else fits: then nothing beyond the budget is taken, not by an ulp.
-    dearer = math.fsum([1.0, 0.2, 0.3])
-    assert project_to_budget([[0.0, 9.0]] * 3, costs, float(np.nextafter(dearer, 0.0))).choices == (0, 0, 0)
+    costlier = math.fsum([1.0, 0.2, 0.3])
+    assert project_to_budget([[0.0, 9.0]] * 3, costs, float(np.nextafter(costlier, 0.0))).choices == (0, 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_backends_agree(seed: int, share: float) -> None:
         assert other.certificate.primal >= native.certificate.primal - 1e-5 * feasible.blocks.totals.max() ** 2
 
 
-def test_the_dearest_options_go_first() -> None:
+def test_the_costliest_options_go_first() -> None:
     """The support of every block is a prefix in rising cost, and shares fall along it where costs differ."""
     for seed in range(80):
         feasible, order = instance(seed, 0.2)

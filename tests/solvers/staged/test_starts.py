@@ -64,13 +64,13 @@ def test_starts_fit_and_use_the_budget(share: float) -> None:
 
 
 def test_maximum_entropy_keeps_almost_every_configuration_alive() -> None:
-    """From 5 % of the range between the cheapest and the dearest network up nearly 9 of 10 shares exceed 1e-3; from 10 % all do."""
+    """From 5 % of the range from the cheapest to the costliest network up nearly 9 of 10 shares exceed 1e-3; from 10 % all do."""
     for seed in range(8):
         space, cost, least, _ = hardcore(seed)
         times = space.per_configuration(cost)
-        dearest = cost.offset + sum(block.max() for block in np.split(times, 20))
+        costliest = cost.offset + sum(block.max() for block in np.split(times, 20))
 
-        def alive(share: float, space: StagedBlocks = space, cost: Quadratic = cost, ends: tuple = (least, dearest)) -> float:
+        def alive(share: float, space: StagedBlocks = space, cost: Quadratic = cost, ends: tuple = (least, costliest)) -> float:
             x = maximum_entropy_start(space, cost, ends[0] + share * (ends[1] - ends[0])).x
             return float((x[space.alpha] > 1e-3).mean())
 
@@ -217,7 +217,7 @@ def test_maximum_entropy_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
         budget = least + 0.3 * (uniform - least)
         native = maximum_entropy_start(space, cost, budget)
         with monkeypatch.context() as patch:
-            patch.setattr(maximum_entropy, "compiles", lambda backend: False)
+            patch.setattr(maximum_entropy, "uses_kernels", lambda backend: False)
             plain = maximum_entropy_start(space, cost, budget)
         # Both roots spend the budget to 1e-12; the shares differ by that times their slope, which is some tens at most here.
         assert np.abs(native.x - plain.x).max() <= 1e-10

@@ -104,7 +104,7 @@ def check(program: SubgraphProgram, scores: np.ndarray, result: Result, every: E
     assert (every.costs[row] <= program.limits).all()
     assert program.totals(result.x) == every.costs[row].tolist()
     assert result.certificate.violation == 0.0
-    assert result.certificate.maximise
+    assert result.certificate.maximize
     assert result.certificate.primal == pytest.approx(float(scores @ result.x), abs=CLOSE)
     assert result.certificate.primal == pytest.approx(best, abs=CLOSE)
     assert result.certificate.bound is not None
@@ -119,7 +119,7 @@ def sweep(seeds: range, backend: MilpBackend, budgets: tuple[int, ...]) -> None:
         program = random_program(rng, budgets=int(rng.choice(budgets)))
         every = Enumeration.of(program)
         model = SubgraphModel.of(program, backend=backend)
-        for _ in range(2):  # the model is used again: what it learnt of one objective must not spoil the next
+        for _ in range(2):  # the model is used again: what it learned of one objective must not spoil the next
             scores = random_scores(rng, program.edges)
             result = model.project(scores)
             check(program, scores, result, every)

@@ -1,4 +1,4 @@
-"""Budgeted super-networks: the learnt network is the enumerated optimum, budgets hold, a resumed search repeats an unbroken one."""
+"""Budgeted super-networks: the learned network is the enumerated optimum, budgets hold, a resumed search repeats a whole one."""
 
 from __future__ import annotations
 
@@ -281,7 +281,7 @@ def test_what_was_never_drawn_earns_nothing_in_a_projection() -> None:
     assert [decision.name for decision in space.space.decisions if found.choice(decision.name)] == ["stem-c conv"]
 
 
-def test_a_disconnected_sample_pays_as_much_as_the_dearest() -> None:
+def test_a_disconnected_sample_pays_as_much_as_the_costliest() -> None:
     space = network()
     problem = SearchProblem(space.space, (budget(0.2),))
     method = Budgeted(space, samples=2, warm_up=0, baseline="leave_one_out", learning_rate=1.0, momentum=0.0)

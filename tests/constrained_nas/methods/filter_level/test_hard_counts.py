@@ -36,10 +36,10 @@ def every_count(units: list[int], options: int) -> np.ndarray:
 
 
 def costs() -> list[CountCost]:
-    quantised = TINY.quantisation_space((Operation(2, 4), Operation(4, 2), Operation(8, 8)))
+    quantized = TINY.quantization_space((Operation(2, 4), Operation(4, 2), Operation(8, 8)))
     return [
-        BitOperations(quantised),
-        MemoryTraffic(quantised),
+        BitOperations(quantized),
+        MemoryTraffic(quantized),
         SlimmableMacs(TINY.width_space()),
         SlimmableMacs(TINY.width_space(per="stage")),
     ]
@@ -70,7 +70,7 @@ def test_against_brute_force(cost: CountCost) -> None:
 
 @pytest.mark.parametrize("tightness", [0.02, 0.3, 0.7])
 def test_bit_operations_of_a_small_resnet(tightness: float) -> None:
-    space = RESNET.quantisation_space()
+    space = RESNET.quantization_space()
     cost = BitOperations(space)
     generator = np.random.default_rng(3)
     p = generator.dirichlet(np.ones(4), size=len(space.units))

@@ -56,7 +56,7 @@ from solvers import InfeasibleError
 OPERATIONS = (Operation(2, 2), Operation(4, 4), Operation(8, 8))
 SIZES: dict[str, Any] = {"filters": (4, 6), "blocks": 1, "image_channels": 1, "side": 8}
 FABRIC = Fabric(accelerator="cpu", devices=1)
-BITS = resnet_topology(**SIZES).quantisation_space(OPERATIONS)
+BITS = resnet_topology(**SIZES).quantization_space(OPERATIONS)
 WIDTHS = resnet_topology(**SIZES, shortcut="projection").width_space(per="stage")
 LAYER_WIDTHS = resnet_topology(**SIZES, shortcut="projection").width_space()
 TINY = {"samples": 2, "iterations": 2, "law_batches": 2, "weights": FilterWeights(batch_size=12, learning_rate=0.05)}
@@ -73,14 +73,14 @@ def pictures(count: int = 48) -> TensorDataset:
 
 
 def problem_of(space: FilterSpace, share: float = 0.6) -> SearchProblem:
-    """A budget at ``share`` of the way from the cheapest to the dearest configuration."""
-    cost = BitOperations(space) if space.kind == "quantisation" else SlimmableMacs(space)
+    """A budget at ``share`` of the way from the cheapest to the costliest configuration."""
+    cost = BitOperations(space) if space.kind == "quantization" else SlimmableMacs(space)
     least, most = cost.least()[1], cost.cost(space.homogeneous(len(space.operations) - 1))
     return SearchProblem(space.space, (Budget(cost, float(np.floor(least + share * (most - least))), cost.unit),))
 
 
 def builder(method: FilterLevel, options: FilterSearchOptions) -> Callable[[], FilterNetwork]:
-    operations = method.space.operations if method.space.kind == "quantisation" else (FLOAT,)
+    operations = method.space.operations if method.space.kind == "quantization" else (FLOAT,)
     return lambda: resnet_filters(**SIZES, classes=3, operations=operations, sets=statistics_of(method, options))
 
 
@@ -196,7 +196,7 @@ class Watts:
         return 1.0
 
 
-TOY = FilterTopology("toy", (FilterLayer("a", 3, 9, 4, None, 1, "s"), FilterLayer("b", 2, 1, 4, "a", 3, "s"))).quantisation_space(
+TOY = FilterTopology("toy", (FilterLayer("a", 3, 9, 4, None, 1, "s"), FilterLayer("b", 2, 1, 4, "a", 3, "s"))).quantization_space(
     OPERATIONS[:2]
 )
 PRICES = np.array([[0.5, 0.1], [0.2, 0.6]])

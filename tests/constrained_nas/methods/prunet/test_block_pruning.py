@@ -66,7 +66,7 @@ def test_survivors_under_ever_minimal_pruning() -> None:
     assert left[103 - 71] == 3, "four equal blocks must not fall all at once"
 
 
-def test_blocks_fall_one_by_one_and_the_rest_is_renormalised() -> None:
+def test_blocks_fall_one_by_one_and_the_rest_is_renormalized() -> None:
     state = init_layer(4, skippable=False)
     # 0.04 falls; 0.19 is then 0.198 and stays under 0.2, so it falls; 0.3 of 0.77 is 0.39 and stays.
     assert alive(prune_layer(state, logits(0.3, 0.19, 0.04, 0.47), 0.2)) == [0, 3]

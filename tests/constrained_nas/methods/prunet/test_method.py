@@ -180,7 +180,7 @@ COLUMNS: dict[str, dict[str, bool]] = {
 
 
 @pytest.mark.parametrize("column", COLUMNS)
-def test_each_optimisation_can_be_switched_off(column: str) -> None:
+def test_each_optimization_can_be_switched_off(column: str) -> None:
     switches = COLUMNS[column]
     space = tiny() if switches["prunode"] else separate_candidates(tiny())
     how = method(space, **switches)
@@ -218,7 +218,7 @@ def test_candidates_of_their_own_share_no_weights() -> None:
     assert net.extract(wide)(images).shape == (4, 3)
 
 
-def test_the_optimiser_forgets() -> None:
+def test_the_optimizer_forgets() -> None:
     net = fresh()
     optimizer = make_optimizer(net, TRAINING)
     assert isinstance(optimizer, torch.optim.RMSprop)

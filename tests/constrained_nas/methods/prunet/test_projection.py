@@ -64,9 +64,9 @@ def test_hard_is_the_enumerated_best_of_what_is_left(seed: int) -> None:
     how = method(hard=True, kappa=2.0)
     state = settled(how, seed)
     values = enumerated(how, state)
-    cheapest, dearest = min(c for _, c in values), max(c for _, c in values)
+    cheapest, costliest = min(c for _, c in values), max(c for _, c in values)
     for share in (0.01, 0.3, 0.7, 1.1):
-        limit = cheapest + share * (dearest - cheapest)
+        limit = cheapest + share * (costliest - cheapest)
         found = how.project(limited(limit), state)
         assert how.latency.cost(found.architecture) <= limit
         assert not found.returned
@@ -87,10 +87,10 @@ def test_a_network_that_uses_its_budget_is_the_enumerated_best_of_those(seed: in
     plain, fuller = method(hard=True, kappa=2.0), method(hard=True, kappa=2.0, least_use=least)
     state = settled(plain, seed)
     values = enumerated(plain, state)
-    cheapest, dearest = min(c for _, c in values), max(c for _, c in values)
+    cheapest, costliest = min(c for _, c in values), max(c for _, c in values)
     moved = 0
     for share in (0.01, 0.2, 0.5, 0.9, 2.0):
-        limit = cheapest + share * (dearest - cheapest)
+        limit = cheapest + share * (costliest - cheapest)
         before, found = plain.project(limited(limit), state), fuller.project(limited(limit), state)
         window = [s for s, c in values if least * limit * (1 - 1e-12) <= c <= limit]  # sums in another order round otherwise
         assert how_much(fuller, found.architecture) <= limit

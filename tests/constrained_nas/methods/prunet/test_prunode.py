@@ -36,7 +36,7 @@ class Run:
 def adam_search(
     maximum: NDArray[np.int64], optimum: NDArray[np.int64], settings: PrunodeSettings | None, noise: float = 0.0, seed: int = 0
 ) -> Run:
-    """Minimise ``x / o + o / x`` over the share x of the channels, with the logits' gradient and a fresh Adam of rate 0.1."""
+    """Minimize ``x / o + o / x`` over the share x of the channels, with the logits' gradient and a fresh Adam of rate 0.1."""
     generator = np.random.default_rng(seed)
     state = init_prunodes(maximum, GRANULARITY)
     share = optimum / maximum

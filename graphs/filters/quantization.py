@@ -1,8 +1,8 @@
-"""Quantisation with a bit width for every filter: weights and activations, straight-through gradients.
+"""Quantization with a bit width for every filter: weights and activations, straight-through gradients.
 
 Weights, a filter at a time: clamped at mean +- 3.45 sigma, then rounded to a grid that is symmetric about zero with
 ``q = 2^(b-1) - 1`` levels a side, its step ``(|mean| + 3.45 sigma) / q``. Zero stays a level, as the count of bit operations
-supposes: no zero point has to be multiplied. Activations: unsigned, ``2^b - 1`` levels above zero up to a bound, which is learnt.
+supposes: no zero point has to be multiplied. Activations: unsigned, ``2^b - 1`` levels above zero up to a bound, which is learned.
 A width of 32 bits means floating point: such filters pass unchanged.
 
 The forward pass is bit for bit that of ``torch.fake_quantize_per_channel_affine`` called for each group of filters of one width;
@@ -10,7 +10,7 @@ here one call takes any mixture. The gradient masks are explicit, because ``torc
 ties: a value that lies exactly on a bound passes its whole gradient.
 
 Reference: Zur et al., Towards Learning of Filter-Level Heterogeneous Compression of CNNs; Baskin et al., NICE (noise injection and
-clamping); Choi et al., PACT (learnt clamp).
+clamping); Choi et al., PACT (learned clamp).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FLOAT_BITS = 32
 _MOST_BITS = 16  # beyond, the levels of a grid run into the spacing of float32
 
 
-def fake_quantise_weights(
+def fake_quantize_weights(
     weight: Tensor, bits: Tensor, *, noise_share: float = 0.0, generator: torch.Generator | None = None
 ) -> Tensor:
     """Each filter rounded to its own number of levels, as floating point numbers.
@@ -59,7 +59,7 @@ def fake_quantise_weights(
     return rounded
 
 
-def fake_quantise_activations(features: Tensor, bits: Tensor, bounds: Tensor) -> Tensor:
+def fake_quantize_activations(features: Tensor, bits: Tensor, bounds: Tensor) -> Tensor:
     """Each channel rounded to ``2^b - 1`` levels above zero, clamped to [0, bound].
 
     Channels of 32 bits are clamped at zero only: a plain ReLU.
