@@ -21,16 +21,13 @@ from rich.table import Table
 
 from constrained_nas.latency import uniform_architecture
 from constrained_nas.runs import (
+    Family,
     RunSettings,
-    RunSpace,
     SpaceName,
-    cheapest_network,
-    costs_of,
-    decisions_of,
-    largest_network,
     make_space,
     plan_of,
 )
+from constrained_nas.runs.families import DagFamily, GPUNetFamily
 from graphs import (
     DagSpace,
     MBConvSpace,
@@ -94,11 +91,12 @@ def describe(command: Describe) -> None:
         space = mbconv_space(command.space)  # type: ignore[arg-type]
         facts, dag, positions = _mbconv_facts(space), space.dag(), _staged_positions(space)
     else:
-        other = dag_space(command.space) if command.space in get_args(DagName) else _searched(command.space)  # type: ignore[arg-type]
-        if not isinstance(other, DagSpace):
-            _describe_counted(console, other, command)
+        published = command.space in get_args(DagName)
+        made = DagFamily(dag_space(command.space)) if published else _searched(command.space)  # type: ignore[arg-type]
+        if not isinstance(made, DagFamily):
+            _describe_counted(console, made, command)
             return
-        facts, dag, positions = _dag_facts(other), other.dag, None
+        facts, dag, positions = _dag_facts(made.space), made.space.dag, None
     if command.draw is not None:
         _draw(command.draw, dag, str(facts["space"]), positions)
     if command.json:
@@ -128,22 +126,22 @@ def dag_space(name: DagName) -> DagSpace:
     return convolutional_neural_fabric(int(number), 9, 64, classes=3, task="segmentation", side=256)
 
 
-def _searched(name: SpaceName) -> RunSpace:
+def _searched(name: SpaceName) -> Family:
     """A space of search: PruNet's published ones as they are, others on digits."""
     if name == "gpunet-imagenet":
-        return gpunet_imagenet()
+        return GPUNetFamily(gpunet_imagenet())
     if name == "gpunet-imagewoof":
-        return gpunet_imagewoof()
+        return GPUNetFamily(gpunet_imagewoof())
     return make_space(name, 10, 1, plan_of(RunSettings(space=name)).resolution)
 
 
-def _describe_counted(console: Console, space: RunSpace, command: Describe) -> None:
+def _describe_counted(console: Console, family: Family, command: Describe) -> None:
     """Spaces of widths and of filters: their decisions, and the least and the greatest of every cost."""
     if command.draw is not None:
         raise ValueError(f"--draw: {command.space} decides on widths or filters, there are no switches to draw; leave it out")
-    decisions, costs = decisions_of(space), costs_of(space)
-    lightest = {name: round(cost.cost(cheapest_network(space, cost))) for name, cost in costs.items()}
-    heaviest = {name: round(cost.cost(largest_network(space, cost))) for name, cost in costs.items()}
+    decisions, costs = family.decisions, family.counted()
+    lightest = {name: round(cost.cost(family.cheapest(cost))) for name, cost in costs.items()}
+    heaviest = {name: round(cost.cost(family.largest(cost))) for name, cost in costs.items()}
     architectures = math.prod(math.comb(d.units + len(d.options) - 1, d.units) for d in decisions.decisions)
     if command.json:
         options = {decision.name: list(decision.options) for decision in decisions.decisions}

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from constrained_nas.export import export_onnx, export_program, export_python
 from constrained_nas.runs import RunNetwork, load_network
-from graphs import MBConvSpace
+from constrained_nas.runs.families import HardCoReFamily
 from graphs.spaces import architecture_strings
 
 
@@ -59,11 +59,11 @@ def _written(found: RunNetwork, kind: str, folder: Path) -> str:
     if kind == "onnx":
         file = export_onnx(found.network, found.images, folder / "network.onnx")
         return f"{file.path}, for any batch size; outputs differ by {file.difference:.1g} of the greatest at most"
-    if not isinstance(found.space, MBConvSpace):
+    if not isinstance(found.family, HardCoReFamily):
         raise ValueError(f"timm's block strings are for HardCoRe's spaces, not {found.record.space}: use python or onnx")
     path = folder / "blocks.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     with torch.device("meta"):
-        strings = architecture_strings(found.space, found.architecture)
+        strings = architecture_strings(found.family.space, found.architecture)
     path.write_text(json.dumps(strings, indent=1) + "\n", encoding="utf-8")
     return str(path)

@@ -21,7 +21,8 @@ from constrained_nas.records import BudgetRecord
 from constrained_nas.reports.choices import draw_choices, skipped_layers
 from constrained_nas.reports.networks import save_picture
 from constrained_nas.reports.pictures import draw_budgets, draw_curves, draw_networks, plain_number, with_unit
-from constrained_nas.runs import NetworkRecord, RunRecord, SpaceName, family_of, make_space
+from constrained_nas.runs import NetworkRecord, RunRecord, SpaceName, family_named
+from constrained_nas.runs.families import DagFamily
 from graphs import DagSpace
 
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:54em;margin:2em auto;padding:0 1em;color:#222}
@@ -179,10 +180,10 @@ def _dag_space(record: RunRecord) -> DagSpace | None:
     """The fabric of that name, if the record is of one and of the same decisions."""
     names: tuple[SpaceName, ...] = get_args(SpaceName)
     for name in names:
-        if name in (record.settings.get("space"), record.space) and family_of(name) == "dag":
-            fabric = make_space(name, 10, 3, record.settings.get("resolution") or 32)  # classes and channels change no decision
-            if isinstance(fabric, DagSpace) and {decision.name for decision in fabric.space.decisions} == set(record.found.choices):
-                return fabric
+        if name in (record.settings.get("space"), record.space) and family_named(name) is DagFamily:
+            made = DagFamily.build(name, 10, 3, record.settings.get("resolution") or 32)  # classes and channels change no decision
+            if {decision.name for decision in made.decisions.decisions} == set(record.found.choices):
+                return made.space
     return None
 
 

@@ -10,38 +10,28 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-from torch import nn
-
 from constrained_nas.ask_tell import SearchResult
 from constrained_nas.latency import (
     Clock,
     DeviceRecord,
     DeviceSearch,
-    ProfileSettings,
     Progress,
     Timer,
-    calibrate_width_table,
+    device_name,
     device_record,
     fit_on_device,
     least_samples,
-    log_beside,
     measure_alone,
-    measure_width_table,
-    profile_space,
     require_runtime,
     runtime_called,
     with_limit,
 )
 from constrained_nas.problem import SearchProblem
-from constrained_nas.runs.costs import Table, cheapest_network
-from constrained_nas.runs.methods import Found
+from constrained_nas.runs.families import Family, Found, LatencyTables, Prepared, RunTable
 from constrained_nas.runs.record import MeasuredBudget
 from constrained_nas.runs.settings import RunSettings
-from constrained_nas.runs.setup import Prepared
-from constrained_nas.runs.spaces import RunSpace
-from graphs import Architecture, GPUNetSpace, MBConvSpace
-from graphs.costs import LatencyTable
+from graphs import Architecture
+from graphs.costs import TableConditions, require_conditions
 from graphs.files import load_table, save_table
 from solvers import InfeasibleError
 
@@ -49,35 +39,39 @@ DEVICE_FILE = "device.json"
 LATENCY = "latency"  # the name of the cost that tables make
 
 
-def measure_run_table(space: RunSpace, settings: RunSettings, path: Path, progress: Progress | None = None) -> None:
-    """Measure the latency table of a space on this machine and write it; in HardCoRe's spaces a killed measurement goes on.
+def read_run_table(family: Family, path: Path, settings: RunSettings) -> RunTable:
+    """Read a table that was measured as the settings ask for.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or of another space, device, batch, number of threads or unit; names both.
+    """
+    name = settings.latency_device
+    device = device_name(name) if name == "cpu" or name.startswith("cuda") else name
+    table = _tables(family, "--table").read(path)
+    require_conditions(table, TableConditions(device, settings.latency_batch, "ms", settings.latency_threads), str(path))
+    return table
+
+
+def measure_run_table(prepared: Prepared, path: Path, progress: Progress | None = None) -> None:
+    """Measure the latency table of a space on this machine and write it; in HardCoRe's spaces a killed measurement is resumed.
 
     Raises:
         ValueError: a space without tables, or a device that is not there.
     """
+    settings = prepared.settings
     automatic: Clock = "processor" if settings.latency_device == "cpu" and settings.latency_threads == 1 else "wall"
     timer = Timer(settings.latency_batch, settings.latency_threads, settings.latency_device, clock=automatic)
-    if isinstance(space, MBConvSpace):
-        log = log_beside(path)
-        found = profile_space(space, ProfileSettings("torch", timer, evidence=False, seed=settings.seed), log, progress)
-        save_table(found.table, path)
-        log.unlink(missing_ok=True)
-    elif isinstance(space, GPUNetSpace):
-        require_runtime("torch", timer.device)
-        generator = np.random.default_rng(settings.seed)
-        table = measure_width_table(space, timer, 20, generator, 4, progress)
-        table, _, _ = calibrate_width_table(table, space, timer, 20, 20, generator, progress)
-        save_table(table.model_copy(update={"runtime": f"{table.runtime}, {timer.clock} clock"}), path)
-    else:
-        raise ValueError(f"--measure-table: {settings.space} has no latency tables; use budgets that are counted")
+    _tables(prepared.family, "--measure-table").measure(timer, settings.seed, path, progress)
 
 
-def require_measurable(settings: RunSettings, table: Table) -> Timer:
+def check_measurable(prepared: Prepared, table: RunTable) -> Timer:
     """The timer that measures networks as the table's entries were.
 
     Raises:
         ValueError: this machine lacks the device or the runtime, or too few rounds for the confidence.
     """
+    settings = prepared.settings
     if settings.latency_device != "cpu" and not settings.latency_device.startswith("cuda"):
         raise ValueError(
             f"--latency-device {settings.latency_device}: only cpu and cuda can be measured; --no-measure trusts the table"
@@ -91,11 +85,16 @@ def require_measurable(settings: RunSettings, table: Table) -> Timer:
         raise ValueError(
             f"--rounds {settings.rounds}: a confidence of {settings.confidence:g} over {settings.attempts} attempts needs {needed}"
         )
-    return Timer(settings.latency_batch, settings.latency_threads, settings.latency_device, clock=_clock(table))
+    return Timer(
+        settings.latency_batch,
+        settings.latency_threads,
+        settings.latency_device,
+        clock=_tables(prepared.family, "--table").clock(table),
+    )
 
 
 def fit_found(
-    prepared: Prepared, problem: SearchProblem, found: Found, table: Table, progress: Progress | None = None
+    prepared: Prepared, problem: SearchProblem, found: Found, table: RunTable, progress: Progress | None = None
 ) -> tuple[SearchResult, MeasuredBudget, float]:
     """The found network, or the next that fits: measured, with confidence within the latency budget; and the seconds it took.
 
@@ -109,9 +108,7 @@ def fit_found(
     Raises:
         InfeasibleError: no network fits on the device; with all that were measured.
     """
-    began, settings, space = time.perf_counter(), prepared.settings, prepared.space
-    if not isinstance(space, MBConvSpace | GPUNetSpace):
-        raise ValueError(f"{settings.space} has no latency to measure")
+    began, settings, tables = time.perf_counter(), prepared.settings, _tables(prepared.family, "latency_ms")
     budget = next(budget for budget in problem.budgets if budget.cost.name == LATENCY)
     path = prepared.folder / DEVICE_FILE
 
@@ -119,7 +116,7 @@ def fit_found(
         return found.again(with_limit(problem, LATENCY, limit))
 
     def cheapest() -> SearchResult:
-        architecture = cheapest_network(space, budget.cost)
+        architecture = prepared.family.cheapest(budget.cost)
         if not problem.fits(architecture):
             raise InfeasibleError("the network of least latency breaks another budget")
         return SearchResult(architecture, problem.costs(architecture), True, problem.space.point(architecture), None)
@@ -128,8 +125,8 @@ def fit_found(
         record = load_table(path, DeviceRecord, "device search")
         result = _found_before(record, problem, project, cheapest)
     else:
-        timer = require_measurable(settings, table)
-        alone = measure_alone(space, _builder(prepared, space), timer, settings.rounds, runtime_called(table.runtime))
+        timer, build = check_measurable(prepared, table), tables.builder(prepared)
+        alone = measure_alone(tables.space, build, timer, settings.rounds, runtime_called(table.runtime))
         measured = 0
 
         def measure(architecture: Architecture) -> Sequence[float]:
@@ -180,20 +177,11 @@ def _found_before(
     return result
 
 
-def _builder(prepared: Prepared, space: MBConvSpace | GPUNetSpace) -> Callable[[Architecture], nn.Module]:
-    """Bare networks of any weights. PruNet's super-network has lost options that a projection may want back."""
-    if isinstance(space, MBConvSpace) and prepared.supernet is not None:
-        return prepared.supernet.extract
-    if isinstance(space, GPUNetSpace):
-        return space.network
-    raise ValueError(f"{prepared.settings.space} has no super-network yet")
+def _tables(family: Family, asked: str) -> LatencyTables:
+    if family.tables is None:
+        raise ValueError(f"{asked}: {family.decisions.name} has no latency tables; use budgets that are counted")
+    return family.tables
 
 
 def _level(settings: RunSettings) -> float:
     return 1 - (1 - settings.confidence) / settings.attempts
-
-
-def _clock(table: Table) -> Clock:
-    if isinstance(table, LatencyTable):
-        return table.clock
-    return "processor" if table.runtime.endswith("processor clock") else "wall"

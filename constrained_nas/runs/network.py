@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from constrained_nas.methods.filter_level import Configuration
 from constrained_nas.records import ArchitectureRecord, load_architecture
+from constrained_nas.runs.families import Family, plan_of, seeded
 from constrained_nas.runs.record import load_run
 from constrained_nas.runs.settings import load_settings
 from constrained_nas.runs.setup import untrained
-from constrained_nas.runs.spaces import FilterFamily, RunSpace, decisions_of
 from constrained_nas.training import load_checkpoint
-from graphs import Architecture, DagSpace, GPUNetSpace
+from graphs import Architecture
 from graphs.files import load_table
 
 
@@ -26,13 +26,13 @@ class RunNetwork:
     Attributes:
         network: on the CPU, in evaluation mode.
         images: (8, channels, side, side) of its test data, to try it on.
-        space, architecture: what it is one of.
+        family, architecture: what it is one of.
         record: its choices and how they stand to the budgets.
     """
 
     network: nn.Module
     images: Tensor
-    space: RunSpace
+    family: Family
     architecture: Architecture
     record: ArchitectureRecord
 
@@ -49,29 +49,14 @@ def load_network(folder: Path | str) -> RunNetwork:
     """
     run = Path(folder)
     load_run(run)  # says so where no run has ended
-    prepared = untrained(load_settings(run), run)
-    space, path = prepared.space, run / "architecture.json"
-    architecture = load_architecture(path, decisions_of(space))
+    prepared = untrained(plan_of(load_settings(run)), run)
+    family, path = prepared.family, run / "architecture.json"
+    architecture = load_architecture(path, family.decisions)
     tensors, _ = load_checkpoint(run / "network.safetensors")
-    network = _bare(space, architecture)
+    network = seeded(partial(family.network, architecture), 0)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise ValueError(f"{run}: network.safetensors holds other weights than architecture.json asks for") from error
     images = torch.stack([prepared.data.test[number][0] for number in range(8)])
-    return RunNetwork(network.cpu().eval(), images, space, architecture, load_table(path, ArchitectureRecord, "architecture"))
-
-
-def _bare(space: RunSpace, architecture: Architecture) -> nn.Module:
-    """The network without the weights."""
-    with torch.random.fork_rng(devices=[]):
-        if isinstance(space, FilterFamily):
-            network = space.build(())
-            configuration = Configuration(space.space.layer_counts(architecture))
-            network.configure(configuration.counts, configuration.statistics)
-            return network.extract()
-        if isinstance(space, GPUNetSpace):
-            return space.network(architecture)
-        if isinstance(space, DagSpace):
-            return space.supernet(rows="route", disconnected="zeros").extract(architecture)
-        return space.supernet().extract(architecture)
+    return RunNetwork(network.cpu().eval(), images, family, architecture, load_table(path, ArchitectureRecord, "architecture"))

@@ -1,27 +1,25 @@
 """A run from start to end, in a folder: checks, table, super-network, search, device, network, record.
 
 ``begin_run`` refuses what cannot be done and writes the settings; ``carry_out`` does the rest and may be killed at any point:
-called again it goes on from the checkpoints and ends in the same network. The folder holds ``settings.json``, ``table.json`` (a
+called again it resumes from the checkpoints and ends in the same network. The folder holds ``settings.json``, ``table.json`` (a
 copy, or measured), ``checkpoints``, ``device.json``, ``network.safetensors``, ``architecture.json`` and, last of all, ``run.json``.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from constrained_nas.latency import Progress
 from constrained_nas.problem import SearchProblem
-from constrained_nas.runs.costs import Table, costs_of, make_problem, read_table
+from constrained_nas.runs.checks import check_feasible, check_method, check_tables, make_problem
+from constrained_nas.runs.families import Costs, Plan, Prepared, RunTable, costs_of, plan_of
 from constrained_nas.runs.finish import finish_run
-from constrained_nas.runs.latency import fit_found, measure_run_table, require_measurable
-from constrained_nas.runs.methods import refuse_impossible, refuse_method, require_tables, search_problem
+from constrained_nas.runs.latency import check_measurable, fit_found, measure_run_table, read_run_table
 from constrained_nas.runs.record import RunRecord, load_run
-from constrained_nas.runs.settings import RunSettings, load_settings, resolved, save_settings
-from constrained_nas.runs.setup import Prepared, train_prepared, untrained
-from graphs.costs import CostModel
+from constrained_nas.runs.settings import RunSettings, load_settings, save_settings
+from constrained_nas.runs.setup import search_problem, train_prepared, untrained
 from graphs.files import save_table
 
 TABLE_FILE = "table.json"
@@ -39,8 +37,8 @@ class Asked:
     """
 
     prepared: Prepared
-    table: Table | None
-    costs: Mapping[str, CostModel]
+    table: RunTable | None
+    costs: Costs
     problem: SearchProblem
 
 
@@ -52,44 +50,50 @@ def begin_run(settings: RunSettings, folder: Path) -> Asked | None:
         FileNotFoundError: data or table are not there.
     """
     if (folder / "run.json").exists() or (folder / "settings.json").exists():
-        raise ValueError(f"{folder} has a search already: constrained-nas resume {folder} goes on with it; or give another --out")
-    chosen, asked = resolved(settings), None
+        raise ValueError(
+            f"{folder} already contains a run; continue it with constrained-nas resume {folder}, or give another --out"
+        )
+    plan, asked = plan_of(settings), None
+    chosen = plan.settings
     if not chosen.measure_table:
-        asked = checked(chosen, folder, chosen.table)
+        asked = checked(plan, folder, chosen.table)
         if asked.table is not None:
             save_table(asked.table, folder / TABLE_FILE)
     else:
-        require_tables(chosen)
+        check_tables(plan)
         counted = {name: limit for name, limit in chosen.budgets.items() if name != "latency_ms"}
         if counted:  # what a table is not needed for need not wait for it
-            checked(chosen.model_copy(update={"budget": tuple(f"{n}={v!r}" for n, v in counted.items())}), folder, None)
+            without = chosen.model_copy(update={"budget": tuple(f"{n}={v!r}" for n, v in counted.items())})
+            checked(replace(plan, settings=without), folder, None)
     save_settings(chosen, folder)
     return asked
 
 
-def checked(settings: RunSettings, folder: Path, table_path: Path | None) -> Asked:
+def checked(plan: Plan, folder: Path, table_path: Path | None) -> Asked:
     """Everything that can be known before training.
 
     Raises:
         ValueError: a budget, method, space or table that do not go together, or nothing fits; says what to do instead.
         FileNotFoundError: data or table are not there.
     """
-    refuse_method(settings)
+    check_method(plan)
+    settings = plan.settings
     latency = "latency_ms" in settings.budgets
     if latency or table_path is not None:
-        require_tables(settings)
+        check_tables(plan)
     if latency and table_path is None:
         raise ValueError(
             f"a budget in latency_ms needs a latency table: constrained-nas profile {settings.space} --out table.json measures one "
             "(HardCoRe's spaces), then give --table table.json; or let the run measure it with --measure-table"
         )
-    prepared = untrained(settings, folder)
-    table = None if table_path is None else read_table(table_path, prepared.space, settings)
-    costs = costs_of(prepared.space, table)
-    problem = make_problem(prepared.space, settings.budgets, costs)
-    refuse_impossible(settings, prepared.space, problem, costs)
+    prepared = untrained(plan, folder)
+    family = prepared.family
+    table = None if table_path is None else read_run_table(family, table_path, settings)
+    costs = costs_of(family, table)
+    problem = make_problem(family, settings.budgets, costs)
+    check_feasible(plan, family, problem, costs)
     if latency and settings.measure and table is not None:
-        require_measurable(settings, table)
+        check_measurable(prepared, table)
     return Asked(prepared, table, costs, problem)
 
 
@@ -113,10 +117,10 @@ def carry_out(folder: Path, progress: Progress | None = None, asked: Asked | Non
     resumed = (folder / "checkpoints").exists()
     if settings.measure_table and not path.exists():
         began = time.perf_counter()
-        measure_run_table(untrained(settings, folder).space, settings, path, progress)
+        measure_run_table(untrained(plan_of(settings), folder), path, progress)
         seconds["latency table"] = time.perf_counter() - began
     if asked is None:
-        asked = checked(settings, folder, path if path.exists() else None)
+        asked = checked(plan_of(settings), folder, path if path.exists() else None)
     prepared, problem = asked.prepared, asked.problem
     seconds["super-network"] = train_prepared(prepared, progress)
     found = search_problem(prepared, problem, asked.costs, prepared.checkpoint("search"), progress)
@@ -128,5 +132,5 @@ def carry_out(folder: Path, progress: Progress | None = None, asked: Asked | Non
         else:
             remarks.append("the argmax of a soft penalty follows no limit: it was not measured and tightened")
     if resumed:
-        remarks.append("the run was interrupted: seconds are those since it was gone on with")
+        remarks.append("the run was interrupted: seconds are those since it was resumed")
     return finish_run(prepared, problem, asked.costs, found, result, measured, seconds, tuple(remarks), progress)

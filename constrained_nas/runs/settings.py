@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,16 +15,37 @@ import tyro
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from constrained_nas.runs.limits import parse_limits
-from constrained_nas.runs.spaces import Family, SpaceName, family_of
 from graphs.files import load_table, save_table
 
+SpaceName = Literal[
+    "hardcore-small",
+    "hardcore-imagenet",
+    "hardcore-imagenet-paper",
+    "resnet-fabric-small",
+    "resnet-fabric-3",
+    "resnet-fabric-5",
+    "resnet-fabric-7",
+    "resnet-fabric-9",
+    "resnet-fabric-18",
+    "cnf-small",
+    "cnf-2",
+    "cnf-4",
+    "cnf-8",
+    "gpunet-small",
+    "gpunet-imagenet",
+    "gpunet-imagewoof",
+    "resnet8-bits",
+    "resnet8-widths",
+    "resnet20-bits",
+    "resnet20-widths",
+]
 MethodName = Literal["hardcore", "budgeted", "prunet", "filter-level", "soft-penalty", "random"]
 SETTINGS_FILE = "settings.json"
 BUDGET_NAMES = ("latency_ms", "params", "macs", "bops")
 
 
 class RunSettings(BaseModel):
-    """What is searched, under which budgets, how, on which data; None: as suits the method (:func:`resolved`)."""
+    """What is searched, under which budgets, how, on which data; None: as suits the space (``families.plan_of``)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Annotated[Literal["run settings"], tyro.conf.Suppress] = "run settings"
@@ -120,11 +140,6 @@ class RunSettings(BaseModel):
         """Limits by name."""
         return parse_budgets(self.budget)
 
-    @property
-    def family(self) -> Family:
-        """Of the space."""
-        return family_of(self.space)
-
 
 def parse_budgets(given: Sequence[str]) -> dict[str, float]:
     """Limits by name, of ``("latency_ms=40", "params=5e6")``.
@@ -139,52 +154,6 @@ def parse_budgets(given: Sequence[str]) -> dict[str, float]:
         if not (limit > 0 and math.isfinite(limit)):
             raise ValueError(f"--budget {name}={limit:g}: expected a positive limit")
     return budgets
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What :class:`RunSettings` leaves open, decided; its fields are described there."""
-
-    method: MethodName
-    resolution: int
-    epochs: int
-    warm_up: int
-    train_epochs: int
-    batch_size: int
-    learning_rate: float
-    fine_tune_epochs: int
-    fine_tune_rate: float
-    samples: int
-
-
-# What suits each family on digits in minutes; the papers' own numbers are those of ``papers_repro`` (--scale paper).
-_DEFAULTS: dict[Family, Plan] = {
-    "hardcore": Plan("hardcore", 32, 4, 4, 10, 32, 0.1, 1, 0.05, 1),
-    "dag": Plan("budgeted", 32, 12, 3, 1, 32, 0.1, 2, 0.02, 8),
-    "gpunet": Plan("prunet", 16, 10, 2, 1, 40, 0.005, 15, 0.1, 1),
-    "filters": Plan("filter-level", 16, 8, 0, 3, 16, 0.1, 6, 0.1, 8),
-}
-_SIDES: dict[str, int] = {
-    "hardcore-imagenet": 224,
-    "hardcore-imagenet-paper": 224,
-    "gpunet-imagenet": 288,
-    "gpunet-imagewoof": 224,
-    "resnet-fabric-small": 16,
-    "cnf-small": 16,
-}
-
-
-def plan_of(settings: RunSettings) -> Plan:
-    """What the settings ask for, and what suits the space where they ask for nothing."""
-    plan = _DEFAULTS[settings.family]
-    plan = replace(plan, resolution=_SIDES.get(settings.space, plan.resolution))
-    given = {field.name: getattr(settings, field.name) for field in fields(Plan)}
-    return replace(plan, **{name: value for name, value in given.items() if value is not None})
-
-
-def resolved(settings: RunSettings) -> RunSettings:
-    """The settings with nothing left open."""
-    return settings.model_copy(update=asdict(plan_of(settings)))
 
 
 def save_settings(settings: RunSettings, folder: Path) -> None:

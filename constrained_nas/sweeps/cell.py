@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,14 +17,15 @@ from pydantic import BaseModel, ConfigDict
 from constrained_nas.latency import Progress
 from constrained_nas.records import budget_records
 from constrained_nas.runs import (
+    Costs,
     Found,
     Prepared,
     RunSettings,
     certificate_record,
     costs_of,
-    decisions_of,
     make_problem,
     network_record,
+    plan_of,
     prepare,
     search_problem,
     trained_network,
@@ -33,7 +33,7 @@ from constrained_nas.runs import (
 from constrained_nas.sweeps.grid import Cell, key_of, settings_key
 from constrained_nas.sweeps.record import CellRecord, load_record, save_record
 from graphs import Architecture
-from graphs.costs import CostModel, LatencyTable, load_latency_table
+from graphs.costs import LatencyTable, load_latency_table
 
 
 class TestedNetwork(BaseModel):
@@ -78,7 +78,7 @@ def compute_cell(task: SweepTask, prepared: Prepared | None = None) -> None:
     prepared = prepared or _prepared(task.folder, task.settings)
     began = time.perf_counter()
     costs = costs_under(prepared, cell.table)
-    problem = make_problem(prepared.space, dict(cell.limits), costs)
+    problem = make_problem(prepared.family, dict(cell.limits), costs)
     found = _searched(prepared, task, costs)
     result = found.result if cell.how == "searched" else found.again(problem)
     accuracy = tested_accuracy(prepared, task.weights, result.architecture) if task.test else None
@@ -106,15 +106,15 @@ def search_only(task: SweepTask, prepared: Prepared | None = None) -> None:
 
 
 @lru_cache(maxsize=16)
-def costs_under(prepared: Prepared, table: str) -> Mapping[str, CostModel]:
+def costs_under(prepared: Prepared, table: str) -> Costs:
     """The costs of the space, with the latencies of the sweep's table of that hash (none for ''); counted once a process."""
     loaded: LatencyTable | None = load_latency_table(table_path(prepared.folder, table)) if table else None
-    return costs_of(prepared.space, loaded)
+    return costs_of(prepared.family, loaded)
 
 
 def tested_accuracy(prepared: Prepared, weights: str, architecture: Architecture, progress: Progress | None = None) -> float:
     """The network's test accuracy in %, remembered in the sweep's folder; first it is fine-tuned as the settings say."""
-    described = decisions_of(prepared.space).describe(architecture)
+    described = prepared.family.decisions.describe(architecture)
     text = f"{weights} {settings_key(prepared.settings)} {sorted(described.items())}"
     name = hashlib.sha256(text.encode()).hexdigest()[:24]
     path = prepared.folder / "tests" / f"{name}.json"
@@ -128,12 +128,12 @@ def tested_accuracy(prepared: Prepared, weights: str, architecture: Architecture
 @lru_cache(maxsize=1)
 def _prepared(folder: str, settings: str) -> Prepared:
     """Data and the trained super-network, once a process."""
-    return prepare(RunSettings.model_validate_json(settings), Path(folder))
+    return prepare(plan_of(RunSettings.model_validate_json(settings)), Path(folder))
 
 
-def _searched(prepared: Prepared, task: SweepTask, costs: Mapping[str, CostModel]) -> Found:
+def _searched(prepared: Prepared, task: SweepTask, costs: Costs) -> Found:
     cell = task.cell
-    problem = make_problem(prepared.space, dict(cell.searched), costs)
+    problem = make_problem(prepared.family, dict(cell.searched), costs)
     alone = Cell(cell.method, cell.table, cell.searched, cell.searched)
     name = key_of(alone, task.weights, settings_key(prepared.settings), test=False)
     return search_problem(prepared, problem, costs, prepared.checkpoint(f"search_{name}"), None, cell.method)

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from torch import nn
 
-from constrained_nas.runs import MethodName, RunSettings, parse_budgets, resolved
+from constrained_nas.runs import MethodName, RunSettings, parse_budgets, plan_of
 
 SearchMode = Literal["once", "every"]
 # What decides neither the search nor the test: where things lie, what is measured afterwards, how many processes load data.
@@ -114,7 +114,7 @@ def key_of(cell: Cell, weights: str, settings: str, test: bool) -> str:
 
 def settings_key(settings: RunSettings) -> str:
     """A hash of the settings that decide a search and a test."""
-    values = resolved(settings).model_dump(mode="json")
+    values = plan_of(settings).settings.model_dump(mode="json")
     return _hash({name: value for name, value in values.items() if name not in _ELSEWHERE})
 
 

@@ -17,19 +17,19 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from torch import nn
+
 from constrained_nas.latency import Progress
 from constrained_nas.runs import (
     MethodName,
     NetworkRecord,
     Prepared,
     RunSettings,
-    cheapest_network,
-    decisions_of,
-    largest_network,
+    check_feasible,
+    check_method,
     make_problem,
     network_record,
-    refuse_impossible,
-    refuse_method,
+    plan_of,
     train_prepared,
     untrained,
 )
@@ -37,7 +37,6 @@ from constrained_nas.sweeps.cell import SweepTask, cell_path, compute_cell, cost
 from constrained_nas.sweeps.grid import Cell, SearchMode, cells_of, weights_hash
 from constrained_nas.sweeps.parallel import Backend, run_tasks
 from constrained_nas.sweeps.record import CellRecord, SweepRecord, SweepTable, fronts_of, load_record, save_record
-from graphs import Supernet
 from graphs.costs import load_latency_table, save_latency_table
 from solvers import InfeasibleError
 
@@ -82,7 +81,8 @@ def run_sweep(settings: RunSettings, options: SweepOptions, folder: Path, progre
             needed, damaged or of another space, or budgets of which none can be met.
         FileNotFoundError: data or a table are not there.
     """
-    if settings.family != "hardcore":
+    plan = plan_of(settings)
+    if not plan.family.shares_supernet:
         raise ValueError(
             f"a sweep shares one trained super-network, but the methods for {settings.space} train theirs as they search: search "
             "once for every budget (constrained-nas search), then constrained-nas compare"
@@ -90,8 +90,8 @@ def run_sweep(settings: RunSettings, options: SweepOptions, folder: Path, progre
     if options.jobs < 1:
         raise ValueError(f"jobs: expected at least 1, got {options.jobs}")
     for method in options.methods:
-        refuse_method(settings, method)
-    prepared = untrained(settings, folder)
+        check_method(plan, method)
+    prepared = untrained(plan, folder)
     tables = _tables(options, prepared)
     hashes = [table.hash for table in tables] or [""]
     cells, impossible = _cells(prepared, options, hashes)
@@ -114,7 +114,7 @@ def run_sweep(settings: RunSettings, options: SweepOptions, folder: Path, progre
     references, largest = _references(prepared, options, tables, weights, progress)
     units = {model.name: model.unit for content in hashes for model in costs_under(prepared, content).values()}
     record = SweepRecord(
-        space=decisions_of(prepared.space).name,
+        space=prepared.family.decisions.name,
         data=prepared.data.name,
         weights=weights,
         search=options.search,
@@ -193,7 +193,7 @@ def _cells(prepared: Prepared, options: SweepOptions, tables: Sequence[str]) -> 
         costs = costs_under(prepared, table)
         for limits in options.grid:
             try:
-                refuse_impossible(prepared.settings, prepared.space, make_problem(prepared.space, dict(limits), costs), costs)
+                check_feasible(prepared.plan, prepared.family, make_problem(prepared.family, dict(limits), costs), costs)
             except InfeasibleError as error:
                 impossible[table, limits] = str(error)
         possible = [limits for limits in options.grid if (table, limits) not in impossible]
@@ -201,8 +201,8 @@ def _cells(prepared: Prepared, options: SweepOptions, tables: Sequence[str]) -> 
             raise ValueError(f"no network meets any of the budgets: {next(iter(impossible.values()))}")
         searched[table] = options.searched or possible[len(possible) // 2]
         if options.searched is not None:
-            problem = make_problem(prepared.space, dict(options.searched), costs)
-            refuse_impossible(prepared.settings, prepared.space, problem, costs)
+            problem = make_problem(prepared.family, dict(options.searched), costs)
+            check_feasible(prepared.plan, prepared.family, problem, costs)
     cells = cells_of(options.grid, tables, options.methods, options.search, searched)
     return cells, {
         cell: CellRecord(
@@ -221,13 +221,13 @@ def _references(
     references: list[NetworkRecord] = []
     for place, content in enumerate([table.hash for table in tables] or [""]):
         costs = costs_under(prepared, content)
-        problem = make_problem(prepared.space, dict(options.grid[0]), costs)
+        problem = make_problem(prepared.family, dict(options.grid[0]), costs)
         first = problem.budgets[0].cost
         named = {model.name: model for model in costs.values()}
-        whole = largest_network(prepared.space, first)
+        whole = prepared.family.largest(first)
         largest[content] = {name: model.cost(whole) for name, model in named.items()}
         if place == 0:
-            for name, architecture in (("cheapest", cheapest_network(prepared.space, first)), ("largest", whole)):
+            for name, architecture in (("cheapest", prepared.family.cheapest(first)), ("largest", whole)):
                 accuracy = tested_accuracy(prepared, weights, architecture, progress) if options.test else None
                 references.append(network_record(problem, named, name, architecture, accuracy))
     return tuple(references), largest
@@ -246,7 +246,7 @@ def _same_networks(cells: Sequence[CellRecord], tables: Sequence[SweepTable]) ->
     return remarks
 
 
-def _supernet(prepared: Prepared) -> Supernet:
+def _supernet(prepared: Prepared) -> nn.Module:
     if prepared.supernet is None:
         raise ValueError(f"{prepared.settings.space} has no super-network of its own")
     return prepared.supernet

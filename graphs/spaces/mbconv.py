@@ -20,7 +20,7 @@ import networkx as nx
 from torch import nn
 
 from graphs.blocks import Configuration, ConvNormActivation, ElasticInvertedResidual, PooledClassifier
-from graphs.space import Decision, SearchSpace
+from graphs.space import Architecture, Decision, SearchSpace
 from graphs.supernet import Supernet, add_edge, add_layer, compile_supernet
 from solvers import Stage, StagedBlocks
 
@@ -141,6 +141,10 @@ class MBConvSpace:
         """Number of different networks: prod over stages of sum over depths of |C|^depth."""
         options = len(self.configurations)
         return prod(sum(options**depth for depth in self.settings.depths) for _ in self.settings.stages)
+
+    def heaviest(self) -> Architecture:
+        """The last option of every decision: greatest expansion and kernel, squeeze-and-excitation, full depth."""
+        return self.space.choose({decision.name: decision.options[-1] for decision in self.space.decisions})
 
     def dag(self) -> nx.MultiDiGraph:
         """The super-network as a graph: an elastic edge a block, and an edge from every allowed last block to its stage's end."""

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from support.tiny import run, settings
 
 from constrained_nas.commands.cli import main
-from constrained_nas.runs import load_network, load_run, untrained
+from constrained_nas.runs import load_network, load_run, plan_of, untrained
 from constrained_nas.training import evaluate
 
 RUNS = {
@@ -40,7 +40,8 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
 
 def test_it_answers_as_it_did_when_it_was_tested(finished: Path) -> None:
     record, found = load_run(finished), load_network(finished)
-    prepared = untrained(settings(next(n for n, b in RUNS.items() if (b,) == tuple(record.settings["budget"]))), finished)
+    plan = plan_of(settings(next(n for n, b in RUNS.items() if (b,) == tuple(record.settings["budget"]))))
+    prepared = untrained(plan, finished)
     assert 100 * evaluate(found.network, prepared.data.test, prepared.fabric) == record.found.accuracy
     assert found.record.choices or found.record.counts
 

@@ -12,9 +12,9 @@ from support.fakes import made_measurement, made_search, small_choices
 from constrained_nas.commands.report import Report, report
 from constrained_nas.reports import certificate_sentence, plain_number, verdict, write_report
 from constrained_nas.reports.choices import choice_rows, draw_choices, skipped_layers
-from constrained_nas.runs import CertificateRecord, NetworkRecord, RunRecord, make_space
+from constrained_nas.runs import CertificateRecord, NetworkRecord, RunRecord
+from constrained_nas.runs.families import DagFamily
 from constrained_nas.runs.record import save_run
-from graphs import DagSpace
 
 PNG = b"\x89PNG"
 
@@ -88,8 +88,7 @@ def test_the_certificate_in_words(record: RunRecord, said: str) -> None:
 
 
 def test_a_fabric_is_drawn_as_a_graph(tmp_path: Path) -> None:
-    fabric = make_space("resnet-fabric-small", 10, 1, 16)
-    assert isinstance(fabric, DagSpace)
+    fabric = DagFamily.build("resnet-fabric-small", 10, 1, 16).space
     on = fabric.space.describe(fabric.whole)
     settings = {"space": "resnet-fabric-small", "resolution": 16}
     record = made_search(space=fabric.name, found=NetworkRecord(name="found", choices=on, costs={}), settings=settings)

@@ -19,8 +19,9 @@ from support.tiny import TINY, run, settings
 from constrained_nas.commands.cli import main
 from constrained_nas.records import load_architecture
 from constrained_nas.reports import verdict
-from constrained_nas.runs import begin_run, carry_out, cheapest_network, costs_of, decisions_of, load_run, load_settings, make_space
+from constrained_nas.runs import begin_run, carry_out, costs_of, load_run, load_settings, make_space
 from constrained_nas.runs import latency as run_latency
+from constrained_nas.runs.families import HardCoReFamily
 from graphs import Architecture, MBConvSpace, hardcore_small
 from graphs.costs import QuadraticCost, latency_cost
 from graphs.files import save_table
@@ -44,7 +45,7 @@ def test_every_method_ends_within_all_its_budgets(tmp_path: Path, space: str, me
     asked = {name: float(limit) for name, limit in (text.split("=") for text in budget)}
     made = make_space(space, 10, 1, 16)  # type: ignore[arg-type]
     costs = costs_of(made)
-    found = load_architecture(tmp_path / "architecture.json", decisions_of(made))
+    found = load_architecture(tmp_path / "architecture.json", made.decisions)
     for name, limit in asked.items():  # counted again from the file
         assert costs[name].cost(found) <= limit
     assert [entry.limit for entry in record.budgets] == list(asked.values()) and all(entry.fits for entry in record.budgets)
@@ -215,8 +216,9 @@ def test_a_latency_budget_is_used_on_a_device_faster_than_its_table(tmp_path: Pa
 def test_budgets_that_no_network_meets_at_once(tmp_path: Path) -> None:
     space, cost = timed_space()
     save_table(true_table(space), tmp_path / "table.json")
-    fastest = cost.cost(cheapest_network(space, cost))
-    smallest = costs_of(space)["params"].cost(cheapest_network(space, costs_of(space)["params"]))
+    family = HardCoReFamily(space)
+    fastest, parameters = cost.cost(family.cheapest(cost)), family.counted()["params"]
+    smallest = parameters.cost(family.cheapest(parameters))
     budget = (f"latency_ms={fastest + 1e-6}", f"params={smallest}")  # each is met by one network alone, and these differ
     with pytest.raises(InfeasibleError, match=r"no network of .* meets latency <= .* ms, parameters <= 32042 parameters"):
         begin_run(settings("hardcore-small", *budget, table=tmp_path / "table.json"), tmp_path / "run")
@@ -269,7 +271,7 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     kept = load_settings(Path(folder))
     assert (kept.method, kept.epochs, kept.fine_tune_rate) == ("hardcore", 2, 0.05)  # as given, or by default
     assert "is finished: nothing to resume" in typed("resume", folder)
-    with pytest.raises(SystemExit, match=r"has a search already: constrained-nas resume .*run goes on with it"):
+    with pytest.raises(SystemExit, match=r"already contains a run; continue it with constrained-nas resume .*run"):
         typed("search", "hardcore-small", "--budget", "params=60e3", "--out", folder)
     with pytest.raises(SystemExit, match="no search has begun there"):
         typed("resume", str(tmp_path / "nothing"))

@@ -1,0 +1,45 @@
+"""Data sets by the names that commands and scripts know: the embedded digits, CIFAR, or a folder of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from constrained_nas.data.images import DataSplits, cifar, digits, image_folder
+
+
+def load_splits(
+    name: str,
+    side: int,
+    share: float,
+    seed: int,
+    *,
+    root: Path | str = "data",
+    augment: bool = True,
+    training_digits: int = 800,
+    draws: int = 4,
+    test_draws: int = 2,
+) -> DataSplits:
+    """The splits of a data set; ``seed`` decides them and, for digits, every drawing.
+
+    Args:
+        name: digits, cifar10 or cifar100 (binary version, under ``root``), or an image folder with train/ and val/.
+        side: of the images in pixels.
+        share: of the training examples, kept for the search.
+        seed: not negative.
+        root: of the CIFAR folders.
+        augment: crops, flips and AutoAugment on CIFAR and image folders.
+        training_digits, draws, test_draws: see :func:`constrained_nas.data.digits`.
+
+    Raises:
+        FileNotFoundError: CIFAR or the folder is not there.
+        ValueError: an option out of range.
+    """
+    if name == "digits":
+        return digits(side, training_digits, draws, test_draws, share, seed)
+    if name in ("cifar10", "cifar100"):
+        return cifar(root, int(name.removeprefix("cifar")), side, share, augment, seed)
+    if not Path(name).is_dir():
+        raise FileNotFoundError(
+            f"--data: no folder {name!r}; expected digits, cifar10, cifar100 or an image folder with train/ and val/"
+        )
+    return image_folder(name, side, share, augment, seed)

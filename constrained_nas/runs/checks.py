@@ -1,0 +1,88 @@
+"""What a run asks, checked before anything is trained: methods, tables and budgets that go together, and networks that fit.
+
+What cannot be done is refused with the reason and what to use instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from constrained_nas.problem import Budget, SearchProblem
+from constrained_nas.runs.families import FAMILIES, Costs, Family, Plan
+from graphs.costs import CostModel
+from solvers import InfeasibleError
+
+
+def check_method(plan: Plan, method: str | None = None) -> None:
+    """Check that the method (the plan's by default) supports this space and number of budgets.
+
+    Raises:
+        ValueError: it does not; says why and what to use instead.
+    """
+    chosen, family, settings = method or plan.method, plan.family, plan.settings
+    if chosen not in family.methods:
+        searched = next(other.decides for other in FAMILIES.values() if chosen in other.methods)
+        raise ValueError(
+            f"--method {chosen} searches {searched}; {settings.space} has other decisions: use --method "
+            f"{' or '.join(family.methods)}, or one of those spaces"
+        )
+    if 0 < family.most_budgets < len(settings.budgets):
+        raise ValueError(
+            f"--method {chosen} holds one budget, got {len(settings.budgets)}: leave out all but one, or search another space "
+            "(hardcore, budgeted and prunet hold several at once)"
+        )
+
+
+def check_tables(plan: Plan) -> None:
+    """Check that latencies of such spaces can be tabulated.
+
+    Raises:
+        ValueError: they cannot; says what to use instead.
+    """
+    if plan.family.uncounted:
+        raise ValueError(
+            f"there are no latency tables of {plan.settings.space}: use {plan.family.uncounted}, or a hardcore or gpunet space"
+        )
+
+
+def make_problem(family: Family, budgets: Mapping[str, float], costs: Mapping[str, CostModel]) -> SearchProblem:
+    """The space under limits by name, each in its cost's own unit.
+
+    Raises:
+        ValueError: no budget, or one that the space's costs do not know.
+    """
+    if not budgets:
+        raise ValueError(f"no budget: give at least one of {', '.join(costs)}, for example --budget {next(iter(costs))}=...")
+    unknown = [name for name in budgets if name not in costs]
+    if unknown:
+        raise ValueError(f"space {family.decisions.name!r} has no cost {unknown[0]}: budgets there are on {', '.join(costs)}")
+    held = (Budget(costs[name], limit, costs[name].unit) for name, limit in budgets.items())
+    return SearchProblem(family.decisions, tuple(held))
+
+
+def check_feasible(plan: Plan, family: Family, problem: SearchProblem, costs: Costs) -> None:
+    """Check that the plan's method supports the budgets, and that some network meets each of them and all together.
+
+    Args:
+        plan: of the run.
+        family: what is searched.
+        problem: see :func:`make_problem`.
+        costs: those that the space knows, with the latency if there is a table.
+
+    Raises:
+        ValueError: the method does not; says why and what to use instead.
+        InfeasibleError: nothing fits; with the least cost there is.
+    """
+    check_method(plan)
+    for budget in problem.budgets:
+        least = budget.cost.cost(family.cheapest(budget.cost))
+        if least > budget.limit:
+            raise InfeasibleError(
+                f"budget on {budget.cost.name}: {budget.limit:.10g} {budget.unit} is below the cheapest network of "
+                f"{problem.space.name!r} ({least:.10g} {budget.unit})"
+            )
+    try:
+        family.require_feasible(plan, problem, costs)
+    except InfeasibleError as error:
+        together = ", ".join(f"{b.cost.name} <= {b.limit:.10g} {b.unit}" for b in problem.budgets)
+        raise InfeasibleError(f"no network of {problem.space.name!r} meets {together}: {error}") from error

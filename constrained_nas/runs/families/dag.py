@@ -1,0 +1,129 @@
+"""Super-networks of modules to switch off in a run: ResNet fabrics and convolutional neural fabrics, by Budgeted Super Networks.
+
+The weights are trained while the search runs; a found network is fine-tuned from those it ended with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from torch import nn
+
+from constrained_nas.latency import Progress
+from constrained_nas.methods import Budgeted
+from constrained_nas.methods.budgeted import ConnectedProgram
+from constrained_nas.problem import Budget, SearchProblem
+from constrained_nas.runs.families.family import Costs, Found, Plan, Prepared
+from constrained_nas.runs.families.weights import fine_tuned, inherited, search_supernet, seeded
+from constrained_nas.search import WeightTraining
+from graphs import Architecture, DagSpace, SearchSpace, Supernet, convolutional_neural_fabric, resnet_fabric
+from graphs.costs import CostModel, connected_architecture, connected_macs, connected_parameters
+
+
+@dataclass(frozen=True, eq=False)
+class DagFamily:
+    """Which modules of a graph run."""
+
+    name: ClassVar[str] = "dag"
+    methods: ClassVar[tuple[str, ...]] = ("budgeted",)
+    decides: ClassVar[str] = "modules to switch off (resnet-fabric-small, cnf-small, resnet-fabric-3 ...)"
+    uncounted: ClassVar[str] = "params or macs"
+    most_budgets: ClassVar[int] = 0
+    shares_supernet: ClassVar[bool] = False
+    # A super-network that was trained while it was searched favours what was found: its other networks tell little.
+    tests_references: ClassVar[bool] = False
+    tables: ClassVar[None] = None
+
+    space: DagSpace
+
+    @classmethod
+    def defaults(cls, space: str) -> dict[str, Any]:
+        """See :class:`Family`."""
+        side = 16 if space.endswith("-small") else 32
+        numbers = {"epochs": 12, "warm_up": 3, "train_epochs": 1, "batch_size": 32, "learning_rate": 0.1, "samples": 8}
+        return {"method": "budgeted", "resolution": side, **numbers, "fine_tune_epochs": 2, "fine_tune_rate": 0.02}
+
+    @classmethod
+    def build(cls, space: str, classes: int, image_channels: int, resolution: int) -> Self:
+        """The fabric of that name."""
+        kind, _, size = space.rpartition("-")
+        if kind == "resnet-fabric":
+            widths, blocks = ((8, 16, 32), 3) if size == "small" else ((16, 32, 64), int(size))
+            return cls(resnet_fabric(blocks, classes=classes, image_channels=image_channels, side=resolution, widths=widths))
+        columns, scales, filters = (4, 4, 8) if size == "small" else (int(size), 6, 128)
+        fabric = convolutional_neural_fabric(
+            columns, scales, filters, classes=classes, image_channels=image_channels, side=resolution
+        )
+        return cls(fabric)
+
+    @property
+    def decisions(self) -> SearchSpace:
+        """The decisions of the space."""
+        return self.space.space
+
+    def counted(self) -> Costs:
+        """Parameters and multiply-adds of what runs."""
+        return {"params": connected_parameters(self.space), "macs": connected_macs(self.space, "exact")}
+
+    def cheapest(self, cost: CostModel) -> Architecture:
+        """The cheapest connected sub-graph."""
+        whole = Budget(cost, cost.cost(self.space.whole), cost.unit)
+        found = ConnectedProgram.of(self.space, SearchProblem(self.decisions, (whole,))).model.cheapest[0].require_feasible()
+        return connected_architecture(self.space, np.asarray(found.x) > 0.5)
+
+    def largest(self, cost: CostModel) -> Architecture:
+        """Every module."""
+        return self.space.whole
+
+    def supernet(self) -> None:
+        """None: every search trains its own."""
+
+    def train(self, prepared: Prepared, progress: Progress | None) -> None:
+        """Nothing to train before a search."""
+
+    def require_feasible(self, plan: Plan, problem: SearchProblem, costs: Costs) -> None:
+        """By the method's start."""
+        self._method(plan).init(problem, np.random.default_rng(0))
+
+    def search(
+        self,
+        prepared: Prepared,
+        problem: SearchProblem,
+        costs: Costs,
+        method: str,
+        checkpoint: Path,
+        progress: Progress | None,
+    ) -> Found:
+        """Budgeted Super Networks, every sample within the budgets."""
+        supernet = seeded(self._supernet, prepared.settings.seed)
+        training = WeightTraining(prepared.plan.learning_rate, milestones=(0.6, 0.85))
+        budgeted = self._method(prepared.plan)
+        return search_supernet(problem, budgeted, supernet, prepared, checkpoint, progress, training, together=True)
+
+    def trained(
+        self, prepared: Prepared, supernet: nn.Module | None, architecture: Architecture, name: str, progress: Progress | None
+    ) -> nn.Module:
+        """From the weights that the search ended with."""
+        return fine_tuned(prepared, inherited(prepared, supernet, architecture), prepared.data.weights, name, progress)
+
+    def network(self, architecture: Architecture) -> nn.Module:
+        """The bare network."""
+        return self._supernet().extract(architecture)
+
+    def _supernet(self) -> Supernet:
+        return self.space.supernet(rows="route", disconnected="zeros")
+
+    def _method(self, plan: Plan) -> Budgeted:
+        return Budgeted(
+            self.space,
+            samples=plan.samples,
+            coefficient=plan.settings.penalty,
+            ramp=0.4,
+            warm_up=min(plan.warm_up, plan.epochs - 1),
+            learning_rate=0.3,
+            milestones=(0.6, 0.85),
+            hard=True,
+        )

@@ -1,0 +1,234 @@
+"""What a run asks of a kind of search space, and what it works with: its plan, what was prepared, what a search found.
+
+A family is one object: a search space built for given data, with the costs, latency tables, methods, ends and training that suit
+it. Everything else in ``constrained_nas.runs`` speaks to this protocol and never asks which family it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self
+
+from lightning_fabric import Fabric
+from torch import nn
+
+from constrained_nas.ask_tell import SearchResult
+from constrained_nas.data import DataSplits
+from constrained_nas.latency import Clock, Progress, Timer
+from constrained_nas.problem import SearchProblem
+from constrained_nas.runs.settings import RunSettings
+from graphs import Architecture, GPUNetSpace, MBConvSpace, SearchSpace
+from graphs.costs import CostModel, LatencyTable, WidthLatencyTable
+
+RunTable = LatencyTable | WidthLatencyTable
+Costs = dict[str, CostModel]  # by the names that budgets are given in
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run decided: its settings with nothing left open, and those that the family decides where they were.
+
+    Fields are described in :class:`RunSettings`; ``family`` is the kind of its space.
+    """
+
+    settings: RunSettings
+    family: type[Family]
+    method: str
+    resolution: int
+    epochs: int
+    warm_up: int
+    train_epochs: int
+    batch_size: int
+    learning_rate: float
+    fine_tune_epochs: int
+    fine_tune_rate: float
+    samples: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """What searches share.
+
+    Attributes:
+        plan: of the run.
+        family: its space, built for the data.
+        data: the splits.
+        fabric: where networks are trained.
+        supernet: of a family whose searches share one, trained before them; else None.
+        folder: of the run; its checkpoints lie in ``checkpoints``.
+    """
+
+    plan: Plan
+    family: Family
+    data: DataSplits
+    fabric: Fabric
+    supernet: nn.Module | None
+    folder: Path
+
+    @property
+    def settings(self) -> RunSettings:
+        """The settings, none of them open."""
+        return self.plan.settings
+
+    def checkpoint(self, name: str) -> Path:
+        """Where something of that name is kept while it is under way."""
+        return self.folder / "checkpoints" / f"{name}.safetensors"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What a search came to.
+
+    Attributes:
+        result: its answer.
+        again: the same state under other limits of the same budgets; raises InfeasibleError where nothing fits.
+        history: an entry an epoch.
+        supernet: with the weights that the search ended with; None where networks are trained from scratch.
+        seconds: of this search, less than the whole where it was resumed.
+        tightens: whether ``again`` follows the limits: an argmax does not.
+    """
+
+    result: SearchResult
+    again: Callable[[SearchProblem], SearchResult]
+    history: list[dict[str, Any]]
+    supernet: nn.Module | None
+    seconds: float = 0.0
+    tightens: bool = True
+
+
+class LatencyTables(Protocol):
+    """Latency tables of a space: read, measured, and as a cost."""
+
+    @property
+    def space(self) -> MBConvSpace | GPUNetSpace:
+        """What is timed."""
+
+    def read(self, path: Path) -> RunTable:
+        """Read a table.
+
+        Raises:
+            ValueError: the file is damaged, or of another kind.
+        """
+
+    def cost(self, table: RunTable) -> CostModel:
+        """Latency by a table.
+
+        Raises:
+            ValueError: a table of another space or kind, or with entries missing.
+        """
+
+    def measure(self, timer: Timer, seed: int, path: Path, progress: Progress | None) -> None:
+        """Measure a table on this machine and write it."""
+
+    def builder(self, prepared: Prepared) -> Callable[[Architecture], nn.Module]:
+        """Bare networks of any weights, to be timed."""
+
+    def clock(self, table: RunTable) -> Clock:
+        """By which a table was measured."""
+
+
+class Family(Protocol):
+    """A search space built for given data, and all that depends on its kind.
+
+    Attributes:
+        name: of the family.
+        methods: those that search it, its own first.
+        decides: what they decide on, with some of the spaces, for messages.
+        uncounted: what to budget instead of a latency where there are no tables; empty where there are.
+        most_budgets: that hold at once; 0 for any number.
+        shares_supernet: whether one super-network, trained before, serves every search.
+        tests_references: whether the cheapest and the largest network can be told apart by its weights.
+    """
+
+    name: ClassVar[str]
+    methods: ClassVar[tuple[str, ...]]
+    decides: ClassVar[str]
+    uncounted: ClassVar[str]
+    most_budgets: ClassVar[int]
+    shares_supernet: ClassVar[bool]
+    tests_references: ClassVar[bool]
+
+    @classmethod
+    def defaults(cls, space: str) -> dict[str, Any]:
+        """What suits the space of that name on digits in minutes, by the fields of :class:`Plan`."""
+
+    @classmethod
+    def build(cls, space: str, classes: int, image_channels: int, resolution: int) -> Self:
+        """The space of that name for images (image_channels, resolution, resolution) of so many classes.
+
+        Raises:
+            ValueError: a resolution that the network cannot halve as often as it has to.
+        """
+
+    @property
+    def decisions(self) -> SearchSpace:
+        """The decisions of the space."""
+
+    @property
+    def tables(self) -> LatencyTables | None:
+        """Its latency tables, if there are any of such spaces."""
+
+    def counted(self) -> Costs:
+        """The costs that are counted."""
+
+    def cheapest(self, cost: CostModel) -> Architecture:
+        """The network of least cost, one of the space's."""
+
+    def largest(self, cost: CostModel) -> Architecture:
+        """The whole network: every module, block and filter at its widest, or the one of greatest cost."""
+
+    def supernet(self) -> nn.Module | None:
+        """A fresh super-network, for families whose searches share one."""
+
+    def train(self, prepared: Prepared, progress: Progress | None) -> None:
+        """Train the shared super-network in place, or resume its training."""
+
+    def require_feasible(self, plan: Plan, problem: SearchProblem, costs: Costs) -> None:
+        """Check that some network meets all budgets together.
+
+        Raises:
+            InfeasibleError: none does.
+            ValueError: a cost that the method cannot hold.
+        """
+
+    def search(
+        self,
+        prepared: Prepared,
+        problem: SearchProblem,
+        costs: Costs,
+        method: str,
+        checkpoint: Path,
+        progress: Progress | None,
+    ) -> Found:
+        """One search by one of the family's methods; it resumes from the checkpoint if it exists."""
+
+    def trained(
+        self, prepared: Prepared, supernet: nn.Module | None, architecture: Architecture, name: str, progress: Progress | None
+    ) -> nn.Module:
+        """The bare network with weights of its own, on the fabric's device, in evaluation mode.
+
+        Args:
+            prepared: plan, data and fabric.
+            supernet: with trained weights; None where networks are trained from scratch.
+            architecture: which.
+            name: of its checkpoint; training resumes from it if it exists.
+            progress: told after each step.
+        """
+
+    def network(self, architecture: Architecture) -> nn.Module:
+        """The bare network, with fresh weights."""
+
+
+def costs_of(family: Family, table: RunTable | None = None) -> Costs:
+    """The costs that a space knows, by the name a budget gives them; ``latency_ms`` with a table.
+
+    Raises:
+        ValueError: a table of another space or family, or with entries missing.
+    """
+    if table is None:
+        return family.counted()
+    if family.tables is None:
+        raise ValueError(f"a {table.kind} does not suit the space {family.decisions.name!r}")
+    return {"latency_ms": family.tables.cost(table), **family.counted()}

@@ -1,0 +1,165 @@
+"""The filters of a ResNet in a run: how many of each layer get which bit width, or how many there are in each stage.
+
+Found networks are trained from fresh weights, in one go: the same network again if it is interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Self, cast
+
+import numpy as np
+from torch import nn
+
+from constrained_nas.latency import Progress
+from constrained_nas.methods import FilterLevel
+from constrained_nas.methods.filter_level import (
+    Configuration,
+    CountCost,
+    FilterSearchOptions,
+    FilterWeights,
+    c1,
+    c3,
+    filter_search,
+    fresh_network,
+    recalibrate_configuration,
+    statistics_of,
+    train_configurations,
+)
+from constrained_nas.problem import SearchProblem
+from constrained_nas.runs.families.family import Costs, Found, Plan, Prepared
+from graphs import FLOAT, Architecture, FilterNetwork, FilterSpace, SearchSpace, resnet_filters, resnet_topology
+from graphs.costs import BitOperations, CostModel, SlimmableMacs
+
+
+@dataclass(frozen=True, eq=False)
+class FilterFamily:
+    """Numbers of filters; ``make`` gives the network with fresh weights, given the statistics it keeps."""
+
+    name: ClassVar[str] = "filters"
+    methods: ClassVar[tuple[str, ...]] = ("filter-level",)
+    decides: ClassVar[str] = "filters (resnet8-bits, resnet8-widths, resnet20-bits ...)"
+    uncounted: ClassVar[str] = "bops or macs"
+    most_budgets: ClassVar[int] = 1
+    shares_supernet: ClassVar[bool] = False
+    tests_references: ClassVar[bool] = True
+    tables: ClassVar[None] = None
+
+    space: FilterSpace
+    make: Callable[[tuple[str, ...]], FilterNetwork]
+
+    @classmethod
+    def defaults(cls, space: str) -> dict[str, Any]:
+        """See :class:`Family`."""
+        numbers = {"epochs": 8, "warm_up": 0, "train_epochs": 3, "batch_size": 16, "learning_rate": 0.1, "samples": 8}
+        return {"method": "filter-level", "resolution": 16, **numbers, "fine_tune_epochs": 6, "fine_tune_rate": 0.1}
+
+    @classmethod
+    def build(cls, space: str, classes: int, image_channels: int, resolution: int) -> Self:
+        """The space of that name."""
+        size, _, kind = space.partition("-")
+        filters, blocks = ((8, 16, 32), 1) if size == "resnet8" else ((16, 32, 64), 3)
+        topology = resnet_topology(filters, blocks, image_channels, resolution)
+        made = topology.quantization_space() if kind == "bits" else topology.width_space(per="stage")
+        operations = made.operations if kind == "bits" else (FLOAT,)
+
+        def make(sets: tuple[str, ...]) -> FilterNetwork:
+            return resnet_filters(filters, blocks, classes, image_channels, resolution, operations=operations, sets=sets)
+
+        return cls(made, make)
+
+    @property
+    def decisions(self) -> SearchSpace:
+        """The decisions of the space."""
+        return self.space.space
+
+    def counted(self) -> Costs:
+        """Bit operations of bit widths, multiply-adds of numbers of filters."""
+        return {"bops": BitOperations(self.space)} if self._bits else {"macs": SlimmableMacs(self.space)}
+
+    def cheapest(self, cost: CostModel) -> Architecture:
+        """The cheapest operation, or one filter, everywhere."""
+        counts = cast(CountCost, cost).least()[0]
+        return self.space.architecture(counts if self._bits else 1 + counts[:, 1])
+
+    def largest(self, cost: CostModel) -> Architecture:
+        """Every filter at the widest."""
+        return self.space.homogeneous(len(self.space.operations) - 1)
+
+    def supernet(self) -> None:
+        """None: every search trains its own."""
+
+    def train(self, prepared: Prepared, progress: Progress | None) -> None:
+        """Nothing to train before a search."""
+
+    def require_feasible(self, plan: Plan, problem: SearchProblem, costs: Costs) -> None:
+        """By the method's start."""
+        self._method().init(problem, np.random.default_rng(0))
+
+    def search(
+        self,
+        prepared: Prepared,
+        problem: SearchProblem,
+        costs: Costs,
+        method: str,
+        checkpoint: Path,
+        progress: Progress | None,
+    ) -> Found:
+        """Filter-level compression, ended by the most probable counts within the budget."""
+        level, options = self._method(), self._options(prepared.plan)
+        build = partial(self.make, statistics_of(level, options))
+        run = filter_search(problem, level, build, prepared.data.weights, options, prepared.fabric, checkpoint, progress)
+        return Found(run.result, lambda other: level.finish(other, run.state), run.history, None)
+
+    def trained(
+        self, prepared: Prepared, supernet: nn.Module | None, architecture: Architecture, name: str, progress: Progress | None
+    ) -> nn.Module:
+        """From fresh weights."""
+        plan, seed, data = prepared.plan, prepared.settings.seed, prepared.data.weights
+        weights = FilterWeights(plan.batch_size, plan.fine_tune_rate)
+        configuration = Configuration(self.space.layer_counts(architecture))
+        network = fresh_network(lambda: self.make(()), seed, data, weights, prepared.fabric)
+
+        def told(epochs: int) -> bool:
+            if progress:
+                progress(epochs, plan.fine_tune_epochs, f"training: {name.replace('_', ' ')}")
+            return False
+
+        one = [configuration]
+        train_configurations(network, lambda _: one, data, plan.fine_tune_epochs, weights, prepared.fabric, seed, after_epoch=told)
+        recalibrate_configuration(network, configuration, data, plan.batch_size, prepared.fabric, seed)
+        return network.extract().to(prepared.fabric.device).eval()
+
+    def network(self, architecture: Architecture) -> nn.Module:
+        """The bare network."""
+        network = self.make(())
+        configuration = Configuration(self.space.layer_counts(architecture))
+        network.configure(configuration.counts, configuration.statistics)
+        return network.extract()
+
+    @property
+    def _bits(self) -> bool:
+        return self.space.kind == "quantization"
+
+    def _method(self) -> FilterLevel:
+        # Few steps on a laptop ask for rates far above the paper's 1e-4 to 5e-4, which are for hundreds of iterations.
+        return FilterLevel(self.space, learning_rate=0.1 if self._bits else 0.02, hard=True)
+
+    def _options(self, plan: Plan) -> FilterSearchOptions:
+        """C.1 for bit widths; C.3, on all the data and without fresh starts, for numbers of filters."""
+        weights, seed = FilterWeights(plan.batch_size, plan.learning_rate), plan.settings.seed
+        if self._bits:
+            return c1(weight_epochs=plan.train_epochs, samples=plan.samples, iterations=plan.epochs, weights=weights, seed=seed)
+        return c3(
+            weight_epochs=plan.train_epochs,
+            sample_epochs=1,
+            samples=max(2, plan.samples // 2),
+            iterations=plan.epochs,
+            reset_period=0,
+            law_batches=30,
+            weights=weights,
+            seed=seed,
+        )

@@ -1,0 +1,56 @@
+"""Families by the names of their spaces, and the plan of a run: a new family is a file beside this one and a line here."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import get_args
+
+from constrained_nas.runs.families.dag import DagFamily
+from constrained_nas.runs.families.family import Family, Plan
+from constrained_nas.runs.families.filters import FilterFamily
+from constrained_nas.runs.families.gpunet import GPUNetFamily
+from constrained_nas.runs.families.hardcore import HardCoReFamily
+from constrained_nas.runs.settings import RunSettings, SpaceName
+
+# By how the names of their spaces begin or end.
+FAMILIES: dict[str, type[Family]] = {
+    "hardcore-*": HardCoReFamily,
+    "gpunet-*": GPUNetFamily,
+    "resnet-fabric-*": DagFamily,
+    "cnf-*": DagFamily,
+    "*-bits": FilterFamily,
+    "*-widths": FilterFamily,
+}
+
+
+def family_named(space: str) -> type[Family]:
+    """The family of a space.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if space not in get_args(SpaceName):
+        raise ValueError(f"no space {space!r}; there are {', '.join(get_args(SpaceName))}")
+    return next(family for pattern, family in FAMILIES.items() if fnmatchcase(space, pattern))
+
+
+def make_space(space: str, classes: int, image_channels: int, resolution: int) -> Family:
+    """The space of that name for images (image_channels, resolution, resolution) of so many classes.
+
+    Raises:
+        ValueError: an unknown name, or a resolution that the network cannot halve as often as it has to.
+    """
+    return family_named(space).build(space, classes, image_channels, resolution)
+
+
+def plan_of(settings: RunSettings, family: type[Family] | None = None) -> Plan:
+    """What the settings ask for, and what suits the space where they ask for nothing; decided once, at the start of a run.
+
+    Args:
+        settings: as they were given.
+        family: of the space; by default the one of its name.
+    """
+    kind = family or family_named(settings.space)
+    numbers = kind.defaults(settings.space)
+    decided = numbers | {name: given for name in numbers if (given := getattr(settings, name)) is not None}
+    return Plan(settings=settings.model_copy(update=decided), family=kind, **decided)

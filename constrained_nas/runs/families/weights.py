@@ -1,0 +1,127 @@
+"""Searching under gates and training what was found: what several families do alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from constrained_nas.ask_tell import SearchMethod
+from constrained_nas.data import loader
+from constrained_nas.latency import Progress
+from constrained_nas.problem import SearchProblem
+from constrained_nas.runs.families.family import Found, Prepared
+from constrained_nas.search import SearchOptions, WeightTraining, search
+from constrained_nas.training import TrainingOptions, fine_tune, recalibrate, train_supernet
+from graphs import Architecture, Supernet
+
+Built = TypeVar("Built")
+
+
+def seeded(build: Callable[[], Built], seed: int) -> Built:
+    """Weights drawn from ``seed``; torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def search_supernet(
+    problem: SearchProblem,
+    method: SearchMethod[Any],
+    supernet: nn.Module,
+    prepared: Prepared,
+    checkpoint: Path,
+    progress: Progress | None,
+    training: WeightTraining | None = None,
+    *,
+    together: bool = False,
+) -> Found:
+    """Search a super-network, and train it on the way where ``training`` is given.
+
+    The architecture learns from its own split, but where one batch teaches both (``together``).
+    """
+    plan, data = prepared.plan, prepared.data
+    options = SearchOptions(plan.epochs, plan.batch_size, workers=plan.settings.workers, seed=plan.settings.seed)
+    run = search(
+        problem,
+        method,
+        cast(Supernet, supernet),
+        data.weights if together else data.architecture,
+        options,
+        prepared.fabric,
+        checkpoint,
+        progress,
+        training=training,
+        weights_data=data.weights if training is not None and not together else None,
+    )
+    return Found(run.result, lambda other: method.finish(other, run.state), run.history, supernet)
+
+
+def train_shared(prepared: Prepared, heaviest: Architecture, progress: Progress | None) -> None:
+    """Train the shared super-network: the heaviest network first, then a path drawn uniformly for every example.
+
+    Reference: HardCoRe-NAS, Sec. 3.3.
+    """
+    plan, supernet = prepared.plan, cast(Supernet, prepared.supernet)
+
+    def options(epochs: int, rate: float) -> TrainingOptions:
+        return TrainingOptions(epochs, plan.batch_size, rate, mixup=0.0, workers=plan.settings.workers, seed=plan.settings.seed)
+
+    train_supernet(
+        supernet,
+        supernet.gates(heaviest),
+        prepared.data.weights,
+        options(plan.warm_up, plan.learning_rate),
+        options(plan.train_epochs, 0.6 * plan.learning_rate),  # the paths begin lower: they take up trained weights
+        prepared.fabric,
+        prepared.checkpoint("supernet"),
+        progress,
+    )
+
+
+def inherited(prepared: Prepared, supernet: nn.Module | None, architecture: Architecture) -> nn.Module:
+    """The bare network with the super-network's weights, and statistics of its own.
+
+    Raises:
+        ValueError: there is no super-network.
+    """
+    if supernet is None:
+        raise ValueError(f"networks of {prepared.settings.space} take the super-network's weights, and there is none")
+    network = cast(Supernet, supernet).extract(architecture)
+    network.to(prepared.fabric.device).to(memory_format=torch.channels_last)
+
+    def batches() -> Iterator[Callable[[], Tensor]]:
+        shuffle = torch.Generator().manual_seed(prepared.settings.seed)
+        shuffled = loader(prepared.data.weights, prepared.plan.batch_size, shuffle, True)
+        for _, (images, _) in zip(range(10), shuffled, strict=False):
+            yield partial(network, prepared.fabric.to_device(images))
+
+    seeded(lambda: recalibrate(network, batches), prepared.settings.seed)  # augmentation draws from torch's global state
+    return network
+
+
+def fine_tuned(
+    prepared: Prepared,
+    network: nn.Module,
+    data: Dataset[Any],
+    name: str,
+    progress: Progress | None,
+    teacher: nn.Module | None = None,
+) -> nn.Module:
+    """The network, trained further on ``data`` towards labels and, with a teacher, its answers; see :meth:`Family.trained`."""
+    plan, settings = prepared.plan, prepared.settings
+    options = TrainingOptions(
+        plan.fine_tune_epochs, plan.batch_size, plan.fine_tune_rate, mixup=0.0, workers=settings.workers, seed=settings.seed
+    )
+
+    def told(done: int, total: int, what: str) -> None:
+        if progress:
+            progress(done, total, f"training: {name.replace('_', ' ')}")
+
+    fine_tune(network, data, options, prepared.fabric, teacher, checkpoint=prepared.checkpoint(name), progress=told)
+    return network.to(prepared.fabric.device).eval()
