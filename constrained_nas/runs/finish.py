@@ -96,5 +96,5 @@ def trained_network(
     prepared: Prepared, supernet: nn.Module | None, architecture: Architecture, name: str, progress: Progress | None = None
 ) -> tuple[nn.Module, float]:
     """The bare network with weights of its own, and its test accuracy in %; see :meth:`Family.trained`."""
-    network = prepared.family.trained(prepared, supernet, architecture, name, progress)
+    network = prepared.family.trained(prepared, supernet, architecture, prepared.saved(name, progress))
     return network, 100 * evaluate(network, prepared.data.test, prepared.fabric)

@@ -27,7 +27,7 @@ from constrained_nas.latency import (
     with_limit,
 )
 from constrained_nas.problem import SearchProblem
-from constrained_nas.runs.families import Family, Found, LatencyTables, Prepared, RunTable
+from constrained_nas.runs.families import Family, Found, Prepared, RunTable
 from constrained_nas.runs.record import MeasuredBudget
 from constrained_nas.runs.settings import RunSettings
 from graphs import Architecture
@@ -48,7 +48,7 @@ def read_run_table(family: Family, path: Path, settings: RunSettings) -> RunTabl
     """
     name = settings.latency_device
     device = device_name(name) if name == "cpu" or name.startswith("cuda") else name
-    table = _tables(family, "--table").read(path)
+    table = family.read_table(path)
     require_conditions(table, TableConditions(device, settings.latency_batch, "ms", settings.latency_threads), str(path))
     return table
 
@@ -62,7 +62,7 @@ def measure_run_table(prepared: Prepared, path: Path, progress: Progress | None 
     settings = prepared.settings
     automatic: Clock = "processor" if settings.latency_device == "cpu" and settings.latency_threads == 1 else "wall"
     timer = Timer(settings.latency_batch, settings.latency_threads, settings.latency_device, clock=automatic)
-    _tables(prepared.family, "--measure-table").measure(timer, settings.seed, path, progress)
+    prepared.family.measure_table(timer, settings.seed, path, progress)
 
 
 def check_measurable(prepared: Prepared, table: RunTable) -> Timer:
@@ -89,7 +89,7 @@ def check_measurable(prepared: Prepared, table: RunTable) -> Timer:
         settings.latency_batch,
         settings.latency_threads,
         settings.latency_device,
-        clock=_tables(prepared.family, "--table").clock(table),
+        clock=prepared.family.clock(table),
     )
 
 
@@ -108,7 +108,7 @@ def fit_found(
     Raises:
         InfeasibleError: no network fits on the device; with all that were measured.
     """
-    began, settings, tables = time.perf_counter(), prepared.settings, _tables(prepared.family, "latency_ms")
+    began, settings = time.perf_counter(), prepared.settings
     budget = next(budget for budget in problem.budgets if budget.cost.name == LATENCY)
     path = prepared.folder / DEVICE_FILE
 
@@ -125,8 +125,8 @@ def fit_found(
         record = load_table(path, DeviceRecord, "device search")
         result = _found_before(record, problem, project, cheapest)
     else:
-        timer, build = check_measurable(prepared, table), tables.builder(prepared)
-        alone = measure_alone(tables.space, build, timer, settings.rounds, runtime_called(table.runtime))
+        timer = check_measurable(prepared, table)
+        alone = measure_alone(*prepared.family.timed(prepared), timer, settings.rounds, runtime_called(table.runtime))
         measured = 0
 
         def measure(architecture: Architecture) -> Sequence[float]:
@@ -175,12 +175,6 @@ def _found_before(
     if problem.space.describe(result.architecture) != record.choices:
         raise ValueError(f"{DEVICE_FILE} holds another network than this search leads to: delete it to measure again")
     return result
-
-
-def _tables(family: Family, asked: str) -> LatencyTables:
-    if family.tables is None:
-        raise ValueError(f"{asked}: {family.decisions.name} has no latency tables; use budgets that are counted")
-    return family.tables
 
 
 def _level(settings: RunSettings) -> float:

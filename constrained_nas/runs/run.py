@@ -123,7 +123,7 @@ def carry_out(folder: Path, progress: Progress | None = None, asked: Asked | Non
         asked = checked(plan_of(settings), folder, path if path.exists() else None)
     prepared, problem = asked.prepared, asked.problem
     seconds["super-network"] = train_prepared(prepared, progress)
-    found = search_problem(prepared, problem, asked.costs, prepared.checkpoint("search"), progress)
+    found = search_problem(prepared, problem, asked.costs, prepared.saved("search", progress))
     seconds["search"] = found.seconds
     result, measured, remarks = found.result, None, list[str]()
     if asked.table is not None and "latency_ms" in settings.budgets and settings.measure:

@@ -17,7 +17,7 @@ from lightning_fabric import Fabric
 from constrained_nas.data import DataSplits, load_splits
 from constrained_nas.latency import Progress
 from constrained_nas.problem import SearchProblem
-from constrained_nas.runs.families import Costs, Found, Plan, Prepared, seeded
+from constrained_nas.runs.families import Costs, Found, Plan, Prepared, Saved, seeded
 
 
 def prepare(plan: Plan, folder: Path, progress: Progress | None = None) -> Prepared:
@@ -71,33 +71,25 @@ def train_prepared(prepared: Prepared, progress: Progress | None = None) -> floa
         ValueError: a checkpoint of other options.
     """
     began = time.perf_counter()
-    prepared.family.train(prepared, progress)
+    prepared.family.train(prepared, prepared.saved("supernet", progress))
     return time.perf_counter() - began
 
 
-def search_problem(
-    prepared: Prepared,
-    problem: SearchProblem,
-    costs: Costs,
-    checkpoint: Path,
-    progress: Progress | None = None,
-    method: str | None = None,
-) -> Found:
+def search_problem(prepared: Prepared, problem: SearchProblem, costs: Costs, saved: Saved, method: str | None = None) -> Found:
     """One search. A shared super-network (``prepared.supernet``, trained) stays as it is; others are trained on the way.
 
     Args:
         prepared: see :func:`prepare`.
         problem: what is asked.
         costs: see ``families.costs_of``; PruNet charges ``latency_ms``.
-        checkpoint: saved after every epoch, and resumed from if it exists; of this problem and method alone.
-        progress: told after each step.
+        saved: of this problem and method alone; the search resumes from it if it exists.
         method: another one than the plan's.
 
     Raises:
         ValueError: a method that does not search the space, or a checkpoint of another search.
     """
     began = time.perf_counter()
-    found = prepared.family.search(prepared, problem, costs, method or prepared.plan.method, checkpoint, progress)
+    found = prepared.family.search(prepared, problem, costs, method or prepared.plan.method, saved)
     return replace(found, seconds=time.perf_counter() - began)
 
 

@@ -121,7 +121,7 @@ def tested_accuracy(prepared: Prepared, weights: str, architecture: Architecture
     if not path.exists():
         _, accuracy = trained_network(prepared, prepared.supernet, architecture, f"tested_{name}", progress)
         save_record(TestedNetwork(accuracy=accuracy), path)
-        prepared.checkpoint(f"tested_{name}").unlink(missing_ok=True)  # a sweep tests many networks and keeps none
+        prepared.saved(f"tested_{name}").path.unlink(missing_ok=True)  # a sweep tests many networks and keeps none
     return load_record(TestedNetwork, path).accuracy
 
 
@@ -136,4 +136,4 @@ def _searched(prepared: Prepared, task: SweepTask, costs: Costs) -> Found:
     problem = make_problem(prepared.family, dict(cell.searched), costs)
     alone = Cell(cell.method, cell.table, cell.searched, cell.searched)
     name = key_of(alone, task.weights, settings_key(prepared.settings), test=False)
-    return search_problem(prepared, problem, costs, prepared.checkpoint(f"search_{name}"), None, cell.method)
+    return search_problem(prepared, problem, costs, prepared.saved(f"search_{name}"), cell.method)

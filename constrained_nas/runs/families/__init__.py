@@ -1,7 +1,7 @@
 """Search spaces as runs see them: one object a family, with all that depends on the kind of space."""
 
 from constrained_nas.runs.families.dag import DagFamily
-from constrained_nas.runs.families.family import Costs, Family, Found, LatencyTables, Plan, Prepared, RunTable, costs_of
+from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved, costs_of
 from constrained_nas.runs.families.filters import FilterFamily
 from constrained_nas.runs.families.gpunet import GPUNetFamily
 from constrained_nas.runs.families.hardcore import HardCoReFamily

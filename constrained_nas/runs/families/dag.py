@@ -6,17 +6,15 @@ The weights are trained while the search runs; a found network is fine-tuned fro
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from torch import nn
 
-from constrained_nas.latency import Progress
 from constrained_nas.methods import Budgeted
 from constrained_nas.methods.budgeted import ConnectedProgram
 from constrained_nas.problem import Budget, SearchProblem
-from constrained_nas.runs.families.family import Costs, Found, Plan, Prepared
+from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, Saved
 from constrained_nas.runs.families.weights import fine_tuned, inherited, search_supernet, seeded
 from constrained_nas.search import WeightTraining
 from graphs import Architecture, DagSpace, SearchSpace, Supernet, convolutional_neural_fabric, resnet_fabric
@@ -24,31 +22,25 @@ from graphs.costs import CostModel, connected_architecture, connected_macs, conn
 
 
 @dataclass(frozen=True, eq=False)
-class DagFamily:
+class DagFamily(Family):
     """Which modules of a graph run."""
 
-    name: ClassVar[str] = "dag"
     methods: ClassVar[tuple[str, ...]] = ("budgeted",)
     decides: ClassVar[str] = "modules to switch off (resnet-fabric-small, cnf-small, resnet-fabric-3 ...)"
     uncounted: ClassVar[str] = "params or macs"
-    most_budgets: ClassVar[int] = 0
-    shares_supernet: ClassVar[bool] = False
     # A super-network that was trained while it was searched favours what was found: its other networks tell little.
     tests_references: ClassVar[bool] = False
-    tables: ClassVar[None] = None
 
     space: DagSpace
 
     @classmethod
     def defaults(cls, space: str) -> dict[str, Any]:
-        """See :class:`Family`."""
         side = 16 if space.endswith("-small") else 32
         numbers = {"epochs": 12, "warm_up": 3, "train_epochs": 1, "batch_size": 32, "learning_rate": 0.1, "samples": 8}
         return {"method": "budgeted", "resolution": side, **numbers, "fine_tune_epochs": 2, "fine_tune_rate": 0.02}
 
     @classmethod
     def build(cls, space: str, classes: int, image_channels: int, resolution: int) -> Self:
-        """The fabric of that name."""
         kind, _, size = space.rpartition("-")
         if kind == "resnet-fabric":
             widths, blocks = ((8, 16, 32), 3) if size == "small" else ((16, 32, 64), int(size))
@@ -61,7 +53,6 @@ class DagFamily:
 
     @property
     def decisions(self) -> SearchSpace:
-        """The decisions of the space."""
         return self.space.space
 
     def counted(self) -> Costs:
@@ -78,39 +69,21 @@ class DagFamily:
         """Every module."""
         return self.space.whole
 
-    def supernet(self) -> None:
-        """None: every search trains its own."""
-
-    def train(self, prepared: Prepared, progress: Progress | None) -> None:
-        """Nothing to train before a search."""
-
     def require_feasible(self, plan: Plan, problem: SearchProblem, costs: Costs) -> None:
-        """By the method's start."""
         self._method(plan).init(problem, np.random.default_rng(0))
 
-    def search(
-        self,
-        prepared: Prepared,
-        problem: SearchProblem,
-        costs: Costs,
-        method: str,
-        checkpoint: Path,
-        progress: Progress | None,
-    ) -> Found:
+    def search(self, prepared: Prepared, problem: SearchProblem, costs: Costs, method: str, saved: Saved) -> Found:
         """Budgeted Super Networks, every sample within the budgets."""
         supernet = seeded(self._supernet, prepared.settings.seed)
         training = WeightTraining(prepared.plan.learning_rate, milestones=(0.6, 0.85))
         budgeted = self._method(prepared.plan)
-        return search_supernet(problem, budgeted, supernet, prepared, checkpoint, progress, training, together=True)
+        return search_supernet(problem, budgeted, supernet, prepared, saved, training, together=True)
 
-    def trained(
-        self, prepared: Prepared, supernet: nn.Module | None, architecture: Architecture, name: str, progress: Progress | None
-    ) -> nn.Module:
+    def trained(self, prepared: Prepared, supernet: nn.Module | None, architecture: Architecture, saved: Saved) -> nn.Module:
         """From the weights that the search ended with."""
-        return fine_tuned(prepared, inherited(prepared, supernet, architecture), prepared.data.weights, name, progress)
+        return fine_tuned(prepared, inherited(prepared, supernet, architecture), prepared.data.weights, saved)
 
     def network(self, architecture: Architecture) -> nn.Module:
-        """The bare network."""
         return self._supernet().extract(architecture)
 
     def _supernet(self) -> Supernet:

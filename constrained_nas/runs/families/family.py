@@ -72,9 +72,22 @@ class Prepared:
         """The settings, none of them open."""
         return self.plan.settings
 
-    def checkpoint(self, name: str) -> Path:
+    def saved(self, name: str, progress: Progress | None = None) -> Saved:
         """Where something of that name is kept while it is under way."""
-        return self.folder / "checkpoints" / f"{name}.safetensors"
+        return Saved(self.folder / "checkpoints" / f"{name}.safetensors", progress)
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """Where a search or training keeps its state after every epoch, and who is told after each step."""
+
+    path: Path
+    progress: Progress | None = None
+
+    def told(self, done: int, total: int, what: str) -> None:
+        """Pass on that ``done`` of ``total`` steps of training the network of this checkpoint are done."""
+        if self.progress:
+            self.progress(done, total, f"training: {self.path.stem.replace('_', ' ')}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,57 +111,24 @@ class Found:
     tightens: bool = True
 
 
-class LatencyTables(Protocol):
-    """Latency tables of a space: read, measured, and as a cost."""
-
-    @property
-    def space(self) -> MBConvSpace | GPUNetSpace:
-        """What is timed."""
-
-    def read(self, path: Path) -> RunTable:
-        """Read a table.
-
-        Raises:
-            ValueError: the file is damaged, or of another kind.
-        """
-
-    def cost(self, table: RunTable) -> CostModel:
-        """Latency by a table.
-
-        Raises:
-            ValueError: a table of another space or kind, or with entries missing.
-        """
-
-    def measure(self, timer: Timer, seed: int, path: Path, progress: Progress | None) -> None:
-        """Measure a table on this machine and write it."""
-
-    def builder(self, prepared: Prepared) -> Callable[[Architecture], nn.Module]:
-        """Bare networks of any weights, to be timed."""
-
-    def clock(self, table: RunTable) -> Clock:
-        """By which a table was measured."""
-
-
 class Family(Protocol):
-    """A search space built for given data, and all that depends on its kind.
+    """A search space built for given data, and all that depends on its kind; what is said here holds in every family.
 
     Attributes:
-        name: of the family.
         methods: those that search it, its own first.
         decides: what they decide on, with some of the spaces, for messages.
         uncounted: what to budget instead of a latency where there are no tables; empty where there are.
         most_budgets: that hold at once; 0 for any number.
         shares_supernet: whether one super-network, trained before, serves every search.
-        tests_references: whether the cheapest and the largest network can be told apart by its weights.
+        tests_references: whether the cheapest and the largest network are worth testing with the weights there are.
     """
 
-    name: ClassVar[str]
     methods: ClassVar[tuple[str, ...]]
     decides: ClassVar[str]
-    uncounted: ClassVar[str]
-    most_budgets: ClassVar[int]
-    shares_supernet: ClassVar[bool]
-    tests_references: ClassVar[bool]
+    uncounted: ClassVar[str] = ""
+    most_budgets: ClassVar[int] = 0
+    shares_supernet: ClassVar[bool] = False
+    tests_references: ClassVar[bool] = True
 
     @classmethod
     def defaults(cls, space: str) -> dict[str, Any]:
@@ -166,24 +146,17 @@ class Family(Protocol):
     def decisions(self) -> SearchSpace:
         """The decisions of the space."""
 
-    @property
-    def tables(self) -> LatencyTables | None:
-        """Its latency tables, if there are any of such spaces."""
-
     def counted(self) -> Costs:
         """The costs that are counted."""
 
     def cheapest(self, cost: CostModel) -> Architecture:
-        """The network of least cost, one of the space's."""
+        """The network of least cost, one of the space's costs."""
 
     def largest(self, cost: CostModel) -> Architecture:
         """The whole network: every module, block and filter at its widest, or the one of greatest cost."""
 
-    def supernet(self) -> nn.Module | None:
-        """A fresh super-network, for families whose searches share one."""
-
-    def train(self, prepared: Prepared, progress: Progress | None) -> None:
-        """Train the shared super-network in place, or resume its training."""
+    def network(self, architecture: Architecture) -> nn.Module:
+        """The bare network, with fresh weights."""
 
     def require_feasible(self, plan: Plan, problem: SearchProblem, costs: Costs) -> None:
         """Check that some network meets all budgets together.
@@ -193,32 +166,57 @@ class Family(Protocol):
             ValueError: a cost that the method cannot hold.
         """
 
-    def search(
-        self,
-        prepared: Prepared,
-        problem: SearchProblem,
-        costs: Costs,
-        method: str,
-        checkpoint: Path,
-        progress: Progress | None,
-    ) -> Found:
-        """One search by one of the family's methods; it resumes from the checkpoint if it exists."""
+    def search(self, prepared: Prepared, problem: SearchProblem, costs: Costs, method: str, saved: Saved) -> Found:
+        """One search by one of the family's methods, resumed if it has begun."""
 
-    def trained(
-        self, prepared: Prepared, supernet: nn.Module | None, architecture: Architecture, name: str, progress: Progress | None
-    ) -> nn.Module:
+    def trained(self, prepared: Prepared, supernet: nn.Module | None, architecture: Architecture, saved: Saved) -> nn.Module:
         """The bare network with weights of its own, on the fabric's device, in evaluation mode.
 
         Args:
             prepared: plan, data and fabric.
             supernet: with trained weights; None where networks are trained from scratch.
             architecture: which.
-            name: of its checkpoint; training resumes from it if it exists.
-            progress: told after each step.
+            saved: training resumes from it if it exists.
         """
 
-    def network(self, architecture: Architecture) -> nn.Module:
-        """The bare network, with fresh weights."""
+    def supernet(self) -> nn.Module | None:
+        """A fresh super-network where searches share one."""
+        return None
+
+    def train(self, prepared: Prepared, saved: Saved) -> None:
+        """Train the shared super-network in place, or resume its training; elsewhere there is nothing to train before a search."""
+        return
+
+    def read_table(self, path: Path) -> RunTable:
+        """Read a latency table.
+
+        Raises:
+            ValueError: there are none of such spaces; or the file is damaged, or of another kind.
+        """
+        raise self._without_tables()
+
+    def latency(self, table: RunTable) -> CostModel:
+        """Latency by a table.
+
+        Raises:
+            ValueError: a table of another space or kind, or with entries missing.
+        """
+        raise ValueError(f"a {table.kind} does not suit the space {self.decisions.name!r}")
+
+    def measure_table(self, timer: Timer, seed: int, path: Path, progress: Progress | None) -> None:
+        """Measure a latency table on this machine and write it."""
+        raise self._without_tables()
+
+    def clock(self, table: RunTable) -> Clock:
+        """By which a table was measured."""
+        raise self._without_tables()
+
+    def timed(self, prepared: Prepared) -> tuple[MBConvSpace | GPUNetSpace, Callable[[Architecture], nn.Module]]:
+        """The space, and what builds its bare networks of any weights: for timing them."""
+        raise self._without_tables()
+
+    def _without_tables(self) -> ValueError:
+        return ValueError(f"{self.decisions.name} has no latency tables: use {self.uncounted}, or a hardcore or gpunet space")
 
 
 def costs_of(family: Family, table: RunTable | None = None) -> Costs:
@@ -227,8 +225,4 @@ def costs_of(family: Family, table: RunTable | None = None) -> Costs:
     Raises:
         ValueError: a table of another space or family, or with entries missing.
     """
-    if table is None:
-        return family.counted()
-    if family.tables is None:
-        raise ValueError(f"a {table.kind} does not suit the space {family.decisions.name!r}")
-    return {"latency_ms": family.tables.cost(table), **family.counted()}
+    return family.counted() if table is None else {"latency_ms": family.latency(table), **family.counted()}

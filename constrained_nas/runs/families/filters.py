@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 from torch import nn
 
-from constrained_nas.latency import Progress
 from constrained_nas.methods import FilterLevel
 from constrained_nas.methods.filter_level import (
     Configuration,
@@ -30,36 +28,30 @@ from constrained_nas.methods.filter_level import (
     train_configurations,
 )
 from constrained_nas.problem import SearchProblem
-from constrained_nas.runs.families.family import Costs, Found, Plan, Prepared
+from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, Saved
 from graphs import FLOAT, Architecture, FilterNetwork, FilterSpace, SearchSpace, resnet_filters, resnet_topology
 from graphs.costs import BitOperations, CostModel, SlimmableMacs
 
 
 @dataclass(frozen=True, eq=False)
-class FilterFamily:
+class FilterFamily(Family):
     """Numbers of filters; ``make`` gives the network with fresh weights, given the statistics it keeps."""
 
-    name: ClassVar[str] = "filters"
     methods: ClassVar[tuple[str, ...]] = ("filter-level",)
     decides: ClassVar[str] = "filters (resnet8-bits, resnet8-widths, resnet20-bits ...)"
     uncounted: ClassVar[str] = "bops or macs"
     most_budgets: ClassVar[int] = 1
-    shares_supernet: ClassVar[bool] = False
-    tests_references: ClassVar[bool] = True
-    tables: ClassVar[None] = None
 
     space: FilterSpace
     make: Callable[[tuple[str, ...]], FilterNetwork]
 
     @classmethod
     def defaults(cls, space: str) -> dict[str, Any]:
-        """See :class:`Family`."""
         numbers = {"epochs": 8, "warm_up": 0, "train_epochs": 3, "batch_size": 16, "learning_rate": 0.1, "samples": 8}
         return {"method": "filter-level", "resolution": 16, **numbers, "fine_tune_epochs": 6, "fine_tune_rate": 0.1}
 
     @classmethod
     def build(cls, space: str, classes: int, image_channels: int, resolution: int) -> Self:
-        """The space of that name."""
         size, _, kind = space.partition("-")
         filters, blocks = ((8, 16, 32), 1) if size == "resnet8" else ((16, 32, 64), 3)
         topology = resnet_topology(filters, blocks, image_channels, resolution)
@@ -73,7 +65,6 @@ class FilterFamily:
 
     @property
     def decisions(self) -> SearchSpace:
-        """The decisions of the space."""
         return self.space.space
 
     def counted(self) -> Costs:
@@ -89,34 +80,17 @@ class FilterFamily:
         """Every filter at the widest."""
         return self.space.homogeneous(len(self.space.operations) - 1)
 
-    def supernet(self) -> None:
-        """None: every search trains its own."""
-
-    def train(self, prepared: Prepared, progress: Progress | None) -> None:
-        """Nothing to train before a search."""
-
     def require_feasible(self, plan: Plan, problem: SearchProblem, costs: Costs) -> None:
-        """By the method's start."""
         self._method().init(problem, np.random.default_rng(0))
 
-    def search(
-        self,
-        prepared: Prepared,
-        problem: SearchProblem,
-        costs: Costs,
-        method: str,
-        checkpoint: Path,
-        progress: Progress | None,
-    ) -> Found:
+    def search(self, prepared: Prepared, problem: SearchProblem, costs: Costs, method: str, saved: Saved) -> Found:
         """Filter-level compression, ended by the most probable counts within the budget."""
         level, options = self._method(), self._options(prepared.plan)
         build = partial(self.make, statistics_of(level, options))
-        run = filter_search(problem, level, build, prepared.data.weights, options, prepared.fabric, checkpoint, progress)
+        run = filter_search(problem, level, build, prepared.data.weights, options, prepared.fabric, saved.path, saved.progress)
         return Found(run.result, lambda other: level.finish(other, run.state), run.history, None)
 
-    def trained(
-        self, prepared: Prepared, supernet: nn.Module | None, architecture: Architecture, name: str, progress: Progress | None
-    ) -> nn.Module:
+    def trained(self, prepared: Prepared, supernet: nn.Module | None, architecture: Architecture, saved: Saved) -> nn.Module:
         """From fresh weights."""
         plan, seed, data = prepared.plan, prepared.settings.seed, prepared.data.weights
         weights = FilterWeights(plan.batch_size, plan.fine_tune_rate)
@@ -124,8 +98,7 @@ class FilterFamily:
         network = fresh_network(lambda: self.make(()), seed, data, weights, prepared.fabric)
 
         def told(epochs: int) -> bool:
-            if progress:
-                progress(epochs, plan.fine_tune_epochs, f"training: {name.replace('_', ' ')}")
+            saved.told(epochs, plan.fine_tune_epochs, "")
             return False
 
         one = [configuration]
@@ -134,7 +107,6 @@ class FilterFamily:
         return network.extract().to(prepared.fabric.device).eval()
 
     def network(self, architecture: Architecture) -> nn.Module:
-        """The bare network."""
         network = self.make(())
         configuration = Configuration(self.space.layer_counts(architecture))
         network.configure(configuration.counts, configuration.statistics)

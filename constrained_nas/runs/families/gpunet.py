@@ -16,7 +16,7 @@ from torch.utils.data import ConcatDataset, Dataset
 from constrained_nas.latency import Clock, Progress, Timer, calibrate_width_table, measure_width_table, require_runtime
 from constrained_nas.methods import PruNet
 from constrained_nas.problem import SearchProblem
-from constrained_nas.runs.families.family import Costs, Found, Plan, Prepared, RunTable
+from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved
 from constrained_nas.runs.families.weights import fine_tuned, search_supernet, seeded
 from constrained_nas.search import PRUNET_TRAINING
 from graphs import Architecture, GPUNetSpace, SearchSpace, gpunet_imagenet, gpunet_imagewoof, gpunet_small
@@ -41,72 +41,26 @@ _OF_LATENCY = ("latency_ms", "selected_ms", "needed_alpha")
 
 
 @dataclass(frozen=True, eq=False)
-class WidthTables:
-    """Latency tables of every block at every width."""
-
-    space: GPUNetSpace
-
-    def read(self, path: Path) -> WidthLatencyTable:
-        """Read a table."""
-        return load_width_latency_table(path)
-
-    def cost(self, table: RunTable) -> CostModel:
-        """Latency by a table."""
-        if not isinstance(table, WidthLatencyTable):
-            raise ValueError(f"a {table.kind} does not suit the space {self.space.space.name!r}")
-        return width_latency_cost(table, self.space)
-
-    def measure(self, timer: Timer, seed: int, path: Path, progress: Progress | None) -> None:
-        """Measure a table, calibrate it on whole networks, and write it."""
-        require_runtime("torch", timer.device)
-        generator = np.random.default_rng(seed)
-        table = measure_width_table(self.space, timer, 20, generator, 4, progress)
-        table, _, _ = calibrate_width_table(table, self.space, timer, 20, 20, generator, progress)
-        save_table(table.model_copy(update={"runtime": f"{table.runtime}, {timer.clock} clock"}), path)
-
-    def builder(self, prepared: Prepared) -> Callable[[Architecture], nn.Module]:
-        """Fresh networks: the super-network has lost options that a projection may want back."""
-        return self.space.network
-
-    def clock(self, table: RunTable) -> Clock:
-        """As the runtime says."""
-        return "processor" if table.runtime.endswith("processor clock") else "wall"
-
-
-@dataclass(frozen=True, eq=False)
-class GPUNetFamily:
+class GPUNetFamily(Family):
     """A block and its width for every layer, or none."""
 
-    name: ClassVar[str] = "gpunet"
     methods: ClassVar[tuple[str, ...]] = ("prunet",)
     decides: ClassVar[str] = "blocks with widths (gpunet-small, gpunet-imagenet, gpunet-imagewoof)"
-    uncounted: ClassVar[str] = ""
-    most_budgets: ClassVar[int] = 0
-    shares_supernet: ClassVar[bool] = False
-    tests_references: ClassVar[bool] = True
 
     space: GPUNetSpace
 
     @classmethod
     def defaults(cls, space: str) -> dict[str, Any]:
-        """See :class:`Family`."""
         numbers = {"epochs": 10, "warm_up": 2, "train_epochs": 1, "batch_size": 40, "learning_rate": 0.005, "samples": 1}
         return {"method": "prunet", "resolution": _SIDES[space], **numbers, "fine_tune_epochs": 15, "fine_tune_rate": 0.1}
 
     @classmethod
     def build(cls, space: str, classes: int, image_channels: int, resolution: int) -> Self:
-        """The space of that name."""
         return cls(_SPACES[space](classes, resolution, image_channels))
 
     @property
     def decisions(self) -> SearchSpace:
-        """The decisions of the space."""
         return self.space.space
-
-    @property
-    def tables(self) -> WidthTables:
-        """Tables of widths."""
-        return WidthTables(self.space)
 
     def counted(self) -> Costs:
         """Parameters and multiply-adds."""
@@ -120,46 +74,48 @@ class GPUNetFamily:
         """The costliest option of every layer."""
         return self._every_layer(cost, 1.0)
 
-    def supernet(self) -> None:
-        """None: every search trains its own."""
-
-    def train(self, prepared: Prepared, progress: Progress | None) -> None:
-        """Nothing to train before a search."""
-
     def require_feasible(self, plan: Plan, problem: SearchProblem, costs: Costs) -> None:
-        """By the method's start."""
         self._method(plan, costs).init(problem, np.random.default_rng(0))
 
-    def search(
-        self,
-        prepared: Prepared,
-        problem: SearchProblem,
-        costs: Costs,
-        method: str,
-        checkpoint: Path,
-        progress: Progress | None,
-    ) -> Found:
+    def search(self, prepared: Prepared, problem: SearchProblem, costs: Costs, method: str, saved: Saved) -> Found:
         """PruNet; the projection holds the budgets."""
         supernet = seeded(self.space.supernet, prepared.settings.seed)
         training = replace(PRUNET_TRAINING, learning_rate=prepared.plan.learning_rate)
-        found = search_supernet(problem, self._method(prepared.plan, costs), supernet, prepared, checkpoint, progress, training)
+        found = search_supernet(problem, self._method(prepared.plan, costs), supernet, prepared, saved, training)
         if "latency_ms" in costs:
             return found
         # Without a table, nothing is known of latencies.
         known = [{name: value for name, value in entry.items() if name not in _OF_LATENCY} for entry in found.history]
         return replace(found, history=known)
 
-    def trained(
-        self, prepared: Prepared, supernet: nn.Module | None, architecture: Architecture, name: str, progress: Progress | None
-    ) -> nn.Module:
+    def trained(self, prepared: Prepared, supernet: nn.Module | None, architecture: Architecture, saved: Saved) -> nn.Module:
         """From fresh weights, on all the training data."""
         network = seeded(partial(self.space.network, architecture), prepared.settings.seed)
         everything: Dataset[Any] = ConcatDataset([prepared.data.weights, prepared.data.architecture])
-        return fine_tuned(prepared, network, everything, name, progress)
+        return fine_tuned(prepared, network, everything, saved)
 
     def network(self, architecture: Architecture) -> nn.Module:
-        """The bare network."""
         return self.space.network(architecture)
+
+    def read_table(self, path: Path) -> WidthLatencyTable:
+        return load_width_latency_table(path)
+
+    def latency(self, table: RunTable) -> CostModel:
+        return width_latency_cost(table, self.space) if isinstance(table, WidthLatencyTable) else super().latency(table)
+
+    def measure_table(self, timer: Timer, seed: int, path: Path, progress: Progress | None) -> None:
+        require_runtime("torch", timer.device)
+        generator = np.random.default_rng(seed)
+        table = measure_width_table(self.space, timer, 20, generator, 4, progress)
+        table, _, _ = calibrate_width_table(table, self.space, timer, 20, 20, generator, progress)
+        save_table(table.model_copy(update={"runtime": f"{table.runtime}, {timer.clock} clock"}), path)
+
+    def clock(self, table: RunTable) -> Clock:
+        return "processor" if table.runtime.endswith("processor clock") else "wall"
+
+    def timed(self, prepared: Prepared) -> tuple[GPUNetSpace, Callable[[Architecture], nn.Module]]:
+        """Fresh networks: the super-network has lost options that a projection may want back."""
+        return self.space, self.space.network
 
     def _every_layer(self, cost: CostModel, sign: float) -> Architecture:
         """The option of greatest ``sign x cost`` in every layer; costs of PruNet's spaces add up over the layers."""

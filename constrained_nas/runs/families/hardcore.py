@@ -22,7 +22,7 @@ from constrained_nas.latency import Clock, ProfileSettings, Progress, Timer, log
 from constrained_nas.methods import HardCoRe, SoftPenalty, random_feasible
 from constrained_nas.methods.staged import start_point
 from constrained_nas.problem import SearchProblem
-from constrained_nas.runs.families.family import Costs, Found, Plan, Prepared, RunTable
+from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved
 from constrained_nas.runs.families.weights import fine_tuned, inherited, search_supernet, train_shared
 from constrained_nas.runs.settings import RunSettings
 from graphs import Architecture, MBConvSpace, SearchSpace, Supernet, hardcore_imagenet, hardcore_small
@@ -32,61 +32,23 @@ from solvers import cheapest_start
 
 
 @dataclass(frozen=True, eq=False)
-class BlockTables:
-    """Latency tables of every block in every configuration."""
-
-    space: MBConvSpace
-
-    def read(self, path: Path) -> LatencyTable:
-        """Read a table."""
-        return load_latency_table(path)
-
-    def cost(self, table: RunTable) -> CostModel:
-        """Latency by a table."""
-        if not isinstance(table, LatencyTable):
-            raise ValueError(f"a {table.kind} does not suit the space {self.space.space.name!r}")
-        return latency_cost(table, self.space)
-
-    def measure(self, timer: Timer, seed: int, path: Path, progress: Progress | None) -> None:
-        """Measure a table and write it; a killed measurement goes on where it was."""
-        log = log_beside(path)
-        found = profile_space(self.space, ProfileSettings("torch", timer, evidence=False, seed=seed), log, progress)
-        save_table(found.table, path)
-        log.unlink(missing_ok=True)
-
-    def builder(self, prepared: Prepared) -> Callable[[Architecture], nn.Module]:
-        """Networks with the super-network's weights."""
-        return cast(Supernet, prepared.supernet).extract
-
-    def clock(self, table: RunTable) -> Clock:
-        """As the table says."""
-        return cast(LatencyTable, table).clock
-
-
-@dataclass(frozen=True, eq=False)
-class HardCoReFamily:
+class HardCoReFamily(Family):
     """Configurations of blocks, and depths of stages."""
 
-    name: ClassVar[str] = "hardcore"
     methods: ClassVar[tuple[str, ...]] = ("hardcore", "soft-penalty", "random")
     decides: ClassVar[str] = "blocks and depths (hardcore-small, hardcore-imagenet)"
-    uncounted: ClassVar[str] = ""
-    most_budgets: ClassVar[int] = 0
     shares_supernet: ClassVar[bool] = True
-    tests_references: ClassVar[bool] = True
 
     space: MBConvSpace
 
     @classmethod
     def defaults(cls, space: str) -> dict[str, Any]:
-        """See :class:`Family`."""
         side = 224 if "imagenet" in space else 32
         numbers = {"epochs": 4, "warm_up": 4, "train_epochs": 10, "batch_size": 32, "learning_rate": 0.1, "samples": 1}
         return {"method": "hardcore", "resolution": side, **numbers, "fine_tune_epochs": 1, "fine_tune_rate": 0.05}
 
     @classmethod
     def build(cls, space: str, classes: int, image_channels: int, resolution: int) -> Self:
-        """The space of that name."""
         if space == "hardcore-small":
             return cls(hardcore_small(classes, resolution, image_channels))
         variant = "paper" if space.endswith("paper") else "release"
@@ -94,13 +56,7 @@ class HardCoReFamily:
 
     @property
     def decisions(self) -> SearchSpace:
-        """The decisions of the space."""
         return self.space.space
-
-    @property
-    def tables(self) -> BlockTables:
-        """Tables of every block."""
-        return BlockTables(self.space)
 
     def counted(self) -> Costs:
         """Parameters and multiply-adds."""
@@ -116,44 +72,50 @@ class HardCoReFamily:
         return self.space.heaviest()
 
     def supernet(self) -> Supernet:
-        """With fresh weights."""
         return self.space.supernet()
 
-    def train(self, prepared: Prepared, progress: Progress | None) -> None:
-        """The heaviest network first, then sampled paths."""
-        train_shared(prepared, self.space.heaviest(), progress)
+    def train(self, prepared: Prepared, saved: Saved) -> None:
+        train_shared(prepared, self.space.heaviest(), saved)
+
+    def read_table(self, path: Path) -> LatencyTable:
+        return load_latency_table(path)
+
+    def latency(self, table: RunTable) -> CostModel:
+        return latency_cost(table, self.space) if isinstance(table, LatencyTable) else super().latency(table)
+
+    def measure_table(self, timer: Timer, seed: int, path: Path, progress: Progress | None) -> None:
+        """A killed measurement goes on where it was."""
+        log = log_beside(path)
+        found = profile_space(self.space, ProfileSettings("torch", timer, evidence=False, seed=seed), log, progress)
+        save_table(found.table, path)
+        log.unlink(missing_ok=True)
+
+    def clock(self, table: RunTable) -> Clock:
+        return cast(LatencyTable, table).clock
+
+    def timed(self, prepared: Prepared) -> tuple[MBConvSpace, Callable[[Architecture], nn.Module]]:
+        return self.space, cast(Supernet, prepared.supernet).extract
 
     def require_feasible(self, plan: Plan, problem: SearchProblem, costs: Costs) -> None:
         """By the cheapest start."""
         start_point(problem, self.space.staged, "cheapest")
 
-    def search(
-        self,
-        prepared: Prepared,
-        problem: SearchProblem,
-        costs: Costs,
-        method: str,
-        checkpoint: Path,
-        progress: Progress | None,
-    ) -> Found:
+    def search(self, prepared: Prepared, problem: SearchProblem, costs: Costs, method: str, saved: Saved) -> Found:
         """HardCoRe-NAS, the soft penalty it is held against, or random networks that fit. The super-network stays as it is."""
         settings, supernet = prepared.settings, prepared.supernet
         if method == "random":
             draw = partial(self._random, settings.seed)
             return Found(draw(problem), draw, [], supernet)
-        found = search_supernet(problem, self._method(settings, method), cast(Supernet, supernet), prepared, checkpoint, progress)
+        found = search_supernet(problem, self._method(settings, method), cast(Supernet, supernet), prepared, saved)
         return replace(found, tightens=not (method == "soft-penalty" and settings.soft_end == "argmax"))
 
-    def trained(
-        self, prepared: Prepared, supernet: nn.Module | None, architecture: Architecture, name: str, progress: Progress | None
-    ) -> nn.Module:
+    def trained(self, prepared: Prepared, supernet: nn.Module | None, architecture: Architecture, saved: Saved) -> nn.Module:
         """From the super-network's weights, under the heaviest network's eyes."""
         network = inherited(prepared, supernet, architecture)
         teacher = inherited(prepared, supernet, self.space.heaviest()) if prepared.plan.fine_tune_epochs else None
-        return fine_tuned(prepared, network, prepared.data.weights, name, progress, teacher)
+        return fine_tuned(prepared, network, prepared.data.weights, saved, teacher)
 
     def network(self, architecture: Architecture) -> nn.Module:
-        """The bare network."""
         return self.space.supernet().extract(architecture)
 
     def _method(self, settings: RunSettings, method: str) -> SearchMethod[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
@@ -13,9 +12,8 @@ from torch.utils.data import Dataset
 
 from constrained_nas.ask_tell import SearchMethod
 from constrained_nas.data import loader
-from constrained_nas.latency import Progress
 from constrained_nas.problem import SearchProblem
-from constrained_nas.runs.families.family import Found, Prepared
+from constrained_nas.runs.families.family import Found, Prepared, Saved
 from constrained_nas.search import SearchOptions, WeightTraining, search
 from constrained_nas.training import TrainingOptions, fine_tune, recalibrate, train_supernet
 from graphs import Architecture, Supernet
@@ -35,8 +33,7 @@ def search_supernet(
     method: SearchMethod[Any],
     supernet: nn.Module,
     prepared: Prepared,
-    checkpoint: Path,
-    progress: Progress | None,
+    saved: Saved,
     training: WeightTraining | None = None,
     *,
     together: bool = False,
@@ -54,15 +51,15 @@ def search_supernet(
         data.weights if together else data.architecture,
         options,
         prepared.fabric,
-        checkpoint,
-        progress,
+        saved.path,
+        saved.progress,
         training=training,
         weights_data=data.weights if training is not None and not together else None,
     )
     return Found(run.result, lambda other: method.finish(other, run.state), run.history, supernet)
 
 
-def train_shared(prepared: Prepared, heaviest: Architecture, progress: Progress | None) -> None:
+def train_shared(prepared: Prepared, heaviest: Architecture, saved: Saved) -> None:
     """Train the shared super-network: the heaviest network first, then a path drawn uniformly for every example.
 
     Reference: HardCoRe-NAS, Sec. 3.3.
@@ -79,8 +76,8 @@ def train_shared(prepared: Prepared, heaviest: Architecture, progress: Progress 
         options(plan.warm_up, plan.learning_rate),
         options(plan.train_epochs, 0.6 * plan.learning_rate),  # the paths begin lower: they take up trained weights
         prepared.fabric,
-        prepared.checkpoint("supernet"),
-        progress,
+        saved.path,
+        saved.progress,
     )
 
 
@@ -109,8 +106,7 @@ def fine_tuned(
     prepared: Prepared,
     network: nn.Module,
     data: Dataset[Any],
-    name: str,
-    progress: Progress | None,
+    saved: Saved,
     teacher: nn.Module | None = None,
 ) -> nn.Module:
     """The network, trained further on ``data`` towards labels and, with a teacher, its answers; see :meth:`Family.trained`."""
@@ -118,10 +114,5 @@ def fine_tuned(
     options = TrainingOptions(
         plan.fine_tune_epochs, plan.batch_size, plan.fine_tune_rate, mixup=0.0, workers=settings.workers, seed=settings.seed
     )
-
-    def told(done: int, total: int, what: str) -> None:
-        if progress:
-            progress(done, total, f"training: {name.replace('_', ' ')}")
-
-    fine_tune(network, data, options, prepared.fabric, teacher, checkpoint=prepared.checkpoint(name), progress=told)
+    fine_tune(network, data, options, prepared.fabric, teacher, checkpoint=saved.path, progress=saved.told)
     return network.to(prepared.fabric.device).eval()
