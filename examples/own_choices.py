@@ -30,9 +30,9 @@ from torch.utils.data import TensorDataset
 from constrained_nas.data import loader
 from constrained_nas.export import export_python
 from constrained_nas.problem import Budget, SearchProblem
-from constrained_nas.selections import project_linear
-from constrained_nas.training import TrainingOptions, evaluate, fine_tune, recalibrate, train_supernet, uniform_rows
-from graphs import Choice, ChoiceSupernet, Supernet, choice_space
+from constrained_nas.selections import option_scores, project_linear
+from constrained_nas.training import TrainingOptions, evaluate, fine_tune, recalibrate, train_supernet
+from graphs import Choice, Supernet, choice_space
 from graphs.costs import choice_cost, choice_macs, choice_parameters
 
 
@@ -113,21 +113,6 @@ def digit_splits(images: int, seed: int) -> list[TensorDataset]:
     return [TensorDataset(*part) for part in zip(pixels.split(bounds), labels.split(bounds), strict=True)]
 
 
-def option_scores(supernet: ChoiceSupernet, data: Any, passes: int, seed: int) -> dict[str, dict[str, float]]:
-    """For each option, by how much less the images lose whose architecture (a random one each) has it."""
-    generator, losses, drawn = torch.Generator().manual_seed(seed), [], []
-    with torch.no_grad():
-        for _ in range(passes):
-            for images, labels in loader(data, 128):
-                gates = uniform_rows(cast(Supernet, supernet), len(images), generator)
-                losses.append(functional.cross_entropy(supernet(images, gates), labels, reduction="none"))
-                drawn.append(torch.cat([gates[decision.name] for decision in supernet.space.decisions], dim=1))
-    loss, rows = torch.cat(losses), torch.cat(drawn)  # (rows,), (rows, options)
-    mean = (rows * loss[:, None]).sum(0) / rows.sum(0).clamp(min=1)
-    slices = {decision: supernet.space.slice(decision.name) for decision in supernet.space.decisions}
-    return {d.name: dict(zip(d.options, (loss.mean() - mean[where]).tolist(), strict=True)) for d, where in slices.items()}
-
-
 def milliseconds(module: nn.Module, inputs: tuple[Any, ...], repeats: int = 50) -> float:
     """Median time of a module on the first row of its inputs. (``constrained_nas.latency.timer`` measures with more care.)"""
     rows = tuple(value[:1] for value in inputs)
@@ -165,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     brief = TrainingOptions(1, 64, 0.05, mixup=0.0, label_smoothing=0.0, seed=options.seed)
     train_supernet(typed, supernet.gates(first), weights, brief, together, fabric)
 
-    scores = option_scores(supernet, architecture, 4, options.seed)
+    scores = option_scores(supernet.eval(), architecture, 4, options.seed)
     found = project_linear(problem, scores)
     network = space.extract(found.architecture)
     batches = [images for images, _ in loader(weights, 128)]

@@ -17,7 +17,7 @@ from lightning_fabric import Fabric
 from constrained_nas.data import DataSplits, load_splits
 from constrained_nas.latency import Progress
 from constrained_nas.problem import SearchProblem
-from constrained_nas.runs.families import Costs, Found, Plan, Prepared, Saved, seeded
+from constrained_nas.runs.families import Costs, Family, Found, Plan, Prepared, Saved, seeded
 
 
 def prepare(plan: Plan, folder: Path, progress: Progress | None = None) -> Prepared:
@@ -37,8 +37,13 @@ def prepare(plan: Plan, folder: Path, progress: Progress | None = None) -> Prepa
     return prepared
 
 
-def untrained(plan: Plan, folder: Path) -> Prepared:
+def untrained(plan: Plan, folder: Path, family: Family | None = None) -> Prepared:
     """:func:`prepare` without the training, for checks that should come first.
+
+    Args:
+        plan: of the run.
+        folder: of the run.
+        family: the space; by default it is built by its name for the data.
 
     Raises:
         FileNotFoundError: the data are not there.
@@ -59,7 +64,7 @@ def untrained(plan: Plan, folder: Path) -> Prepared:
         test_draws=min(settings.draws, 2),
     )
     _check_batch(plan, data)
-    family = plan.family.build(settings.space, data.classes, data.image_channels, plan.resolution)
+    family = family or plan.family.build(settings.space, data.classes, data.image_channels, plan.resolution)
     fabric = Fabric(accelerator=settings.device, devices=1, precision=settings.precision)
     return Prepared(plan, family, data, fabric, seeded(family.supernet, settings.seed), folder)
 

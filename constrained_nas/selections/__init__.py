@@ -1,7 +1,7 @@
 """Choosing without a search: tables, bit widths, linear scores."""
 
 from constrained_nas.selections.bit_sensitivity import (
-    QuantisableLayer,
+    QuantizableLayer,
     divergence,
     find_layers,
     measure_divergences,
@@ -9,4 +9,5 @@ from constrained_nas.selections.bit_sensitivity import (
     quantized,
 )
 from constrained_nas.selections.linear import project_linear
+from constrained_nas.selections.option_scores import option_scores
 from constrained_nas.selections.table import SelectionRecord, SelectionTable, read_selection_table, save_selection, select

@@ -1,5 +1,6 @@
 """Search spaces as runs see them: one object a family, with all that depends on the kind of space."""
 
+from constrained_nas.runs.families.choices import ChoiceFamily
 from constrained_nas.runs.families.dag import DagFamily
 from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved, costs_of
 from constrained_nas.runs.families.filters import FilterFamily

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from torch import nn
@@ -17,7 +17,7 @@ from constrained_nas.latency import Clock, Progress, Timer, calibrate_width_tabl
 from constrained_nas.methods import PruNet
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved
-from constrained_nas.runs.families.weights import fine_tuned, search_supernet, seeded
+from constrained_nas.runs.families.weights import extreme_options, fine_tuned, search_supernet, seeded
 from constrained_nas.search import PRUNET_TRAINING
 from graphs import Architecture, GPUNetSpace, SearchSpace, gpunet_imagenet, gpunet_imagewoof, gpunet_small
 from graphs.costs import (
@@ -68,11 +68,11 @@ class GPUNetFamily(Family):
 
     def cheapest(self, cost: CostModel) -> Architecture:
         """The cheapest option of every layer."""
-        return self._every_layer(cost, -1.0)
+        return extreme_options(self.decisions, cost, -1.0)
 
     def largest(self, cost: CostModel) -> Architecture:
         """The costliest option of every layer."""
-        return self._every_layer(cost, 1.0)
+        return extreme_options(self.decisions, cost, 1.0)
 
     def require_feasible(self, plan: Plan, problem: SearchProblem, costs: Costs) -> None:
         self._method(plan, costs).init(problem, np.random.default_rng(0))
@@ -116,12 +116,6 @@ class GPUNetFamily(Family):
     def timed(self, prepared: Prepared) -> tuple[GPUNetSpace, Callable[[Architecture], nn.Module]]:
         """Fresh networks: the super-network has lost options that a projection may want back."""
         return self.space, self.space.network
-
-    def _every_layer(self, cost: CostModel, sign: float) -> Architecture:
-        """The option of greatest ``sign x cost`` in every layer; costs of PruNet's spaces add up over the layers."""
-        linear = sign * cast(QuadraticCost, cost).quadratic.linear
-        picks = {d.name: d.options[int(linear[self.decisions.slice(d.name)].argmax())] for d in self.decisions.decisions}
-        return self.decisions.choose(picks)
 
     def _method(self, plan: Plan, costs: Costs) -> PruNet:
         """The paper's alpha would only add a wish for less latency than was asked for: it is 0."""

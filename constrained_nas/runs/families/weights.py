@@ -16,7 +16,8 @@ from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Found, Prepared, Saved
 from constrained_nas.search import SearchOptions, WeightTraining, search
 from constrained_nas.training import TrainingOptions, fine_tune, recalibrate, train_supernet
-from graphs import Architecture, Supernet
+from graphs import Architecture, SearchSpace, Supernet
+from graphs.costs import CostModel, QuadraticCost
 
 Built = TypeVar("Built")
 
@@ -116,3 +117,9 @@ def fine_tuned(
     )
     fine_tune(network, data, options, prepared.fabric, teacher, checkpoint=saved.path, progress=saved.told)
     return network.to(prepared.fabric.device).eval()
+
+
+def extreme_options(decisions: SearchSpace, cost: CostModel, sign: float) -> Architecture:
+    """The option of greatest ``sign x cost`` of every decision, by a cost that adds up over the decisions."""
+    linear = sign * cast(QuadraticCost, cost).quadratic.linear
+    return decisions.choose({d.name: d.options[int(linear[decisions.slice(d.name)].argmax())] for d in decisions.decisions})

@@ -1,0 +1,110 @@
+"""A network of one's own as a family: its costs and ends, a search within several budgets, and the network that comes of it."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from constrained_nas.runs import (
+    RunSettings,
+    check_feasible,
+    make_problem,
+    plan_of,
+    search_problem,
+    train_prepared,
+    trained_network,
+    untrained,
+)
+from constrained_nas.runs.families import ChoiceFamily
+from graphs import Architecture, Choice, choice_space
+from solvers import InfeasibleError
+
+
+class Network(nn.Module):
+    """Two choices between a stem and a classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 3, stride=4, padding=1)
+        options = {"none": nn.Identity(), "small": nn.Conv2d(4, 4, 1), "large": nn.Conv2d(4, 4, 3, padding=1)}
+        self.first = Choice("first", options)
+        self.second = Choice("second", {"small": nn.Conv2d(4, 4, 1), "large": nn.Conv2d(4, 4, 3, padding=1)})
+        self.head = nn.Linear(4 * 16, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(torch.relu(self.second(self.first(self.stem(images)))).flatten(1))
+
+
+@pytest.fixture(scope="module")
+def family() -> ChoiceFamily:
+    torch.manual_seed(0)
+    return ChoiceFamily(choice_space(Network(), torch.zeros(2, 1, 16, 16), "own"))
+
+
+def architectures(family: ChoiceFamily) -> list[Architecture]:
+    options = [range(len(decision.options)) for decision in family.decisions.decisions]
+    names = [decision.name for decision in family.decisions.decisions]
+    return [
+        Architecture({n: tuple(int(i == p) for i in range(len(o))) for n, p, o in zip(names, c, options, strict=True)})
+        for c in itertools.product(*options)
+    ]
+
+
+def test_costs_and_ends_equal_enumeration(family: ChoiceFamily) -> None:
+    for cost in family.counted().values():
+        values = [cost.cost(architecture) for architecture in architectures(family)]
+        assert cost.cost(family.cheapest(cost)) == min(values)
+        assert cost.cost(family.largest(cost)) == max(values)
+    parameters = family.counted()["params"]
+    for architecture in architectures(family):
+        assert parameters.cost(architecture) == sum(p.numel() for p in family.network(architecture).parameters())
+
+
+def test_a_search_fits_is_best_by_its_scores_and_projects_again(family: ChoiceFamily, tmp_path: Path) -> None:
+    asked = RunSettings(
+        space="hardcore-small",
+        training_digits=64,
+        draws=1,
+        batch_size=8,
+        train_epochs=1,
+        warm_up=1,
+        epochs=1,
+        fine_tune_epochs=1,
+        resolution=16,
+    )
+    plan = plan_of(asked.model_copy(update={"space": "own", "budget": ("params=900", "macs=9e3")}), ChoiceFamily)
+    prepared, costs = untrained(plan, tmp_path, family), family.counted()
+    problem = make_problem(family, {"params": 850.0, "macs": 4000.0}, costs)
+    check_feasible(plan, family, problem, costs)
+    assert train_prepared(prepared) > 0
+    found = search_problem(prepared, problem, costs, prepared.saved("search"))
+    scores = found.history[0]["scores"]
+
+    def worth(architecture: Architecture) -> float:
+        return sum(float(np.dot(list(scores[d.name].values()), architecture.counts[d.name])) for d in family.decisions.decisions)
+
+    for limits in ((850.0, 4000.0), (1e6, 1e6)):
+        tried = make_problem(family, dict(zip(("params", "macs"), limits, strict=True)), costs)
+        result = found.again(tried)
+        assert tried.fits(result.architecture)
+        assert worth(result.architecture) == pytest.approx(max(worth(a) for a in architectures(family) if tried.fits(a)))
+    network, accuracy = trained_network(prepared, found.supernet, found.result.architecture, "network")
+    assert sum(p.numel() for p in network.parameters()) == costs["params"].cost(found.result.architecture)
+    assert 0 <= accuracy <= 100
+
+
+def test_what_cannot_be_done_is_said(family: ChoiceFamily) -> None:
+    costs = family.counted()
+    plan = replace(plan_of(RunSettings(space="hardcore-small")), family=ChoiceFamily, method="option-scores")
+    with pytest.raises(InfeasibleError, match="is below the cheapest network"):
+        check_feasible(plan, family, make_problem(family, {"params": 1.0}, costs), costs)
+    with pytest.raises(ValueError, match="own has no latency tables: use params or macs"):
+        family.read_table(Path("table.json"))
+    with pytest.raises(ValueError, match=r"use ChoiceFamily\(choice_space"):
+        ChoiceFamily.build("own", 10, 1, 16)
