@@ -115,16 +115,9 @@ class ElasticInvertedResidual(nn.Module):
     def narrow(self, option: int) -> InvertedResidual:
         """A plain block with copies of the weights that configuration ``option`` uses."""
         configuration = self.configurations[option]
-        reduced = configuration.reduced(self.inputs)
-        block = InvertedResidual(
-            self.inputs,
-            self.inputs * configuration.expansion,
-            self.outputs,
-            configuration.kernel,
-            self.stride,
-            reduced,
-            self.activation,
-        ).to(cast(nn.Conv2d, self.project.conv).weight)
+        hidden, reduced = self.inputs * configuration.expansion, configuration.reduced(self.inputs)
+        shape = self.inputs, hidden, self.outputs, configuration.kernel, self.stride, reduced
+        block = InvertedResidual(*shape, self.activation).to(cast(nn.Conv2d, self.project.conv).weight)
         copy_leading_channels(block.expand, self.expand)
         copy_leading_channels(block.depthwise, self.depthwise[str(configuration.kernel)])
         copy_leading_channels(block.project, self.project)
