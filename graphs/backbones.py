@@ -73,6 +73,11 @@ def feature_backbone(network: nn.Sequential, reductions: Sequence[int] = (4, 8, 
 
     Raises:
         ValueError: no map has any of these strides, or a network without convolutions.
+
+    Example:
+        >>> network = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 16, 3, 2, 1), nn.AdaptiveAvgPool2d(1))
+        >>> feature_backbone(network, reductions=(2, 4)).feature_info.channels()
+        [8, 16]
     """
     first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     if first is None or not reductions:

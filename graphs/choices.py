@@ -199,6 +199,12 @@ def choice_space(module: nn.Module, example_input: Tensor | Sequence[Tensor], na
     Raises:
         ValueError: no choices, two of the same name, one that is in two places that exclude each other or that never runs, a
             decision of more than 4096 joint options, or options that fail or give different shapes; says which.
+
+    Example:
+        >>> block = Choice("block", {"conv": nn.Conv2d(4, 4, 3, padding=1), "skip": nn.Identity()})
+        >>> found = choice_space(nn.Sequential(nn.Conv2d(3, 4, 1), block), torch.zeros(1, 3, 8, 8))
+        >>> found.extract(found.space.choose({"block": "skip"}))[1]
+        Identity()
     """
     example = (example_input,) if isinstance(example_input, Tensor) else tuple(example_input)
     found = _find(module)

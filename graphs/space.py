@@ -20,7 +20,12 @@ from solvers import Blocks
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``units`` to share among ``options``; one unit picks a single option."""
+    """``units`` to share among ``options``; one unit picks a single option.
+
+    Example:
+        >>> SearchSpace("bits", (Decision("conv1", ("w2a2", "w8a8"), units=16),)).architecture([4, 12]).counts
+        {'conv1': (4, 12)}
+    """
 
     name: str
     options: tuple[str, ...]
@@ -47,7 +52,13 @@ class Architecture:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """A product of decisions. ``name`` says which space it is, in files and messages."""
+    """A product of decisions. ``name`` says which space it is, in files and messages.
+
+    Example:
+        >>> space = SearchSpace("toy", (Decision("kernel", ("3", "5")), Decision("depth", ("2", "3", "4"))))
+        >>> space.point(space.choose({"kernel": "5", "depth": "2"})).tolist()
+        [0.0, 1.0, 1.0, 0.0, 0.0]
+    """
 
     name: str
     decisions: tuple[Decision, ...]

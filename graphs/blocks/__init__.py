@@ -16,4 +16,4 @@ from graphs.blocks.operators import (
     round_channels,
 )
 from graphs.blocks.stochastic_layer import LayerOption, LayerShape, Operator, StochasticLayer, plain_block
-from graphs.blocks.widths import BlockChoice
+from graphs.blocks.widths import BlockChoice, count_batch

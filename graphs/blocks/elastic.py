@@ -20,10 +20,9 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from graphs.blocks.operators import ConvNormActivation, InvertedResidual, SqueezeExcite, copy_leading_channels, round_channels
-from graphs.blocks.widths import leading_block
+from graphs.blocks.widths import leading_attention, leading_block
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +94,12 @@ class ElasticInvertedResidual(nn.Module):
             mask = (channels < self.inputs * configuration.expansion).to(features.dtype)
             weight = weights[:, member, None].to(features.dtype) * mask
             if configuration.squeeze_excite and pooled is not None:
-                weight = weight * self._attention(pooled * mask, configuration.reduced(self.inputs))
+                weight = weight * self._attention(pooled * mask, configuration)
             total = total + weight
         return total
 
-    def _attention(self, pooled: Tensor, reduced: int) -> Tensor:
-        module = cast(SqueezeExcite, self.squeeze_excite)
-        squeezed = functional.linear(pooled, module.reduce.weight[:reduced, :, 0, 0], cast(Tensor, module.reduce.bias)[:reduced])
-        expanded = functional.linear(functional.relu(squeezed), module.expand.weight[:, :reduced, 0, 0], module.expand.bias)
-        return functional.hardsigmoid(expanded)  # (B, hidden)
+    def _attention(self, pooled: Tensor, configuration: Configuration) -> Tensor:
+        return leading_attention(cast(SqueezeExcite, self.squeeze_excite), pooled, configuration.reduced(self.inputs))
 
     def _narrow_forward(self, images: Tensor, option: int) -> Tensor:
         """The chosen configuration alone, on slices of the shared weights: no masked channel is computed."""
@@ -112,32 +108,16 @@ class ElasticInvertedResidual(nn.Module):
         features = leading_block(self.expand, images, hidden)
         features = leading_block(cast(ConvNormActivation, self.depthwise[str(configuration.kernel)]), features, hidden, hidden)
         if configuration.squeeze_excite:
-            module = cast(SqueezeExcite, self.squeeze_excite)
-            reduced = configuration.reduced(self.inputs)
-            pooled = features.mean((2, 3))
-            squeezed = functional.linear(
-                pooled, module.reduce.weight[:reduced, :hidden, 0, 0], cast(Tensor, module.reduce.bias)[:reduced]
-            )
-            gate = functional.linear(
-                functional.relu(squeezed), module.expand.weight[:hidden, :reduced, 0, 0], cast(Tensor, module.expand.bias)[:hidden]
-            )
-            features = features * functional.hardsigmoid(gate)[:, :, None, None]
+            features = features * self._attention(features.mean((2, 3)), configuration)[:, :, None, None]
         features = leading_block(self.project, features, self.outputs)
         return features + images if self.residual else features
 
     def narrow(self, option: int) -> InvertedResidual:
         """A plain block with copies of the weights that configuration ``option`` uses."""
         configuration = self.configurations[option]
-        reduced = configuration.reduced(self.inputs)
-        block = InvertedResidual(
-            self.inputs,
-            self.inputs * configuration.expansion,
-            self.outputs,
-            configuration.kernel,
-            self.stride,
-            reduced,
-            self.activation,
-        ).to(cast(nn.Conv2d, self.project.conv).weight)
+        hidden, reduced = self.inputs * configuration.expansion, configuration.reduced(self.inputs)
+        shape = self.inputs, hidden, self.outputs, configuration.kernel, self.stride, reduced
+        block = InvertedResidual(*shape, self.activation).to(cast(nn.Conv2d, self.project.conv).weight)
         copy_leading_channels(block.expand, self.expand)
         copy_leading_channels(block.depthwise, self.depthwise[str(configuration.kernel)])
         copy_leading_channels(block.project, self.project)

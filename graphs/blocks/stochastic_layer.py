@@ -167,10 +167,7 @@ class StochasticLayer(nn.Module):
                 outputs.append(_gated(module(images), gate[..., members[0]]))
         if not outputs:
             raise ValueError(f"layer {self.shape.name}: all gates are zero")
-        total = outputs[0]
-        for output in outputs[1:]:
-            total = total + output
-        return total
+        return sum(outputs[1:], outputs[0])
 
     def _grouped(self, options: list[int]) -> list[tuple[str | None, list[int]]]:
         groups: dict[str | None, list[int]] = {}

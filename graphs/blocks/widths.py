@@ -114,19 +114,14 @@ class Prunode(nn.Module):
         weight = cast(nn.Conv2d, self.project.conv).weight  # (outputs, maximum, 1, 1)
         if self.squeeze_excite is not None:
             pooled = hidden.mean((2, 3))  # (B, widest)
-            scaled = [hidden[:, :width] * self._attention(pooled, width)[:, :, None, None] for width in widths]
+            gates = [leading_attention(self.squeeze_excite, pooled[:, :width]) for width in widths]
+            scaled = [hidden[:, : gate.shape[1]] * gate[:, :, None, None] for gate in gates]
             return [functional.conv2d(features, weight[:, : features.shape[1]]) for features in scaled]
         projected: list[Tensor] = []
         for low, high in zip([0, *widths], widths, strict=False):
             part = functional.conv2d(hidden[:, low:high], weight[:, low:high])
             projected.append(projected[-1] + part if projected else part)
         return projected
-
-    def _attention(self, pooled: Tensor, width: int) -> Tensor:
-        module = cast(SqueezeExcite, self.squeeze_excite)
-        squeezed = functional.linear(pooled[:, :width], module.reduce.weight[:, :width, 0, 0], module.reduce.bias)
-        gate = functional.linear(functional.relu(squeezed), module.expand.weight[:width, :, 0, 0], _bias(module.expand)[:width])
-        return functional.hardsigmoid(gate)  # (B, width)
 
     def _normalize(self, projected: list[Tensor], gates: Tensor) -> list[Tensor]:
         norm = cast(nn.BatchNorm2d, self.project.norm)
@@ -144,7 +139,7 @@ class Prunode(nn.Module):
         with torch.no_grad():
             batch = gates.detach().reshape(-1, len(projected)).to(mean).mean(0)  # (candidates,)
             shares = (batch / batch.sum())[:, None]
-            momentum = _count_batch(norm)  # and no matrix products: autocast would round them to half precision
+            momentum = count_batch(norm)  # and no matrix products: autocast would round them to half precision
             mean.lerp_((shares * torch.stack(means)).sum(0), momentum)
             variance.lerp_((shares * torch.stack(variances)).sum(0), momentum)
         return normalized
@@ -163,7 +158,7 @@ def leading_block(block: ConvNormActivation, images: Tensor, outputs: int, group
         norm.weight[:outputs],
         norm.bias[:outputs],
         norm.training,
-        _count_batch(norm) if norm.training and tracked else 0.0,
+        count_batch(norm) if norm.training and tracked else 0.0,
         norm.eps,
     )
     return cast(nn.Module, block.activation)(features)
@@ -175,11 +170,15 @@ def scaled(features: Tensor, gate: Tensor) -> Tensor:
     return features * (gate if gate.ndim == 0 else gate.to(features.dtype)[:, None, None, None])
 
 
-def _bias(convolution: nn.Conv2d) -> Tensor:
-    return cast(Tensor, convolution.bias)
+def leading_attention(module: SqueezeExcite, pooled: Tensor, reduced: int | None = None) -> Tensor:
+    """The gate (B, C) of the leading channels that ``pooled`` (B, C) has, by the first ``reduced`` inner ones (None: by all)."""
+    width, inner = pooled.shape[1], cast(Tensor, module.reduce.bias)[:reduced]
+    squeezed = functional.linear(pooled, module.reduce.weight[:reduced, :width, 0, 0], inner)
+    outer = cast(Tensor, module.expand.bias)[:width]
+    return functional.hardsigmoid(functional.linear(squeezed.relu(), module.expand.weight[:width, :reduced, 0, 0], outer))
 
 
-def _count_batch(norm: nn.BatchNorm2d) -> float:
+def count_batch(norm: nn.BatchNorm2d) -> float:
     """Count the batch and return the weight of its statistics, as ``nn.BatchNorm2d`` does."""
     if norm.num_batches_tracked is not None:
         norm.num_batches_tracked.add_(1)

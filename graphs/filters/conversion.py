@@ -71,6 +71,11 @@ def filter_network(
 
     Raises:
         ValueError: the module cannot be traced, or holds something that has no place in the picture; says what and where.
+
+    Example:
+        >>> body = (nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+        >>> network = filter_network(nn.Sequential(*body, nn.Flatten(), nn.Linear(8, 10)), (3, 16, 16))
+        >>> network.configure([[2, 2, 0, 4]])  # filters of each operation, a layer a row
     """
     if not operations or len(set(operations)) < len(operations):
         raise ValueError(f"expected different operations, at least one, got {list(operations)}")

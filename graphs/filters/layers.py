@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from graphs.blocks import copy_leading_channels
+from graphs.blocks import copy_leading_channels, count_batch
 from graphs.filters.quantization import FLOAT_BITS, activation_grid, fake_quantize_activations, fake_quantize_weights
 from graphs.filters.space import Operation
 
@@ -135,11 +135,7 @@ class SwitchableNorm(nn.BatchNorm2d):
 
     def forward(self, features: Tensor) -> Tensor:
         width = features.shape[1]
-        momentum = 0.0 if self.momentum is None else self.momentum
-        if self.training and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-            if self.momentum is None:  # cumulative average, as nn.BatchNorm2d does it
-                momentum = 1.0 / float(self.num_batches_tracked)
+        momentum = count_batch(self) if self.training else 0.0
         mean, var = cast(Tensor, self.running_mean)[:width], cast(Tensor, self.running_var)[:width]
         return functional.batch_norm(features, mean, var, self.weight[:width], self.bias[:width], self.training, momentum, self.eps)
 

@@ -55,7 +55,7 @@ def fake_quantize_weights(
         device = generator.device if generator is not None else weight.device
         draws = torch.rand((2, *weight.shape), generator=generator, device=device, dtype=weight.dtype).to(weight.device)
         noise = torch.where(draws[0] < noise_share, draws[1] - 0.5, torch.nan)  # in steps; NaN: round this one
-    rounded: Tensor = _RoundedWeights.apply(weight, low, high, _steps(low, high, bits), bits, noise)
+    rounded: Tensor = _RoundedWeights.apply(weight, low, high, weight_steps(low, high, bits), bits, noise)
     return rounded
 
 
@@ -95,12 +95,8 @@ def weight_range(weight: Tensor) -> tuple[Tensor, Tensor]:
     return mean - CLAMP_SIGMAS * sigma, mean + CLAMP_SIGMAS * sigma
 
 
-def weight_steps(weight: Tensor, bits: Tensor) -> Tensor:
+def weight_steps(low: Tensor, high: Tensor, bits: Tensor) -> Tensor:
     """The distance of two levels of each filter, (C,)."""
-    return _steps(*weight_range(weight), bits)
-
-
-def _steps(low: Tensor, high: Tensor, bits: Tensor) -> Tensor:
     levels = (2.0 ** (bits.clamp(max=_MOST_BITS).to(low.dtype) - 1)) - 1
     step = torch.maximum(-low, high) / levels
     return step.clamp(min=torch.finfo(low.dtype).eps ** 2)  # a filter of zeros alone: any step that is not zero keeps them

@@ -32,6 +32,10 @@ class Operation:
 
     Raises:
         ValueError: weights below 2 bits, activations below 1, or more than 16 that are not 32.
+
+    Example:
+        >>> Operation(weight_bits=2, activation_bits=4).name
+        'w2a4'
     """
 
     weight_bits: int
@@ -91,6 +95,11 @@ class FilterTopology:
 
     Raises:
         ValueError: no layers, repeated names, a source that does not run before its reader, or channels that are not its filters.
+
+    Example:
+        >>> conv = FilterLayer("conv", filters=16, window=9, positions=32 * 32, source=None, channels=3, stage="first")
+        >>> FilterTopology("toy", (conv,)).quantization_space().architecture([[4, 4, 0, 8]]).counts
+        {'conv': (4, 4, 0, 8)}
     """
 
     name: str

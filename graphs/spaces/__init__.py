@@ -1,6 +1,6 @@
 """One published search space a file."""
 
-from graphs.spaces.block_strings import architecture_strings
+from graphs.spaces.block_strings import architecture_strings, network_from_strings, read_architecture_strings
 from graphs.spaces.cnf import convolutional_neural_fabric
 from graphs.spaces.dag_space import DagSpace
 from graphs.spaces.gpunet import GPUNetSettings, GPUNetSpace, GPUNetStage, gpunet_imagenet, gpunet_imagewoof, gpunet_small

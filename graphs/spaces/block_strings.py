@@ -143,6 +143,11 @@ def network_from_strings(
 
     Raises:
         ValueError: as :func:`read_stages`; an unknown default activation; a ``ds`` block that would need a skip.
+
+    Example:
+        >>> network = network_from_strings([["ir_r2_k3_s2_e3_c16_nre"], ["cn_r1_k1_s1_c64"]], classes=10)
+        >>> [name for name, _ in network.named_children()]
+        ['stem', 'stage1_block1', 'stage1_block2', 'logits']
     """
     activation_module(default_activation)
     read = read_stages(stages)
@@ -202,6 +207,11 @@ def architecture_strings(space: MBConvSpace, architecture: Architecture, default
 
     Raises:
         ValueError: an architecture of another space, or channels that timm would round to others.
+
+    Example:
+        >>> from graphs import hardcore_small
+        >>> architecture_strings(hardcore_small(), hardcore_small().heaviest())[0][0]
+        'ir_r1_k5_s2_e6_c8_nre_se0.25'
     """
     s = space.settings
     space.space.point(architecture)
@@ -236,6 +246,12 @@ def read_architecture_strings(space: MBConvSpace, stages: Stages, default_activa
 
     Raises:
         ValueError: strings of another space: other stages, depths, channels, strides, activations or configurations; says where.
+
+    Example:
+        >>> from graphs import hardcore_small
+        >>> space = hardcore_small()
+        >>> read_architecture_strings(space, architecture_strings(space, space.heaviest())) == space.heaviest()
+        True
     """
     s = space.settings
     read = read_stages(stages)

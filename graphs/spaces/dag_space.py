@@ -18,7 +18,19 @@ from graphs.supernet import Connectivity, Disconnected, Rows, Supernet, as_multi
 
 @dataclass(frozen=True)
 class DagSpace:
-    """A super-network with its switches. ``dag`` (a ``DiGraph`` is copied into a multigraph) is not to be changed afterwards."""
+    """A super-network with its switches. ``dag`` (a ``DiGraph`` is copied into a multigraph) is not to be changed afterwards.
+
+    Example:
+        >>> from torch import nn
+        >>> from graphs import add_edge, add_layer
+        >>> dag = nx.MultiDiGraph()
+        >>> for node in ("image", "features"):
+        ...     add_layer(dag, node, (3, 8, 8))
+        >>> for name, module in (("relu", nn.ReLU), ("skip", nn.Identity)):
+        ...     add_edge(dag, "image", "features", module, decision=name, option=1, key=name)
+        >>> DagSpace("toy", dag).space.decisions[0]
+        Decision(name='relu', options=('off', 'on'), units=1)
+    """
 
     name: str
     dag: nx.MultiDiGraph

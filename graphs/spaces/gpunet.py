@@ -59,6 +59,11 @@ class GPUNetSettings:
 
     Raises:
         ValueError: no stages, an empty stage, or a layer too narrow for two widths.
+
+    Example:
+        >>> stage = GPUNetStage("inverted", 2, 2, 32, (BlockChoice(3), BlockChoice(5, squeeze_excite=True)))
+        >>> GPUNetSpace(GPUNetSettings("toy", 32, 10, (stage,))).layers["stage1.layer2"].widths
+        (32, 64, 96, 128, 160, 192, 224, 256)
     """
 
     name: str
@@ -274,6 +279,10 @@ def gpunet_imagenet(
 
     Raises:
         ValueError: not five depths and five channel numbers.
+
+    Example:
+        >>> len(gpunet_imagenet().layers)
+        20
     """
     activations = ("swish", "swish", "swish", "relu", "relu")
     choices = [_blocks((3, 5), activation, (False, True)) for activation in activations]
@@ -296,6 +305,10 @@ def gpunet_imagewoof(
 
     Raises:
         ValueError: not five depths and five channel numbers.
+
+    Example:
+        >>> len(gpunet_imagewoof().layers)
+        20
     """
     early = (*_blocks((3, 5), "relu"), *_blocks((3, 5, 7), "swish"))
     late = (*_blocks((3, 5, 7), "relu"), *_blocks((3, 5), "swish"))
@@ -308,7 +321,12 @@ def gpunet_imagewoof(
 
 
 def gpunet_small(classes: int = 10, resolution: int = 32, image_channels: int = 1, granularity: int = 8) -> GPUNetSpace:
-    """A small space for laptops: nine layers, a residual convolution and eight Prunode layers, seven of the nine skippable."""
+    """A small space for laptops: nine layers, a residual convolution and eight Prunode layers, seven of the nine skippable.
+
+    Example:
+        >>> gpunet_small().space.decisions[0].options
+        ('k3_relu', 'k5_relu', 'skip')
+    """
     swish, relu = _blocks((3, 5), "swish", (False, True)), _blocks((3, 5), "relu", (False, True))
     stages = (
         GPUNetStage("convolution", 1, 1, 8, _blocks((3, 5), "relu")),

@@ -41,6 +41,11 @@ class MBConvSettings:
     Raises:
         ValueError: no stages, depths that do not increase from 1 or more to ``blocks_per_stage``, options that are missing or
             repeated, or an even kernel size.
+
+    Example:
+        >>> settings = MBConvSettings("toy", 32, 10, (StageSetting(16, 2), StageSetting(24, 1)), depths=(1, 2), blocks_per_stage=2)
+        >>> MBConvSpace(settings).architectures == (12 + 12**2) ** 2
+        True
     """
 
     name: str
@@ -222,6 +227,10 @@ def hardcore_imagenet(
     ``paper``: ReLU in the stem and the first stage, as Table 3 says; ``release``: hard-swish in the stem and ReLU in the stages
     of 24 and 40 channels, as the published networks have it. Both: ReLU in the separable block and hard-swish elsewhere, where the
     paper says Swish.
+
+    Example:
+        >>> f"{hardcore_imagenet().architectures:.1e}"
+        '5.9e+21'
     """
     if variant not in ("paper", "release"):
         raise ValueError(f"variant: expected 'paper' or 'release', got {variant!r}")
@@ -239,7 +248,13 @@ def hardcore_imagenet(
 
 
 def hardcore_small(classes: int = 10, resolution: int = 32, image_channels: int = 1) -> MBConvSpace:
-    """A small space for laptops: three stages of four blocks with the paper's twelve configurations and depths."""
+    """A small space for laptops: three stages of four blocks with the paper's twelve configurations and depths.
+
+    Example:
+        >>> space = hardcore_small()
+        >>> space.space.describe(space.heaviest())["stage1.block1"]
+        'e6_k5_se'
+    """
     stages = (StageSetting(8, 2, "relu"), StageSetting(16, 2), StageSetting(32, 1))
     name = f"hardcore-small-{resolution}-{image_channels}x{classes}"
     settings = MBConvSettings(

@@ -40,6 +40,10 @@ def resnet(n: int, *, classes: int = 10, image_channels: int = 3, side: int = 32
         ValueError: a number below 1, no groups, or a side that cannot be halved so often.
 
     Reference: He et al., Deep residual learning for image recognition, Sec. 4.2.
+
+    Example:
+        >>> resnet(3).name
+        'resnet-20-32x3-16.32.64-10'
     """
     depth = 2 * n * len(widths) + 2
     return DagSpace(
@@ -59,6 +63,10 @@ def resnet_fabric(
     Args and Raises: as :func:`resnet`.
 
     Reference: Véniat & Denoyer, Budgeted Super Networks.
+
+    Example:
+        >>> len(resnet_fabric(3).space.decisions)  # 23 pairs of a body and a shortcut
+        46
     """
     dag = _dag(n, classes, image_channels, side, widths, fabric=True)
     return DagSpace(_named(f"resnet-fabric-{n}", classes, image_channels, side, widths), dag)

@@ -102,6 +102,10 @@ def resnet_filters(
         side: of the images.
         shortcut: between stages, ``projection`` or ``identity``.
         operations, sets, own_weights: see ``filter_network``; operations ``(FLOAT,)`` for widths alone.
+
+    Example:
+        >>> resnet_filters((8, 16), blocks=1, image_channels=1, side=16).topology.filters.tolist()
+        [8, 8, 8, 16, 16, 16]
     """
     module = SmallResNet(filters, blocks, classes, image_channels, shortcut)
     name = f"resnet{2 * blocks * len(filters) + 2}-{'x'.join(map(str, filters))}-{shortcut}"
@@ -117,6 +121,12 @@ def resnet_topology(
     *,
     shortcut: Shortcut = "projection",
 ) -> FilterTopology:
-    """What costs need of :func:`resnet_filters`, without its weights."""
+    """What costs need of :func:`resnet_filters`, without its weights.
+
+    Example:
+        >>> space = resnet_topology().width_space(per="stage")
+        >>> space.layer_counts(space.homogeneous(share=0.5)).ravel().tolist()[-1]
+        32
+    """
     with torch.device("meta"):
         return resnet_filters(filters, blocks, 10, image_channels, side, shortcut=shortcut).topology

@@ -55,7 +55,12 @@ class Edge:
 
 
 def add_layer(dag: nx.MultiDiGraph, node: Hashable, shape: tuple[int, ...], aggregation: Aggregation = "sum") -> None:
-    """Add a node that holds a feature map of ``shape`` (without the batch)."""
+    """Add a node that holds a feature map of ``shape`` (without the batch).
+
+    Example:
+        >>> dag = nx.MultiDiGraph()
+        >>> add_layer(dag, "image", (3, 32, 32))
+    """
     dag.add_node(node, layer=Layer(tuple(shape), aggregation))
 
 
@@ -69,7 +74,12 @@ def add_edge(
     option: int | None = None,
     key: Hashable | None = None,
 ) -> None:
-    """Join two layers by a module; several modules may join the same two, each under its own ``key``."""
+    """Join two layers by a module; several modules may join the same two, each under its own ``key``.
+
+    Example:
+        >>> dag = nx.MultiDiGraph()
+        >>> add_edge(dag, "image", "features", lambda: nn.Conv2d(3, 8, 1), decision="conv", option=1)
+    """
     dag.add_edge(source, target, key=key, edge=Edge(factory, decision, option))
 
 
@@ -113,6 +123,11 @@ def validate_dag(dag: nx.MultiDiGraph, space: SearchSpace | None = None) -> tupl
         ValueError: no node or edge data of the expected type, a cycle, more than one source or sink, nodes on no path from
             source to sink, several modules into an ``identity`` layer, or a decision or option that ``space`` does not have; the
             message names the node or edge.
+
+    Example:
+        >>> from graphs import resnet
+        >>> validate_dag(resnet(1).dag)
+        ('image', 'logits')
     """
     if len(dag) < 2:
         raise ValueError(f"expected a super-network of two layers or more, got {len(dag)}: add them with graphs.add_layer")

@@ -92,9 +92,8 @@ def module_rows(live: NDArray[np.bool_], device: torch.device) -> list[tuple[int
     """The modules that some row of ``live`` (B, E) runs, in order, each with the numbers of its rows; None where all rows run."""
     counts = live.sum(0)
     running = np.flatnonzero(counts)
-    numbers = torch.from_numpy(np.nonzero(live.T)[1]).to(
-        device
-    )  # all at once: a transfer a module would take longer than some modules
+    # All at once: a transfer a module would take longer than some modules.
+    numbers = torch.from_numpy(np.nonzero(live.T)[1]).to(device)
     parts = numbers.split(counts[running].tolist())
     return [(edge, None if len(rows) == len(live) else rows) for edge, rows in zip(running.tolist(), parts, strict=True)]
 

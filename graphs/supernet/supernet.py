@@ -208,6 +208,14 @@ def compile_supernet(
         ValueError: as :func:`graphs.validate_dag`; an edge whose module fails on, or gives another shape than, its layers say; an
             unknown ``rows`` or ``disconnected``; with ``route`` or ``mask`` a decision of several units or a batch normalization
             of a class of its own.
+
+    Example:
+        >>> from graphs import resnet
+        >>> space = resnet(1).space
+        >>> supernet = compile_supernet(resnet(1).dag, space, rows="route")
+        >>> all_on = space.choose({decision.name: "on" for decision in space.decisions})
+        >>> tuple(supernet(torch.zeros(1, 3, 32, 32), supernet.gates(all_on)).shape)
+        (1, 10)
     """
     for name, given, known in (("rows", rows, get_args(Rows)), ("disconnected", disconnected, get_args(Disconnected))):
         if given not in known:

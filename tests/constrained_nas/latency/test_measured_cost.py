@@ -9,8 +9,9 @@ import torch
 from constrained_nas.latency import Timer
 from constrained_nas.latency.measured_cost import MeasuredLatency
 from constrained_nas.problem import Budget
-from graphs import convolutional_neural_fabric, plain_resnet, resnet_fabric
+from graphs import convolutional_neural_fabric, resnet_fabric
 from graphs.costs import SubgraphCost
+from graphs.spaces import plain_resnet
 
 
 def test_a_larger_network_takes_longer_and_a_disconnected_one_no_time() -> None:

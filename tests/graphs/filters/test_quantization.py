@@ -25,7 +25,7 @@ def test_weights_equal_torch_per_group(seed: int) -> None:
     weight = torch.randn((len(bits), 6, 3, 3), generator=generator) ** 3 + torch.randn((len(bits), 1, 1, 1), generator=generator)
     found = fake_quantize_weights(weight, bits)
     low, high = weight_range(weight)
-    steps = weight_steps(weight, bits)
+    steps = weight_steps(*weight_range(weight), bits)
     first = 0
     for width, count in GROUPS:
         rows = slice(first, first + count)
@@ -67,7 +67,7 @@ def test_the_mixture_is_each_filter_alone(seed: int, filters: int) -> None:
     for row in range(filters):
         assert torch.equal(found[row : row + 1], fake_quantize_weights(weight[row : row + 1], bits[row : row + 1]))
         # A clamp at 3.45 sigma of six numbers cuts nothing off (the greatest of six is at most sqrt(5) sigma away).
-        assert float((found[row] - weight[row]).abs().max()) <= 0.5001 * float(weight_steps(weight, bits)[row])
+        assert float((found[row] - weight[row]).abs().max()) <= 0.5001 * float(weight_steps(*weight_range(weight), bits)[row])
     assert torch.equal(found[bits == 32], weight[bits == 32])
 
 
@@ -118,7 +118,7 @@ def test_noise_hits_its_share_within_half_a_step() -> None:
     assert 850 <= int(hit.sum()) <= 1150
     low, high = weight_range(weight)
     clamped = torch.minimum(torch.maximum(weight, low[:, None]), high[:, None])
-    distance = ((noisy - clamped) / weight_steps(weight, bits)[:, None])[hit]
+    distance = ((noisy - clamped) / weight_steps(*weight_range(weight), bits)[:, None])[hit]
     assert float(distance.abs().max()) <= 0.5001  # rounding of float32
     # A uniform variable on (-1/2, 1/2) has variance 1/12; of 1000 draws the estimate's standard deviation is 0.0024.
     assert float(distance.var()) == pytest.approx(1 / 12, abs=0.012)

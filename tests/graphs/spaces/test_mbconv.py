@@ -55,6 +55,13 @@ def test_the_imagenet_space_is_the_papers() -> None:
         hardcore_imagenet("timm")  # type: ignore[arg-type]
 
 
+def test_the_heaviest_network_has_the_greatest_option_of_every_decision() -> None:
+    space = hardcore_small()
+    described = space.space.describe(space.heaviest())
+    assert {described[name] for name in space.block_names} == {"e6_k5_se"}
+    assert {described[f"stage{number}.depth"] for number in (1, 2, 3)} == {"4"}
+
+
 def test_published_channel_rule() -> None:
     # The squeezed widths of MobileNetV3-large at 72, 120, 480 and 672 expanded channels, whose rule this is.
     assert [Configuration(e, 5, True).reduced(i) for i, e in ((24, 3), (40, 3), (80, 6), (112, 6))] == [24, 32, 120, 168]

@@ -8,8 +8,9 @@ import torch
 from support.tiny import stir
 from torch import nn
 
-from graphs import Architecture, DagSpace, compile_supernet, convolutional_neural_fabric, plain_resnet, resnet, resnet_fabric
+from graphs import Architecture, DagSpace, compile_supernet, convolutional_neural_fabric, resnet, resnet_fabric
 from graphs.costs import connected_macs, connected_parameters, makespan_cost
+from graphs.spaces import plain_resnet
 from graphs.supernet import edge_of
 
 # n: parameters, multiply-adds, steps on 1, 2 and 4 machines (ResNet-20, 32, 44, 56, 110 of tables 1, 3, 5-9)
