@@ -22,7 +22,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from constrained_nas.ask_tell import SearchResult
@@ -31,6 +30,7 @@ from constrained_nas.latency.runtimes import RuntimeName, prepare_run, require_r
 from constrained_nas.latency.timer import Timer
 from constrained_nas.problem import SearchProblem
 from graphs import Architecture, GPUNetSpace, MBConvSpace
+from graphs.files import Record
 from solvers import InfeasibleError
 
 
@@ -56,10 +56,9 @@ class DeviceSearch:
     confidence: float
 
 
-class DeviceRecord(BaseModel):
-    """A search on the device as a file (``graphs.files.save_table``): what it found and all attempts, in ``unit``."""
+class DeviceRecord(Record):
+    """A search on the device as a file (``graphs.files.save_json``): what it found and all attempts, in ``unit``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["device search"] = "device search"
     schema_version: Literal[1] = 1
     space: str

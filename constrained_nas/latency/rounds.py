@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from constrained_nas.latency.robust_times import drift_factors
 from constrained_nas.latency.runtimes import Run
 from constrained_nas.latency.timer import Progress, Timer
+from graphs.files import written_whole
 
 Subject = Callable[[], list[float]]  # runs something once: the ms of its parts
 
@@ -129,9 +130,8 @@ class MeasurementLog:
                     "settings they were begun with, or delete the file to begin anew"
                 )
         if len(complete) < len(lines):  # what follows must not be appended to half a line
-            partial = path.with_name(path.name + ".rewritten")
-            partial.write_text("".join(complete), encoding="utf-8")
-            os.replace(partial, path)
+            with written_whole(path) as partial:
+                partial.write_text("".join(complete), encoding="utf-8")
         return cls(path, header, rounds)
 
     def add(self, times: RoundTimes) -> None:

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from constrained_nas.latency.block_table import TableFit
 from constrained_nas.latency.robust_times import inliers, median_interval
@@ -26,12 +26,12 @@ from constrained_nas.latency.subjects import reference_architecture
 from constrained_nas.latency.timer import Progress, Timer, device_name
 from graphs import MBConvSpace
 from graphs.costs import LatencyTable, TableConditions, latency_cost, require_conditions
+from graphs.files import Record
 
 
-class ValidatedNetwork(BaseModel):
+class ValidatedNetwork(Record):
     """A network in ms: estimated; measured, with the 95 % interval of its median; and as measured before dividing by the speed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     choices: dict[str, str]
     estimated: float
     measured: float
@@ -40,14 +40,13 @@ class ValidatedNetwork(BaseModel):
     uncorrected: float
 
 
-class Validation(BaseModel):
+class Validation(Record):
     """Estimated against measured: least squares ``measured = intercept + slope * estimated``, its R^2, the worst relative error.
 
     ``ratio`` is the slope of the line through the origin. ``speed`` is the reference network's time now over that in the table; 1
-    where the table has none. ``graphs.files.save_table`` writes it.
+    where the table has none. ``graphs.files.save_json`` writes it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["table validation"] = "table validation"
     schema_version: Literal[1] = 1
     unit: Literal["ms"] = "ms"

@@ -42,7 +42,7 @@ from constrained_nas.runs.setup import Prepared
 from constrained_nas.runs.spaces import RunSpace
 from graphs import Architecture, GPUNetSpace, MBConvSpace
 from graphs.costs import LatencyTable
-from graphs.files import load_table, save_table
+from graphs.files import load_json, save_json
 from solvers import InfeasibleError
 
 DEVICE_FILE = "device.json"
@@ -60,14 +60,14 @@ def measure_run_table(space: RunSpace, settings: RunSettings, path: Path, progre
     if isinstance(space, MBConvSpace):
         log = log_beside(path)
         found = profile_space(space, ProfileSettings("torch", timer, evidence=False, seed=settings.seed), log, progress)
-        save_table(found.table, path)
+        save_json(found.table, path)
         log.unlink(missing_ok=True)
     elif isinstance(space, GPUNetSpace):
         require_runtime("torch", timer.device)
         generator = np.random.default_rng(settings.seed)
         table = measure_width_table(space, timer, 20, generator, 4, progress)
         table, _, _ = calibrate_width_table(table, space, timer, 20, 20, generator, progress)
-        save_table(table.model_copy(update={"runtime": f"{table.runtime}, {timer.clock} clock"}), path)
+        save_json(table.model_copy(update={"runtime": f"{table.runtime}, {timer.clock} clock"}), path)
     else:
         raise ValueError(f"--measure-table: {settings.space} has no latency tables; use budgets that are counted")
 
@@ -125,7 +125,7 @@ def fit_found(
         return SearchResult(architecture, problem.costs(architecture), True, problem.space.point(architecture), None)
 
     if path.exists():
-        record = load_table(path, DeviceRecord, "device search")
+        record = load_json(path, DeviceRecord, "device search")
         result = _found_before(record, problem, project, cheapest)
     else:
         timer = require_measurable(settings, table)
@@ -151,7 +151,7 @@ def fit_found(
             use=settings.use,
         )
         result, record = fitted.result, device_record(fitted, problem, LATENCY)
-        save_table(record, path)
+        save_json(record, path)
     last = next(attempt for attempt in reversed(record.attempts) if attempt.fits)
     stated = MeasuredBudget(
         cost=LATENCY,

@@ -22,7 +22,7 @@ from constrained_nas.runs.record import RunRecord, load_run
 from constrained_nas.runs.settings import RunSettings, load_settings, resolved, save_settings
 from constrained_nas.runs.setup import Prepared, train_prepared, untrained
 from graphs.costs import CostModel
-from graphs.files import save_table
+from graphs.files import save_json
 
 TABLE_FILE = "table.json"
 
@@ -57,7 +57,7 @@ def begin_run(settings: RunSettings, folder: Path) -> Asked | None:
     if not chosen.measure_table:
         asked = checked(chosen, folder, chosen.table)
         if asked.table is not None:
-            save_table(asked.table, folder / TABLE_FILE)
+            save_json(asked.table, folder / TABLE_FILE)
     else:
         require_tables(chosen)
         counted = {name: limit for name, limit in chosen.budgets.items() if name != "latency_ms"}

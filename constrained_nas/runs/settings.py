@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from constrained_nas.runs.limits import parse_limits
 from constrained_nas.runs.spaces import Family, SpaceName, family_of
-from graphs.files import load_table, save_table
+from graphs.files import load_json, save_json
 
 MethodName = Literal["hardcore", "budgeted", "prunet", "filter-level", "soft-penalty", "random"]
 SETTINGS_FILE = "settings.json"
@@ -189,7 +189,7 @@ def resolved(settings: RunSettings) -> RunSettings:
 
 def save_settings(settings: RunSettings, folder: Path) -> None:
     """Write ``settings.json``, whole or not at all."""
-    save_table(settings, folder / SETTINGS_FILE)
+    save_json(settings, folder / SETTINGS_FILE)
 
 
 def load_settings(folder: Path) -> RunSettings:
@@ -202,4 +202,4 @@ def load_settings(folder: Path) -> RunSettings:
     path = folder / SETTINGS_FILE
     if not path.exists():
         raise FileNotFoundError(f"{folder}: no search has begun there (it has no {SETTINGS_FILE})")
-    return load_table(path, RunSettings, "settings of a run")
+    return load_json(path, RunSettings, "settings of a run")

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from graphs.files import Record, save_json, written_whole
 from solvers import Selection, project_to_budget
 
 _COLUMNS = ("group", "option", "score")
@@ -33,19 +33,17 @@ class SelectionTable:
     costs: Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
-class SpentBudget(BaseModel):
+class SpentBudget(Record):
     """A budget, what the selection spends of it, and its price: what one unit more is worth, in score (0: not used up)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     limit: float
     spent: float
     price: float | None
 
 
-class SelectionRecord(BaseModel):
+class SelectionRecord(Record):
     """A selection and the evidence for it: nothing within the budgets scores better than ``bound``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["selection"] = "selection"
     schema_version: Literal[1] = 1
     table: str
@@ -150,18 +148,15 @@ def save_selection(record: SelectionRecord, table: SelectionTable, path: Path | 
     target = Path(path)
     if target.suffix not in (".json", ".csv"):
         raise ValueError(f"{path}: expected a name that ends in .json or .csv")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
     if target.suffix == ".json":
-        partial.write_text(record.model_dump_json(indent=1), encoding="utf-8")
-    else:
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow([*_COLUMNS, *table.costs])
-            for group, option in record.choices.items():
-                prices = [cost[group][option] for cost in table.costs.values()]
-                writer.writerow([group, option, *map(repr, [table.scores[group][option], *prices])])
-    os.replace(partial, target)
+        save_json(record, target)
+        return
+    with written_whole(target) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*_COLUMNS, *table.costs])
+        for group, option in record.choices.items():
+            prices = [cost[group][option] for cost in table.costs.values()]
+            writer.writerow([group, option, *map(repr, [table.scores[group][option], *prices])])
 
 
 def _record(table: SelectionTable, budgets: Mapping[str, float], found: Selection, minimize: bool) -> SelectionRecord:

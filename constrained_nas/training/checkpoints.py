@@ -6,7 +6,6 @@ A file is written beside its target and moved over it, so it is whole or not the
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from graphs.files import written_whole
+
 
 def save_checkpoint(path: Path | str, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
     """Write tensors and JSON-ready values to ``path``, whole or not at all."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(plain, partial, metadata={"values": json.dumps(dict(values))})
-    os.replace(partial, target)
+    with written_whole(path) as partial:
+        save_file(plain, partial, metadata={"values": json.dumps(dict(values))})
 
 
 def load_checkpoint(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:

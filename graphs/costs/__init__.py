@@ -13,7 +13,6 @@ from graphs.costs.latency import (
     ReferenceLatency,
     latency_cost,
     load_latency_table,
-    save_latency_table,
 )
 from graphs.costs.makespan import MakespanCost, Task, makespan_cost
 from graphs.costs.models import CostModel, QuadraticCost, RelaxedCost
@@ -26,7 +25,6 @@ from graphs.costs.width_latency import (
     WidthLatencyTable,
     layer_latencies,
     load_width_latency_table,
-    save_width_latency_table,
     tabulate_widths,
     width_latency_cost,
 )
@@ -69,8 +67,6 @@ __all__ = [
     "makespan_cost",
     "parameter_cost",
     "require_conditions",
-    "save_latency_table",
-    "save_width_latency_table",
     "tabulate_widths",
     "width_count_cost",
     "width_latency_cost",
