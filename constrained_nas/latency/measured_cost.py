@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from constrained_nas.latency.timer import Timer, measure_networks
+from constrained_nas.latency.rounds import measure_networks
+from constrained_nas.latency.timer import Timer
 from graphs import Architecture, DagSpace, Supernet, compile_supernet
 from graphs.costs import CallableCost
 from graphs.supernet import layer_of

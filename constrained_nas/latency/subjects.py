@@ -14,7 +14,6 @@ from typing import Literal
 import torch
 from torch import nn
 
-from constrained_nas.latency.block_table import timed_pass, uniform_architecture
 from constrained_nas.latency.rounds import Subject, timed_run
 from constrained_nas.latency.runtimes import RuntimeName, prepare_run
 from constrained_nas.latency.timer import Progress, Timer
@@ -22,6 +21,14 @@ from graphs import Architecture, MBConvSpace
 from graphs.spaces import BlockShape
 
 Context = Literal["network", "chain", "isolated"]
+
+
+def uniform_architecture(space: MBConvSpace, configuration: int) -> Architecture:
+    """Every block in the same configuration, every stage at full depth."""
+    choices = dict.fromkeys(space.block_names, space.configurations[configuration].name)
+    deepest = str(space.settings.depths[-1])
+    choices |= {f"stage{stage + 1}.depth": deepest for stage in range(len(space.settings.stages))}
+    return space.space.choose(choices)
 
 
 def reference_architecture(space: MBConvSpace) -> Architecture:
@@ -55,7 +62,7 @@ def profile_subjects(
     wanted: list[tuple[str, nn.Module, torch.Tensor]] = []
     if "network" in contexts:
         for configuration, network in zip(space.configurations, uniform, strict=True):
-            found[f"uniform {configuration.name}"] = _hooked(timer.place(network), names, images, timer)
+            found[f"uniform {configuration.name}"] = hooked(timer.place(network), names, images, timer)
     if "isolated" in contexts:
         wanted += [(f"alone {name} {option}", *block) for name, option, block in _different_blocks(space, uniform, timer)]
     if "chain" in contexts:
@@ -78,10 +85,23 @@ def profile_subjects(
     return found
 
 
-def _hooked(network: nn.Module, names: Sequence[str], images: torch.Tensor, timer: Timer) -> Subject:
+def hooked(network: nn.Module, names: Sequence[str], images: torch.Tensor, timer: Timer) -> Subject:
+    """One pass of a network: ms of each of its modules called ``names`` (dots as underscores), in order, and of everything else."""
+    modules = [network.get_submodule(name.replace(".", "_")) for name in names]
+
     def once() -> list[float]:
-        times, rest = timed_pass(network, names, images, timer)
-        return [*times.tolist(), rest]
+        stamps: list[list[float]] = [[] for _ in modules]
+        hooks = []
+        for module, at in zip(modules, stamps, strict=True):
+            hooks.append(module.register_forward_pre_hook(lambda *_, at=at: at.append(timer.now())))
+            hooks.append(module.register_forward_hook(lambda *_, at=at: at.append(timer.now())))
+        began = timer.now()
+        network(images)
+        total = timer.now() - began
+        for hook in hooks:
+            hook.remove()
+        times = [left - entered for entered, left in stamps]
+        return [*times, total - sum(times)]
 
     return once
 

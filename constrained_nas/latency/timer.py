@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -90,6 +90,17 @@ class Timer:
         """The network as it is timed: evaluation mode, on the device, in the memory format."""
         return network.eval().to(self.device).to(memory_format=self.memory_format)
 
+    def conditions(self, runtime: str) -> dict[str, Any]:
+        """What every table states of how it was measured."""
+        return {
+            "device": device_name(self.device),
+            "runtime": runtime,
+            "threads": self.threads,
+            "dtype": "float32",
+            "batch": self.batch,
+            "torch_version": str(torch.__version__),
+        }
+
     @property
     def memory_format(self) -> torch.memory_format:
         """Layout of images and weights."""
@@ -102,39 +113,6 @@ class Timer:
         if self.device != "cpu":
             torch.cuda.synchronize(self.device)
         return time.perf_counter_ns() / 1e6
-
-
-def measure_networks(
-    networks: Sequence[nn.Module],
-    images: Tensor,
-    timer: Timer,
-    rounds: int,
-    generator: np.random.Generator,
-    progress: Progress | None = None,
-) -> list[Measurement]:
-    """Latency of whole networks, interleaved: each round runs every network once, in random order.
-
-    The networks are put in evaluation mode on the timer's device.
-
-    Raises:
-        ValueError: no round.
-    """
-    if rounds < 1:
-        raise ValueError(f"rounds: expected at least one, got {rounds}")
-    placed = [timer.place(network) for network in networks]
-    samples: list[list[float]] = [[] for _ in placed]
-    with timer.threads_set(), torch.inference_mode():
-        for network in placed:
-            for _ in range(2):  # warm-up: allocations and kernel choice
-                network(images)
-        for round_number in range(rounds):
-            for index in generator.permutation(len(placed)).tolist():
-                began = timer.now()
-                placed[index](images)
-                samples[index].append(timer.now() - began)
-            if progress:
-                progress(round_number + 1, rounds, "timing networks")
-    return [Measurement.of(times) for times in samples]
 
 
 def device_name(device: str) -> str:

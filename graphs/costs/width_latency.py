@@ -13,7 +13,7 @@ Reference: PruNet, Sec. 3 (latency table of the Prunodes), Eq. 5; Fritsch & Carl
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -156,13 +156,8 @@ def tabulate_widths(
     return WidthLatencyTable(
         unit="ms",
         space=space.space.name,
-        device=device.device,
-        runtime=device.runtime,
-        threads=device.threads,
-        dtype=device.dtype,
-        batch=device.batch,
+        **asdict(device),
         resolution=space.settings.resolution,
-        torch_version=device.torch_version,
         fixed=measured.fixed,
         interpolation=interpolation,
         entries=tuple(entries),

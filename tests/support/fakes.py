@@ -160,4 +160,4 @@ class SimulatedMachine:
         for module in (profile_subjects, validation):
             monkeypatch.setattr(module, "prepare_run", lambda network, *_: network)
             monkeypatch.setattr(module, "timed_run", self.timed)
-        monkeypatch.setattr(profile_subjects, "_hooked", self.hooked)
+        monkeypatch.setattr(profile_subjects, "hooked", self.hooked)
