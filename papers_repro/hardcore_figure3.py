@@ -26,12 +26,12 @@ from constrained_nas.latency import (
     ProfileSettings,
     RuntimeName,
     Validation,
-    draw_validation,
     log_beside,
     profile_space,
     timer_of,
     validate_table,
 )
+from constrained_nas.reports import draw_validation
 from graphs import MBConvSpace, hardcore_imagenet, hardcore_small
 from graphs.costs import LatencyTable, load_latency_table
 from graphs.files import save_json

@@ -18,5 +18,5 @@ from constrained_nas.latency.runtimes import RuntimeName, require_runtime, runti
 from constrained_nas.latency.spread_networks import spread_networks
 from constrained_nas.latency.subjects import uniform_architecture
 from constrained_nas.latency.timer import Clock, Measurement, Progress, Timer, device_name
-from constrained_nas.latency.validation import Validation, draw_validation, timer_of, validate_table
+from constrained_nas.latency.validation import Validation, timer_of, validate_table
 from constrained_nas.latency.widths import calibrate_width_table, measure_width_table, time_networks

@@ -64,9 +64,7 @@ class MeasuredLatency:
 
     @cached_property
     def _images(self) -> Tensor:
-        shape = layer_of(self.dag_space.dag, self.dag_space.connectivity.nodes[0]).shape
-        noise = torch.randn((self.timer.batch, *shape), generator=torch.Generator().manual_seed(0))
-        return noise.to(self.timer.device).to(memory_format=self.timer.memory_format)
+        return self.timer.noise(layer_of(self.dag_space.dag, self.dag_space.connectivity.nodes[0]).shape)
 
     def _measure(self, architecture: Architecture) -> float:
         network = self._supernet.extract(architecture)

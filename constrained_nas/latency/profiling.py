@@ -15,7 +15,7 @@ Reference: Nayman et al., HardCoRe-NAS, Sec. 3.1 and Fig. 3 (table against measu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -159,10 +159,7 @@ def _evidence(
     return PredictionEvidence(
         context=table.context,
         networks=len(drawn),
-        slope=fit.slope,
-        intercept=fit.intercept,
-        r_squared=fit.r_squared,
-        worst=fit.worst,
+        **asdict(fit),
         worst_calibrated=TableFit.of(_cross_calibrated(estimates, measured), measured).worst,
     )
 

@@ -17,7 +17,7 @@ from torch import nn
 from constrained_nas.latency.rounds import Subject, timed_run
 from constrained_nas.latency.runtimes import RuntimeName, prepare_run
 from constrained_nas.latency.timer import Progress, Timer
-from graphs import Architecture, MBConvSpace
+from graphs import Architecture, MBConvSpace, Supernet
 from graphs.spaces import BlockShape
 
 Context = Literal["network", "chain", "isolated"]
@@ -47,14 +47,12 @@ def profile_subjects(
 ) -> dict[str, Subject]:
     """Everything that a round runs, prepared for the runtime.
 
-    Weights (drawn from ``seed``) do not matter to the time; torch's global generator is left as it was.
+    Weights (drawn from ``seed``) do not matter to the time.
 
     Raises:
         ValueError: the runtime cannot take a module.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        supernet = space.supernet()
+    supernet = seeded_supernet(space, seed)
     names = space.block_names
     images = timer.images(space)
     uniform = [supernet.extract(uniform_architecture(space, option)) for option in range(len(space.configurations))]
@@ -68,21 +66,36 @@ def profile_subjects(
     if "chain" in contexts:
         wanted += _chains(space, uniform, timer)
     if "chain" in contexts or "isolated" in contexts:
-        wanted += [
-            (f"fixed {place}", part, _noise(timer.batch, shape)) for place, (part, shape) in enumerate(space.fixed_modules())
-        ]
+        wanted += [(f"fixed {place}", part, timer.noise(shape)) for place, (part, shape) in enumerate(space.fixed_modules())]
     wanted += [(f"network {place}", supernet.extract(architecture), images) for place, architecture in enumerate(drawn)]
     wanted.append(("reference", supernet.extract(reference_architecture(space)), images))
-    for done, (name, module, inputs) in enumerate(wanted):
-        if progress:
-            progress(done, len(wanted), "preparing")
+    return found | prepared_subjects(wanted, runtime, timer, progress, wall_clock=timer.clock == "processor")
+
+
+def prepared_subjects(
+    wanted: Sequence[tuple[str, nn.Module, torch.Tensor]],
+    runtime: RuntimeName,
+    timer: Timer,
+    progress: Progress | None = None,
+    wall_clock: bool = False,
+) -> dict[str, Subject]:
+    """Named modules with their inputs, prepared for the runtime; the ``reference`` by the wall clock too, if asked for."""
+    found: dict[str, Subject] = {}
+    for done, (name, module, inputs) in enumerate(wanted, 1):
         run = prepare_run(module, inputs, runtime, timer)
         found[name] = timed_run(run, timer)
-        if name == "reference" and timer.clock == "processor":
+        if name == "reference" and wall_clock:
             found["wall clock"] = timed_run(run, replace(timer, clock="wall"))
-    if progress:
-        progress(len(wanted), len(wanted), "preparing")
+        if progress:
+            progress(done, len(wanted), "preparing")
     return found
+
+
+def seeded_supernet(space: MBConvSpace, seed: int) -> Supernet:
+    """The super-network of a space with weights drawn from ``seed``; torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return space.supernet()
 
 
 def hooked(network: nn.Module, names: Sequence[str], images: torch.Tensor, timer: Timer) -> Subject:
@@ -106,17 +119,13 @@ def hooked(network: nn.Module, names: Sequence[str], images: torch.Tensor, timer
     return once
 
 
-def _noise(batch: int, shape: Sequence[int]) -> torch.Tensor:
-    return torch.randn((batch, *shape), generator=torch.Generator().manual_seed(0))
-
-
 def _different_blocks(
     space: MBConvSpace, uniform: Sequence[nn.Module], timer: Timer
 ) -> list[tuple[str, str, tuple[nn.Module, torch.Tensor]]]:
     """(name of the first block of its shape, configuration, (module, input)) of every block that differs from the others."""
     blocks = []
     for name, shape in first_of_shape(space).items():
-        inputs = _noise(timer.batch, (shape.inputs, shape.side, shape.side))
+        inputs = timer.noise((shape.inputs, shape.side, shape.side))
         for configuration, network in zip(space.configurations, uniform, strict=True):
             blocks.append((name, configuration.name, (network.get_submodule(name.replace(".", "_")), inputs)))
     return blocks
@@ -131,10 +140,10 @@ def _chains(space: MBConvSpace, uniform: Sequence[nn.Module], timer: Timer) -> l
         if place:
             shape = space.block_shapes[place - 1]
             before = uniform[0].get_submodule(names[place - 1].replace(".", "_"))
-            inputs = _noise(timer.batch, (shape.inputs, shape.side, shape.side))
+            inputs = timer.noise((shape.inputs, shape.side, shape.side))
         else:
             before, fixed = space.fixed_modules()[-2]  # the last before the blocks; the head comes after them
-            inputs = _noise(timer.batch, fixed)
+            inputs = timer.noise(fixed)
         chains.append((f"before {name}", before, inputs))
         for configuration, network in zip(space.configurations, uniform, strict=True):
             block = network.get_submodule(name.replace(".", "_"))

@@ -81,10 +81,13 @@ class Timer:
             torch.set_num_threads(before)
 
     def images(self, space: MBConvSpace | GPUNetSpace) -> Tensor:
-        """A batch of noise of the space's input shape: the same every time, and no zeros, on which kernels may be faster."""
-        shape = (self.batch, space.settings.image_channels, space.settings.resolution, space.settings.resolution)
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-        return noise.to(self.device).to(memory_format=self.memory_format)
+        """A batch of noise of the space's input shape."""
+        return self.noise((space.settings.image_channels, space.settings.resolution, space.settings.resolution))
+
+    def noise(self, shape: Sequence[int]) -> Tensor:
+        """A batch of that shape on the device: the same every time, and no zeros, on which kernels may be faster."""
+        noise = torch.randn((self.batch, *shape), generator=torch.Generator().manual_seed(0)).to(self.device)
+        return noise.to(memory_format=self.memory_format) if noise.ndim == 4 else noise
 
     def place(self, network: nn.Module) -> nn.Module:
         """The network as it is timed: evaluation mode, on the device, in the memory format."""

@@ -9,9 +9,10 @@ import pytest
 from support.fakes import SimulatedMachine, true_table
 from support.tiny import tiny_space
 
-from constrained_nas.latency import Timer, Validation, draw_validation, timer_of, validate_table
+from constrained_nas.latency import Timer, Validation, timer_of, validate_table
 from constrained_nas.latency.block_table import scale_table
 from constrained_nas.latency.subjects import reference_architecture
+from constrained_nas.reports import draw_validation
 from graphs import hardcore_small
 from graphs.costs import LatencyTable, ReferenceLatency, latency_cost
 from graphs.files import load_json, save_json
