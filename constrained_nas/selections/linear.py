@@ -48,4 +48,4 @@ def project_linear(problem: SearchProblem, scores: Mapping[str, Mapping[str, flo
     found = project_to_budget({**scores, _FIXED: {"all": 0.0}}, tables, limits, minimize=minimize)
     architecture = space.choose({group: option for group, option in found.by_group.items() if isinstance(group, str)})
     point = np.asarray(space.point(architecture), dtype=np.float64)
-    return SearchResult(architecture, problem.costs(architecture), problem.fits(architecture), point, found.certificate)
+    return SearchResult.of(problem, architecture, point, found.certificate)
