@@ -69,15 +69,7 @@ def save_architecture(
     path: Path | str,
     measured: Mapping[str, tuple[float, bool]] | None = None,
 ) -> ArchitectureRecord:
-    """Write a found architecture, whole or not at all, and return what was written.
-
-    Args:
-        problem: whose budgets it stands to.
-        result: the architecture and its certificate.
-        method: that found it.
-        path: of the file.
-        measured: see :func:`budget_records`.
-    """
+    """Write a found architecture, whole or not at all, and return what was written; ``measured`` as in :func:`budget_records`."""
     budgets = budget_records(problem, result.architecture, measured)
     certificate = result.certificate
     described = problem.space.describe(result.architecture)

@@ -47,7 +47,6 @@ def part_labels(root: Path | str, resolution: int = 256, augment: bool = True) -
     ``<Name> <number>``), which become the splits for weights, architecture and test.
 
     Args:
-        root: the folder of the three.
         resolution: images are padded with black to this side, in equal parts on both sides; the padding is not labelled.
         augment: whether images for the weights are flipped (with their masks) half of the time.
 
@@ -81,9 +80,6 @@ def segmentation_folder(
     not labelled. They are read as RGB and scaled to [-1, 1].
 
     Args:
-        root: the folder.
-        resolution: the side of the padded images.
-        classes: how many there are.
         colours: the class of each colour of RGB masks; None for indexed or grey masks, whose values are the classes (255: none).
         augment: whether images for the weights are flipped (with their masks) half of the time.
 

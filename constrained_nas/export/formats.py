@@ -49,7 +49,6 @@ def export_python(
     Args:
         network: of plain modules, such as ``Supernet.extract`` gives.
         example: images (B, ...) to compare on.
-        directory: made if it is not there.
         name: of the two files, an identifier.
         record: the architecture, for comments in the file.
 

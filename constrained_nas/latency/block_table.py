@@ -71,12 +71,9 @@ def table_of_times(
     """The table of a space from the times (rounds, parts) of subjects, named as in ``constrained_nas.latency.subjects``.
 
     Args:
-        space: whose blocks.
         timer, runtime: how they were timed.
         context: which of the subjects the entries come from.
-        times: of all subjects.
         drop: leave outliers out, and flag entries whose median is not well known.
-        stated: of the table besides.
     """
     first = {shape: name for name, shape in first_of_shape(space).items()}
     entries = tuple(
@@ -141,12 +138,7 @@ def measure_table(
 ) -> LatencyTable:
     """Time every configuration of every block in context, and what remains of the networks as ``fixed``.
 
-    Args:
-        space: its networks at full depth must fit the device.
-        supernet: of the space; its weights do not matter.
-        timer: batch, threads and device.
-        rounds: passes over the uniform networks, at least 3.
-        generator: decides the order of each round.
+    Networks at full depth must fit the device; the weights of ``supernet`` do not matter.
 
     Raises:
         ValueError: fewer than three rounds.
@@ -195,11 +187,7 @@ def calibrate_on(
     A table that was calibrated before states both calibrations as one.
 
     Args:
-        space: of the table.
-        table: to calibrate.
         cost_of: the cost that a table makes.
-        networks: how many, at least six.
-        generator: draws them.
         measure: their latencies in ms.
         relative: fit relative errors, so that short networks count as much as long ones.
 

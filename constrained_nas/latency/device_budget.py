@@ -26,6 +26,7 @@ from torch import nn
 
 from constrained_nas.ask_tell import SearchResult
 from constrained_nas.latency.robust_times import least_samples, upper_median_bound
+from constrained_nas.latency.rounds import timed_run
 from constrained_nas.latency.runtimes import RuntimeName, prepare_run, require_runtime
 from constrained_nas.latency.timer import Timer
 from constrained_nas.problem import SearchProblem
@@ -162,15 +163,9 @@ def measure_alone(
     images = timer.images(space)
 
     def measure(architecture: Architecture) -> list[float]:
-        run = prepare_run(build(architecture), images, runtime, timer)
-        samples = []
+        run = timed_run(prepare_run(build(architecture), images, runtime, timer), timer)
         with timer.threads_set(), torch.inference_mode():
-            for number in range(rounds + 5):
-                began = timer.now()
-                run()
-                if number >= 5:
-                    samples.append(timer.now() - began)
-        return samples
+            return [run()[0] for _ in range(rounds + 5)][5:]
 
     return measure
 

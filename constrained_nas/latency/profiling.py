@@ -95,11 +95,9 @@ class Profiled:
 def profile_space(
     space: MBConvSpace, settings: ProfileSettings, log: Path | None = None, progress: Progress | None = None
 ) -> Profiled:
-    """Measure and calibrate the latency table of a space.
+    """Measure and calibrate the latency table of a space, whose networks at full depth must fit the device.
 
     Args:
-        space: its networks at full depth must fit the device.
-        settings: how.
         log: keeps the rounds measured so far; what is in it is used, and the caller removes it once the table is written.
         progress: told (steps done, steps in all, what).
 

@@ -107,16 +107,7 @@ def measure_rounds(
     log: MeasurementLog,
     progress: Progress | None = None,
 ) -> None:
-    """Add rounds to the log until it has as many as wanted; every order is drawn from the seed and the round's number.
-
-    Args:
-        subjects: by name.
-        timer: its threads are set, and restored.
-        rounds: in all, those of the log included.
-        seed: of the orders.
-        log: where rounds go, and may have come from.
-        progress: told (rounds done, rounds, "timing").
-    """
+    """Add rounds to the log until it has ``rounds``; every order is drawn from the seed and the round's number."""
 
     def told() -> None:
         if progress:

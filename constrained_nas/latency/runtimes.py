@@ -75,10 +75,7 @@ def prepare_run(module: nn.Module, images: Tensor, runtime: RuntimeName, timer: 
     """A function that runs the module on these images; the first calls may still allocate.
 
     Args:
-        module: put in evaluation mode, on the timer's device and in its memory format.
-        images: likewise; their shape is fixed from now on.
-        runtime: that :func:`require_runtime` accepts.
-        timer: device, threads, layout.
+        module, images: put in evaluation mode, on the timer's device and in its memory format.
 
     Raises:
         ValueError: the runtime cannot take the module, or computes something else than torch.

@@ -88,16 +88,12 @@ def validate_table(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Validation:
-    """Measure random networks and compare them with what the table says.
+    """Measure random networks and compare them with what the table says; ``timer`` must agree with it, see :func:`timer_of`.
 
     Args:
-        table: of this space and device.
-        space: the networks' space.
-        timer: must agree with the table; see :func:`timer_of`.
         networks: how many, at least 3.
         rounds: how often each is measured, at least 6.
         seed: of networks, weights and orders.
-        progress: told (steps done, steps in all, what).
 
     Raises:
         ValueError: a table of another space, device, batch, threads or clock; a runtime that is not there; too few networks or

@@ -147,17 +147,7 @@ def time_networks(
     progress: Progress | None = None,
     what: str = "timing networks",
 ) -> dict[str, Measurement]:
-    """Latencies by name; every round times every network once, in random order.
-
-    Args:
-        architectures: at least two.
-        space: of them; weights do not matter.
-        timer: how.
-        rounds: at least one.
-        generator: of the orders.
-        progress: told (rounds done, rounds in all, what) after every round.
-        what: of that.
-    """
+    """Latencies of two or more networks by name; every round times each once, in random order. Weights do not matter."""
     images = timer.images(space)
     subjects = {
         name: timed_run(partial(timer.place(_fresh(space, architecture)), images), timer)

@@ -52,12 +52,7 @@ def choice_rows(choices: Choices) -> list[tuple[str, list[str]]]:
 
 
 def draw_choices(choices: Choices, path: Path, title: str = "") -> None:
-    """Draw an architecture's choices into a picture.
-
-    Args:
-        choices: as ``graphs.SearchSpace.describe`` gives them: an option a layer, or ``{option: count}``.
-        path: of the picture (.png, .pdf, .svg).
-        title: above it.
+    """Draw an architecture's choices, as ``graphs.SearchSpace.describe`` gives them, into a picture (.png, .pdf, .svg).
 
     Raises:
         ValueError: no layers.

@@ -41,14 +41,7 @@ class FrontPoint:
 def draw_front(
     points: Sequence[FrontPoint], path: Path, cost_label: str, accuracy_label: str, title: str, limits: Sequence[float] = ()
 ) -> None:
-    """Draw networks and their front.
-
-    Args:
-        points: at least one.
-        path: of the picture (.png, .pdf, .svg).
-        cost_label, accuracy_label: of the axes, with units.
-        title: above.
-        limits: budgets on this cost, as vertical lines.
+    """Draw networks, at least one, and their front into a picture (.png, .pdf, .svg); ``limits`` are budgets on this cost.
 
     Raises:
         ValueError: no points.

@@ -53,7 +53,6 @@ def draw_super_network(
 
     Args:
         axes: scaled here so that a unit is as long across as down.
-        dag: the super-network.
         use: how much each module is used, 0 to 1 (a module that is missing is not): the width of its arrow. A pair of modules under
             the keys ``body`` and ``skip`` is one arrow, dashed where only the shortcut is used. Unused pairs stay as hair lines.
         positions: of the layers; those of :func:`layer_positions` if not given.

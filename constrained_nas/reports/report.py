@@ -32,10 +32,7 @@ img{max-width:100%}code{background:#f4f4f4;padding:0 .2em}"""
 def write_report(record: RunRecord, folder: Path, name: str = "") -> Path:
     """Write ``report.md``, its pictures and ``report.html`` into ``folder``; returns the path of the Markdown file.
 
-    Args:
-        record: of a finished search.
-        folder: made where it is missing; a report that is there already is replaced.
-        name: of the run, for the title.
+    A report of before is replaced. ``name`` is the run's, for the title.
 
     Raises:
         OSError: a file cannot be written.

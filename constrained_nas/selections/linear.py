@@ -19,12 +19,11 @@ _FIXED = ("what is fixed",)  # no string, so that it is no decision's name
 
 
 def project_linear(problem: SearchProblem, scores: Mapping[str, Mapping[str, float]], *, minimize: bool = False) -> SearchResult:
-    """The architecture of greatest summed score within all budgets, exactly.
+    """The architecture of greatest summed score (least, with ``minimize``) within all budgets, exactly.
 
     Args:
         problem: its costs must be linear (``QuadraticCost`` without couplings, such as ``graphs.costs.choice_macs``).
         scores: ``{decision: {option: score}}``.
-        minimize: the scores are losses.
 
     Raises:
         InfeasibleError: nothing fits; with the least cost there is.

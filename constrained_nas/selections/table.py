@@ -112,12 +112,10 @@ def select(
     verify: bool = False,
     time_limit_seconds: float | None = None,
 ) -> SelectionRecord:
-    """The selection of greatest score within all budgets, exactly.
+    """The selection of greatest score (least, with ``minimize``) within all budgets, exactly.
 
     Args:
-        table: the options.
         budgets: limits by cost column, in the column's unit.
-        minimize: scores are losses.
         verify: have an independent solver recheck the certificate.
         time_limit_seconds: stop then with the best so far and its true gap.
 

@@ -61,8 +61,6 @@ def require_conditions(table: MeasuredTable, asked: TableConditions, where: str 
     """Check that a table was measured as asked.
 
     Args:
-        table: of configurations or of widths (these state no clock).
-        asked: what must agree.
         where: names the table in the message, e.g. its path.
 
     Raises:

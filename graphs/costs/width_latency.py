@@ -123,7 +123,6 @@ def tabulate_widths(
     """Measure some widths of every block, or all, and fill in the others.
 
     Args:
-        space: whose blocks.
         measure: called once with the blocks to measure.
         widths_per_block: how many of a block's widths to measure; None measures all and interpolates nothing.
         device: on what ``measure`` runs.
@@ -165,12 +164,7 @@ def tabulate_widths(
 
 
 def monotone_latencies(widths: ArrayLike, latencies_ms: ArrayLike, wanted: ArrayLike) -> FloatArray:
-    """A monotone curve through measured latencies, at the ``wanted`` widths.
-
-    Args:
-        widths: measured, rising, at least two.
-        latencies_ms: at these widths.
-        wanted: between the least and the greatest measured width.
+    """A monotone curve through measured latencies, at the ``wanted`` widths between the first and the last measured.
 
     Raises:
         ValueError: fewer than two widths, widths that do not rise, or wanted widths outside them.

@@ -103,13 +103,11 @@ class HardCounts:
 
 
 def most_probable_within(log_weights: Sequence[ArrayLike], cost: CountCost, limit: float, *, rounds: int = 40) -> HardCounts:
-    """The most probable counts whose true cost is at most ``limit``.
+    """The most probable counts whose true cost is at most ``limit``, in the cost's unit.
 
     Args:
         log_weights: (options,) a decision: ``Multinomial.log_weights``, or ``BinomialWidth.log_probabilities`` for
             ``SlimmableMacs``; -inf forbids.
-        cost: of counts.
-        limit: in the cost's unit.
         rounds: linear programs at most from each of three starts; then the best counts so far are the answer.
 
     Raises:

@@ -82,12 +82,9 @@ def filter_search(
 
     Args:
         problem: the space's decisions, and the budget (lambda and ``hard`` need one; Eq. 7 needs one for its cost).
-        method: law, estimator, cost term.
         build: a network with fresh weights from torch's global generator, which is seeded for it; its statistics must include the
             homogeneous names and ``expected`` (slimmable) or ``sampled``; see :func:`statistics_of`.
-        data: the training data T.
         options: one of ``c1()`` ... ``c5()``, or switches of your own.
-        fabric: device and precision.
         checkpoint: saved after every iteration; if it is there the search resumes and ends in the same result.
         progress: called with steps done, steps in all, and what is going on.
 

@@ -79,12 +79,7 @@ def save_filter_search(
 
 
 def load_filter_search(path: Path | str) -> FilterSearchRecord:
-    """Read a record.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is cut off, or is no record of this kind and version.
-    """
+    """Read a record; raises as ``graphs.files.load_json``."""
     return load_json(path, FilterSearchRecord, "record of a filter search")
 
 

@@ -132,7 +132,6 @@ def prune_layer(state: LayerState, logits: ArrayLike, threshold: float, protecte
     joins now, with equal logits, is first judged after the next epoch.
 
     Args:
-        state: before.
         logits: (N + 1,), after the epoch's training.
         threshold: t(e); probabilities equal to it stay.
         protected: an option that does not fall, whatever its probability.

@@ -79,12 +79,10 @@ def mix(
     """The weights of a layer under given noise.
 
     Args:
-        option_logits: (N,).
         width_logits: w (N,), of the large candidate against the small; not read where ``two`` is False.
         two: (N,), whether an option has two candidates; the skip, convolutions and settled widths have one.
         option_noise: (N,) standard Gumbel.
         width_noise: (N, 2) standard Gumbel, of the small and the large candidate.
-        temperature: constant over the search.
     """
     keys = np.stack([np.zeros_like(width_logits), width_logits], 1)  # (N, 2): the small candidate's logit is 0
     shares = gumbel_softmax(keys, width_noise, temperature)

@@ -108,11 +108,7 @@ def with_prunodes(state: PruNetState, nodes: PrunodeState, width_logits: FloatAr
 def adam_step(state: PruNetState, layout: Layout, gradient: FloatArray, rate: float) -> PruNetState:
     """One step of Adam (0.9, 0.999, 1e-8) on everything that is left; what was removed keeps its last value.
 
-    Args:
-        state: before.
-        layout: which Prunode belongs to which slot.
-        gradient: with respect to logits and width logits, (K + P,).
-        rate: the step size.
+    ``gradient`` is by logits and width logits, (K + P,).
     """
     moving = np.concatenate([state.alive, np.zeros(len(state.width_logits), dtype=np.bool_)])
     for layer in layout.layers:
