@@ -44,7 +44,7 @@ from torch.nn import functional
 from torch.utils.data import TensorDataset
 
 from constrained_nas.data import DataSplits, image_folder, loader
-from constrained_nas.selections import QuantisableLayer, divergence, find_layers, measure_divergences, network_logits, quantized
+from constrained_nas.selections import QuantizableLayer, divergence, find_layers, measure_divergences, network_logits, quantized
 from graphs import Operation
 from solvers import InfeasibleError, project_to_budget
 
@@ -289,7 +289,7 @@ def print_choices(rows: Sequence[Sequence[str]], budget: dict[str, float], conso
 
 
 def print_layers(
-    layers: Sequence[QuantisableLayer], offered: Sequence[Operation], exact: Picks, divergences: np.ndarray, console: Console
+    layers: Sequence[QuantizableLayer], offered: Sequence[Operation], exact: Picks, divergences: np.ndarray, console: Console
 ) -> None:
     """The exact choice, layer by layer."""
     table = Table(title="The exact choice", title_justify="left", header_style="bold")

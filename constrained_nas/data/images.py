@@ -241,7 +241,7 @@ def _read_cifar(path: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
     content = np.fromfile(path, dtype=np.uint8)
     record = prefix + 3072
     if not len(content) or len(content) % record:
-        raise ValueError(f"{path}: {len(content)} bytes is no whole number of {record}-byte records; is it the binary version?")
+        raise ValueError(f"{path}: {len(content)} bytes is not a whole number of {record}-byte records; is it the binary version?")
     rows = content.reshape(-1, record)
     return rows[:, prefix:].reshape(-1, 3, 32, 32).copy(), rows[:, prefix - 1].astype(np.int64)
 

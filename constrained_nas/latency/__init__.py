@@ -11,9 +11,10 @@ from constrained_nas.latency.device_budget import (
     with_limit,
 )
 from constrained_nas.latency.imported import ImportConditions, import_csv_table, import_ofa_table
+from constrained_nas.latency.measured_cost import measured_latency
 from constrained_nas.latency.profiling import BlockTiming, Profiled, ProfileSettings, profile_space
 from constrained_nas.latency.robust_times import least_samples
-from constrained_nas.latency.rounds import corrected_times, log_beside, measure_networks, timed_run
+from constrained_nas.latency.rounds import log_beside, measure_networks, measure_runs
 from constrained_nas.latency.runtimes import RuntimeName, require_runtime, runtime_called
 from constrained_nas.latency.spread_networks import spread_networks
 from constrained_nas.latency.subjects import uniform_architecture

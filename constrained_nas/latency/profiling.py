@@ -7,7 +7,7 @@ round, outliers are dropped, and a median that is not well known is flagged (see
 whole networks tell which way of timing blocks predicts them better and calibrate the table; for the check each half of them is
 predicted by the calibration on the other.
 
-Rounds are kept in a file as they are measured: a run that was killed goes on where it was.
+Rounds are kept in a file as they are measured: a run that was killed continues from there.
 
 Reference: Nayman et al., HardCoRe-NAS, Sec. 3.1 and Fig. 3 (table against measured networks).
 """

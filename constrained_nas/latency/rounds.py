@@ -1,7 +1,7 @@
 """Rounds of interleaved timings, and the file of one line a round that a killed measurement leaves behind.
 
 Each round runs every subject once, in random order, and slow spells are taken out afterwards. The first line of the file says what
-is measured and how; it must be the same when the run goes on. A last line that was cut off is dropped, and with it that round.
+is measured and how; it must be the same when the run continues. A last line that was cut off is dropped, and with it that round.
 """
 
 from __future__ import annotations
@@ -99,6 +99,20 @@ def measure_networks(
     return [Measurement.of([times[name][0] for times in kept]) for name in subjects]
 
 
+def measure_runs(
+    runs: Mapping[str, Run],
+    timer: Timer,
+    rounds: int,
+    generator: np.random.Generator,
+    progress: Progress | None = None,
+    what: str = "timing networks",
+) -> dict[str, Measurement]:
+    """Latencies of two or more runs by name, slow spells taken out; every round runs each once, in random order."""
+    subjects = {name: timed_run(run, timer) for name, run in runs.items()}
+    times, _ = corrected_times(timed_rounds(subjects, timer, rounds, generator, progress, what))
+    return {name: Measurement.of(times[name][:, 0].tolist()) for name in runs}  # rounds come in a shuffled order
+
+
 def measure_rounds(
     subjects: Mapping[str, Subject],
     timer: Timer,
@@ -162,7 +176,7 @@ class MeasurementLog:
         try:
             found, *rounds = [json.loads(line) for line in complete] or [None]
         except json.JSONDecodeError as error:
-            raise ValueError(f"{path}: no measurements ({error.msg}); delete the file to begin anew") from error
+            raise ValueError(f"{path}: no measurements ({error.msg}); delete the file to start over") from error
         if found is None:  # killed while the first line was written
             path.unlink()
             return cls.opened(path, header)
@@ -170,7 +184,7 @@ class MeasurementLog:
             if found.get(name) != header.get(name):
                 raise ValueError(
                     f"{path}: holds measurements with {name} {found.get(name)!r}, not {header.get(name)!r}: finish them with the "
-                    "settings they were begun with, or delete the file to begin anew"
+                    "settings they were begun with, or delete the file to start over"
                 )
         if len(complete) < len(lines):  # what follows must not be appended to half a line
             with written_whole(path) as partial:

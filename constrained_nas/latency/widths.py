@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from constrained_nas.latency.block_table import TableFit, calibrate_on
-from constrained_nas.latency.rounds import corrected_times, timed_rounds, timed_run
+from constrained_nas.latency.rounds import measure_runs, timed_rounds
 from constrained_nas.latency.runtimes import runtime_title
 from constrained_nas.latency.subjects import hooked
 from constrained_nas.latency.timer import Measurement, Progress, Timer
@@ -149,9 +149,5 @@ def time_networks(
 ) -> dict[str, Measurement]:
     """Latencies of two or more networks by name; every round times each once, in random order. Weights do not matter."""
     images = timer.images(space)
-    subjects = {
-        name: timed_run(partial(timer.place(_fresh(space, architecture)), images), timer)
-        for name, architecture in architectures.items()
-    }
-    corrected, _ = corrected_times(timed_rounds(subjects, timer, rounds, generator, progress, what))
-    return {name: Measurement.of(corrected[name][:, 0].tolist()) for name in subjects}  # rounds come in a shuffled order
+    runs = {name: partial(timer.place(_fresh(space, one)), images) for name, one in architectures.items()}
+    return measure_runs(runs, timer, rounds, generator, progress, what)

@@ -1,7 +1,7 @@
 """Choosing without a search: tables, bit widths, linear scores."""
 
 from constrained_nas.selections.bit_sensitivity import (
-    QuantisableLayer,
+    QuantizableLayer,
     divergence,
     find_layers,
     measure_divergences,

@@ -33,7 +33,7 @@ _QUANTILE_OF = 1_000_000  # values; quantiles of more take long and tell no more
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class QuantisableLayer:
+class QuantizableLayer:
     """A convolution of a network.
 
     Attributes:
@@ -63,7 +63,7 @@ class QuantisableLayer:
 
 
 @torch.no_grad()
-def find_layers(network: nn.Module, images: Tensor) -> list[QuantisableLayer]:
+def find_layers(network: nn.Module, images: Tensor) -> list[QuantizableLayer]:
     """Every convolution that runs, in order, with its positions and the range of its inputs on ``images`` (B, C, H, W).
 
     Raises:
@@ -86,11 +86,11 @@ def find_layers(network: nn.Module, images: Tensor) -> list[QuantisableLayer]:
             hook.remove()
     if not found:
         raise ValueError("expected a network with convolutions (torch.nn.Conv2d) that run on these images, found none")
-    return [QuantisableLayer(convs[module], module, *facts) for module, facts in found.items() if isinstance(module, nn.Conv2d)]
+    return [QuantizableLayer(convs[module], module, *facts) for module, facts in found.items() if isinstance(module, nn.Conv2d)]
 
 
 @contextmanager
-def quantized(layers: Sequence[QuantisableLayer], operations: Sequence[Operation]) -> Iterator[None]:
+def quantized(layers: Sequence[QuantizableLayer], operations: Sequence[Operation]) -> Iterator[None]:
     """Inside the block these layers round their weights (per filter) and inputs (per layer); afterwards they are as before."""
     hooks, kept = [], [layer.conv.weight for layer in layers]
     try:
@@ -108,7 +108,7 @@ def quantized(layers: Sequence[QuantisableLayer], operations: Sequence[Operation
             hook.remove()
 
 
-def _rounding(layer: QuantisableLayer, bits: int) -> Callable[[nn.Module, tuple[Tensor, ...]], Tensor]:
+def _rounding(layer: QuantizableLayer, bits: int) -> Callable[[nn.Module, tuple[Tensor, ...]], Tensor]:
     """Inputs to 2^bits levels over the layer's range; zero is one of them."""
     levels = 2**bits - 1
     step = (layer.high - layer.low) / levels
@@ -130,7 +130,7 @@ def divergence(reference: Tensor, logits: Tensor) -> float:
 
 def measure_divergences(
     network: nn.Module,
-    layers: Sequence[QuantisableLayer],
+    layers: Sequence[QuantizableLayer],
     operations: Sequence[Operation],
     images: Tensor,
     progress: Callable[[int, int], None] | None = None,

@@ -96,7 +96,7 @@ def read_selection_table(path: Path | str) -> SelectionTable:
                 raise ValueError(f"{path}, line {number}, column {column!r}: empty")
         group, option = line["group"], line["option"]
         if option in scores.setdefault(group, {}):
-            raise ValueError(f"{path}, line {number}, column 'option': group {group!r} has had an option {option!r} before")
+            raise ValueError(f"{path}, line {number}, column 'option': group {group!r} already has an option {option!r}")
         for column in ("score", *cost_names):
             value = _number(line[column], f"{path}, line {number}, column {column!r}", column != "score")
             table = scores if column == "score" else costs[column]

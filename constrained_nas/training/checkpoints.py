@@ -38,7 +38,7 @@ def load_checkpoint(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]
             values = json.loads((file.metadata() or {})["values"])
             return {name: file.get_tensor(name) for name in file.keys()}, values  # noqa: SIM118 - no mapping
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: cut off, or no checkpoint of this library ({error}); delete it to start over") from error
+        raise ValueError(f"{path}: cut off, or not a checkpoint of this library ({error}); delete it to start over") from error
 
 
 def load_same(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

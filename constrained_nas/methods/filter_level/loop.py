@@ -85,7 +85,7 @@ def filter_search(
         build: a network with fresh weights from torch's global generator, which is seeded for it; its statistics must include the
             homogeneous names and ``expected`` (slimmable) or ``sampled``; see :func:`statistics_of`.
         options: one of ``c1()`` ... ``c5()``, or switches of your own.
-        checkpoint: saved after every iteration; if it is there the search resumes and ends in the same result.
+        checkpoint: saved after every iteration; the search resumes from it if it exists, and ends in the same result.
         progress: called with steps done, steps in all, and what is going on.
 
     Raises:
