@@ -81,12 +81,29 @@ class SearchResult:
     costs: dict[str, float]
     feasible: bool
     point: FloatArray
-    certificate: Certificate | None
+    certificate: Certificate | None = None
     remark: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        problem: SearchProblem,
+        architecture: Architecture,
+        point: FloatArray,
+        certificate: Certificate | None = None,
+        remark: str = "",
+    ) -> SearchResult:
+        """With what the architecture costs under the problem's budgets; every cost is evaluated once, as it may be measured."""
+        costs = problem.costs(architecture)
+        fits = all(costs[budget.cost.name] <= budget.limit for budget in problem.budgets)
+        return cls(architecture, costs, fits, point, certificate, remark)
 
 
 class SearchMethod(Protocol[State]):
-    """A search method: pure functions over an explicit state (a dataclass of arrays and numbers)."""
+    """A search method: pure functions over an explicit state (a dataclass of arrays and numbers).
+
+    A class that names it as its base need not define ``epoch_end`` and ``alive``.
+    """
 
     def init(self, problem: SearchProblem, generator: np.random.Generator) -> State:
         """The first state; raises ValueError where the problem does not suit the method or nothing fits."""
@@ -98,10 +115,12 @@ class SearchMethod(Protocol[State]):
         """The state after seeing what the proposal came to; not called after steps for the weights alone."""
 
     def epoch_end(self, problem: SearchProblem, state: State, moment: Moment) -> State:
-        """The state after an epoch, of which ``moment`` is the last step."""
+        """The state after an epoch, of which ``moment`` is the last step; nothing changes unless a method says so."""
+        return state
 
     def alive(self, state: State) -> Mapping[str, Sequence[int]] | None:
-        """The options that are left, by decision: the super-network drops the others. None where all are left for good."""
+        """The options that are left, by decision: the super-network drops the others. None: every option stays."""
+        return None
 
     def report(self, state: State) -> dict[str, float]:
         """Numbers worth a curve over the epochs, by name."""

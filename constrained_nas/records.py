@@ -5,26 +5,24 @@ Reference for the choices: the names of ``graphs.SearchSpace`` decisions and opt
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from constrained_nas.ask_tell import SearchResult
 from constrained_nas.problem import SearchProblem
 from graphs import Architecture, SearchSpace
-from graphs.files import load_table
+from graphs.files import Record, load_json, written_whole
 
 
-class BudgetRecord(BaseModel):
+class BudgetRecord(Record):
     """What one budget asked for and what the architecture costs by table or count, in ``unit``.
 
     Where the network was measured, ``measured`` is its median on the device, and ``fits`` speaks of that instead.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     cost: str
     unit: str
     limit: float
@@ -33,7 +31,7 @@ class BudgetRecord(BaseModel):
     measured: float | None = None
 
 
-class ArchitectureRecord(BaseModel):
+class ArchitectureRecord(Record):
     """An architecture of ``space``: the option of every decision, and how it stands to its budgets.
 
     Decisions that share one unit are ``choices``, those that share more (filters among operations) ``counts``; files without counts
@@ -41,7 +39,6 @@ class ArchitectureRecord(BaseModel):
     without a certificate.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["architecture"] = "architecture"
     schema_version: Literal[1, 2] = 1
     space: str
@@ -72,15 +69,7 @@ def save_architecture(
     path: Path | str,
     measured: Mapping[str, tuple[float, bool]] | None = None,
 ) -> ArchitectureRecord:
-    """Write a found architecture, whole or not at all, and return what was written.
-
-    Args:
-        problem: whose budgets it stands to.
-        result: the architecture and its certificate.
-        method: that found it.
-        path: of the file.
-        measured: see :func:`budget_records`.
-    """
+    """Write a found architecture, whole or not at all, and return what was written; ``measured`` as in :func:`budget_records`."""
     budgets = budget_records(problem, result.architecture, measured)
     certificate = result.certificate
     described = problem.space.describe(result.architecture)
@@ -95,11 +84,8 @@ def save_architecture(
         bound=None if certificate is None else certificate.bound,
         gap=None if certificate is None else certificate.gap,
     )
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    partial.write_text(record.model_dump_json(indent=1, exclude=None if counts else {"counts"}), encoding="utf-8")
-    os.replace(partial, target)
+    with written_whole(path) as partial:
+        partial.write_text(record.model_dump_json(indent=1, exclude=None if counts else {"counts"}), encoding="utf-8")
     return record
 
 
@@ -110,7 +96,7 @@ def load_architecture(path: Path | str, space: SearchSpace) -> Architecture:
         FileNotFoundError: there is no such file.
         ValueError: the file is cut off, is no architecture record of this version, or is of another space.
     """
-    record = load_table(path, ArchitectureRecord, "architecture")
+    record = load_json(path, ArchitectureRecord, "architecture")
     if record.space != space.name:
         raise ValueError(f"{path}: the architecture is of space {record.space!r}, expected {space.name!r}")
     if not record.counts:

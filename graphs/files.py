@@ -1,19 +1,51 @@
-"""Tables as JSON files: written whole or not at all, read with messages that say what is wrong and where."""
+"""Records as JSON files: written whole or not at all, read with messages that say what is wrong and where."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
-
-Table = TypeVar("Table", bound=BaseModel)
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 
-def load_table(path: Path | str, model: type[Table], what: str) -> Table:
-    """Read and validate a table; ``what`` names its kind in messages, e.g. ``latency table``.
+class Record(BaseModel):
+    """What is kept in a JSON file, or a part of it: its values do not change, and a field it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Kept = TypeVar("Kept", bound=BaseModel)
+
+
+@contextmanager
+def written_whole(path: Path | str) -> Iterator[Path]:
+    """Give the path of a partial file to write, and move it to ``path`` at the end: whoever reads sees a whole file or none.
+
+    Folders that are missing are made. Every process has a partial file of its own, so that several may write the same file.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def save_json(content: Any, path: Path | str) -> None:
+    """Write a record, or anything JSON knows, whole or not at all."""
+    with written_whole(path) as partial:
+        text = content.model_dump_json(indent=1) if isinstance(content, BaseModel) else json.dumps(content, indent=1)
+        partial.write_text(text, encoding="utf-8")
+
+
+def load_json(path: Path | str, model: type[Kept], what: str) -> Kept:
+    """Read and validate a record; ``what`` names its kind in messages, e.g. ``latency table``.
 
     Raises:
         ValueError: the file is not complete JSON or not what ``model`` asks for; says which and where.
@@ -27,7 +59,7 @@ def load_table(path: Path | str, model: type[Table], what: str) -> Table:
         content = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(
-            f"{path}: not complete JSON (line {error.lineno}: {error.msg}); was the file cut off? Make it again"
+            f"{path}: not complete JSON (line {error.lineno}: {error.msg}); was the file cut off? Then delete it and make it again"
         ) from error
     try:
         return model.model_validate(content)
@@ -36,12 +68,3 @@ def load_table(path: Path | str, model: type[Table], what: str) -> Table:
         where = ".".join(map(str, first["loc"])) or "file"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
         raise ValueError(f"{path}: no valid {what}: {where}: {first['msg']}{more}") from error
-
-
-def save_table(table: BaseModel, path: Path | str) -> None:
-    """Write a table whole or not at all."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    partial.write_text(table.model_dump_json(indent=1), encoding="utf-8")
-    os.replace(partial, target)

@@ -26,14 +26,15 @@ from constrained_nas.latency import (
     ProfileSettings,
     RuntimeName,
     Validation,
-    draw_validation,
     log_beside,
     profile_space,
     timer_of,
     validate_table,
 )
+from constrained_nas.reports import draw_validation
 from graphs import MBConvSpace, hardcore_imagenet, hardcore_small
-from graphs.costs import LatencyTable, load_latency_table, save_latency_table
+from graphs.costs import LatencyTable, load_latency_table
+from graphs.files import save_json
 from papers_repro.harness import (
     Cell,
     Column,
@@ -144,7 +145,7 @@ def _latency_table(options: Options, space: MBConvSpace, folder: Path, bars: Pro
         options.runtime, timer, options.rounds, options.calibration_networks, options.timing, True, options.seed
     )
     table = profile_space(space, settings, log, bars.callback("latency table")).table
-    save_latency_table(table, path)
+    save_json(table, path)
     log.unlink(missing_ok=True)
     return table
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from constrained_nas.commands.describe import MBConvName
 from constrained_nas.commands.shown import space_at
 from constrained_nas.latency import ImportConditions, import_csv_table, import_ofa_table
-from graphs.costs import save_latency_table
+from graphs.files import save_json
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def import_table(command: ImportTable) -> None:
         raise ValueError("--fixed is for YAML; in CSV give a row of the block fixed without an option")
     else:
         raise ValueError(f"{command.file}: expected .yaml, .yml or .csv")
-    save_latency_table(table, command.out)
+    save_json(table, command.out)
     Console().print(
         f"{command.out}: {len(table.entries)} entries in ms from {table.source}; {table.device}, batch {table.batch}, "
         f"{table.resolution} pixels.",

@@ -13,7 +13,7 @@ from rich.table import Table
 from constrained_nas.commands.describe import MBConvName
 from constrained_nas.commands.shown import ProfileClock, make_timer, progress_shown, space_at
 from constrained_nas.latency import BlockTiming, Profiled, ProfileSettings, RuntimeName, log_beside, profile_space
-from graphs.costs import save_latency_table
+from graphs.files import save_json
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def profile(command: Profile) -> None:
         console.print(f"going on with the rounds in {log}", highlight=False)
     with progress_shown(console) as progress:
         found = profile_space(space, settings, log, progress)
-    save_latency_table(found.table, command.out)
+    save_json(found.table, command.out)
     log.unlink(missing_ok=True)
     _report(console, command, found)
 

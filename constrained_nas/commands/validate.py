@@ -11,9 +11,9 @@ from rich.console import Console
 
 from constrained_nas.commands.describe import MBConvName
 from constrained_nas.commands.shown import progress_shown, space_at
-from constrained_nas.latency import draw_validation, timer_of, validate_table
+from constrained_nas.latency import timer_of, validate_table
 from graphs.costs import load_latency_table
-from graphs.files import save_table
+from graphs.files import save_json
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ def validate(command: Validate) -> None:
         found = validate_table(table, space, timer, command.networks, command.rounds, command.seed, progress)
     picture = command.picture or command.table.with_name(command.table.stem + ".validation.png")
     record = command.record or command.table.with_name(command.table.stem + ".validation.json")
-    save_table(found, record)
+    save_json(found, record)
+    from constrained_nas.reports import draw_validation  # matplotlib takes a second to load: only who draws waits for it
+
     draw_validation(found, picture)
     console.print(
         f"{len(found.networks)} networks of {found.space}: measured = {found.slope:.3f} x estimated {found.intercept:+.3g} ms, "

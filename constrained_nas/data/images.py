@@ -62,7 +62,6 @@ def digits(
         draws: drawings of each training digit.
         test_draws: drawings of each test digit.
         architecture_share: share of the training digits kept for the search.
-        seed: decides the split and every drawing.
 
     Raises:
         ValueError: a size or share out of range.
@@ -156,12 +155,8 @@ def cifar(
     ``architecture_share`` of 0.1 gives the usual 45,000 / 5,000 / 10,000 split.
 
     Args:
-        root: where the folder of the binary version is.
-        classes: 10 or 100.
         resolution: of the images, 32 unless they are to be resized.
-        architecture_share: share of the training images kept for the search.
         augment: False leaves the training images as the others are.
-        seed: decides the split.
         recipe: augmentation and scaling. With ``crop_flip`` 32x32 images are padded with black to 36x36, cropped at random to
             32x32, flipped half of the time, and scaled to [-1, 1].
 
@@ -246,7 +241,7 @@ def _read_cifar(path: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
     content = np.fromfile(path, dtype=np.uint8)
     record = prefix + 3072
     if not len(content) or len(content) % record:
-        raise ValueError(f"{path}: {len(content)} bytes is no whole number of {record}-byte records; is it the binary version?")
+        raise ValueError(f"{path}: {len(content)} bytes is not a whole number of {record}-byte records; is it the binary version?")
     rows = content.reshape(-1, record)
     return rows[:, prefix:].reshape(-1, 3, 32, 32).copy(), rows[:, prefix - 1].astype(np.int64)
 

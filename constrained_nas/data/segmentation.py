@@ -47,7 +47,6 @@ def part_labels(root: Path | str, resolution: int = 256, augment: bool = True) -
     ``<Name> <number>``), which become the splits for weights, architecture and test.
 
     Args:
-        root: the folder of the three.
         resolution: images are padded with black to this side, in equal parts on both sides; the padding is not labelled.
         augment: whether images for the weights are flipped (with their masks) half of the time.
 
@@ -81,9 +80,6 @@ def segmentation_folder(
     not labelled. They are read as RGB and scaled to [-1, 1].
 
     Args:
-        root: the folder.
-        resolution: the side of the padded images.
-        classes: how many there are.
         colours: the class of each colour of RGB masks; None for indexed or grey masks, whose values are the classes (255: none).
         augment: whether images for the weights are flipped (with their masks) half of the time.
 
@@ -158,7 +154,7 @@ class _PairDataset(Dataset[tuple[Tensor, Tensor]]):
         if labels.shape != pixels.shape[:2]:
             raise ValueError(f"{pair.mask}: {_size(labels)} pixels, but {pair.image} has {_size(pixels)}")
         if max(labels.shape) > self.resolution:
-            raise ValueError(f"{pair.image}: {_size(pixels)} pixels do not fit into {self.resolution}; choose a greater resolution")
+            raise ValueError(f"{pair.image}: {_size(pixels)} pixels do not fit into {self.resolution}; choose a larger resolution")
         missing = [self.resolution - length for length in labels.shape]
         around = [(length // 2, length - length // 2) for length in missing]
         image = torch.from_numpy(np.pad(pixels, [*around, (0, 0)])).permute(2, 0, 1).float() / 127.5 - 1
@@ -227,7 +223,7 @@ def _read(path: Path) -> Image.Image:
             file.load()
             return file
     except OSError as error:  # it does not name files that are cut off
-        raise ValueError(f"{path}: no readable image ({error})") from error
+        raise ValueError(f"{path}: not a readable image ({error})") from error
 
 
 def _mask(file: Image.Image, path: Path, colours: Colours | None, classes: int) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -49,7 +49,6 @@ def export_python(
     Args:
         network: of plain modules, such as ``Supernet.extract`` gives.
         example: images (B, ...) to compare on.
-        directory: made if it is not there.
         name: of the two files, an identifier.
         record: the architecture, for comments in the file.
 
@@ -77,7 +76,7 @@ def export_python(
         raise ValueError(f"the written network does not run: {_first_line(error)}") from error
     if not same:
         written.weights.unlink()
-        raise ValueError("the written network gives other outputs: does the forward use hooks, or attributes that change?")
+        raise ValueError("the written network gives different outputs: does the forward use hooks, or attributes that change?")
     written.source.write_text(source, encoding="utf-8")
     return written
 

@@ -73,8 +73,6 @@ def python_source(network: nn.Module, title: str, weights: str, facts: Iterable[
 
     Args:
         network: of plain modules; not changed.
-        title: first line of the file's docstring.
-        weights: name of the safetensors file, for the docstring.
         facts: written as comments below the imports.
 
     Raises:

@@ -1,25 +1,37 @@
-"""Measure the latency table of every block of a space, and calibrate it on whole networks.
+"""Latency tables of every block of a space: from times measured in rounds, and calibrated on whole networks.
 
 Blocks are timed where they run: hooks inside uniform networks (every block in the same configuration), because blocks timed alone
-under-estimate whole networks by a tenth. Rounds visit the networks in random order, so that a slow spell of the machine falls on
-all of them alike; an entry is the median over rounds and its spread the interquartile range. Hooks and their neighbours still leave
-a small bias, which an affine calibration on a few random networks, measured whole, takes out.
+under-estimate whole networks by a tenth. Slow spells of the machine are taken out round by round; an entry is the median over
+rounds and its spread the interquartile range. Hooks and their neighbours still leave a small bias, which an affine calibration on a
+few random networks, measured whole, takes out.
+
+``constrained_nas.latency.profiling`` measures blocks and networks in the same rounds and drops outliers; here they are measured one
+after the other and nothing is dropped.
 
 Reference: Nayman et al., HardCoRe-NAS, Sec. 3.1 and Fig. 3 (table against measured networks).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from constrained_nas.latency.timer import Measurement, Progress, Timer, device_name, measure_networks
-from graphs import Architecture, MBConvSpace, Supernet
-from graphs.costs import LatencyEntry, LatencyTable, QuadraticCost, latency_cost
+from constrained_nas.latency.robust_times import inliers, median_interval
+from constrained_nas.latency.rounds import corrected_times, measure_networks, timed_rounds
+from constrained_nas.latency.runtimes import runtime_title
+from constrained_nas.latency.spread_networks import spread_networks
+from constrained_nas.latency.subjects import Context, first_of_shape, hooked, uniform_architecture
+from constrained_nas.latency.timer import Measurement, Progress, Timer
+from graphs import Architecture, GPUNetSpace, MBConvSpace, Supernet
+from graphs.costs import LatencyEntry, LatencyTable, QuadraticCost, WidthLatencyTable, latency_cost
+from solvers.arrays import FloatArray
+
+Table = TypeVar("Table", LatencyTable, WidthLatencyTable)
+NOISY = 0.05
+CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +65,67 @@ class TableFit:
         return cls(slope, intercept, r_squared, float(np.abs(x / y - 1).max()))
 
 
-def uniform_architecture(space: MBConvSpace, configuration: int) -> Architecture:
-    """Every block in the same configuration, every stage at full depth."""
-    choices = dict.fromkeys(space.block_names, space.configurations[configuration].name)
-    deepest = str(space.settings.depths[-1])
-    choices |= {f"stage{stage + 1}.depth": deepest for stage in range(len(space.settings.stages))}
-    return space.space.choose(choices)
+def table_of_times(
+    space: MBConvSpace, timer: Timer, runtime: str, context: Context, times: Mapping[str, FloatArray], drop: bool, **stated: Any
+) -> LatencyTable:
+    """The table of a space from the times (rounds, parts) of subjects, named as in ``constrained_nas.latency.subjects``.
+
+    Args:
+        timer, runtime: how they were timed.
+        context: which of the subjects the entries come from.
+        drop: leave outliers out, and flag entries whose median is not well known.
+    """
+    first = {shape: name for name, shape in first_of_shape(space).items()}
+    entries = tuple(
+        _entry(name, configuration.name, _block_samples(space, context, times, first[shape], configuration.name), drop)
+        for name, shape in zip(space.block_names, space.block_shapes, strict=True)
+        for configuration in space.configurations
+    )
+    kept = inliers if drop else np.asarray
+    if context == "network":
+        rests = [times[f"uniform {configuration.name}"][:, -1] for configuration in space.configurations]
+        fixed = float(np.median(kept(np.concatenate(rests))))
+    else:
+        fixed = sum(float(np.median(kept(samples[:, 0]))) for name, samples in times.items() if name.startswith("fixed "))
+    return LatencyTable(
+        unit="ms",
+        space=space.space.name,
+        **timer.conditions(runtime),
+        resolution=space.settings.resolution,
+        fixed=fixed,
+        context=context,
+        clock=timer.clock,
+        entries=entries,
+        **stated,
+    )
+
+
+def _block_samples(
+    space: MBConvSpace, context: Context, times: Mapping[str, FloatArray], name: str, configuration: str
+) -> FloatArray:
+    """All samples of a configuration of the blocks that have the shape of block ``name``."""
+    if context == "isolated":
+        return times[f"alone {name} {configuration}"][:, 0]
+    if context == "chain":
+        return times[f"chain {name} {configuration}"][:, 0] - times[f"before {name}"][:, 0]
+    shape = space.block_shapes[space.block_names.index(name)]
+    same = [place for place, other in enumerate(space.block_shapes) if other == shape]
+    return times[f"uniform {configuration}"][:, same].ravel()
+
+
+def _entry(block: str, configuration: str, samples: FloatArray, drop: bool) -> LatencyEntry:
+    kept = inliers(samples) if drop else samples
+    found = Measurement.of(kept.tolist())
+    low, high = median_interval(kept.tolist(), CONFIDENCE)
+    return LatencyEntry(
+        block=block,
+        configuration=configuration,
+        median=max(0.0, found.median),  # a difference of chains may be less than its noise
+        spread=found.spread,
+        samples=found.samples,
+        dropped=len(samples) - len(kept),
+        noisy=drop and (high - low) / 2 > NOISY * found.median,
+    )
 
 
 def measure_table(
@@ -71,82 +138,19 @@ def measure_table(
 ) -> LatencyTable:
     """Time every configuration of every block in context, and what remains of the networks as ``fixed``.
 
-    Args:
-        space: its networks at full depth must fit the device.
-        supernet: of the space; its weights do not matter.
-        timer: batch, threads and device.
-        rounds: passes over the uniform networks, at least 3.
-        generator: decides the order of each round.
+    Networks at full depth must fit the device; the weights of ``supernet`` do not matter.
 
     Raises:
         ValueError: fewer than three rounds.
     """
     if rounds < 3:
         raise ValueError(f"rounds: expected at least 3 for a median, got {rounds}")
-    options, blocks = len(space.configurations), len(space.block_names)
-    networks = [timer.place(supernet.extract(uniform_architecture(space, option))) for option in range(options)]
-    samples = np.empty((options, blocks, rounds))
-    rest = np.empty((options, rounds))
-    images = timer.images(space)
-    with timer.threads_set(), torch.inference_mode():
-        for network in networks:
-            network(images)
-            network(images)
-        for round_number in range(rounds):
-            for option in generator.permutation(options).tolist():
-                times, rest[option, round_number] = timed_pass(networks[option], space.block_names, images, timer)
-                samples[option, :, round_number] = times
-            if progress:
-                progress(round_number + 1, rounds, "timing blocks")
-    entries = _entries(space, samples)
-    return LatencyTable(
-        unit="ms",
-        space=space.space.name,
-        device=device_name(timer.device),
-        runtime="torch eager" + (", channels last" if timer.channels_last else ""),
-        threads=timer.threads,
-        dtype="float32",
-        batch=timer.batch,
-        resolution=space.settings.resolution,
-        torch_version=str(torch.__version__),
-        fixed=float(np.median(rest)),
-        clock=timer.clock,
-        entries=entries,
-    )
-
-
-def timed_pass(network: nn.Module, names: Sequence[str], images: Tensor, timer: Timer) -> tuple[np.ndarray, float]:
-    """One pass of a network: ms of each of its modules called ``names`` (dots as underscores), in order, and of everything else."""
-    stamps: dict[str, list[float]] = {name: [] for name in names}
-    hooks = []
-    for name in names:
-        module = network.get_submodule(name.replace(".", "_"))
-        hooks.append(module.register_forward_pre_hook(lambda *_, at=stamps[name]: at.append(timer.now())))
-        hooks.append(module.register_forward_hook(lambda *_, at=stamps[name]: at.append(timer.now())))
-    began = timer.now()
-    network(images)
-    total = timer.now() - began
-    for hook in hooks:
-        hook.remove()
-    times = np.array([stamps[name][1] - stamps[name][0] for name in names])
-    return times, total - float(times.sum())
-
-
-def _entries(space: MBConvSpace, samples: np.ndarray) -> tuple[LatencyEntry, ...]:
-    """Blocks of the same shape are one block: their samples are pooled."""
-    groups: dict[object, list[int]] = {}
-    for block, shape in enumerate(space.block_shapes):
-        groups.setdefault(shape, []).append(block)
-    entries = []
-    for name, shape in zip(space.block_names, space.block_shapes, strict=True):
-        for option, configuration in enumerate(space.configurations):
-            found = Measurement.of(samples[option, groups[shape]].ravel().tolist())
-            entries.append(
-                LatencyEntry(
-                    block=name, configuration=configuration.name, median=found.median, spread=found.spread, samples=found.samples
-                )
-            )
-    return tuple(entries)
+    images, subjects = timer.images(space), {}
+    for option, configuration in enumerate(space.configurations):
+        network = timer.place(supernet.extract(uniform_architecture(space, option)))
+        subjects[f"uniform {configuration.name}"] = hooked(network, space.block_names, images, timer)
+    times, _ = corrected_times(timed_rounds(subjects, timer, rounds, generator, progress, "timing blocks"))
+    return table_of_times(space, timer, runtime_title("torch", timer), "network", times, drop=False)
 
 
 def calibrate(
@@ -159,50 +163,65 @@ def calibrate(
     generator: np.random.Generator,
     progress: Progress | None = None,
 ) -> tuple[LatencyTable, TableFit, TableFit]:
-    """Measure random networks whole, fit ``measured = intercept + slope * estimated`` on half of them and scale the table by it.
+    """Calibrate the table on random networks, measured whole; returns and raises as :func:`calibrate_on`."""
+
+    def measure(drawn: Sequence[Architecture]) -> list[float]:
+        extracted = [supernet.extract(architecture) for architecture in drawn]
+        found = measure_networks(extracted, timer.images(space), timer, rounds, generator, progress)
+        return [one.median for one in found]
+
+    return calibrate_on(space, table, lambda made: latency_cost(made, space), networks, generator, measure)
+
+
+def calibrate_on(
+    space: MBConvSpace | GPUNetSpace,
+    table: Table,
+    cost_of: Callable[[Table], QuadraticCost],
+    networks: int,
+    generator: np.random.Generator,
+    measure: Callable[[Sequence[Architecture]], Sequence[float]],
+    relative: bool = False,
+) -> tuple[Table, TableFit, TableFit]:
+    """Measure random networks, fit ``measured = intercept + slope * estimated`` on every other one and scale the table by it.
 
     A table that was calibrated before states both calibrations as one.
 
+    Args:
+        cost_of: the cost that a table makes.
+        measure: their latencies in ms.
+        relative: fit relative errors, so that short networks count as much as long ones.
+
     Returns:
-        the calibrated table, the fit of the raw table on the first half, and that of the calibrated table on the other half, which
-        took no part in the calibration.
+        the calibrated table, the least-squares fit of the raw table on the first half, and that of the calibrated table on the
+        other half, which took no part in the calibration.
 
     Raises:
-        ValueError: fewer than six networks.
+        ValueError: fewer than six networks; ``relative``, and measured latencies that do not rise with the table's.
     """
     if networks < 6:
         raise ValueError(f"networks: expected at least 6, half to calibrate and half to check, got {networks}")
-    raw = latency_cost(table, space)
-    drawn = _spread_architectures(space, raw, networks, generator)
-    measured = measure_networks([supernet.extract(a) for a in drawn], timer.images(space), timer, rounds, generator, progress)
-    times = [measurement.median for measurement in measured]
-    before = TableFit.of([raw.cost(a) for a in drawn[::2]], times[::2])
-    scaled = scale_table(table, before.slope, before.intercept)
-    cost = latency_cost(scaled, space)
-    after = TableFit.of([cost.cost(a) for a in drawn[1::2]], times[1::2])
-    return scaled, before, after
+    raw = cost_of(table)
+    drawn = spread_networks(space, raw, networks, generator)
+    estimated, measured = [raw.cost(architecture) for architecture in drawn], measure(drawn)
+    before = TableFit.of(estimated[::2], measured[::2])
+    slope, intercept = before.slope, before.intercept
+    if relative:
+        y = np.array(measured[::2])
+        slope, intercept = np.polyfit(estimated[::2], y, 1, w=1 / y).tolist()  # the weights multiply residuals
+        if not slope > 0:
+            raise ValueError(
+                f"measured latencies do not rise with the table's (slope {slope:.3g}, {len(y)} networks): the machine is too "
+                "noisy; measure with more rounds, or when it is idle"
+            )
+    scaled = scale_table(table, slope, intercept)
+    cost = cost_of(scaled)
+    return scaled, before, TableFit.of([cost.cost(architecture) for architecture in drawn[1::2]], measured[1::2])
 
 
-def scale_table(table: LatencyTable, slope: float, intercept: float) -> LatencyTable:
+def scale_table(table: Table, slope: float, intercept: float) -> Table:
     """The table after the affine calibration ``intercept + slope * estimated``; it states earlier calibrations and this as one."""
     slope = max(slope, 1e-6)  # a table of pure noise could fit any slope; a latency never falls as blocks are added
     entries = tuple(e.model_copy(update={"median": e.median * slope, "spread": e.spread * slope}) for e in table.entries)
     fixed = max(0.0, table.fixed * slope + intercept)
     both = {"slope": table.slope * slope, "intercept": table.intercept * slope + intercept}
     return table.model_copy(update={"entries": entries, "fixed": fixed, **both})
-
-
-def _spread_architectures(
-    space: MBConvSpace, cost: QuadraticCost, count: int, generator: np.random.Generator
-) -> list[Architecture]:
-    """Random architectures, evenly spaced in estimated latency among many draws (uniform draws alone crowd the middle)."""
-    drawn = []
-    for _ in range(40 * count):
-        share = generator.random()  # how heavy this one tends to be
-        picks = {}
-        for decision in space.space.decisions:
-            weights = np.linspace(1 - share, share, len(decision.options)) + 0.05
-            picks[decision.name] = str(generator.choice(decision.options, p=weights / weights.sum()))
-        drawn.append(space.space.choose(picks))
-    drawn.sort(key=cost.cost)
-    return [drawn[index] for index in np.linspace(0, len(drawn) - 1, count).round().astype(int)]

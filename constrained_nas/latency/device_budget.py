@@ -22,15 +22,16 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from constrained_nas.ask_tell import SearchResult
 from constrained_nas.latency.robust_times import least_samples, upper_median_bound
+from constrained_nas.latency.rounds import timed_run
 from constrained_nas.latency.runtimes import RuntimeName, prepare_run, require_runtime
 from constrained_nas.latency.timer import Timer
 from constrained_nas.problem import SearchProblem
 from graphs import Architecture, GPUNetSpace, MBConvSpace
+from graphs.files import Record
 from solvers import InfeasibleError
 
 
@@ -56,10 +57,9 @@ class DeviceSearch:
     confidence: float
 
 
-class DeviceRecord(BaseModel):
-    """A search on the device as a file (``graphs.files.save_table``): what it found and all attempts, in ``unit``."""
+class DeviceRecord(Record):
+    """A search on the device as a file (``graphs.files.save_json``): what it found and all attempts, in ``unit``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["device search"] = "device search"
     schema_version: Literal[1] = 1
     space: str
@@ -163,15 +163,9 @@ def measure_alone(
     images = timer.images(space)
 
     def measure(architecture: Architecture) -> list[float]:
-        run = prepare_run(build(architecture), images, runtime, timer)
-        samples = []
+        run = timed_run(prepare_run(build(architecture), images, runtime, timer), timer)
         with timer.threads_set(), torch.inference_mode():
-            for number in range(rounds + 5):
-                began = timer.now()
-                run()
-                if number >= 5:
-                    samples.append(timer.now() - began)
-        return samples
+            return [run()[0] for _ in range(rounds + 5)][5:]
 
     return measure
 

@@ -67,9 +67,6 @@ def import_ofa_table(
     """A space's latency table from a once-for-all lookup table.
 
     Args:
-        path: YAML; needs PyYAML.
-        space: whose blocks are looked up.
-        conditions: of the file.
         fixed: of the rest of the network, in the file's unit, where the file does not have it; None looks it up.
 
     Raises:
@@ -88,10 +85,9 @@ def import_ofa_table(
         return latencies[found]
 
     values = {
-        (block, configuration.name): look_up(_block_keys(shape, configuration.expansion, configuration.kernel, squeeze))
+        (block, c.name): (look_up(_block_keys(shape, c.expansion, c.kernel, c.squeeze_excite)), 0.0, 1)
         for block, shape in zip(space.block_names, space.block_shapes, strict=True)
-        for configuration in space.configurations
-        for squeeze in [configuration.squeeze_excite]
+        for c in space.configurations
     }
     rest = math.fsum(look_up(keys) for keys in _fixed_keys(space, latencies)) if fixed is None else fixed
     if missing:
@@ -114,8 +110,7 @@ def import_csv_table(path: Path | str, space: MBConvSpace, conditions: ImportCon
     shapes: dict[str, list[str]] = {}
     for name, shape in zip(space.block_names, space.block_shapes, strict=True):
         shapes.setdefault(_shape_name(shape), []).append(name)
-    values: dict[tuple[str, str], float] = {}
-    spreads: dict[tuple[str, str], tuple[float, int]] = {}
+    values: dict[tuple[str, str], tuple[float, float, int]] = {}
     rests: list[float] = []
     with Path(path).open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file, strict=True)
@@ -138,31 +133,29 @@ def import_csv_table(path: Path | str, space: MBConvSpace, conditions: ImportCon
             for name in blocks:
                 if (name, option) in values:
                     raise ValueError(f"{where}: a second row for block {name!r} with option {option!r}")
-                values[name, option], spreads[name, option] = latency, (spread, samples)
+                values[name, option] = latency, spread, samples
     missing = [(block, option) for block in space.block_names for option in sorted(options) if (block, option) not in values]
     if missing:
         raise ValueError(f"{path}: no row for {len(missing)} blocks with option, the first of them {' '.join(missing[0])}")
     if not rests:
         raise ValueError(f"{path}: no row of the block 'fixed' for the rest of the network (stem, head); it may be 0")
     source = f"{Path(path).name}, CSV in {conditions.unit}"
-    return _table(space, conditions, source, values, math.fsum(rests), spreads)
+    return _table(space, conditions, source, values, math.fsum(rests))
 
 
 def _table(
     space: MBConvSpace,
     conditions: ImportConditions,
     source: str,
-    values: Mapping[tuple[str, str], float],
+    values: Mapping[tuple[str, str], tuple[float, float, int]],
     fixed: float,
-    spreads: Mapping[tuple[str, str], tuple[float, int]] | None = None,
 ) -> LatencyTable:
+    """The table of latencies, spreads and numbers of samples by block and option."""
     scale = MILLISECONDS[conditions.unit]
-    entries = []
-    for (block, option), value in values.items():
-        spread, samples = (spreads or {}).get((block, option), (0.0, 1))
-        entries.append(
-            LatencyEntry(block=block, configuration=option, median=value * scale, spread=spread * scale, samples=max(1, samples))
-        )
+    entries = [
+        LatencyEntry(block=block, configuration=option, median=value * scale, spread=spread * scale, samples=max(1, samples))
+        for (block, option), (value, spread, samples) in values.items()
+    ]
     return LatencyTable(
         unit="ms",
         space=space.space.name,

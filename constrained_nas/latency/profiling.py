@@ -7,35 +7,32 @@ round, outliers are dropped, and a median that is not well known is flagged (see
 whole networks tell which way of timing blocks predicts them better and calibrate the table; for the check each half of them is
 predicted by the calibration on the other.
 
-Rounds are kept in a file as they are measured: a run that was killed goes on where it was.
+Rounds are kept in a file as they are measured: a run that was killed continues from there.
 
 Reference: Nayman et al., HardCoRe-NAS, Sec. 3.1 and Fig. 3 (table against measured networks).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from constrained_nas.latency.block_table import TableFit, scale_table
-from constrained_nas.latency.robust_times import OUTLIER_DEVIATIONS, inliers, median_interval
+from constrained_nas.latency.block_table import CONFIDENCE, NOISY, TableFit, scale_table, table_of_times
+from constrained_nas.latency.robust_times import OUTLIER_DEVIATIONS, inliers
 from constrained_nas.latency.rounds import MeasurementLog, corrected_times, measure_rounds
 from constrained_nas.latency.runtimes import RuntimeName, require_runtime, runtime_title
 from constrained_nas.latency.spread_networks import spread_networks
-from constrained_nas.latency.subjects import Context, first_of_shape, profile_subjects, reference_architecture
+from constrained_nas.latency.subjects import Context, profile_subjects, reference_architecture
 from constrained_nas.latency.timer import Measurement, Progress, Timer, device_name
 from graphs import Architecture, MBConvSpace
-from graphs.costs import LatencyEntry, LatencyTable, PredictionEvidence, ReferenceLatency, latency_cost, mac_cost
+from graphs.costs import LatencyTable, PredictionEvidence, ReferenceLatency, latency_cost, mac_cost
 
 BlockTiming = Literal["in-context", "isolated"]
-NOISY = 0.05
-CONFIDENCE = 0.95
 RULES = (
     f"rounds in random order, each divided by its drift factor; outliers: more than {OUTLIER_DEVIATIONS} robust standard "
     f"deviations from the median; noisy: {CONFIDENCE:.0%} interval of the median wider than +-{NOISY:.0%} of it"
@@ -98,11 +95,9 @@ class Profiled:
 def profile_space(
     space: MBConvSpace, settings: ProfileSettings, log: Path | None = None, progress: Progress | None = None
 ) -> Profiled:
-    """Measure and calibrate the latency table of a space.
+    """Measure and calibrate the latency table of a space, whose networks at full depth must fit the device.
 
     Args:
-        space: its networks at full depth must fit the device.
-        settings: how.
         log: keeps the rounds measured so far; what is in it is used, and the caller removes it once the table is written.
         progress: told (steps done, steps in all, what).
 
@@ -117,7 +112,14 @@ def profile_space(
         subjects = profile_subjects(space, settings.contexts, drawn, settings.runtime, settings.timer, settings.seed, progress)
         measure_rounds(subjects, settings.timer, settings.rounds, settings.seed, kept, progress)
     times, drift = corrected_times(kept.rounds)
-    raws = [_table(space, settings, context, times) for context in settings.contexts]
+    reference = ReferenceLatency(
+        choices=space.space.describe(reference_architecture(space)), median=float(np.median(inliers(times["reference"][:, 0])))
+    )
+    title = runtime_title(settings.runtime, settings.timer)
+    raws = [
+        table_of_times(space, settings.timer, title, context, times, drop=True, rules=RULES, reference=reference)
+        for context in settings.contexts
+    ]
     measured = [Measurement.of(inliers(times[f"network {index}"][:, 0]).tolist()).median for index in range(len(drawn))]
     evidence = tuple(_evidence(raw, space, drawn, measured) for raw in raws)
     estimates = [latency_cost(raws[0], space).cost(architecture) for architecture in drawn]
@@ -146,70 +148,6 @@ def _header(space: MBConvSpace, settings: ProfileSettings) -> dict[str, Any]:
     }
 
 
-def _table(
-    space: MBConvSpace, settings: ProfileSettings, context: Context, times: Mapping[str, NDArray[np.float64]]
-) -> LatencyTable:
-    first = {shape: name for name, shape in first_of_shape(space).items()}
-    entries = tuple(
-        _entry(name, configuration.name, _block_samples(space, context, times, first[shape], configuration.name))
-        for name, shape in zip(space.block_names, space.block_shapes, strict=True)
-        for configuration in space.configurations
-    )
-    if context == "network":
-        rests = [times[f"uniform {configuration.name}"][:, -1] for configuration in space.configurations]
-        fixed = float(np.median(inliers(np.concatenate(rests))))
-    else:
-        fixed = sum(float(np.median(inliers(samples[:, 0]))) for name, samples in times.items() if name.startswith("fixed "))
-    timer, reference = settings.timer, reference_architecture(space)
-    return LatencyTable(
-        unit="ms",
-        space=space.space.name,
-        device=device_name(timer.device),
-        runtime=runtime_title(settings.runtime, timer),
-        threads=timer.threads,
-        dtype="float32",
-        batch=timer.batch,
-        resolution=space.settings.resolution,
-        torch_version=str(torch.__version__),
-        fixed=fixed,
-        context=context,
-        clock=timer.clock,
-        entries=entries,
-        rules=RULES,
-        reference=ReferenceLatency(
-            choices=space.space.describe(reference), median=float(np.median(inliers(times["reference"][:, 0])))
-        ),
-    )
-
-
-def _block_samples(
-    space: MBConvSpace, context: Context, times: Mapping[str, NDArray[np.float64]], name: str, configuration: str
-) -> NDArray[np.float64]:
-    """All samples of a configuration of the blocks that have the shape of block ``name``."""
-    if context == "isolated":
-        return times[f"alone {name} {configuration}"][:, 0]
-    if context == "chain":
-        return times[f"chain {name} {configuration}"][:, 0] - times[f"before {name}"][:, 0]
-    shape = space.block_shapes[space.block_names.index(name)]
-    same = [place for place, other in enumerate(space.block_shapes) if other == shape]
-    return times[f"uniform {configuration}"][:, same].ravel()
-
-
-def _entry(block: str, configuration: str, samples: NDArray[np.float64]) -> LatencyEntry:
-    kept = inliers(samples)
-    found = Measurement.of(kept.tolist())
-    low, high = median_interval(kept.tolist(), CONFIDENCE)
-    return LatencyEntry(
-        block=block,
-        configuration=configuration,
-        median=max(0.0, found.median),  # a difference of chains may be less than its noise
-        spread=found.spread,
-        samples=found.samples,
-        dropped=len(samples) - len(kept),
-        noisy=(high - low) / 2 > NOISY * found.median,
-    )
-
-
 def _evidence(
     table: LatencyTable, space: MBConvSpace, drawn: Sequence[Architecture], measured: Sequence[float]
 ) -> PredictionEvidence:
@@ -219,10 +157,7 @@ def _evidence(
     return PredictionEvidence(
         context=table.context,
         networks=len(drawn),
-        slope=fit.slope,
-        intercept=fit.intercept,
-        r_squared=fit.r_squared,
-        worst=fit.worst,
+        **asdict(fit),
         worst_calibrated=TableFit.of(_cross_calibrated(estimates, measured), measured).worst,
     )
 

@@ -49,7 +49,7 @@ def runtime_called(title: str) -> RuntimeName:
 
 
 def require_runtime(runtime: RuntimeName, device: str) -> None:
-    """Nothing, or what is missing.
+    """Check that networks can run in this runtime on this device.
 
     Raises:
         ValueError: no such runtime, no such device, or a part of the runtime that is not installed; says which and how to get it.
@@ -75,10 +75,7 @@ def prepare_run(module: nn.Module, images: Tensor, runtime: RuntimeName, timer: 
     """A function that runs the module on these images; the first calls may still allocate.
 
     Args:
-        module: put in evaluation mode, on the timer's device and in its memory format.
-        images: likewise; their shape is fixed from now on.
-        runtime: that :func:`require_runtime` accepts.
-        timer: device, threads, layout.
+        module, images: put in evaluation mode, on the timer's device and in its memory format.
 
     Raises:
         ValueError: the runtime cannot take the module, or computes something else than torch.
@@ -161,7 +158,7 @@ def _require_same(output: Tensor, expected: Tensor, runtime: str) -> None:
     """What is timed must compute what torch computes."""
     difference = float((output.cpu() - expected.cpu()).abs().max() / expected.abs().max().clamp(min=1e-12))
     if not difference <= SAME:
-        raise ValueError(f"{runtime} gives another output than torch: {difference:.2g} of the greatest, allowed {SAME:g}")
+        raise ValueError(f"{runtime} gives a different output from torch: {difference:.2g} of the greatest, allowed {SAME:g}")
 
 
 def _compiler() -> str | None:

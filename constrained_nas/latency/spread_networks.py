@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+import math
+from collections.abc import Callable
+from functools import partial
 
-from graphs import Architecture, MBConvSpace
+import numpy as np
+from numpy.typing import ArrayLike
+
+from graphs import Architecture, GPUNetSpace, MBConvSpace
 from graphs.costs import QuadraticCost
+from solvers.arrays import FloatArray
 
 DRAWS = 60  # for each network wanted: the nearest of them is within a percent of the range from where it should be
 TILT = 6.0  # exp(6) times as likely to take the slowest option as the fastest, or the other way round
 
 
-def spread_networks(space: MBConvSpace, cost: QuadraticCost, count: int, generator: np.random.Generator) -> list[Architecture]:
+def spread_networks(
+    space: MBConvSpace | GPUNetSpace, cost: QuadraticCost, count: int, generator: np.random.Generator
+) -> list[Architecture]:
     """``count`` different random networks whose costs are nearest to evenly spaced ones, in order of cost.
 
-    Networks are drawn with every decision leaning to its costly or to its cheap options, more or less so from draw to draw; of
-    these the ones nearest to even spacing between the cheapest and the costliest draw are taken.
+    Networks are drawn with every decision leaning to its costly or to its cheap options, more or less so from draw to draw, and
+    layers that may be skipped are, from none of them to almost all; of these networks the ones nearest to even spacing between the
+    cheapest and the costliest draw are taken.
 
     Raises:
         ValueError: fewer than two networks, or a space with fewer networks than are wanted.
     """
-    if not 2 <= count <= space.architectures:
-        raise ValueError(f"networks: expected 2 to {space.architectures}, as many as the space has, got {count}")
-    ranks = _ranks(space, cost)
-    points: dict[bytes, NDArray[np.float64]] = {}
+    different, ranks, skippable, network_of = _described(space, cost)
+    if not 2 <= count <= different:
+        raise ValueError(f"networks: expected 2 to {different}, as many as the space has, got {count}")
+    points: dict[bytes, FloatArray] = {}
     for draw in range(100 * DRAWS * count):
         if draw >= DRAWS * count and len(points) >= count:
             break
         tilt = generator.uniform(-TILT, TILT)
-        parts = [_one_hot(rank, tilt, generator) for rank in ranks]
+        skips = 0.95 * generator.random() if any(skippable) else 0.0
+        parts = [_one_hot(rank, tilt, skips if may else None, generator) for rank, may in zip(ranks, skippable, strict=True)]
         point = np.concatenate(parts)
-        points.setdefault(_running(space, point), point)
+        points.setdefault(network_of(point), point)
     if len(points) < count:
         raise ValueError(f"networks: expected {count} different ones, found {len(points)} in {100 * DRAWS * count} draws")
     drawn = list(points.values())
@@ -45,20 +54,36 @@ def spread_networks(space: MBConvSpace, cost: QuadraticCost, count: int, generat
     return [space.space.architecture(drawn[index]) for index in sorted(taken, key=lambda index: costs[index])]
 
 
-def _ranks(space: MBConvSpace, cost: QuadraticCost) -> list[NDArray[np.float64]]:
-    """0 for the cheapest option of a decision to 1 for the costliest; depths are in order as they are."""
-    times = space.staged.per_configuration(cost.quadratic).reshape(len(space.block_names), -1)
-    orders = [*(row.argsort().argsort() for row in times), *(np.arange(len(space.settings.depths)) for _ in space.settings.stages)]
-    return [order / max(1, len(order) - 1) for order in orders]
+def _described(
+    space: MBConvSpace | GPUNetSpace, cost: QuadraticCost
+) -> tuple[int, list[FloatArray], list[bool], Callable[[FloatArray], bytes]]:
+    """How many networks there are; the options of every decision ranked from 0 for the cheapest to 1 for the costliest, without the
+    skip, which is the last; whether there is one; and what is the same for two points of one network."""
+    linear = [cost.quadratic.linear[space.space.slice(decision.name)] for decision in space.space.decisions]
+    if isinstance(space, MBConvSpace):
+        times = space.staged.per_configuration(cost.quadratic).reshape(len(space.block_names), -1)
+        depths = [np.arange(len(space.settings.depths)) for _ in space.settings.stages]  # in order as they are
+        return space.architectures, [*map(_ranked, [*times, *depths])], [False] * len(linear), partial(_running, space)
+    skippable = [shape.skippable for shape in space.layers.values()]
+    ranks = [_ranked(part[: len(part) - skips]) for part, skips in zip(linear, skippable, strict=True)]
+    return math.prod(map(len, linear)), ranks, skippable, np.ndarray.tobytes
 
 
-def _one_hot(rank: NDArray[np.float64], tilt: float, generator: np.random.Generator) -> NDArray[np.float64]:
+def _ranked(times: ArrayLike) -> FloatArray:
+    order = np.asarray(times).argsort().argsort()
+    return np.asarray(order / max(1, len(order) - 1))
+
+
+def _one_hot(rank: FloatArray, tilt: float, skips: float | None, generator: np.random.Generator) -> FloatArray:
+    """A random option; one more, the last, with probability ``skips`` where that is not None."""
     weights = np.exp(tilt * (rank - rank.max()))
     chosen = generator.choice(len(rank), p=weights / weights.sum())
-    return (np.arange(len(rank)) == chosen).astype(np.float64)
+    if skips is not None and generator.random() < skips:
+        chosen = len(rank)
+    return (np.arange(len(rank) + (skips is not None)) == chosen).astype(np.float64)
 
 
-def _running(space: MBConvSpace, point: NDArray[np.float64]) -> bytes:
+def _running(space: MBConvSpace, point: FloatArray) -> bytes:
     """The same for points that differ only in blocks beyond their stage's depth: they are one network."""
     settings, options = space.settings, len(space.configurations)
     per_stage = settings.blocks_per_stage * options

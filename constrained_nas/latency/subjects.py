@@ -14,14 +14,21 @@ from typing import Literal
 import torch
 from torch import nn
 
-from constrained_nas.latency.block_table import timed_pass, uniform_architecture
 from constrained_nas.latency.rounds import Subject, timed_run
 from constrained_nas.latency.runtimes import RuntimeName, prepare_run
 from constrained_nas.latency.timer import Progress, Timer
-from graphs import Architecture, MBConvSpace
+from graphs import Architecture, MBConvSpace, Supernet
 from graphs.spaces import BlockShape
 
 Context = Literal["network", "chain", "isolated"]
+
+
+def uniform_architecture(space: MBConvSpace, configuration: int) -> Architecture:
+    """Every block in the same configuration, every stage at full depth."""
+    choices = dict.fromkeys(space.block_names, space.configurations[configuration].name)
+    deepest = str(space.settings.depths[-1])
+    choices |= {f"stage{stage + 1}.depth": deepest for stage in range(len(space.settings.stages))}
+    return space.space.choose(choices)
 
 
 def reference_architecture(space: MBConvSpace) -> Architecture:
@@ -40,14 +47,12 @@ def profile_subjects(
 ) -> dict[str, Subject]:
     """Everything that a round runs, prepared for the runtime.
 
-    Weights (drawn from ``seed``) do not matter to the time; torch's global generator is left as it was.
+    Weights (drawn from ``seed``) do not matter to the time.
 
     Raises:
         ValueError: the runtime cannot take a module.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        supernet = space.supernet()
+    supernet = seeded_supernet(space, seed)
     names = space.block_names
     images = timer.images(space)
     uniform = [supernet.extract(uniform_architecture(space, option)) for option in range(len(space.configurations))]
@@ -55,39 +60,63 @@ def profile_subjects(
     wanted: list[tuple[str, nn.Module, torch.Tensor]] = []
     if "network" in contexts:
         for configuration, network in zip(space.configurations, uniform, strict=True):
-            found[f"uniform {configuration.name}"] = _hooked(timer.place(network), names, images, timer)
+            found[f"uniform {configuration.name}"] = hooked(timer.place(network), names, images, timer)
     if "isolated" in contexts:
         wanted += [(f"alone {name} {option}", *block) for name, option, block in _different_blocks(space, uniform, timer)]
     if "chain" in contexts:
         wanted += _chains(space, uniform, timer)
     if "chain" in contexts or "isolated" in contexts:
-        wanted += [
-            (f"fixed {place}", part, _noise(timer.batch, shape)) for place, (part, shape) in enumerate(space.fixed_modules())
-        ]
+        wanted += [(f"fixed {place}", part, timer.noise(shape)) for place, (part, shape) in enumerate(space.fixed_modules())]
     wanted += [(f"network {place}", supernet.extract(architecture), images) for place, architecture in enumerate(drawn)]
     wanted.append(("reference", supernet.extract(reference_architecture(space)), images))
-    for done, (name, module, inputs) in enumerate(wanted):
-        if progress:
-            progress(done, len(wanted), "preparing")
+    return found | prepared_subjects(wanted, runtime, timer, progress, wall_clock=timer.clock == "processor")
+
+
+def prepared_subjects(
+    wanted: Sequence[tuple[str, nn.Module, torch.Tensor]],
+    runtime: RuntimeName,
+    timer: Timer,
+    progress: Progress | None = None,
+    wall_clock: bool = False,
+) -> dict[str, Subject]:
+    """Named modules with their inputs, prepared for the runtime; the ``reference`` by the wall clock too, if asked for."""
+    found: dict[str, Subject] = {}
+    for done, (name, module, inputs) in enumerate(wanted, 1):
         run = prepare_run(module, inputs, runtime, timer)
         found[name] = timed_run(run, timer)
-        if name == "reference" and timer.clock == "processor":
+        if name == "reference" and wall_clock:
             found["wall clock"] = timed_run(run, replace(timer, clock="wall"))
-    if progress:
-        progress(len(wanted), len(wanted), "preparing")
+        if progress:
+            progress(done, len(wanted), "preparing")
     return found
 
 
-def _hooked(network: nn.Module, names: Sequence[str], images: torch.Tensor, timer: Timer) -> Subject:
+def seeded_supernet(space: MBConvSpace, seed: int) -> Supernet:
+    """The super-network of a space with weights drawn from ``seed``; torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return space.supernet()
+
+
+def hooked(network: nn.Module, names: Sequence[str], images: torch.Tensor, timer: Timer) -> Subject:
+    """One pass of a network: ms of each of its modules called ``names`` (dots as underscores), in order, and of everything else."""
+    modules = [network.get_submodule(name.replace(".", "_")) for name in names]
+
     def once() -> list[float]:
-        times, rest = timed_pass(network, names, images, timer)
-        return [*times.tolist(), rest]
+        stamps: list[list[float]] = [[] for _ in modules]
+        hooks = []
+        for module, at in zip(modules, stamps, strict=True):
+            hooks.append(module.register_forward_pre_hook(lambda *_, at=at: at.append(timer.now())))
+            hooks.append(module.register_forward_hook(lambda *_, at=at: at.append(timer.now())))
+        began = timer.now()
+        network(images)
+        total = timer.now() - began
+        for hook in hooks:
+            hook.remove()
+        times = [left - entered for entered, left in stamps]
+        return [*times, total - sum(times)]
 
     return once
-
-
-def _noise(batch: int, shape: Sequence[int]) -> torch.Tensor:
-    return torch.randn((batch, *shape), generator=torch.Generator().manual_seed(0))
 
 
 def _different_blocks(
@@ -96,7 +125,7 @@ def _different_blocks(
     """(name of the first block of its shape, configuration, (module, input)) of every block that differs from the others."""
     blocks = []
     for name, shape in first_of_shape(space).items():
-        inputs = _noise(timer.batch, (shape.inputs, shape.side, shape.side))
+        inputs = timer.noise((shape.inputs, shape.side, shape.side))
         for configuration, network in zip(space.configurations, uniform, strict=True):
             blocks.append((name, configuration.name, (network.get_submodule(name.replace(".", "_")), inputs)))
     return blocks
@@ -111,10 +140,10 @@ def _chains(space: MBConvSpace, uniform: Sequence[nn.Module], timer: Timer) -> l
         if place:
             shape = space.block_shapes[place - 1]
             before = uniform[0].get_submodule(names[place - 1].replace(".", "_"))
-            inputs = _noise(timer.batch, (shape.inputs, shape.side, shape.side))
+            inputs = timer.noise((shape.inputs, shape.side, shape.side))
         else:
             before, fixed = space.fixed_modules()[-2]  # the last before the blocks; the head comes after them
-            inputs = _noise(timer.batch, fixed)
+            inputs = timer.noise(fixed)
         chains.append((f"before {name}", before, inputs))
         for configuration, network in zip(space.configurations, uniform, strict=True):
             block = network.get_submodule(name.replace(".", "_"))

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -81,14 +81,28 @@ class Timer:
             torch.set_num_threads(before)
 
     def images(self, space: MBConvSpace | GPUNetSpace) -> Tensor:
-        """A batch of noise of the space's input shape: the same every time, and no zeros, on which kernels may be faster."""
-        shape = (self.batch, space.settings.image_channels, space.settings.resolution, space.settings.resolution)
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-        return noise.to(self.device).to(memory_format=self.memory_format)
+        """A batch of noise of the space's input shape."""
+        return self.noise((space.settings.image_channels, space.settings.resolution, space.settings.resolution))
+
+    def noise(self, shape: Sequence[int]) -> Tensor:
+        """A batch of that shape on the device: the same every time, and no zeros, on which kernels may be faster."""
+        noise = torch.randn((self.batch, *shape), generator=torch.Generator().manual_seed(0)).to(self.device)
+        return noise.to(memory_format=self.memory_format) if noise.ndim == 4 else noise
 
     def place(self, network: nn.Module) -> nn.Module:
         """The network as it is timed: evaluation mode, on the device, in the memory format."""
         return network.eval().to(self.device).to(memory_format=self.memory_format)
+
+    def conditions(self, runtime: str) -> dict[str, Any]:
+        """What every table states of how it was measured."""
+        return {
+            "device": device_name(self.device),
+            "runtime": runtime,
+            "threads": self.threads,
+            "dtype": "float32",
+            "batch": self.batch,
+            "torch_version": str(torch.__version__),
+        }
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -102,39 +116,6 @@ class Timer:
         if self.device != "cpu":
             torch.cuda.synchronize(self.device)
         return time.perf_counter_ns() / 1e6
-
-
-def measure_networks(
-    networks: Sequence[nn.Module],
-    images: Tensor,
-    timer: Timer,
-    rounds: int,
-    generator: np.random.Generator,
-    progress: Progress | None = None,
-) -> list[Measurement]:
-    """Latency of whole networks, interleaved: each round runs every network once, in random order.
-
-    The networks are put in evaluation mode on the timer's device.
-
-    Raises:
-        ValueError: no round.
-    """
-    if rounds < 1:
-        raise ValueError(f"rounds: expected at least one, got {rounds}")
-    placed = [timer.place(network) for network in networks]
-    samples: list[list[float]] = [[] for _ in placed]
-    with timer.threads_set(), torch.inference_mode():
-        for network in placed:
-            for _ in range(2):  # warm-up: allocations and kernel choice
-                network(images)
-        for round_number in range(rounds):
-            for index in generator.permutation(len(placed)).tolist():
-                began = timer.now()
-                placed[index](images)
-                samples[index].append(timer.now() - began)
-            if progress:
-                progress(round_number + 1, rounds, "timing networks")
-    return [Measurement.of(times) for times in samples]
 
 
 def device_name(device: str) -> str:

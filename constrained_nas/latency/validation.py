@@ -10,28 +10,27 @@ Reference: Nayman et al., HardCoRe-NAS, Fig. 3 (slope 1.003, R^2 0.99).
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import asdict
 from typing import Literal
 
 import numpy as np
-import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from constrained_nas.latency.block_table import TableFit
 from constrained_nas.latency.robust_times import inliers, median_interval
-from constrained_nas.latency.rounds import MeasurementLog, corrected_times, measure_rounds, timed_run
-from constrained_nas.latency.runtimes import prepare_run, require_runtime, runtime_called, runtime_title
+from constrained_nas.latency.rounds import MeasurementLog, corrected_times, measure_rounds
+from constrained_nas.latency.runtimes import require_runtime, runtime_called, runtime_title
 from constrained_nas.latency.spread_networks import spread_networks
-from constrained_nas.latency.subjects import reference_architecture
+from constrained_nas.latency.subjects import prepared_subjects, reference_architecture, seeded_supernet
 from constrained_nas.latency.timer import Progress, Timer, device_name
 from graphs import MBConvSpace
 from graphs.costs import LatencyTable, TableConditions, latency_cost, require_conditions
+from graphs.files import Record
 
 
-class ValidatedNetwork(BaseModel):
+class ValidatedNetwork(Record):
     """A network in ms: estimated; measured, with the 95 % interval of its median; and as measured before dividing by the speed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     choices: dict[str, str]
     estimated: float
     measured: float
@@ -40,14 +39,13 @@ class ValidatedNetwork(BaseModel):
     uncorrected: float
 
 
-class Validation(BaseModel):
+class Validation(Record):
     """Estimated against measured: least squares ``measured = intercept + slope * estimated``, its R^2, the worst relative error.
 
     ``ratio`` is the slope of the line through the origin. ``speed`` is the reference network's time now over that in the table; 1
-    where the table has none. ``graphs.files.save_table`` writes it.
+    where the table has none. ``graphs.files.save_json`` writes it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["table validation"] = "table validation"
     schema_version: Literal[1] = 1
     unit: Literal["ms"] = "ms"
@@ -90,16 +88,12 @@ def validate_table(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Validation:
-    """Measure random networks and compare them with what the table says.
+    """Measure random networks and compare them with what the table says; ``timer`` must agree with it, see :func:`timer_of`.
 
     Args:
-        table: of this space and device.
-        space: the networks' space.
-        timer: must agree with the table; see :func:`timer_of`.
         networks: how many, at least 3.
         rounds: how often each is measured, at least 6.
         seed: of networks, weights and orders.
-        progress: told (steps done, steps in all, what).
 
     Raises:
         ValueError: a table of another space, device, batch, threads or clock; a runtime that is not there; too few networks or
@@ -113,17 +107,10 @@ def validate_table(
     require_conditions(table, asked)
     cost = latency_cost(table, space)
     drawn = spread_networks(space, cost, networks, np.random.default_rng([seed, 2]))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        supernet = space.supernet()
-    images = timer.images(space)
-    subjects = {}
-    for place, architecture in enumerate([*drawn, reference_architecture(space)]):
-        if progress:
-            progress(place, networks + 1, "preparing")
-        subjects[f"network {place}"] = timed_run(prepare_run(supernet.extract(architecture), images, runtime, timer), timer)
-    if progress:
-        progress(networks + 1, networks + 1, "preparing")
+    supernet, images = seeded_supernet(space, seed), timer.images(space)
+    architectures = enumerate([*drawn, reference_architecture(space)])
+    wanted = [(f"network {place}", supernet.extract(architecture), images) for place, architecture in architectures]
+    subjects = prepared_subjects(wanted, runtime, timer, progress)
     log = MeasurementLog.opened(None, {})
     measure_rounds(subjects, timer, rounds, seed, log, progress)
     times, _ = corrected_times(log.rounds)
@@ -156,48 +143,7 @@ def validate_table(
         rounds=rounds,
         seed=seed,
         speed=speed,
-        slope=fit.slope,
-        intercept=fit.intercept,
+        **asdict(fit),
         ratio=float(estimated @ measured / (estimated @ estimated)),
-        r_squared=fit.r_squared,
-        worst=fit.worst,
         networks=tuple(found),
     )
-
-
-def draw_validation(validation: Validation, path: Path, title: str = "") -> None:
-    """Draw measured over estimated latency: a dot a network with the interval of its median, equality, and the fitted line.
-
-    Raises:
-        ValueError: a kind of picture that matplotlib does not write.
-        OSError: the file cannot be written.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # matplotlib takes a second to load: only who draws waits for it
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.6, 5.4), layout="constrained")
-    kinds = FigureCanvasAgg(figure).get_supported_filetypes()
-    if path.suffix.removeprefix(".") not in kinds:
-        raise ValueError(f"{path}: cannot draw this kind of file; there are {', '.join('.' + kind for kind in sorted(kinds))}")
-    x, y = (np.array([getattr(one, what) for one in validation.networks]) for what in ("estimated", "measured"))
-    ends = np.array([min(x.min(), y.min()), max(x.max(), y.max())])
-    ends += np.array([-0.06, 0.06]) * np.ptp(ends)
-    axes = figure.add_subplot()
-    axes.plot(ends, ends, color="0.6", lw=1, ls=(0, (5, 3)), label="measured = estimated", zorder=1)
-    sign = "−" if validation.intercept < 0 else "+"
-    line = f"measured = {validation.slope:.3f} × estimated {sign} {abs(validation.intercept):.2g} ms"
-    axes.plot(ends, validation.intercept + validation.slope * ends, color="#d9741a", lw=1.4, label=line, zorder=2)
-    bars = np.array([[one.measured - one.low, one.high - one.measured] for one in validation.networks]).clip(0).T
-    axes.errorbar(x, y, bars, fmt="none", ecolor="#1f6fb2", elinewidth=1, alpha=0.7, zorder=3)
-    axes.scatter(x, y, s=34, color="#1f6fb2", edgecolor="white", linewidth=0.8, zorder=4, label=f"{len(x)} networks (median, 95 %)")
-    axes.set(xlim=ends, ylim=ends, xlabel="estimated by the table (ms)", ylabel="measured (ms)", aspect="equal")
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="upper left", frameon=False, fontsize=9)
-    summary = f"R² {validation.r_squared:.4f}\nworst error {validation.worst:.1%}\nratio {validation.ratio:.3f}"
-    axes.text(0.97, 0.05, summary, transform=axes.transAxes, ha="right", va="bottom", fontsize=10)
-    threads = "one thread" if validation.threads == 1 else f"{validation.threads} threads"
-    conditions = f"{validation.device}, {validation.runtime}, {threads}, batch {validation.batch}"
-    axes.set_title(f"{title or validation.space}\n{conditions}", fontsize=9)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=170)

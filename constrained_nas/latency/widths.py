@@ -13,18 +13,20 @@ Reference: PruNet, Sec. 3 (latency table).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
 
-from constrained_nas.latency.block_table import TableFit, timed_pass
-from constrained_nas.latency.rounds import corrected_times, timed_run
-from constrained_nas.latency.timer import Measurement, Progress, Timer, device_name
+from constrained_nas.latency.block_table import TableFit, calibrate_on
+from constrained_nas.latency.rounds import measure_runs, timed_rounds
+from constrained_nas.latency.runtimes import runtime_title
+from constrained_nas.latency.subjects import hooked
+from constrained_nas.latency.timer import Measurement, Progress, Timer
 from graphs import Architecture
-from graphs.costs import BlockKey, Device, Measured, WidthLatencyTable, layer_latencies, tabulate_widths, width_latency_cost
+from graphs.costs import BlockKey, Device, Measured, WidthLatencyTable, tabulate_widths, width_latency_cost
 from graphs.spaces import GPUNetSpace
 
 RESIDENT_NETWORKS = 24  # that are timed against each other; a paper-sized one takes some 100 MB
@@ -45,14 +47,7 @@ def measure_width_table(
     """
     if rounds < 3:
         raise ValueError(f"rounds: expected at least 3 for a median, got {rounds}")
-    device = Device(
-        device=device_name(timer.device),
-        runtime="torch eager" + (", channels last" if timer.channels_last else ""),
-        threads=timer.threads,
-        dtype="float32",
-        batch=timer.batch,
-        torch_version=str(torch.__version__),
-    )
+    device = Device(**timer.conditions(runtime_title("torch", timer)))
     return tabulate_widths(
         space, lambda wanted: measure_blocks(space, wanted, timer, rounds, generator, progress), widths_per_block, device
     )
@@ -71,26 +66,24 @@ def measure_blocks(
     samples: dict[BlockKey, list[float]] = {key: [] for key in wanted}
     rest: list[float] = []
     images = timer.images(space)
-    names = list(space.layers)
-    done = 0
     for first in range(0, len(architectures), RESIDENT_NETWORKS):
         group = architectures[first : first + RESIDENT_NETWORKS]
-        keys = [_block_keys(space, architecture) for architecture in group]
-        networks = [timer.place(_fresh(space, architecture)) for architecture in group]
-        with timer.threads_set(), torch.inference_mode():
-            for network in networks:
-                for _ in range(2):  # warm-up: allocations and kernel choice
-                    network(images)
-            for _ in range(rounds):
-                for index in generator.permutation(len(group)).tolist():
-                    times, other = timed_pass(networks[index], names, images, timer)
-                    rest.append(other)
-                    for key, milliseconds in zip(keys[index], times.tolist(), strict=True):
-                        if key in samples:
-                            samples[key].append(milliseconds)
-                done += len(group)
-                if progress:
-                    progress(done, len(architectures) * rounds, "timing blocks")
+        subjects = {
+            str(place): hooked(timer.place(_fresh(space, architecture)), list(space.layers), images, timer)
+            for place, architecture in enumerate(group)
+        }
+        keys = {str(place): _block_keys(space, architecture) for place, architecture in enumerate(group)}
+
+        def told(done: int, _: int, what: str, before: int = first * rounds, together: int = len(group)) -> None:
+            if progress:
+                progress(before + done * together, len(architectures) * rounds, what)
+
+        for times in timed_rounds(subjects, timer, rounds, generator, told, "timing blocks"):
+            for name, (*blocks, other) in times.items():
+                rest.append(other)
+                for key, milliseconds in zip(keys[name], blocks, strict=True):
+                    if key in samples:
+                        samples[key].append(milliseconds)
     return Measured({key: Measurement.of(times) for key, times in samples.items()}, float(np.median(rest)))
 
 
@@ -127,25 +120,6 @@ def _fresh(space: GPUNetSpace, architecture: Architecture) -> nn.Module:
         return space.network(architecture)
 
 
-def spread_architectures(
-    space: GPUNetSpace, table: WidthLatencyTable, count: int, generator: np.random.Generator
-) -> list[Architecture]:
-    """Random networks, some deep and some shallow, some of slow and some of fast options, evenly spaced in rank of latency."""
-    times, cost = layer_latencies(table, space), width_latency_cost(table, space)
-    drawn = []
-    for _ in range(10 * count):
-        tilt, skips, picks = generator.random(), 0.95 * generator.random(), {}
-        for name, shape in space.layers.items():
-            options = len(shape.options) - shape.skippable
-            weights = np.linspace(1 - tilt, tilt, options)[times[name][:options].argsort().argsort()] + 0.05
-            chosen = int(generator.choice(options, p=weights / weights.sum()))
-            skipped = shape.skippable and generator.random() < skips
-            picks[name] = "skip" if skipped else shape.options[chosen].name
-        drawn.append(space.space.choose(picks))
-    drawn.sort(key=cost.cost)
-    return [drawn[index] for index in np.linspace(0, len(drawn) - 1, count).round().astype(int)]
-
-
 def calibrate_width_table(
     table: WidthLatencyTable,
     space: GPUNetSpace,
@@ -155,37 +129,13 @@ def calibrate_width_table(
     generator: np.random.Generator,
     progress: Progress | None = None,
 ) -> tuple[WidthLatencyTable, TableFit, TableFit]:
-    """Fit ``measured = intercept + slope * estimated`` on every other network and scale the table by it.
+    """Calibrate the table on random networks of every depth; returns and raises as ``block_table.calibrate_on``."""
 
-    Returns:
-        the calibrated table, the least-squares fit of the raw table on the first half, and that of the calibrated one on the other
-        half, which took no part in the calibration.
+    def measure(drawn: Sequence[Architecture]) -> list[float]:
+        named = {str(number): architecture for number, architecture in enumerate(drawn)}
+        return [m.median for m in time_networks(named, space, timer, rounds, generator, progress, "calibration").values()]
 
-    Raises:
-        ValueError: fewer than six networks, or measured latencies that do not rise with the table's.
-    """
-    if networks < 6:
-        raise ValueError(f"networks: expected at least 6, half to calibrate and half to check, got {networks}")
-    drawn = {
-        str(number): architecture for number, architecture in enumerate(spread_architectures(space, table, networks, generator))
-    }
-    measured = [m.median for m in time_networks(drawn, space, timer, rounds, generator, progress, "calibration").values()]
-    raw = width_latency_cost(table, space)
-    estimated = [raw.cost(architecture) for architecture in drawn.values()]
-    x, y = np.array(estimated[::2]), np.array(measured[::2])
-    slope, intercept = np.polyfit(x, y, 1, w=1 / y).tolist()  # the weights multiply residuals: relative errors
-    if not slope > 0:
-        raise ValueError(
-            f"measured latencies do not rise with the table's (slope {slope:.3g}, {len(x)} networks): the machine is too noisy; "
-            "measure with more rounds, or when it is idle"
-        )
-    entries = tuple(e.model_copy(update={"median": e.median * slope, "spread": e.spread * slope}) for e in table.entries)
-    fixed = max(0.0, table.fixed * slope + intercept)
-    both = {"slope": table.slope * slope, "intercept": table.intercept * slope + intercept}
-    scaled = table.model_copy(update={"entries": entries, "fixed": fixed, **both})
-    cost = width_latency_cost(scaled, space)
-    others = [cost.cost(architecture) for architecture in list(drawn.values())[1::2]]
-    return scaled, TableFit.of(estimated[::2], measured[::2]), TableFit.of(others, measured[1::2])
+    return calibrate_on(space, table, lambda made: width_latency_cost(made, space), networks, generator, measure, relative=True)
 
 
 def time_networks(
@@ -197,28 +147,7 @@ def time_networks(
     progress: Progress | None = None,
     what: str = "timing networks",
 ) -> dict[str, Measurement]:
-    """Latencies by name; every round times every network once, in random order.
-
-    Args:
-        architectures: at least two.
-        space: of them; weights do not matter.
-        timer: how.
-        rounds: at least one.
-        generator: of the orders.
-        progress: told (rounds done, rounds in all, what) after every round.
-        what: of that.
-    """
+    """Latencies of two or more networks by name; every round times each once, in random order. Weights do not matter."""
     images = timer.images(space)
-    with torch.random.fork_rng(devices=[]):
-        networks = {name: timer.place(space.network(architecture)) for name, architecture in architectures.items()}
-    subjects = {name: timed_run(partial(network, images), timer) for name, network in networks.items()}
-    kept, names = [], list(subjects)
-    with timer.threads_set(), torch.inference_mode():
-        for name in (*names, *names):  # warm-up: allocations and kernel choice
-            subjects[name]()
-        for number in range(rounds):
-            kept.append({names[index]: subjects[names[index]]() for index in generator.permutation(len(names)).tolist()})
-            if progress:
-                progress(number + 1, rounds, what)
-    corrected, _ = corrected_times(kept)
-    return {name: Measurement.of(corrected[name][:, 0].tolist()) for name in names}  # rounds come in a shuffled order
+    runs = {name: partial(timer.place(_fresh(space, one)), images) for name, one in architectures.items()}
+    return measure_runs(runs, timer, rounds, generator, progress, what)

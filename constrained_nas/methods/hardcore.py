@@ -10,15 +10,14 @@ Reference: Nayman et al., HardCoRe-NAS, Eq. 4-5, 10-11, 13, Algorithm 1; Appendi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from constrained_nas.ask_tell import Feedback, Moment, Proposal, SearchResult
-from constrained_nas.methods.distributions import gumbel_rows, mean_entropy, point_gradient
-from constrained_nas.methods.staged import Start, project_point, start_point
+from constrained_nas.ask_tell import Feedback, Moment, Proposal, SearchMethod, SearchResult
+from constrained_nas.methods.distributions import mean_entropy, point_gradient
+from constrained_nas.methods.staged import Start, project_point, sample_rows, start_point
 from constrained_nas.problem import SearchProblem
 from graphs import SearchSpace
 from solvers import StagedBlocks, block_step
@@ -38,7 +37,7 @@ class HardCoReState:
 
 
 @dataclass(frozen=True, slots=True)
-class HardCoRe:
+class HardCoRe(SearchMethod[HardCoReState]):
     """The method. Its defaults are Algorithm 1's.
 
     Attributes:
@@ -114,13 +113,6 @@ class HardCoRe:
         )
         return HardCoReState(step.x, gradient, seen, state.step + 1)
 
-    def epoch_end(self, problem: SearchProblem, state: HardCoReState, moment: Moment) -> HardCoReState:
-        """Nothing changes between epochs."""
-        return state
-
-    def alive(self, state: HardCoReState) -> None:
-        """Every option stays."""
-
     def report(self, state: HardCoReState) -> dict[str, float]:
         """The mean entropy of the decisions, in nats."""
         return {"entropy": mean_entropy(self.staged.blocks.split(state.point))}
@@ -131,18 +123,3 @@ class HardCoRe:
         if self.objective == "linearize":
             scores = -state.gradient / np.maximum(state.seen, 1e-12)  # the mean, freed of its zero start; unseen parts score 0
         return project_point(problem, self.staged, state.point, scores)
-
-
-def sample_rows(
-    space: SearchSpace,
-    point: FloatArray,
-    rows: int,
-    generator: np.random.Generator,
-    differentiable: Sequence[str],
-    noise: dict[str, FloatArray],
-) -> Proposal:
-    """An architecture a row from the product of the point's categorical distributions (multi-path sampling, Eq. 4-5)."""
-    gates, draws = {}, dict(noise)
-    for block, decision in enumerate(space.decisions):
-        gates[decision.name], draws[decision.name] = gumbel_rows(point[space.blocks.slice(block)], rows, generator)
-    return Proposal(gates, frozenset(differentiable), draws)

@@ -31,13 +31,7 @@ class RandomFeasible:
 def random_feasible(
     problem: SearchProblem, staged: StagedBlocks, generator: np.random.Generator, draws: int = 20_000
 ) -> RandomFeasible:
-    """A random architecture that meets every budget.
-
-    Args:
-        problem: space and budgets.
-        staged: the layout of the space.
-        generator: source of all randomness.
-        draws: uniform draws before random scores are projected instead.
+    """A random architecture that meets every budget; after ``draws`` uniform draws random scores are projected instead.
 
     Raises:
         InfeasibleError: nothing fits; with the least cost there is.

@@ -15,10 +15,9 @@ from typing import Literal
 
 import numpy as np
 
-from constrained_nas.ask_tell import Feedback, Moment, Proposal, SearchResult
+from constrained_nas.ask_tell import Feedback, Moment, Proposal, SearchMethod, SearchResult
 from constrained_nas.methods.distributions import mean_entropy, point_gradient, softmax
-from constrained_nas.methods.hardcore import sample_rows
-from constrained_nas.methods.staged import project_point
+from constrained_nas.methods.staged import project_point, sample_rows
 from constrained_nas.problem import SearchProblem
 from graphs import SearchSpace
 from solvers import StagedBlocks
@@ -36,7 +35,7 @@ class SoftPenaltyState:
 
 
 @dataclass(frozen=True, slots=True)
-class SoftPenalty:
+class SoftPenalty(SearchMethod[SoftPenaltyState]):
     """The method.
 
     Attributes:
@@ -89,13 +88,6 @@ class SoftPenalty:
         moved = (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
         return SoftPenaltyState(state.logits - self.learning_rate * moved, first, second, step)
 
-    def epoch_end(self, problem: SearchProblem, state: SoftPenaltyState, moment: Moment) -> SoftPenaltyState:
-        """Nothing changes between epochs."""
-        return state
-
-    def alive(self, state: SoftPenaltyState) -> None:
-        """Every option stays."""
-
     def report(self, state: SoftPenaltyState) -> dict[str, float]:
         """The mean entropy of the decisions, in nats."""
         return {"entropy": mean_entropy(self.staged.blocks.split(self._point(state)))}
@@ -107,7 +99,7 @@ class SoftPenalty:
             return project_point(problem, self.staged, point, point)
         choices = [int(part.argmax()) for part in self.staged.blocks.split(point)]
         architecture = self.space.architecture(self.staged.blocks.vertex(choices))
-        return SearchResult(architecture, problem.costs(architecture), problem.fits(architecture), point, None)
+        return SearchResult.of(problem, architecture, point)
 
     def _point(self, state: SoftPenaltyState) -> FloatArray:
         return np.concatenate([softmax(part) for part in self.staged.blocks.split(state.logits)])

@@ -1,17 +1,19 @@
-"""Where searches of blocks and depths begin and end: a start that fits, and the exact joint projection.
+"""Where searches of blocks and depths begin and end: a start that fits, and the exact joint projection; and their samples.
 
 Reference: Nayman et al., HardCoRe-NAS, Eq. 13; Appendix E for the starts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, cast
 
 import numpy as np
 
-from constrained_nas.ask_tell import SearchResult
+from constrained_nas.ask_tell import Proposal, SearchResult
+from constrained_nas.methods.distributions import gumbel_rows
 from constrained_nas.problem import SearchProblem
+from graphs import SearchSpace
 from solvers import Quadratic, Result, StagedBlocks, balanced_start, cheapest_start, maximum_entropy_start, project_jointly
 from solvers.arrays import FloatArray
 
@@ -74,4 +76,19 @@ def project_point(problem: SearchProblem, staged: StagedBlocks, point: FloatArra
     """
     found = project_jointly(staged, scores, problem.quadratics("the joint projection"), problem.limits).require_feasible()
     architecture = problem.space.architecture(cast(FloatArray, found.x))
-    return SearchResult(architecture, problem.costs(architecture), problem.fits(architecture), point, found.certificate)
+    return SearchResult.of(problem, architecture, point, found.certificate)
+
+
+def sample_rows(
+    space: SearchSpace,
+    point: FloatArray,
+    rows: int,
+    generator: np.random.Generator,
+    differentiable: Sequence[str],
+    noise: dict[str, FloatArray],
+) -> Proposal:
+    """An architecture a row from the product of the point's categorical distributions (multi-path sampling, Eq. 4-5)."""
+    gates, draws = {}, dict(noise)
+    for block, decision in enumerate(space.decisions):
+        gates[decision.name], draws[decision.name] = gumbel_rows(point[space.blocks.slice(block)], rows, generator)
+    return Proposal(gates, frozenset(differentiable), draws)

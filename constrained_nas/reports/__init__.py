@@ -5,3 +5,4 @@ from constrained_nas.reports.front import FrontPoint, draw_front
 from constrained_nas.reports.networks import draw_super_network, save_picture
 from constrained_nas.reports.pictures import plain_number, with_unit
 from constrained_nas.reports.report import certificate_sentence, verdict, write_report
+from constrained_nas.reports.validation import draw_validation

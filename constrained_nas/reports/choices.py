@@ -16,6 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
+from constrained_nas.reports.networks import save_figure
+
 Choices = Mapping[str, str | Mapping[str, int]]
 _COLOURS = ("#9ecae1", "#fdae6b", "#a1d99b", "#bcbddc", "#fc9272", "#c7c7c7", "#dadaeb", "#ffe08a", "#8dd3c7", "#e7969c")
 _PER_ROW = 12  # boxes of a row before it goes on below: more are too narrow for an option's name
@@ -50,12 +52,7 @@ def choice_rows(choices: Choices) -> list[tuple[str, list[str]]]:
 
 
 def draw_choices(choices: Choices, path: Path, title: str = "") -> None:
-    """Draw an architecture's choices into a picture.
-
-    Args:
-        choices: as ``graphs.SearchSpace.describe`` gives them: an option a layer, or ``{option: count}``.
-        path: of the picture (.png, .pdf, .svg).
-        title: above it.
+    """Draw an architecture's choices, as ``graphs.SearchSpace.describe`` gives them, into a picture (.png, .pdf, .svg).
 
     Raises:
         ValueError: no layers.
@@ -74,8 +71,7 @@ def draw_choices(choices: Choices, path: Path, title: str = "") -> None:
         axes.set_title(title, fontsize=10)
     if legend:
         axes.legend(handles=legend, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=4, frameon=False, fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150, bbox_inches="tight")  # the legend may be wider than the boxes
+    save_figure(figure, path, tight=True)  # the legend may be wider than the boxes
 
 
 def _draw(axes: Axes, rows: Sequence[tuple[str, list[str]]], choices: Choices, skipped: frozenset[str]) -> list[Patch]:

@@ -8,27 +8,24 @@ seeds) is a remark.
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from constrained_nas.records import BudgetRecord
 from constrained_nas.runs import RunRecord, load_run
+from graphs.files import Record, save_json, written_whole
 from solvers import non_dominated
 
 _CONDITIONS = ("latency_device", "latency_batch", "latency_threads")
 
 
-class ComparedRun(BaseModel):
+class ComparedRun(Record):
     """One run: ``measured`` is the median on the device, ``fits`` is about every budget, and the measurement where there is one.
 
     ``best`` says that no other run on the same data is at least as accurate and at most as expensive; None where that is not known.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     run: str
     space: str
     data: str
@@ -45,10 +42,9 @@ class ComparedRun(BaseModel):
     best: bool | None = None
 
 
-class Comparison(BaseModel):
+class Comparison(Record):
     """The runs, in the order given; ``left_out`` says which could not be read and why."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["comparison"] = "comparison"
     schema_version: Literal[1] = 1
     runs: tuple[ComparedRun, ...]
@@ -90,10 +86,8 @@ def save_comparison(comparison: Comparison, folder: Path) -> tuple[Path, Path]:
     Raises:
         OSError: a file cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = folder / "compare.json", folder / "compare.csv"
-    partials = [path.with_name(path.name + ".partial") for path in paths]
-    partials[0].write_text(comparison.model_dump_json(indent=1), encoding="utf-8")
+    json_path, csv_path = folder / "compare.json", folder / "compare.csv"
+    save_json(comparison, json_path)
     costs = list(dict.fromkeys(cost for run in comparison.runs for cost in run.costs))
     limited = list(dict.fromkeys(budget.cost for run in comparison.runs for budget in run.budgets))
     measured = list(dict.fromkeys(cost for run in comparison.runs for cost in run.measured))
@@ -103,7 +97,7 @@ def save_comparison(comparison: Comparison, folder: Path) -> tuple[Path, Path]:
         f"measured {cost} ({units.get(cost, '')})" for cost in measured
     ]
     head += ["fits", "accuracy (%)", "gap", "seconds", "not dominated"]
-    with partials[1].open("w", encoding="utf-8", newline="") as file:
+    with written_whole(csv_path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(head)
         for run in comparison.runs:
@@ -111,9 +105,7 @@ def save_comparison(comparison: Comparison, folder: Path) -> tuple[Path, Path]:
             row = [run.run, run.space, run.data, run.method, run.seed, *(limits.get(cost) for cost in limited)]
             row += [run.costs.get(cost) for cost in costs] + [run.measured.get(cost) for cost in measured]
             writer.writerow([*row, run.fits, run.accuracy, run.gap, run.seconds, run.best])  # None is an empty cell
-    for partial, path in zip(partials, paths, strict=True):
-        os.replace(partial, path)
-    return paths
+    return json_path, csv_path
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

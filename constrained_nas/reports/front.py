@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from constrained_nas.reports.networks import save_figure
 from constrained_nas.reports.pictures import plain_number
 from solvers import non_dominated
 
@@ -40,14 +41,7 @@ class FrontPoint:
 def draw_front(
     points: Sequence[FrontPoint], path: Path, cost_label: str, accuracy_label: str, title: str, limits: Sequence[float] = ()
 ) -> None:
-    """Draw networks and their front.
-
-    Args:
-        points: at least one.
-        path: of the picture (.png, .pdf, .svg).
-        cost_label, accuracy_label: of the axes, with units.
-        title: above.
-        limits: budgets on this cost, as vertical lines.
+    """Draw networks, at least one, and their front into a picture (.png, .pdf, .svg); ``limits`` are budgets on this cost.
 
     Raises:
         ValueError: no points.
@@ -88,8 +82,7 @@ def draw_front(
     axes.grid(alpha=0.2)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(handles=handles, loc="best", fontsize=8, frameon=True, framealpha=0.9, edgecolor="none")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=160)
+    save_figure(figure, path)
 
 
 def _staircase(axes: Axes, points: Sequence[FrontPoint]) -> list[bool]:

@@ -53,7 +53,6 @@ def draw_super_network(
 
     Args:
         axes: scaled here so that a unit is as long across as down.
-        dag: the super-network.
         use: how much each module is used, 0 to 1 (a module that is missing is not): the width of its arrow. A pair of modules under
             the keys ``body`` and ``skip`` is one arrow, dashed where only the shortcut is used. Unused pairs stay as hair lines.
         positions: of the layers; those of :func:`layer_positions` if not given.
@@ -109,15 +108,24 @@ def save_picture(
     places = layer_positions(dag) if positions is None else dict(positions)
     across, up = (np.ptp([place[axis] for place in places.values()]) for axis in (0, 1))
     figure = Figure(figsize=(max(5.0, 0.75 * across + 2.2), max(2.2, 0.75 * up + 1.6)), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    known = canvas.get_supported_filetypes()
-    if path.suffix.removeprefix(".") not in known:
-        raise ValueError(f"{path}: cannot draw this kind of file; there are {', '.join('.' + kind for kind in sorted(known))}")
     axes = figure.add_subplot()
     draw_super_network(axes, dag, use, places)
     axes.set_title(title, fontsize=10)
+    save_figure(figure, path, 200, tight=True)
+
+
+def save_figure(figure: Figure, path: Path, dots_per_inch: int = 150, tight: bool = False) -> None:
+    """Write a figure into a file, in a folder that is made where it is missing; ``tight`` as large as what is drawn needs.
+
+    Raises:
+        ValueError: a kind of file that matplotlib does not write.
+        OSError: the file cannot be written.
+    """
+    known = FigureCanvasAgg(figure).get_supported_filetypes()
+    if path.suffix.removeprefix(".") not in known:
+        raise ValueError(f"{path}: cannot draw this kind of file; there are {', '.join('.' + kind for kind in sorted(known))}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=200, bbox_inches="tight")
+    figure.savefig(path, dpi=dots_per_inch, bbox_inches="tight" if tight else None)
 
 
 def _colour(dag: nx.MultiDiGraph, source: Hashable, target: Hashable) -> str:

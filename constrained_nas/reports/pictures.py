@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from constrained_nas.reports.networks import save_figure
 from constrained_nas.runs import RunRecord
 
 _FITS, _OVER, _LINE, _LIMIT = "#1f6fb2", "#c0392b", "#1f6fb2", "#d9741a"
@@ -74,14 +75,12 @@ def draw_budgets(record: RunRecord, path: Path) -> bool:
         axes.errorbar(middle, place, xerr=np.array([[0.0], [max(0.0, bound - middle)]]), color="0.1", capsize=4, lw=1.2)
         longest = max(longest, bound)
     axes.axvline(100, color=_LIMIT, lw=1.8, ls="--")
-    axes.annotate(
-        "limit", (100, 1), (3, 2), xycoords=("data", "axes fraction"), textcoords="offset points", color=_LIMIT, fontsize=9
-    )
+    _call_limit(axes, (100, 1), (3, 2), ("data", "axes fraction"))
     axes.set_yticks(range(len(bars)), [label for label, *_ in bars])
     axes.set(xlim=(0, longest * 1.08), xlabel="% of the budget")
     axes.invert_yaxis()
     _calm(axes, "x")
-    _save(figure, path)
+    save_figure(figure, path)
     return True
 
 
@@ -101,23 +100,14 @@ def draw_curves(record: RunRecord, path: Path) -> bool:
         cost = name.removeprefix("expected ").removeprefix("found network: ")
         if cost in limits:
             axes.axhline(limits[cost], color=_LIMIT, ls="--", lw=1.4)
-            axes.annotate(
-                "limit",
-                (1, limits[cost]),
-                (-2, 3),
-                xycoords=("axes fraction", "data"),
-                textcoords="offset points",
-                ha="right",
-                fontsize=8,
-                color=_LIMIT,
-            )
+            _call_limit(axes, (1, limits[cost]), (-2, 3), ("axes fraction", "data"), ha="right")
         axes.set_title(name if cost not in limits else with_unit(name, record.units.get(cost, "")), fontsize=9)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch", fontsize=8)
         axes.tick_params(labelsize=8)
         axes.ticklabel_format(axis="y", useOffset=False)
         _calm(axes, "both")
-    _save(figure, path)
+    save_figure(figure, path)
     return True
 
 
@@ -138,17 +128,7 @@ def draw_networks(record: RunRecord, path: Path) -> bool:
                 _point(axes, network.name, network.costs[cost], network.accuracy, found=network is record.found)
         if cost in limits:
             axes.axvline(limits[cost], color=_LIMIT, ls="--", lw=1.4)
-            axes.annotate(
-                "limit",
-                (limits[cost], 1),
-                (3, -3),
-                xycoords=("data", "axes fraction"),
-                textcoords="offset points",
-                rotation=90,
-                va="top",
-                fontsize=8,
-                color=_LIMIT,
-            )
+            _call_limit(axes, (limits[cost], 1), (3, -3), ("data", "axes fraction"), rotation=90, va="top")
         axes.set_xlabel(with_unit(cost, record.units[cost]))
         if place == 0:
             axes.set_ylabel("test accuracy (%)")
@@ -156,7 +136,7 @@ def draw_networks(record: RunRecord, path: Path) -> bool:
         axes.xaxis.set_major_formatter(lambda value, _: plain_number(value))
         axes.xaxis.set_major_locator(MaxNLocator(5))
         _calm(axes, "both")
-    _save(figure, path)
+    save_figure(figure, path)
     return True
 
 
@@ -202,11 +182,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _call_limit(axes: Axes, place: tuple[float, float], by: tuple[float, float], coordinates: Any, **style: Any) -> None:
+    axes.annotate("limit", place, by, xycoords=coordinates, textcoords="offset points", fontsize=8, color=_LIMIT, **style)
+
+
 def _calm(axes: Axes, grid: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25, axis=grid)  # type: ignore[arg-type] # one of matplotlib's three words
-
-
-def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)

@@ -7,7 +7,6 @@ accuracy, a measurement, a certificate) is said to be missing; nothing is drawn 
 from __future__ import annotations
 
 import base64
-import os
 import re
 from collections.abc import Sequence
 from html import escape
@@ -24,6 +23,7 @@ from constrained_nas.reports.pictures import draw_budgets, draw_curves, draw_net
 from constrained_nas.runs import NetworkRecord, RunRecord, SpaceName, family_named
 from constrained_nas.runs.families import DagFamily
 from graphs import DagSpace
+from graphs.files import written_whole
 
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:54em;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse;margin:1em 0}td,th{border-bottom:1px solid #ddd;padding:.25em .8em;text-align:left}
@@ -33,18 +33,16 @@ img{max-width:100%}code{background:#f4f4f4;padding:0 .2em}"""
 def write_report(record: RunRecord, folder: Path, name: str = "") -> Path:
     """Write ``report.md``, its pictures and ``report.html`` into ``folder``; returns the path of the Markdown file.
 
-    Args:
-        record: of a finished search.
-        folder: made where it is missing; a report that is there already is replaced.
-        name: of the run, for the title.
+    A report of before is replaced. ``name`` is the run's, for the title.
 
     Raises:
         OSError: a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     text = _markdown(record, folder, name or folder.name)
-    _whole(folder / "report.md", text)
-    _whole(folder / "report.html", _html(text, folder, name or folder.name))
+    for file, content in (("report.md", text), ("report.html", _html(text, folder, name or folder.name))):
+        with written_whole(folder / file) as partial:
+            partial.write_text(content, encoding="utf-8")
     return folder / "report.md"
 
 
@@ -244,9 +242,3 @@ def _html(text: str, folder: Path, name: str) -> str:
         f"<style>{_STYLE}</style></head>\n"
         f"<body>{body}</body></html>\n"
     )
-
-
-def _whole(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

@@ -32,7 +32,7 @@ from constrained_nas.runs.record import MeasuredBudget
 from constrained_nas.runs.settings import RunSettings
 from graphs import Architecture
 from graphs.costs import TableConditions, require_conditions
-from graphs.files import load_table, save_table
+from graphs.files import load_json, save_json
 from solvers import InfeasibleError
 
 DEVICE_FILE = "device.json"
@@ -122,7 +122,7 @@ def fit_found(
         return SearchResult(architecture, problem.costs(architecture), True, problem.space.point(architecture), None)
 
     if path.exists():
-        record = load_table(path, DeviceRecord, "device search")
+        record = load_json(path, DeviceRecord, "device search")
         result = _found_before(record, problem, project, cheapest)
     else:
         timer = check_measurable(prepared, table)
@@ -148,7 +148,7 @@ def fit_found(
             use=settings.use,
         )
         result, record = fitted.result, device_record(fitted, problem, LATENCY)
-        save_table(record, path)
+        save_json(record, path)
     last = next(attempt for attempt in reversed(record.attempts) if attempt.fits)
     stated = MeasuredBudget(
         cost=LATENCY,

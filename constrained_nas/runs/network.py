@@ -16,7 +16,7 @@ from constrained_nas.runs.settings import load_settings
 from constrained_nas.runs.setup import untrained
 from constrained_nas.training import load_checkpoint
 from graphs import Architecture
-from graphs.files import load_table
+from graphs.files import load_json
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,4 +59,4 @@ def load_network(folder: Path | str) -> RunNetwork:
     except RuntimeError as error:
         raise ValueError(f"{run}: network.safetensors holds other weights than architecture.json asks for") from error
     images = torch.stack([prepared.data.test[number][0] for number in range(8)])
-    return RunNetwork(network.cpu().eval(), images, family, architecture, load_table(path, ArchitectureRecord, "architecture"))
+    return RunNetwork(network.cpu().eval(), images, family, architecture, load_json(path, ArchitectureRecord, "architecture"))

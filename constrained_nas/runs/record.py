@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from constrained_nas.ask_tell import SearchResult
 from constrained_nas.latency import DeviceAttempt
@@ -18,16 +18,15 @@ from constrained_nas.problem import SearchProblem
 from constrained_nas.records import BudgetRecord
 from graphs import Architecture
 from graphs.costs import CostModel
-from graphs.files import load_table, save_table
+from graphs.files import Record, load_json, save_json
 
 
-class CertificateRecord(BaseModel):
+class CertificateRecord(Record):
     """``primal`` is the projection's objective at the answer, nothing feasible is better than ``bound`` (None: no bound known).
 
     ``prices`` holds one multiplier a budget, by its cost's name: what a unit more of it would bring.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     primal: float
     bound: float | None
     gap: float | None = Field(default=None, ge=0)
@@ -36,13 +35,12 @@ class CertificateRecord(BaseModel):
     prices: dict[str, float] = Field(default_factory=dict)
 
 
-class MeasuredBudget(BaseModel):
+class MeasuredBudget(Record):
     """The latency of the found network on the device, in ``unit``: the median of ``samples`` passes and its upper bound.
 
     ``fits`` says whether the median is within the budget with ``confidence``; ``attempts`` are all networks that were measured.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     cost: str
     unit: str
     limit: float
@@ -54,17 +52,16 @@ class MeasuredBudget(BaseModel):
     attempts: tuple[DeviceAttempt, ...]
 
 
-class NetworkRecord(BaseModel):
+class NetworkRecord(Record):
     """A network: its choices, what it costs (estimates, by name, with units), and its test accuracy in % where it was tested."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     choices: dict[str, str | dict[str, int]]
     costs: dict[str, float]
     accuracy: float | None = None
 
 
-class RunRecord(BaseModel):
+class RunRecord(Record):
     """A search from start to end.
 
     Attributes:
@@ -83,7 +80,6 @@ class RunRecord(BaseModel):
         machine: what it ran on.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["run"] = "run"
     schema_version: Literal[1] = 1
     space: str
@@ -107,7 +103,7 @@ class RunRecord(BaseModel):
 def save_run(record: RunRecord, folder: Path | str) -> Path:
     """Write ``run.json`` into a run's folder, whole or not at all, and return its path."""
     path = Path(folder) / "run.json"
-    save_table(record, path)
+    save_json(record, path)
     return path
 
 
@@ -121,7 +117,7 @@ def load_run(folder: Path | str) -> RunRecord:
     path = Path(folder) / "run.json"
     if not path.exists():
         raise FileNotFoundError(f"{folder}: no search has ended there (constrained-nas resume {folder} goes on with one)")
-    return load_table(path, RunRecord, "record of a run")
+    return load_json(path, RunRecord, "record of a run")
 
 
 def network_record(

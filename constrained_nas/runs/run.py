@@ -20,7 +20,7 @@ from constrained_nas.runs.latency import check_measurable, fit_found, measure_ru
 from constrained_nas.runs.record import RunRecord, load_run
 from constrained_nas.runs.settings import RunSettings, load_settings, save_settings
 from constrained_nas.runs.setup import search_problem, train_prepared, untrained
-from graphs.files import save_table
+from graphs.files import save_json
 
 TABLE_FILE = "table.json"
 
@@ -58,7 +58,7 @@ def begin_run(settings: RunSettings, folder: Path) -> Asked | None:
     if not chosen.measure_table:
         asked = checked(plan, folder, chosen.table)
         if asked.table is not None:
-            save_table(asked.table, folder / TABLE_FILE)
+            save_json(asked.table, folder / TABLE_FILE)
     else:
         check_tables(plan)
         counted = {name: limit for name, limit in chosen.budgets.items() if name != "latency_ms"}

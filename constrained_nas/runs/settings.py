@@ -15,7 +15,7 @@ import tyro
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from constrained_nas.runs.limits import parse_limits
-from graphs.files import load_table, save_table
+from graphs.files import load_json, save_json
 
 SpaceName = Literal[
     "hardcore-small",
@@ -158,7 +158,7 @@ def parse_budgets(given: Sequence[str]) -> dict[str, float]:
 
 def save_settings(settings: RunSettings, folder: Path) -> None:
     """Write ``settings.json``, whole or not at all."""
-    save_table(settings, folder / SETTINGS_FILE)
+    save_json(settings, folder / SETTINGS_FILE)
 
 
 def load_settings(folder: Path) -> RunSettings:
@@ -171,4 +171,4 @@ def load_settings(folder: Path) -> RunSettings:
     path = folder / SETTINGS_FILE
     if not path.exists():
         raise FileNotFoundError(f"{folder}: no search has begun there (it has no {SETTINGS_FILE})")
-    return load_table(path, RunSettings, "settings of a run")
+    return load_json(path, RunSettings, "settings of a run")

@@ -17,7 +17,7 @@ import torch
 from constrained_nas.ask_tell import SearchMethod
 from constrained_nas.problem import SearchProblem
 from constrained_nas.search.weights import WeightTraining, forget_parameters
-from constrained_nas.training import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
+from constrained_nas.training import flatten_optimizer, load_same, part_of, restore_optimizer, save_checkpoint
 from graphs import Supernet
 from graphs.supernet import remove_options
 
@@ -88,18 +88,13 @@ def load_search(
     Raises:
         ValueError: the file is cut off, or of another search.
     """
-    tensors, values = load_checkpoint(checkpoint)
-    saved = values.get("identity", {})
-    different = [name for name, value in identity.items() if saved.get(name) != value]
-    if different:
-        was = {name: saved.get(name) for name in different}
-        raise ValueError(f"{checkpoint}: saved by another search, with {was}; delete it to start over")
+    tensors, values = load_same(checkpoint, identity)
     learned = ("network.", "optimizer.")
     entries = values["state"] | {name: tensor.numpy() for name, tensor in tensors.items() if not name.startswith(learned)}
     resumed = type(state)(**entries)
     drop_options(method, resumed, supernet, optimizer)
     if optimizer is not None:
-        supernet.load_state_dict({name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")})
+        supernet.load_state_dict(part_of(tensors, "network."))
         restore_optimizer(optimizer, tensors, values["groups"])
     return Journal(resumed, int(values["epochs"]), list(values["losses"]), list(values["history"]), list(values["seconds"]))
 

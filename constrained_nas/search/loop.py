@@ -80,14 +80,9 @@ def search(
     """Search. The super-network ends in evaluation mode.
 
     Args:
-        problem: space and budgets.
-        method: proposes and learns.
         supernet: of the same space; trained, unless ``training`` is given. Methods that prune remove modules from it.
         data: what the architecture's parameters learn from (the ``architecture`` split; for joint training the ``weights`` split).
-        options: epochs and batch size.
-        fabric: device and precision.
-        checkpoint: saved after each epoch; if it is there the search resumes and ends in the same result.
-        progress: called after each step.
+        checkpoint: saved after each epoch; the search resumes from it if it exists, and ends in the same result.
         training: None leaves weights and statistics as they were.
         weights_data: batches that train the weights alone, spread evenly between those of ``data``; None trains both on ``data``.
         score: called after each epoch with the architecture the state stands for, the super-network being in evaluation mode, e.g.

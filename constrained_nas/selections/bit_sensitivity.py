@@ -137,12 +137,7 @@ def measure_divergences(
 ) -> NDArray[np.float64]:
     """The divergence when one layer alone is quantized, (layers, operations), in nats.
 
-    Args:
-        network: in evaluation mode.
-        layers: of :func:`find_layers`.
-        operations: weight and input bits to choose from.
-        images: (B, C, H, W); some dozens.
-        progress: called with layers done and layers in all.
+    The network is in evaluation mode, its ``layers`` are those of :func:`find_layers`; some dozens of images (B, C, H, W) will do.
     """
     reference = network_logits(network, images)
     table = np.zeros((len(layers), len(operations)))

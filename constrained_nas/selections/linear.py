@@ -19,12 +19,11 @@ _FIXED = ("what is fixed",)  # no string, so that it is no decision's name
 
 
 def project_linear(problem: SearchProblem, scores: Mapping[str, Mapping[str, float]], *, minimize: bool = False) -> SearchResult:
-    """The architecture of greatest summed score within all budgets, exactly.
+    """The architecture of greatest summed score (least, with ``minimize``) within all budgets, exactly.
 
     Args:
         problem: its costs must be linear (``QuadraticCost`` without couplings, such as ``graphs.costs.choice_macs``).
         scores: ``{decision: {option: score}}``.
-        minimize: the scores are losses.
 
     Raises:
         InfeasibleError: nothing fits; with the least cost there is.
@@ -48,4 +47,4 @@ def project_linear(problem: SearchProblem, scores: Mapping[str, Mapping[str, flo
     found = project_to_budget({**scores, _FIXED: {"all": 0.0}}, tables, limits, minimize=minimize)
     architecture = space.choose({group: option for group, option in found.by_group.items() if isinstance(group, str)})
     point = np.asarray(space.point(architecture), dtype=np.float64)
-    return SearchResult(architecture, problem.costs(architecture), problem.fits(architecture), point, found.certificate)
+    return SearchResult.of(problem, architecture, point, found.certificate)

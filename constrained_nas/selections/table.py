@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from graphs.files import Record, save_json, written_whole
 from solvers import Selection, project_to_budget
 
 _COLUMNS = ("group", "option", "score")
@@ -33,19 +33,17 @@ class SelectionTable:
     costs: Mapping[str, Mapping[str, Mapping[str, float]]]
 
 
-class SpentBudget(BaseModel):
+class SpentBudget(Record):
     """A budget, what the selection spends of it, and its price: what one unit more is worth, in score (0: not used up)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     limit: float
     spent: float
     price: float | None
 
 
-class SelectionRecord(BaseModel):
+class SelectionRecord(Record):
     """A selection and the evidence for it: nothing within the budgets scores better than ``bound``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["selection"] = "selection"
     schema_version: Literal[1] = 1
     table: str
@@ -98,7 +96,7 @@ def read_selection_table(path: Path | str) -> SelectionTable:
                 raise ValueError(f"{path}, line {number}, column {column!r}: empty")
         group, option = line["group"], line["option"]
         if option in scores.setdefault(group, {}):
-            raise ValueError(f"{path}, line {number}, column 'option': group {group!r} has had an option {option!r} before")
+            raise ValueError(f"{path}, line {number}, column 'option': group {group!r} already has an option {option!r}")
         for column in ("score", *cost_names):
             value = _number(line[column], f"{path}, line {number}, column {column!r}", column != "score")
             table = scores if column == "score" else costs[column]
@@ -114,12 +112,10 @@ def select(
     verify: bool = False,
     time_limit_seconds: float | None = None,
 ) -> SelectionRecord:
-    """The selection of greatest score within all budgets, exactly.
+    """The selection of greatest score (least, with ``minimize``) within all budgets, exactly.
 
     Args:
-        table: the options.
         budgets: limits by cost column, in the column's unit.
-        minimize: scores are losses.
         verify: have an independent solver recheck the certificate.
         time_limit_seconds: stop then with the best so far and its true gap.
 
@@ -150,18 +146,15 @@ def save_selection(record: SelectionRecord, table: SelectionTable, path: Path | 
     target = Path(path)
     if target.suffix not in (".json", ".csv"):
         raise ValueError(f"{path}: expected a name that ends in .json or .csv")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
     if target.suffix == ".json":
-        partial.write_text(record.model_dump_json(indent=1), encoding="utf-8")
-    else:
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow([*_COLUMNS, *table.costs])
-            for group, option in record.choices.items():
-                prices = [cost[group][option] for cost in table.costs.values()]
-                writer.writerow([group, option, *map(repr, [table.scores[group][option], *prices])])
-    os.replace(partial, target)
+        save_json(record, target)
+        return
+    with written_whole(target) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow([*_COLUMNS, *table.costs])
+        for group, option in record.choices.items():
+            prices = [cost[group][option] for cost in table.costs.values()]
+            writer.writerow([group, option, *map(repr, [table.scores[group][option], *prices])])
 
 
 def _record(table: SelectionTable, budgets: Mapping[str, float], found: Selection, minimize: bool) -> SelectionRecord:

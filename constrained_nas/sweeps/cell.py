@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from constrained_nas.latency import Progress
 from constrained_nas.records import budget_records
 from constrained_nas.runs import (
@@ -31,15 +29,15 @@ from constrained_nas.runs import (
     trained_network,
 )
 from constrained_nas.sweeps.grid import Cell, key_of, settings_key
-from constrained_nas.sweeps.record import CellRecord, load_record, save_record
+from constrained_nas.sweeps.record import CellRecord
 from graphs import Architecture
 from graphs.costs import LatencyTable, load_latency_table
+from graphs.files import Record, load_json, save_json
 
 
-class TestedNetwork(BaseModel):
+class TestedNetwork(Record):
     """The test accuracy of a network, in %."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     accuracy: float
 
 
@@ -96,7 +94,7 @@ def compute_cell(task: SweepTask, prepared: Prepared | None = None) -> None:
         remark=result.remark,
         seconds=time.perf_counter() - began,
     )
-    save_record(record, path)
+    save_json(record, path)
 
 
 def search_only(task: SweepTask, prepared: Prepared | None = None) -> None:
@@ -120,9 +118,9 @@ def tested_accuracy(prepared: Prepared, weights: str, architecture: Architecture
     path = prepared.folder / "tests" / f"{name}.json"
     if not path.exists():
         _, accuracy = trained_network(prepared, prepared.supernet, architecture, f"tested_{name}", progress)
-        save_record(TestedNetwork(accuracy=accuracy), path)
+        save_json(TestedNetwork(accuracy=accuracy), path)
         prepared.saved(f"tested_{name}").path.unlink(missing_ok=True)  # a sweep tests many networks and keeps none
-    return load_record(TestedNetwork, path).accuracy
+    return load_json(path, TestedNetwork, "test of a network").accuracy
 
 
 @lru_cache(maxsize=1)

@@ -6,29 +6,24 @@ lies beside it, in the cells' files and in ``times.json``.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from constrained_nas.records import BudgetRecord
 from constrained_nas.runs import CertificateRecord, NetworkRecord
+from graphs.files import Record
 from solvers import hypervolume, non_dominated
 
-Record = TypeVar("Record", bound=BaseModel)
 
-
-class CellRecord(BaseModel):
+class CellRecord(Record):
     """One cell. ``how``: it searched, an earlier search was projected onto its budgets, a network was drawn, or nothing fits.
 
     ``limits`` and ``searched`` (the budgets of the search behind it) are by the names of the command line; ``budgets`` and
     ``costs`` by the costs' own. ``network`` has the test accuracy in %, None where it was not tested.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["sweep cell"] = "sweep cell"
     schema_version: Literal[1] = 1
     key: str
@@ -49,10 +44,9 @@ class CellRecord(BaseModel):
         return self.network is not None and all(budget.fits for budget in self.budgets)
 
 
-class SweepTable(BaseModel):
+class SweepTable(Record):
     """A latency table of the sweep: its content's hash, the file it came from, and what it was measured on."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     hash: str
     name: str
     device: str
@@ -60,14 +54,13 @@ class SweepTable(BaseModel):
     threads: int
 
 
-class SweepFront(BaseModel):
+class SweepFront(Record):
     """The Pareto front of test accuracy over one cost, among the cells that fit.
 
     ``hypervolume`` is the share of the rectangle from nothing to ``reference`` (cost of the largest network; accuracy from 0 to
     100 %) that is dominated; ``by_method`` the same of each method alone. ``keys`` are the cells on the front, by rising cost.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     cost: str
     unit: str
     table: str
@@ -77,10 +70,9 @@ class SweepFront(BaseModel):
     keys: tuple[str, ...]
 
 
-class SweepRecord(BaseModel):
+class SweepRecord(Record):
     """A whole sweep; ``settings`` are what decides its searches and tests, ``weights`` the super-network's hash."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["sweep"] = "sweep"
     schema_version: Literal[1] = 1
     space: str
@@ -143,29 +135,3 @@ def _point(cell: CellRecord, cost: str, reference: float) -> tuple[float, float]
 
 def _volume(points: Sequence[tuple[float, float]]) -> float:
     return hypervolume(points, (1.0, 0.0), [False, True])
-
-
-def save_record(record: BaseModel, path: Path) -> None:
-    """Write a record, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Two processes may compute the same network's test: each writes a file of its own, and the last rename wins.
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(record.model_dump_json(indent=1), encoding="utf-8")
-    os.replace(partial, path)
-
-
-def load_record(kind: type[Record], path: Path) -> Record:
-    """Read a record.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is cut off or of another kind; says what to do.
-    """
-    try:
-        return kind.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not complete JSON (line {error.lineno}); delete it, and it is computed again") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "file"
-        raise ValueError(f"{path}: {where}: {first['msg']}; delete it, and it is computed again") from error

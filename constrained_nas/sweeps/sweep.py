@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,8 +35,9 @@ from constrained_nas.runs import (
 from constrained_nas.sweeps.cell import SweepTask, cell_path, compute_cell, costs_under, search_only, table_path, tested_accuracy
 from constrained_nas.sweeps.grid import Cell, SearchMode, cells_of, weights_hash
 from constrained_nas.sweeps.parallel import Backend, run_tasks
-from constrained_nas.sweeps.record import CellRecord, SweepRecord, SweepTable, fronts_of, load_record, save_record
-from graphs.costs import load_latency_table, save_latency_table
+from constrained_nas.sweeps.record import CellRecord, SweepRecord, SweepTable, fronts_of
+from graphs.costs import load_latency_table
+from graphs.files import load_json, save_json
 from solvers import InfeasibleError
 
 Limits = tuple[tuple[str, float], ...]
@@ -108,7 +108,7 @@ def run_sweep(settings: RunSettings, options: SweepOptions, folder: Path, progre
     searched = time.perf_counter()
     _run(compute_cell, missing, options, prepared, "cells", progress)
     computed = time.perf_counter()
-    records = {task.cell: load_record(CellRecord, cell_path(folder, task.key)) for task in tasks}
+    records = {task.cell: load_json(cell_path(folder, task.key), CellRecord, "sweep cell") for task in tasks}
     # What a cell took is left out, so that the file is the same however often the sweep was interrupted.
     kept = [impossible.get(cell) or records[cell].model_copy(update={"seconds": None}) for cell in cells]
     references, largest = _references(prepared, options, tables, weights, progress)
@@ -128,7 +128,7 @@ def run_sweep(settings: RunSettings, options: SweepOptions, folder: Path, progre
         fronts=fronts_of(kept, largest, units),
         remarks=tuple(_same_networks(kept, tables)),
     )
-    save_record(record, folder / "sweep.json")
+    save_json(record, folder / "sweep.json")
     _note_times(
         folder,
         {
@@ -179,7 +179,7 @@ def _tables(options: SweepOptions, prepared: Prepared) -> list[SweepTable]:
         content = hashlib.sha256(table.model_dump_json().encode()).hexdigest()[:24]
         if any(other.hash == content for other in tables):
             raise ValueError(f"{path}: the same table twice")
-        save_latency_table(table, table_path(prepared.folder, content))
+        save_json(table, table_path(prepared.folder, content))
         costs_under(prepared, content)  # says so if it is of another space
         tables.append(SweepTable(hash=content, name=path.stem, device=table.device, batch=table.batch, threads=table.threads))
     return tables
@@ -263,6 +263,4 @@ def _note_times(folder: Path, seconds: dict[str, float]) -> None:
     """Append what this call took (s) to ``times.json``."""
     path = folder / "times.json"
     told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps([*told, seconds], indent=1), encoding="utf-8")
-    os.replace(partial, path)
+    save_json([*told, seconds], path)

@@ -1,6 +1,13 @@
 """Weights: loop, checkpoints, teachers."""
 
-from constrained_nas.training.checkpoints import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
+from constrained_nas.training.checkpoints import (
+    flatten_optimizer,
+    load_checkpoint,
+    load_same,
+    part_of,
+    restore_optimizer,
+    save_checkpoint,
+)
 from constrained_nas.training.loop import (
     TrainingOptions,
     evaluate,

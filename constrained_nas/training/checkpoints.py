@@ -6,7 +6,6 @@ A file is written beside its target and moved over it, so it is whole or not the
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from graphs.files import written_whole
+
 
 def save_checkpoint(path: Path | str, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
     """Write tensors and JSON-ready values to ``path``, whole or not at all."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(plain, partial, metadata={"values": json.dumps(dict(values))})
-    os.replace(partial, target)
+    with written_whole(path) as partial:
+        save_file(plain, partial, metadata={"values": json.dumps(dict(values))})
 
 
 def load_checkpoint(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -40,7 +38,26 @@ def load_checkpoint(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]
             values = json.loads((file.metadata() or {})["values"])
             return {name: file.get_tensor(name) for name in file.keys()}, values  # noqa: SIM118 - no mapping
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: cut off, or no checkpoint of this library ({error}); delete it to start over") from error
+        raise ValueError(f"{path}: cut off, or not a checkpoint of this library ({error}); delete it to start over") from error
+
+
+def load_same(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a checkpoint whose value ``identity`` is this one.
+
+    Raises:
+        ValueError: as :func:`load_checkpoint`, or it is of another search; says how that differs.
+    """
+    tensors, values = load_checkpoint(path)
+    saved = values.get("identity", {})
+    was = {name: saved.get(name) for name, value in identity.items() if saved.get(name) != value}
+    if was:
+        raise ValueError(f"{path}: saved by another search, with {was}; delete it to start over")
+    return tensors, values
+
+
+def part_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with ``prefix``, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def flatten_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
@@ -57,10 +74,9 @@ def flatten_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tenso
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], groups: list[dict[str, Any]]) -> None:
     """Put back what :func:`flatten_optimizer` took."""
     state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        if key.startswith("optimizer."):
-            _, index, name = key.split(".", 2)
-            state.setdefault(int(index), {})[name] = tensor
+    for key, tensor in part_of(tensors, "optimizer.").items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
@@ -98,14 +114,10 @@ def load_training(
     if values["options"] != options:
         raise ValueError(f"{checkpoint}: saved under other options ({values['options']}); delete it or restore them")
     try:
-        network.load_state_dict(_part(tensors, "network."))
+        network.load_state_dict(part_of(tensors, "network."))
     except RuntimeError as error:
         raise ValueError(f"{checkpoint}: saved from another network ({error}); delete it to start over") from error
     if average is not None:
-        average.load_state_dict(_part(tensors, "average."))
+        average.load_state_dict(part_of(tensors, "average."))
     restore_optimizer(optimizer, tensors, values["groups"])
     return int(values["epochs"])
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

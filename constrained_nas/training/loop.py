@@ -106,9 +106,7 @@ def train_supernet(
     Args:
         supernet: trained in place; ends in evaluation mode.
         heaviest: its one-hot gates, each (options,).
-        data: the ``weights`` split.
-        checkpoint: where to save after each epoch; if the file is there, training resumes and ends in the same weights.
-        progress: called after each step.
+        checkpoint: where to save after each epoch; training resumes from the file if it exists, and ends in the same weights.
 
     Raises:
         ValueError: ``drop_path`` or ``from_scratch``, which are for bare networks.

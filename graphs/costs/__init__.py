@@ -1,7 +1,7 @@
 """What an architecture costs: counted (multiply-adds, parameters, steps), measured (latency tables), or any Python function."""
 
 from graphs.costs.bit_operations import BitOperations, Linearization, MemoryTraffic
-from graphs.costs.callables import CallableCost, connected_architecture
+from graphs.costs.callables import CallableCost, connected_architecture, switches_of
 from graphs.costs.choices import choice_cost, choice_macs, choice_parameters
 from graphs.costs.conditions import TableConditions, require_conditions
 from graphs.costs.connected import ConnectedCost, SubgraphCost, connected_macs, connected_parameters
@@ -13,7 +13,6 @@ from graphs.costs.latency import (
     ReferenceLatency,
     latency_cost,
     load_latency_table,
-    save_latency_table,
 )
 from graphs.costs.makespan import MakespanCost, Task, makespan_cost
 from graphs.costs.models import CostModel, QuadraticCost, RelaxedCost
@@ -26,7 +25,6 @@ from graphs.costs.width_latency import (
     WidthLatencyTable,
     layer_latencies,
     load_width_latency_table,
-    save_width_latency_table,
     tabulate_widths,
     width_latency_cost,
 )
@@ -69,8 +67,7 @@ __all__ = [
     "makespan_cost",
     "parameter_cost",
     "require_conditions",
-    "save_latency_table",
-    "save_width_latency_table",
+    "switches_of",
     "tabulate_widths",
     "width_count_cost",
     "width_latency_cost",

@@ -64,7 +64,12 @@ class CallableCost:
 
 def connected_architecture(space: DagSpace, running: BoolArray) -> Architecture:
     """The architecture that switches on just the modules (E,) that run: dead ones are off."""
+    return space.switched(switches_of(space, running))
+
+
+def switches_of(space: DagSpace, running: BoolArray) -> BoolArray:
+    """The decisions (D,) of the modules (E,) that run."""
     columns = space.connectivity.columns[np.asarray(running)]
     on = np.zeros(len(space.space.decisions), dtype=np.bool_)
     on[columns[columns >= 0] // 2] = True  # two options a decision: off and on
-    return space.switched(on)
+    return on

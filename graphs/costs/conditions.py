@@ -5,10 +5,43 @@ A budget of 25 that is met on another device, with another batch or in another u
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 
-from graphs.costs.latency import LatencyTable
-from graphs.costs.width_latency import WidthLatencyTable
+from pydantic import Field, field_validator
+
+from graphs.files import Record
+
+BlockKey = tuple[str, str]  # a block (or the shape of its layer) and its option, by name
+
+
+class MeasuredTable(Record):
+    """What every latency table states: of which space it is, how it was measured, and the rest of the network (``fixed``), in ms.
+
+    ``slope`` and ``intercept`` are those of the affine calibration already applied to the entries (1 and 0: none).
+    """
+
+    kind: str
+    schema_version: int
+    unit: str
+    space: str
+    device: str
+    runtime: str
+    threads: int = Field(ge=1)
+    dtype: str
+    batch: int = Field(ge=1)
+    resolution: int = Field(ge=1)
+    torch_version: str
+    fixed: float = Field(ge=0, allow_inf_nan=False)
+    slope: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    intercept: float = Field(default=0.0, allow_inf_nan=False)
+
+    @field_validator("unit")
+    @classmethod
+    def _milliseconds(cls, unit: str) -> str:
+        if unit != "ms":
+            raise ValueError(f"the table is in {unit!r}, expected 'ms': convert every number to milliseconds, then say unit 'ms'")
+        return unit
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,24 +57,45 @@ class TableConditions:
     clock: str | None = None
 
 
-def require_conditions(table: LatencyTable | WidthLatencyTable, asked: TableConditions, where: str = "the latency table") -> None:
-    """Nothing, if the table was measured as asked.
+def require_conditions(table: MeasuredTable, asked: TableConditions, where: str = "the latency table") -> None:
+    """Check that a table was measured as asked.
 
     Args:
-        table: a latency table, of configurations or of widths (those are always in ms, and state no clock and no resolution).
-        asked: what must agree.
         where: names the table in the message, e.g. its path.
 
     Raises:
         ValueError: something differs; names everything that does, as it is and as it was asked for.
     """
-    states = type(table).model_fields
+    wanted = {field.name: getattr(asked, field.name) for field in fields(asked)}
     different = [
-        f"{field.name} {getattr(table, field.name)!r} where {getattr(asked, field.name)!r} is asked for"
-        for field in fields(asked)
-        if field.name in states
-        and getattr(asked, field.name) is not None
-        and getattr(asked, field.name) != getattr(table, field.name)
+        f"{name} {getattr(table, name)!r} where {value!r} is asked for"
+        for name, value in wanted.items()
+        if value is not None and name in type(table).model_fields and getattr(table, name) != value
     ]
     if different:
         raise ValueError(f"{where}: measured with {', '.join(different)}: measure or import a table for these conditions")
+
+
+def medians_by_key(
+    table: MeasuredTable,
+    space: str,
+    entries: Iterable[tuple[BlockKey, float]],
+    wanted: Iterable[BlockKey],
+    called: Callable[..., str],
+) -> dict[BlockKey, float]:
+    """The medians of a table's ``entries``, of which there must be one for every key that is ``wanted``.
+
+    Raises:
+        ValueError: the table is of another space, or has none or two entries for a block; names the first, as ``called(*key)``.
+    """
+    if table.space != space:
+        raise ValueError(f"the latency table is of space {table.space!r}, the search is in {space!r}: measure this space")
+    medians: dict[BlockKey, float] = {}
+    for key, median in entries:
+        if key in medians:
+            raise ValueError(f"the latency table has two entries for {called(*key)}")
+        medians[key] = median
+    for key in wanted:
+        if key not in medians:
+            raise ValueError(f"the latency table has no entry for {called(*key)}")
+    return medians

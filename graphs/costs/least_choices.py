@@ -29,7 +29,7 @@ def least_choices(factors: Sequence[Factor], options: Sequence[int]) -> NDArray[
         options: number of options of each choice.
 
     Raises:
-        ValueError: the choices hang together so closely that a table would exceed ten million entries.
+        ValueError: the choices depend on each other so closely that a table would exceed ten million entries.
     """
     pending = [_distinct(names, table) for names, table in factors]
     eliminated: list[tuple[int, tuple[int, ...], NDArray[np.intp]]] = []

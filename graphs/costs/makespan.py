@@ -45,15 +45,7 @@ class Task:
 
 @dataclass(frozen=True)
 class MakespanCost:
-    """Steps on ``machines`` machines. Build it with :func:`makespan_cost`.
-
-    Attributes:
-        name, unit: of the cost; steps.
-        dag_space: the super-network.
-        machines: how many modules run side by side.
-        order: which ready modules go first.
-        additions: steps of an addition, 0 or 1.
-    """
+    """Steps on ``machines`` machines. Build it with :func:`makespan_cost`, which says what the fields mean."""
 
     name: str
     unit: str
@@ -203,8 +195,6 @@ def makespan_cost(
 
     Raises:
         ValueError: no machine, an unknown order, or additions of other than 0 or 1 steps.
-
-    Reference: Véniat & Denoyer, Budgeted Super Networks (distributed computation cost).
     """
     if machines < 1:
         raise ValueError(f"expected one machine or more, got {machines}")

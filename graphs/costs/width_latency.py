@@ -13,21 +13,20 @@ Reference: PruNet, Sec. 3 (latency table of the Prunodes), Eq. 5; Fritsch & Carl
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field
 
+from graphs.costs.conditions import BlockKey, MeasuredTable, medians_by_key
 from graphs.costs.models import QuadraticCost
-from graphs.files import load_table, save_table
+from graphs.files import Record, load_json
 from graphs.spaces import GPUNetSpace
 from solvers import Quadratic
 from solvers.arrays import FloatArray
-
-BlockKey = tuple[str, str]  # the layer shape's name, the option's name
 
 
 class Sample(Protocol):
@@ -61,19 +60,17 @@ class Device:
     torch_version: str
 
 
-class InterpolationError(BaseModel):
+class InterpolationError(Record):
     """Relative errors of the curve at measured widths that it was not shown: median and greatest over ``checked`` of them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     median: float = Field(ge=0, allow_inf_nan=False)
     worst: float = Field(ge=0, allow_inf_nan=False)
     checked: int = Field(ge=1)
 
 
-class WidthLatencyEntry(BaseModel):
+class WidthLatencyEntry(Record):
     """One block at one width, in ms: the table's value, and the spread over ``samples`` measurements, 0 where none was made."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     layer: str
     option: str
     median: float = Field(ge=0, allow_inf_nan=False)
@@ -81,52 +78,21 @@ class WidthLatencyEntry(BaseModel):
     samples: int = Field(ge=0)
 
 
-class WidthLatencyTable(BaseModel):
-    """Latencies of every different block of a space at every width and of the rest of the network (``fixed``), in ms.
+class WidthLatencyTable(MeasuredTable):
+    """Latencies of every different block of a space at every width, in ms.
 
-    ``slope`` and ``intercept`` are those of the affine calibration already applied to the entries (1 and 0: none).
     ``interpolation`` is None where nothing was interpolated or no width was left to check with.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["width latency table"] = "width latency table"
     schema_version: Literal[1] = 1
-    unit: str
-    space: str
-    device: str
-    runtime: str
-    threads: int = Field(ge=1)
-    dtype: str
-    batch: int = Field(ge=1)
-    resolution: int = Field(ge=1)
-    torch_version: str
-    fixed: float = Field(ge=0, allow_inf_nan=False)
-    slope: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    intercept: float = Field(default=0.0, allow_inf_nan=False)
     interpolation: InterpolationError | None = None
     entries: tuple[WidthLatencyEntry, ...]
 
-    @field_validator("unit")
-    @classmethod
-    def _milliseconds(cls, unit: str) -> str:
-        if unit != "ms":
-            raise ValueError(f"the table is in {unit!r}, expected 'ms': convert every number to milliseconds, then say unit 'ms'")
-        return unit
-
 
 def load_width_latency_table(path: Path | str) -> WidthLatencyTable:
-    """Read and validate a table.
-
-    Raises:
-        ValueError: the file is not complete JSON, is no such table of this version, or is in another unit; says which and where.
-        FileNotFoundError: there is no such file.
-    """
-    return load_table(path, WidthLatencyTable, "width latency table")
-
-
-def save_width_latency_table(table: WidthLatencyTable, path: Path | str) -> None:
-    """Write a table whole or not at all."""
-    save_table(table, path)
+    """Read a table; raises as ``graphs.files.load_json`` does, also for a table in another unit."""
+    return load_json(path, WidthLatencyTable, "width latency table")
 
 
 def blocks_to_measure(space: GPUNetSpace, widths_per_block: int | None) -> tuple[BlockKey, ...]:
@@ -157,7 +123,6 @@ def tabulate_widths(
     """Measure some widths of every block, or all, and fill in the others.
 
     Args:
-        space: whose blocks.
         measure: called once with the blocks to measure.
         widths_per_block: how many of a block's widths to measure; None measures all and interpolates nothing.
         device: on what ``measure`` runs.
@@ -190,13 +155,8 @@ def tabulate_widths(
     return WidthLatencyTable(
         unit="ms",
         space=space.space.name,
-        device=device.device,
-        runtime=device.runtime,
-        threads=device.threads,
-        dtype=device.dtype,
-        batch=device.batch,
+        **asdict(device),
         resolution=space.settings.resolution,
-        torch_version=device.torch_version,
         fixed=measured.fixed,
         interpolation=interpolation,
         entries=tuple(entries),
@@ -204,12 +164,7 @@ def tabulate_widths(
 
 
 def monotone_latencies(widths: ArrayLike, latencies_ms: ArrayLike, wanted: ArrayLike) -> FloatArray:
-    """A monotone curve through measured latencies, at the ``wanted`` widths.
-
-    Args:
-        widths: measured, rising, at least two.
-        latencies_ms: at these widths.
-        wanted: between the least and the greatest measured width.
+    """A monotone curve through measured latencies, at the ``wanted`` widths between the first and the last measured.
 
     Raises:
         ValueError: fewer than two widths, widths that do not rise, or wanted widths outside them.
@@ -232,18 +187,8 @@ def layer_latencies(table: WidthLatencyTable, space: GPUNetSpace) -> dict[str, F
     Raises:
         ValueError: the table is of another space, or has none or two entries for a block; names the first.
     """
-    if table.space != space.space.name:
-        raise ValueError(
-            f"the latency table is of space {table.space!r}, the search is in {space.space.name!r}: measure this space"
-        )
-    medians: dict[BlockKey, float] = {}
-    for entry in table.entries:
-        if (entry.layer, entry.option) in medians:
-            raise ValueError(f"the latency table has two entries for {entry.layer} {entry.option}")
-        medians[entry.layer, entry.option] = entry.median
-    missing = [key for key in space.unique_blocks if key not in medians]
-    if missing:
-        raise ValueError(f"the latency table has no entry for {missing[0][0]} {missing[0][1]}")
+    entries = (((entry.layer, entry.option), entry.median) for entry in table.entries)
+    medians = medians_by_key(table, space.space.name, entries, space.unique_blocks, "{} {}".format)
     return {
         name: np.array([0.0 if option.block is None else medians[shape.name, option.name] for option in shape.options])
         for name, shape in space.layers.items()

@@ -34,9 +34,10 @@ from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.search import SearchOptions, SearchRun, WeightTraining, search
 from constrained_nas.training import evaluate, recalibrate
 from graphs import DagSpace, Supernet
+from graphs.files import save_json
 from papers_repro.bsn.networks import COST_NAMES, Family, NetworkSpec, cost_model
 from papers_repro.bsn.published import CostName
-from papers_repro.bsn.runs import BudgetRecord, EpochRecord, Method, RunRecord, RunsRecord, save_json
+from papers_repro.bsn.runs import BudgetRecord, EpochRecord, Method, RunRecord, RunsRecord
 from papers_repro.bsn.setup import ContestOptions, load_data, super_network
 from papers_repro.harness import ProgressBars, Reports, Scale, available_cores, run_seeds
 
@@ -149,7 +150,7 @@ def _run(runs: Sequence[Run], options: ContestOptions, folder: Path, number: int
         record = _searched(run, options, settings, folder / "checkpoints" / f"{run.name}.safetensors", progress)
     finally:
         torch.set_num_threads(threads)
-    save_json(kept, record)
+    save_json(record, kept)
     return record
 
 

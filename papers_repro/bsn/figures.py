@@ -21,11 +21,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from rich.console import Console
 
+from graphs.files import load_json, save_json
 from papers_repro.bsn.contest import run_contest
 from papers_repro.bsn.learned import budgets_in, chosen_of_seeds
 from papers_repro.bsn.networks import Family, published_unit
 from papers_repro.bsn.published import CostName, DataName, accuracies_of, curves, networks_of
-from papers_repro.bsn.runs import BudgetRecord, Method, RunsRecord, load_runs, save_json
+from papers_repro.bsn.runs import BudgetRecord, Method, RunsRecord
 from papers_repro.bsn.setup import ContestOptions
 from papers_repro.harness import Rows, Scale, half_width, output_folder, print_rows, progress_bars, save_record
 
@@ -68,12 +69,12 @@ def make_figure(
     console = Console(width=None if sys.stdout.isatty() else 120)
     folder = output_folder(options.out, script)
     if options.record is not None:
-        record = load_runs(options.record)
+        record = load_json(options.record, RunsRecord, "record of runs")
     else:
         with progress_bars(console) as progress:
             place = folder / options.contest.setup.data
             record = run_contest(families, costs, options.contest, options.scale, options.seed, place, progress)
-        save_json(folder / f"{script}_{options.contest.setup.data}_runs.json", record)
+        save_json(record, folder / f"{script}_{options.contest.setup.data}_runs.json")
     shown = tables(record)
     for rows in shown:
         print_rows(rows, console)

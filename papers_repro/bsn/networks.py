@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from graphs import DagSpace, convolutional_neural_fabric, resnet, resnet_fabric
 from graphs.costs import CostModel, connected_macs, connected_parameters, makespan_cost
+from graphs.files import Record
 from papers_repro.bsn.published import COST_UNITS, CostName
 
 Family = Literal["ResNet", "CNF", "CNF segmentation"]
 COST_NAMES: tuple[CostName, ...] = tuple(COST_UNITS)
 
 
-class NetworkSpec(BaseModel):
+class NetworkSpec(Record):
     """A network by size.
 
     Attributes:
@@ -31,7 +30,6 @@ class NetworkSpec(BaseModel):
         classes, image_channels, side: of the data.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     family: Family
     size: int
     widths: tuple[int, ...]

@@ -6,17 +6,14 @@ can draw it again; its costs are all those of the paper's tables, so that what w
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from constrained_nas.search import front
+from graphs.files import Record
 from papers_repro.bsn.networks import NetworkSpec
 from papers_repro.bsn.published import CostName
 from papers_repro.harness import Scale
@@ -24,7 +21,7 @@ from papers_repro.harness import Scale
 Method = Literal["soft", "hard", "plain"]
 
 
-class EpochRecord(BaseModel):
+class EpochRecord(Record):
     """The deterministic network after an epoch.
 
     Attributes:
@@ -35,7 +32,6 @@ class EpochRecord(BaseModel):
         validation, test: share of right answers.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     epoch: int
     loss: float
     entropy: float
@@ -46,16 +42,15 @@ class EpochRecord(BaseModel):
     test: float
 
 
-class BudgetRecord(BaseModel):
+class BudgetRecord(Record):
     """What a search was to keep within."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     cost: CostName
     name: str
     limit: float
 
 
-class RunRecord(BaseModel):
+class RunRecord(Record):
     """One search, or (``plain``) the training of one network.
 
     Attributes:
@@ -68,7 +63,6 @@ class RunRecord(BaseModel):
         settings: everything else that decides the run.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     network: NetworkSpec
     method: Method
     budget: BudgetRecord | None
@@ -86,10 +80,9 @@ class RunRecord(BaseModel):
         return max(fitting, key=lambda entry: (entry.validation, -entry.costs[cost]), default=None)
 
 
-class RunsRecord(BaseModel):
+class RunsRecord(Record):
     """All runs of a contest: on which data and at which scale."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["bsn_runs"] = "bsn_runs"
     schema_version: Literal[1] = 1
     data: str
@@ -107,28 +100,3 @@ def pareto_front(runs: Sequence[RunRecord], cost: CostName) -> list[tuple[RunRec
     found = [(run, entry) for run in runs for entry in run.history]
     kept = front([{"costs": entry.costs, "scores": {"validation": entry.validation}} for _, entry in found], cost)
     return sorted((found[index] for index in np.flatnonzero(kept)), key=lambda pair: pair[1].costs[cost])
-
-
-def save_json(path: Path, record: BaseModel) -> None:
-    """Write a record, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(record.model_dump_json(indent=1), encoding="utf-8")
-    os.replace(partial, path)
-
-
-def load_runs(path: Path) -> RunsRecord:
-    """Read the runs of a contest.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is cut off or is no record of this kind and version.
-    """
-    try:
-        return RunsRecord.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not complete JSON (line {error.lineno}: {error.msg}); was the file cut off?") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "file"
-        raise ValueError(f"{path}: no record of runs (bsn_..._runs.json): {place}: {first['msg']}") from error

@@ -12,11 +12,12 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from graphs.files import save_json
 from papers_repro.bsn.contest import run_contest
 from papers_repro.bsn.learned import budget_rows, difference_rows, front_rows
 from papers_repro.bsn.published import DataName
 from papers_repro.bsn.reference import TABLES, TableSpec, learned_published_rows, reference_rows
-from papers_repro.bsn.runs import RunsRecord, save_json
+from papers_repro.bsn.runs import RunsRecord
 from papers_repro.bsn.setup import ContestOptions, contest_preset, setup_preset
 from papers_repro.harness import Rows, Scale, output_folder, print_rows, progress_bars, save_record
 
@@ -87,7 +88,7 @@ def contest_of_tables(
         with progress_bars(console) as progress:
             record = run_contest(families, costs, contest, options.scale, options.seed, place, progress)
         path = folder / f"{script}_{contest.setup.data}_runs.json"
-        save_json(path, record)
+        save_json(record, path)
         seconds = sum(run.seconds for run in record.runs)
         console.print(f"{len(record.runs)} runs of {seconds:.0f} s together: {path}", highlight=False)
         found |= {table.number: record for table in group}

@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -26,6 +25,7 @@ from torch.utils.data import Dataset
 from constrained_nas.methods.filter_level import Configuration, fresh_network, train_configurations
 from constrained_nas.training import evaluate
 from graphs import FilterNetwork
+from graphs.files import save_json
 from papers_repro.filter_level.setup import (
     FilterSetup,
     Kind,
@@ -122,10 +122,7 @@ def _train_once(each: Candidate, repeat: int, setup: FilterSetup, seed: int, whe
         kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["result"]
         return kept
     result = _train(each, repeat, setup, seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial_path = path.with_name(path.name + ".partial")
-    partial_path.write_text(json.dumps({"identity": identity, "result": result}), encoding="utf-8")
-    os.replace(partial_path, path)
+    save_json({"identity": identity, "result": result}, path)
     return result
 
 

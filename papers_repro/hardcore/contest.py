@@ -10,7 +10,6 @@ and tested once.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +32,7 @@ from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.search import SearchOptions, SearchRun, search
 from constrained_nas.training import TrainingOptions, evaluate, fine_tune, recalibrate
 from graphs import Architecture
+from graphs.files import save_json
 from papers_repro.hardcore.setup import Prepared, heaviest_architecture
 from papers_repro.harness import Reports
 from solvers import Certificate, cheapest_start
@@ -223,9 +223,7 @@ class Tests:
             fine_tune(network, self.prepared.data.weights, self.training, self.fabric, self.teacher)
             seconds = time.perf_counter() - began
             self.known[key] = {"accuracy": evaluate(network, self.prepared.data.test, self.fabric), "seconds": seconds}
-            unfinished = self.memory.with_name(self.memory.name + ".partial")
-            unfinished.write_text(json.dumps(self.known, indent=1), encoding="utf-8")
-            os.replace(unfinished, self.memory)
+            save_json(self.known, self.memory)
         return self.known[key]["accuracy"], self.known[key]["seconds"]
 
     def _extract(self, architecture: Architecture) -> nn.Module:

@@ -25,8 +25,8 @@ from graphs.costs import (
     latency_cost,
     load_latency_table,
     require_conditions,
-    save_latency_table,
 )
+from graphs.files import save_json
 from papers_repro.hardcore.options import SetupOptions
 from papers_repro.harness import Reports
 
@@ -95,7 +95,7 @@ def measure_latencies(
             table, space, supernet, timer, options.calibration_networks, options.calibration_rounds, generator, report
         )
         if saved is not None:
-            save_latency_table(table, saved)
+            save_json(table, saved)
     cost = latency_cost(table, space)
     times = space.staged.per_configuration(cost.quadratic).reshape(len(space.block_names), -1)
     shallow = [space.settings.depths[0] > block % space.settings.blocks_per_stage for block in range(len(times))]

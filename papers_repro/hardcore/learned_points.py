@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from lightning_fabric import Fabric
 
-from constrained_nas.ask_tell import Feedback, Moment, Proposal, SearchResult
+from constrained_nas.ask_tell import Feedback, Moment, Proposal, SearchMethod, SearchResult
 from constrained_nas.methods import HardCoRe, HardCoReState, SoftPenalty
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.search import SearchOptions, search
@@ -29,7 +29,7 @@ _SKIPPED_STEPS = 4  # the first points of a search are its start, moved a little
 
 
 @dataclass(frozen=True, slots=True)
-class _Recorded:
+class _Recorded(SearchMethod[HardCoReState]):
     """HardCoRe-NAS that keeps the point of every step, in order."""
 
     method: HardCoRe
@@ -49,12 +49,6 @@ class _Recorded:
         told = self.method.tell(problem, state, proposal, feedback, moment)
         self.points.append(told.point)
         return told
-
-    def epoch_end(self, problem: SearchProblem, state: HardCoReState, moment: Moment) -> HardCoReState:
-        return self.method.epoch_end(problem, state, moment)
-
-    def alive(self, state: HardCoReState) -> None:
-        return self.method.alive(state)
 
     def report(self, state: HardCoReState) -> dict[str, float]:
         return self.method.report(state)

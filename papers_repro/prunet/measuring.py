@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from constrained_nas.latency import Measurement, spread_architectures, time_networks
+from constrained_nas.latency import Measurement, spread_networks, time_networks
 from graphs.spaces import GPUNetSpace
 from papers_repro.harness import Reports
 from papers_repro.prunet.searches import Found
@@ -74,7 +74,7 @@ def measure_found(
     generator = np.random.default_rng(seed)
     references = {
         f"reference {number}": architecture
-        for number, architecture in enumerate(spread_architectures(space, latencies.table, _REFERENCES, generator))
+        for number, architecture in enumerate(spread_networks(space, latencies.cost, _REFERENCES, generator))
     }
     together = {**architectures, **references}
     times = time_networks(together, space, latencies.timer, rounds, generator, progress.callback("timing networks"), "found")

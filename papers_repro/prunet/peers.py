@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from constrained_nas.latency import Timer, corrected_times, timed_run
+from constrained_nas.latency import Timer, measure_runs
 from graphs.costs import count
 from papers_repro.harness import Cell, Column, Reports, Rows
 from papers_repro.prunet.published import COUNTS, FRONT
@@ -85,21 +85,11 @@ def _measured(
     if not names:
         return {}
     timer, generator = Timer(clock="processor" if clock == "processor" else "wall"), np.random.default_rng(seed)
-    subjects = {}
+    runs = {}
     for name in names:
         with torch.random.fork_rng(devices=[]):
             network = timer.place(timm.create_model(name, pretrained=False))
         side = COUNTS[name][1]
-        images = torch.zeros(1, 3, side, side).contiguous(memory_format=torch.channels_last)
-        subjects[name] = timed_run(partial(network, images), timer)
-    kept = []
-    with timer.threads_set(), torch.inference_mode():
-        for name in names:  # warm-up
-            subjects[name]()
-        for number in range(rounds):
-            kept.append({names[index]: subjects[names[index]]() for index in generator.permutation(len(names)).tolist()})
-            progress.update("timing peers", number + 1, rounds)
-    corrected, _ = corrected_times(kept)
-    return {
-        name: (float(np.median(times)), float(np.subtract(*np.percentile(times, [75, 25])))) for name, times in corrected.items()
-    }
+        runs[name] = partial(network, torch.zeros(1, 3, side, side).contiguous(memory_format=torch.channels_last))
+    found = measure_runs(runs, timer, rounds, generator, progress.callback(), "timing peers")
+    return {name: (one.median, one.spread) for name, one in found.items()}

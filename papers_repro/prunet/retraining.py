@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import nn
 from torch.utils.data import ConcatDataset, Dataset
 
 from constrained_nas.data import DataSplits
 from constrained_nas.training import TrainingOptions, evaluate, fine_tune, timm_teacher
-from papers_repro.bsn import save_json
+from graphs.files import Record, save_json
 from papers_repro.harness import Reports
 from papers_repro.prunet.setup import SetupOptions, load_data, make_fabric, make_space
 
@@ -36,10 +35,9 @@ _RETRAINING = (
 _ADDED = ("data", "retrain_data", "hard_epochs", "label_smoothing", *_TEACHING)
 
 
-class Retrained(BaseModel):
+class Retrained(Record):
     """Test accuracy (share of right answers) of the network retrained from scratch."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     choices: dict[str, dict[str, str | int] | str]
     accuracy: float
     seconds: float
@@ -91,7 +89,7 @@ def retrained(
     fine_tune(network, everything, options, fabric, teacher_of(setup, data), setup.teacher_temperature, checkpoint, told)
     accuracy = evaluate(network, data.test, fabric)
     found = Retrained(choices=choices, accuracy=accuracy, seconds=time.perf_counter() - began, settings=settings)
-    save_json(path, found)
+    save_json(found, path)
     return found
 
 

@@ -18,15 +18,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
 
 from constrained_nas.methods.prunet import PruNet, PrunodeSettings, SkipScales
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.records import save_architecture
 from constrained_nas.search import PRUNET_TRAINING, SearchOptions, search
 from graphs.costs import QuadraticCost, width_latency_cost
+from graphs.files import Record, save_json
 from graphs.spaces import GPUNetSpace
-from papers_repro.bsn import save_json
 from papers_repro.harness import ProgressBars, Reports, run_seeds
 from papers_repro.prunet.retraining import plain, retrained, settings_of, teacher_of
 from papers_repro.prunet.separate_candidates import separate_candidates
@@ -61,7 +60,7 @@ class SearchSpec:
     least_use: float = 0.0
 
 
-class SearchRecord(BaseModel):
+class SearchRecord(Record):
     """What a search found and how it went.
 
     Attributes:
@@ -80,7 +79,6 @@ class SearchRecord(BaseModel):
         settings: everything else that decides the search.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     spec: dict[str, Any]
     choices: dict[str, dict[str, str | int] | str]
     latency_ms: float
@@ -265,7 +263,7 @@ def _searched(spec: SearchSpec, setup: SetupOptions, latencies: Latencies, folde
         remark=run.result.remark,
         settings=settings,
     )
-    save_json(path, record)
+    save_json(record, path)
     return record
 
 

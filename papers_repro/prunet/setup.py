@@ -34,9 +34,9 @@ from graphs.costs import (
     WidthLatencyTable,
     load_width_latency_table,
     require_conditions,
-    save_width_latency_table,
     width_latency_cost,
 )
+from graphs.files import save_json
 from graphs.spaces import GPUNetSpace, gpunet_imagenet, gpunet_imagewoof, gpunet_small
 from papers_repro.harness import Reports, Scale, available_cores
 
@@ -301,7 +301,7 @@ def measure_latencies(space: GPUNetSpace, options: SetupOptions, seed: int, prog
             progress.callback("timing networks"),
         )
         table = table.model_copy(update={"runtime": f"{table.runtime}, {timer.clock} clock"})
-        save_width_latency_table(table, saved)
+        save_json(table, saved)
     cost = width_latency_cost(table, space)
     q = cost.quadratic
     parts = [q.linear[space.space.slice(name)] for name in space.layers]

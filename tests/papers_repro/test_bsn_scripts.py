@@ -16,6 +16,7 @@ from matplotlib.colors import same_color
 from rich.console import Console
 from support.bsn_runs import EPOCHS, made_record
 
+from graphs.files import load_json, save_json
 from papers_repro import bsn_figure2, bsn_figure3, bsn_figure4, bsn_figure5, bsn_figure7, bsn_figure8
 from papers_repro.bsn import (
     TABLES,
@@ -29,7 +30,6 @@ from papers_repro.bsn import (
     published_unit,
     runs_of,
     save_figure,
-    save_json,
     switches,
     table_of,
 )
@@ -38,7 +38,6 @@ from papers_repro.bsn.learned import chosen_of_seeds, difference_rows
 from papers_repro.bsn.networks import NetworkSpec, cost_model, named_network
 from papers_repro.bsn.published import CURVES, NETWORKS
 from papers_repro.bsn.reference import learned_published_rows, reference_rows
-from papers_repro.bsn.runs import load_runs
 from papers_repro.bsn.setup import load_data
 from papers_repro.bsn_tables5to9 import preset as steps_preset
 from papers_repro.harness import print_rows, progress_bars, read_options
@@ -165,7 +164,7 @@ def test_table_1_as_a_user_runs_it(tmp_path: Path) -> None:
     assert rows["ResNet, hard, ResNet-6"]["fits"] == "1/1"
     assert {row["pair"] for row in differences["ours"]} >= {"ResNet, ResNet-6: hard - plain"}
     assert front["ours"] and str(out) not in json.dumps(record)
-    assert len(load_runs(out / "bsn_table1_digits_runs.json").runs) == 6
+    assert len(load_json(out / "bsn_table1_digits_runs.json", RunsRecord, "record of runs").runs) == 6
 
 
 def test_rows_choose_on_validation_and_say_what_fits(made: RunsRecord) -> None:
@@ -265,14 +264,14 @@ def test_the_scheduling_example_takes_6_and_5_steps() -> None:
 
 def test_records_are_read_back_or_refused(made: RunsRecord, tmp_path: Path) -> None:
     path = tmp_path / "runs.json"
-    save_json(path, made)
-    assert load_runs(path) == made
+    save_json(made, path)
+    assert load_json(path, RunsRecord, "record of runs") == made
     path.write_text(path.read_text()[:-100])
     with pytest.raises(ValueError, match="not complete JSON"):
-        load_runs(path)
+        load_json(path, RunsRecord, "record of runs")
     path.write_text('{"kind": "architecture"}')
-    with pytest.raises(ValueError, match="no record of runs"):
-        load_runs(path)
+    with pytest.raises(ValueError, match="no valid record of runs"):
+        load_json(path, RunsRecord, "record of runs")
 
 
 def test_scales_are_the_papers_where_they_say_so(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from constrained_nas.latency import DeviceAttempt, device_name, validation
+from constrained_nas.latency import DeviceAttempt, device_name
 from constrained_nas.latency import subjects as profile_subjects
 from constrained_nas.records import BudgetRecord
 from constrained_nas.runs import CertificateRecord, NetworkRecord, RunRecord
@@ -157,7 +157,6 @@ class SimulatedMachine:
         return once
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for module in (profile_subjects, validation):
-            monkeypatch.setattr(module, "prepare_run", lambda network, *_: network)
-            monkeypatch.setattr(module, "timed_run", self.timed)
-        monkeypatch.setattr(profile_subjects, "_hooked", self.hooked)
+        monkeypatch.setattr(profile_subjects, "prepare_run", lambda network, *_: network)
+        monkeypatch.setattr(profile_subjects, "timed_run", self.timed)
+        monkeypatch.setattr(profile_subjects, "hooked", self.hooked)

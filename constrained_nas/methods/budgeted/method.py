@@ -22,13 +22,13 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from constrained_nas.ask_tell import Feedback, Moment, Proposal, SearchResult
+from constrained_nas.ask_tell import Feedback, Moment, Proposal, SearchMethod, SearchResult
 from constrained_nas.methods.budgeted.program import ConnectedProgram
 from constrained_nas.methods.budgeted.subgraphs import Baseline, SubgraphDraws, advantages, draw_subgraphs, score, sigmoid
 from constrained_nas.methods.distributions import mean_entropy
 from constrained_nas.problem import SearchProblem
 from graphs import DagSpace
-from graphs.costs import ConnectedCost, connected_architecture
+from graphs.costs import ConnectedCost, connected_architecture, switches_of
 from solvers.arrays import FloatArray
 
 _TINY = 2.0**-60  # keeps the logarithms of uniform draws finite
@@ -45,7 +45,7 @@ class BudgetedState:
 
 
 @dataclass(frozen=True, slots=True)
-class Budgeted:
+class Budgeted(SearchMethod[BudgetedState]):
     """The method. Its defaults are the paper's; the batch is split among ``samples`` sub-graphs.
 
     Attributes:
@@ -146,13 +146,6 @@ class Budgeted:
         running = seen if state.steps == 0 else 0.9 * state.baseline + 0.1 * seen
         return BudgetedState(logits, velocity, running, state.steps + 1)
 
-    def epoch_end(self, problem: SearchProblem, state: BudgetedState, moment: Moment) -> BudgetedState:
-        """Nothing changes between epochs."""
-        return state
-
-    def alive(self, state: BudgetedState) -> None:
-        """Every option stays."""
-
     def report(self, state: BudgetedState) -> dict[str, float]:
         """The mean entropy of the switches in nats (Fig. 4: it tends to 0), and the mean probability of being on."""
         on = sigmoid(state.logits)
@@ -170,13 +163,11 @@ class Budgeted:
         certificate = None
         if self.hard or not running.any():
             program = self._program(problem) if self.hard else ConnectedProgram.of(self.space, SearchProblem(problem.space, ()))
-            found = program.best(_within(state.logits, self._switches(running))).require_feasible()
+            found = program.best(_within(state.logits, switches_of(self.space, running))).require_feasible()
             running, certificate = cast(FloatArray, found.x) > 0.5, found.certificate if self.hard else None
         architecture = connected_architecture(self.space, running)
-        costs = problem.costs(architecture)
-        fits = all(costs[budget.cost.name] <= budget.limit for budget in problem.budgets)
         point = np.stack([1 - probabilities, probabilities], axis=1).reshape(-1)
-        return SearchResult(architecture, costs, fits, point, certificate)
+        return SearchResult.of(problem, architecture, point, certificate)
 
     def _program(self, problem: SearchProblem) -> ConnectedProgram:
         """Built once a problem: its solver keeps a start from call to call."""
@@ -201,16 +192,9 @@ class Budgeted:
             charged[budget.cost.name] = cast(ConnectedCost, budget.cost).cost_of_running(running)
             fits &= charged[budget.cost.name] <= budget.limit
         for sample in np.flatnonzero(~fits):
-            found = program.best(_within(scores[sample], self._switches(running[sample]))).require_feasible()
-            on[sample] = program.switches(cast(FloatArray, found.x) > 0.5)
+            found = program.best(_within(scores[sample], switches_of(self.space, running[sample]))).require_feasible()
+            on[sample] = switches_of(self.space, cast(FloatArray, found.x) > 0.5)
         return on, ~fits, charged
-
-    def _switches(self, running: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """The decisions (D,) of the modules (E,) that run."""
-        columns = self.space.connectivity.columns
-        on = np.zeros(len(self.space.space.decisions), dtype=np.bool_)
-        on[columns[running & (columns >= 0)] // 2] = True
-        return on
 
     def _penalty(self, problem: SearchProblem, costs: Mapping[str, FloatArray], samples: int, moment: Moment) -> FloatArray:
         """``lambda x max(0, cost - limit)``, summed over the budgets: (samples,)."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from constrained_nas.problem import SearchProblem
 from graphs import DagSpace
@@ -84,10 +83,3 @@ class ConnectedProgram:
                 )
         if additive:
             self.best(np.zeros(len(self.space.space.decisions))).require_feasible()
-
-    def switches(self, running: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """The decisions (D,) of the modules (E,) that run."""
-        columns = self.space.connectivity.columns
-        on = np.zeros(len(self.space.space.decisions), dtype=np.bool_)
-        on[columns[running & (columns >= 0)] // 2] = True
-        return on

@@ -165,11 +165,7 @@ def largest_remainder(expected: ArrayLike, units: int) -> IntArray:
 
 
 def plain_gradient(scores: ArrayLike, losses: ArrayLike) -> FloatArray:
-    """Eq. (3): ``1/K sum_i loss_i score_i``, unbiased for the gradient of the expected loss.
-
-    Args:
-        scores: (K, parameters).
-        losses: (K,).
+    """Eq. (3): ``1/K sum_i loss_i score_i``, unbiased for the gradient of the expected loss; scores (K, parameters), losses (K,).
 
     Raises:
         ValueError: shapes that do not meet, or no samples.
@@ -180,11 +176,7 @@ def plain_gradient(scores: ArrayLike, losses: ArrayLike) -> FloatArray:
 
 
 def leave_one_out_gradient(scores: ArrayLike, losses: ArrayLike) -> FloatArray:
-    """``1/K sum_i (loss_i - mean of the others) score_i``: unbiased, and blind to a constant added to all losses.
-
-    Args:
-        scores: (K, parameters), K >= 2.
-        losses: (K,).
+    """``1/K sum_i (loss_i - mean of the others) score_i``: unbiased, and blind to a constant added to all losses; shapes as there.
 
     Raises:
         ValueError: shapes that do not meet, or fewer than two samples.

@@ -103,13 +103,11 @@ class HardCounts:
 
 
 def most_probable_within(log_weights: Sequence[ArrayLike], cost: CountCost, limit: float, *, rounds: int = 40) -> HardCounts:
-    """The most probable counts whose true cost is at most ``limit``.
+    """The most probable counts whose true cost is at most ``limit``, in the cost's unit.
 
     Args:
         log_weights: (options,) a decision: ``Multinomial.log_weights``, or ``BinomialWidth.log_probabilities`` for
             ``SlimmableMacs``; -inf forbids.
-        cost: of counts.
-        limit: in the cost's unit.
         rounds: linear programs at most from each of three starts; then the best counts so far are the answer.
 
     Raises:
@@ -124,7 +122,7 @@ def most_probable_within(log_weights: Sequence[ArrayLike], cost: CountCost, limi
     if cheapest.shape != (len(weights), weights[0].shape[0] if weights else 0) or any(w.shape != weights[0].shape for w in weights):
         raise ValueError(f"log_weights: expected {len(cheapest)} rows of {cheapest.shape[1]}, got {[w.shape for w in weights]}")
     if least > limit:
-        raise InfeasibleError(f"nothing meets {limit} {cost.unit}: the least {cost.name} there are is {least} {cost.unit}")
+        raise InfeasibleError(f"nothing meets {limit} {cost.unit}: the least possible {cost.name} is {least} {cost.unit}")
     search = _Search(weights, cost, limit, units)
     mode, _ = search.solve(np.zeros(cheapest.shape), math.inf, 0.0)
     if mode is None:  # pragma: no cover - without a budget everything fits

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -37,7 +37,7 @@ from constrained_nas.methods.filter_level.training import (
     train_configurations,
 )
 from constrained_nas.problem import SearchProblem
-from constrained_nas.training import load_checkpoint, row_losses, save_checkpoint
+from constrained_nas.training import load_same, part_of, row_losses, save_checkpoint
 from graphs import FilterNetwork
 from graphs.filters import FRESH, SwitchableNorm
 from solvers.arrays import FloatArray
@@ -82,13 +82,10 @@ def filter_search(
 
     Args:
         problem: the space's decisions, and the budget (lambda and ``hard`` need one; Eq. 7 needs one for its cost).
-        method: law, estimator, cost term.
         build: a network with fresh weights from torch's global generator, which is seeded for it; its statistics must include the
             homogeneous names and ``expected`` (slimmable) or ``sampled``; see :func:`statistics_of`.
-        data: the training data T.
         options: one of ``c1()`` ... ``c5()``, or switches of your own.
-        fabric: device and precision.
-        checkpoint: saved after every iteration; if it is there the search resumes and ends in the same result.
+        checkpoint: saved after every iteration; the search resumes from it if it exists, and ends in the same result.
         progress: called with steps done, steps in all, and what is going on.
 
     Raises:
@@ -101,27 +98,29 @@ def filter_search(
     state = method.init(problem, np.random.default_rng([options.seed, 0]))
     law_half, weight_half = split_halves(data, options.seed) if options.split == "halves" else (data, data)
     loop = _Loop(problem, method, build, law_half, weight_half, options, fabric)
-    first, losses, history = 0, list[float](), list[dict[str, Any]]()
-    references, network = None, None
+    journal = _Journal(state)
     if checkpoint is not None and checkpoint.exists():
-        state, first, losses, history, references, network = loop.load(checkpoint, state)
-    if options.loss == "interpolation" and references is None:
-        references = loop.references(progress)
-    for iteration in range(first, options.iterations):
+        journal = loop.load(checkpoint)
+    losses, history = journal.losses, journal.history
+    if options.loss == "interpolation" and journal.references is None:
+        journal.references = loop.references(progress)
+    for iteration in range(journal.iterations, options.iterations):
         generator = np.random.default_rng([options.seed, iteration + 1])
         if options.sharing != "none":
-            if network is None or (options.reset_period and iteration % options.reset_period == 0):
-                network = loop.fresh(int(generator.integers(2**31)))
-            loop.train_shared(network, state, iteration, generator, progress)
+            if journal.network is None or (options.reset_period and iteration % options.reset_period == 0):
+                journal.network = loop.fresh(int(generator.integers(2**31)))
+            loop.train_shared(journal.network, journal.state, iteration, generator, progress)
         before = len(losses)
-        state, objectives = loop.step_law(network, state, iteration, generator, references, losses, progress)
-        state = method.epoch_end(problem, state, loop.moment("architecture", iteration, 0, 1))
+        objectives = loop.step_law(journal, iteration, generator, progress)
+        journal.state = state = method.epoch_end(problem, journal.state, loop.moment("architecture", iteration, 0, 1))
         history.append(loop.note(state, iteration, losses[before:], objectives))
+        journal.iterations = iteration + 1
         if checkpoint is not None:
-            loop.save(checkpoint, state, iteration + 1, losses, history, references, network)
+            loop.save(checkpoint, journal)
         if progress:
             progress(iteration + 1, options.iterations, "search")
-    return FilterRun(method.finish(problem, state), method.expected(problem, state), state, losses, history, references)
+    state = journal.state
+    return FilterRun(method.finish(problem, state), method.expected(problem, state), state, losses, history, journal.references)
 
 
 def statistics_of(method: FilterLevel, options: FilterSearchOptions) -> tuple[str, ...]:
@@ -129,6 +128,18 @@ def statistics_of(method: FilterLevel, options: FilterSearchOptions) -> tuple[st
     if options.sharing == "slimmable":
         return (*homogeneous_configurations(method.space, options.shares), _EXPECTED)
     return (_SAMPLED,) if options.sharing == "sampled" else ()
+
+
+@dataclass(slots=True)
+class _Journal:
+    """What a search has come to after so many iterations."""
+
+    state: FilterLevelState
+    iterations: int = 0
+    losses: list[float] = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    references: InterpolationLoss | None = None
+    network: FilterNetwork | None = None
 
 
 class _Loop:
@@ -192,18 +203,9 @@ class _Loop:
             after_epoch=report,
         )
 
-    def step_law(
-        self,
-        network: FilterNetwork | None,
-        state: FilterLevelState,
-        iteration: int,
-        generator: np.random.Generator,
-        references: InterpolationLoss | None,
-        losses: list[float],
-        progress: Progress | None,
-    ) -> tuple[FilterLevelState, list[float]]:
-        """The law's steps of an iteration; mean cross-entropies are added to ``losses``, mean objectives returned."""
-        options, problem = self.options, self.problem
+    def step_law(self, journal: _Journal, iteration: int, generator: np.random.Generator, progress: Progress | None) -> list[float]:
+        """The law's steps of an iteration; mean cross-entropies are added to the journal's, mean objectives returned."""
+        options, problem, references = self.options, self.problem, journal.references
         shuffle = torch.Generator().manual_seed(int(generator.integers(2**31)))
         whole = len(self.law_data) >= options.weights.batch_size  # type: ignore[arg-type]
         batches = loader(self.law_data, options.weights.batch_size, shuffle, whole)
@@ -213,11 +215,11 @@ class _Loop:
         for step, (images, labels) in enumerate(islice(batches, steps)):
             moment = self.moment("architecture", iteration, step, steps)
             if proposal is None or options.sampling == "batch":
-                proposal = self.method.ask(problem, state, options.samples, moment, generator)
+                proposal = self.method.ask(problem, journal.state, options.samples, moment, generator)
                 costs = problem.observe(proposal.observed) if proposal.observed is not None else {}
                 networks = []
                 for counts in proposal.noise["counts"].astype(np.int64):
-                    networks.append(self.network_of(network, counts[self.owner], int(generator.integers(2**31))))
+                    networks.append(self.network_of(journal.network, counts[self.owner], int(generator.integers(2**31))))
                     trained += 1
                     if progress and trainings:
                         progress(trained, trainings, f"iteration {iteration + 1}: training samples")
@@ -225,10 +227,10 @@ class _Loop:
             objective = values
             if references is not None:
                 objective = references.loss(values, costs[problem.budgets[0].cost.name], options.relative)
-            state = self.method.tell(problem, state, proposal, Feedback(objective, {}, costs), moment)
-            losses.append(float(values.mean()))
+            journal.state = self.method.tell(problem, journal.state, proposal, Feedback(objective, {}, costs), moment)
+            journal.losses.append(float(values.mean()))
             objectives.append(float(objective.mean()))
-        return state, objectives
+        return objectives
 
     def network_of(self, network: FilterNetwork | None, counts: NDArray[np.int64], seed: int) -> Callable[[Tensor], Tensor]:
         """The logits of a sample: from the shared network as it is, or from one trained for it."""
@@ -292,46 +294,27 @@ class _Loop:
         sizes = [len(self.law_data), len(self.weight_data)]  # type: ignore[arg-type]
         return {"space": self.problem.space.name, "budgets": budgets, "settings": settings, "options": options, "data": sizes}
 
-    def save(
-        self,
-        path: Path,
-        state: FilterLevelState,
-        iterations: int,
-        losses: list[float],
-        history: list[dict[str, Any]],
-        references: InterpolationLoss | None,
-        network: FilterNetwork | None,
-    ) -> None:
+    def save(self, path: Path, journal: _Journal) -> None:
+        state, references = journal.state, journal.references
         tensors = {"parameters": torch.as_tensor(state.parameters), "velocity": torch.as_tensor(state.velocity)}
-        if network is not None:
-            tensors |= {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
-        values = {"identity": self.identity(), "iterations": iterations, "steps": state.steps, "losses": losses, "history": history}
+        if journal.network is not None:
+            tensors |= {f"network.{name}": tensor for name, tensor in journal.network.state_dict().items()}
+        values = {"identity": self.identity(), "iterations": journal.iterations, "steps": state.steps}
+        values |= {"losses": journal.losses, "history": journal.history}
         values["references"] = None if references is None else asdict(references)
         save_checkpoint(path, tensors, values)
 
-    def load(
-        self, path: Path, state: FilterLevelState
-    ) -> tuple[FilterLevelState, int, list[float], list[dict[str, Any]], InterpolationLoss | None, FilterNetwork | None]:
-        tensors, values = load_checkpoint(path)
-        saved, wanted = values.get("identity", {}), self.identity()
-        different = sorted(name for name in wanted if saved.get(name) != wanted[name])
-        if different:
-            was = {name: saved.get(name) for name in different}
-            raise ValueError(f"{path}: saved by another search, with {was}; delete it to start over")
-        arrays = tensors["parameters"].numpy(), tensors["velocity"].numpy()
-        network = None
+    def load(self, path: Path) -> _Journal:
+        tensors, values = load_same(path, self.identity())
+        state = FilterLevelState(tensors["parameters"].numpy(), tensors["velocity"].numpy(), int(values["steps"]))
+        journal = _Journal(state, int(values["iterations"]), values["losses"], values["history"])
         if self.options.sharing != "none":
-            network = self.build()
-            network.to(self.fabric.device)
-            network.load_state_dict(
-                {name.removeprefix("network."): t for name, t in tensors.items() if name.startswith("network.")}
-            )
-        kept = values["references"]
-        references = None
-        if kept is not None:
-            references = InterpolationLoss(tuple(kept["costs"]), tuple(kept["losses"]), float(kept["slope"]))
-        done = int(values["iterations"])
-        return FilterLevelState(*arrays, int(values["steps"])), done, values["losses"], values["history"], references, network
+            journal.network = self.build()
+            journal.network.to(self.fabric.device)
+            journal.network.load_state_dict(part_of(tensors, "network."))
+        if (kept := values["references"]) is not None:
+            journal.references = InterpolationLoss(tuple(kept["costs"]), tuple(kept["losses"]), float(kept["slope"]))
+        return journal
 
 
 def _with_batch_statistics(network: FilterNetwork, counts: NDArray[np.int64], images: Tensor) -> Tensor:

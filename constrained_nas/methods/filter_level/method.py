@@ -22,13 +22,12 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from constrained_nas.ask_tell import Feedback, Moment, Proposal, SearchResult
+from constrained_nas.ask_tell import Feedback, Moment, Proposal, SearchMethod, SearchResult
 from constrained_nas.methods.filter_level.counts import leave_one_out_gradient, plain_gradient
 from constrained_nas.methods.filter_level.hard_counts import CountCost, most_probable_within
 from constrained_nas.methods.filter_level.law import FilterLaw
 from constrained_nas.problem import Budget, SearchProblem
-from graphs import Architecture, FilterSpace
-from solvers import Certificate
+from graphs import FilterSpace
 from solvers.arrays import FloatArray
 
 Estimator = Literal["plain", "leave_one_out"]
@@ -44,7 +43,7 @@ class FilterLevelState:
 
 
 @dataclass(frozen=True, slots=True)
-class FilterLevel:
+class FilterLevel(SearchMethod[FilterLevelState]):
     """The method.
 
     Attributes:
@@ -145,13 +144,6 @@ class FilterLevel:
         velocity = self.momentum * state.velocity + gradient
         return FilterLevelState(state.parameters - self.learning_rate * velocity, velocity, state.steps + 1)
 
-    def epoch_end(self, problem: SearchProblem, state: FilterLevelState, moment: Moment) -> FilterLevelState:
-        """Nothing changes between epochs."""
-        return state
-
-    def alive(self, state: FilterLevelState) -> None:
-        """Every option stays."""
-
     def report(self, state: FilterLevelState) -> dict[str, float]:
         """The mean entropy of the decisions in nats, and the probability of the likeliest option, on average."""
         likeliest = [np.exp(row).max() for row in self.law.log_weights(state.parameters)]
@@ -168,18 +160,12 @@ class FilterLevel:
         budget = self._budget(problem)
         found = most_probable_within(self.law.log_weights(state.parameters), self._counted(problem), budget.limit)
         architecture = self.space.architecture(self.law.from_unit_counts(found.counts))
-        return self._result(problem, state, architecture, found.certificate)
+        return SearchResult.of(problem, architecture, self.law.point(state.parameters), found.certificate)
 
     def expected(self, problem: SearchProblem, state: FilterLevelState) -> SearchResult:
         """The expected configuration in whole numbers, whatever it costs: the paper's answer."""
-        return self._result(problem, state, self.space.architecture(self.law.expected(state.parameters)), None)
-
-    def _result(
-        self, problem: SearchProblem, state: FilterLevelState, architecture: Architecture, certificate: Certificate | None
-    ) -> SearchResult:
-        costs = problem.costs(architecture)
-        fits = all(costs[budget.cost.name] <= budget.limit for budget in problem.budgets)
-        return SearchResult(architecture, costs, fits, self.law.point(state.parameters), certificate)
+        architecture = self.space.architecture(self.law.expected(state.parameters))
+        return SearchResult.of(problem, architecture, self.law.point(state.parameters))
 
     def _budget(self, problem: SearchProblem) -> Budget:
         if len(problem.budgets) != 1:

@@ -12,31 +12,28 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from constrained_nas.ask_tell import SearchResult
 from constrained_nas.methods.filter_level.algorithms import FilterSearchOptions
 from constrained_nas.methods.filter_level.loop import FilterRun
 from constrained_nas.methods.filter_level.method import FilterLevel
 from constrained_nas.problem import SearchProblem
 from constrained_nas.records import BudgetRecord, budget_records
-from graphs.files import load_table, save_table
+from graphs.files import Record, load_json, save_json
 
 
-class ProposalRecord(BaseModel):
+class ProposalRecord(Record):
     """A configuration (per decision its width, or how many filters each operation has) and how it stands to the budgets.
 
     ``violation`` and ``bound`` are those of the certificate; None without one, or where no bound is known.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     decisions: dict[str, str | dict[str, int]]
     budgets: tuple[BudgetRecord, ...]
     violation: float | None = None
     bound: float | None = None
 
 
-class FilterSearchRecord(BaseModel):
+class FilterSearchRecord(Record):
     """A search.
 
     Attributes:
@@ -47,7 +44,6 @@ class FilterSearchRecord(BaseModel):
         expected, result: what was proposed.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["filter_search"] = "filter_search"
     schema_version: Literal[1] = 1
     algorithm: str
@@ -78,18 +74,13 @@ def save_filter_search(
         expected=_proposal(problem, run.expected),
         result=_proposal(problem, run.result),
     )
-    save_table(record, path)
+    save_json(record, path)
     return record
 
 
 def load_filter_search(path: Path | str) -> FilterSearchRecord:
-    """Read a record.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is cut off, or is no record of this kind and version.
-    """
-    return load_table(path, FilterSearchRecord, "record of a filter search")
+    """Read a record; raises as ``graphs.files.load_json``."""
+    return load_json(path, FilterSearchRecord, "record of a filter search")
 
 
 def _proposal(problem: SearchProblem, result: SearchResult) -> ProposalRecord:

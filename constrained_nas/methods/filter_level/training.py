@@ -89,9 +89,6 @@ def train_configurations(
         network: ends in evaluation mode, with the configuration of the last step.
         pick: the configurations of a step; the gradient is that of their mean loss.
         data: what to train on; batches that are not full are left out, unless none is.
-        epochs: passes over it.
-        options: of SGD, which starts without momentum.
-        fabric: device and precision.
         seed: of batches, noise and whatever the network draws.
         cosine: let the learning rate fall to 0 along a half cosine; else it stays.
         after_epoch: called with the epochs done; True ends the training (early stopping).

@@ -10,7 +10,6 @@ Reference: PruNet, Sec. 3 (block pruning, layer skipping).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -133,7 +132,6 @@ def prune_layer(state: LayerState, logits: ArrayLike, threshold: float, protecte
     joins now, with equal logits, is first judged after the next epoch.
 
     Args:
-        state: before.
         logits: (N + 1,), after the epoch's training.
         threshold: t(e); probabilities equal to it stay.
         protected: an option that does not fall, whatever its probability.
@@ -171,9 +169,3 @@ def output_scales(state: LayerState, scales: SkipScales) -> FloatArray:
     if state.skip == "competes":
         result[:-1], result[-1] = scales.block, scales.skip
     return result
-
-
-def survivor_cap(schedule: PruningSchedule, blocks: int) -> Sequence[int]:
-    """The most of ``blocks`` blocks that can be left after each epoch from warmup + 1 on: so many can have t(e) at once."""
-    thresholds = [schedule.threshold(epoch) for epoch in range(schedule.warmup + 1, schedule.epochs + 1)]
-    return [blocks if not t else max(1, min(blocks, math.floor(1.0 / t + 1e-12))) for t in thresholds]

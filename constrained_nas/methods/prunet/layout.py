@@ -85,7 +85,6 @@ class Layout:
         """Number slots and Prunodes.
 
         Args:
-            space: the search space.
             prunode: whether widths are found by Prunodes; without, every width of a block is a candidate of its own.
 
         Raises:

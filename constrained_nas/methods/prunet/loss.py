@@ -79,12 +79,10 @@ def mix(
     """The weights of a layer under given noise.
 
     Args:
-        option_logits: (N,).
         width_logits: w (N,), of the large candidate against the small; not read where ``two`` is False.
         two: (N,), whether an option has two candidates; the skip, convolutions and settled widths have one.
         option_noise: (N,) standard Gumbel.
         width_noise: (N, 2) standard Gumbel, of the small and the large candidate.
-        temperature: constant over the search.
     """
     keys = np.stack([np.zeros_like(width_logits), width_logits], 1)  # (N, 2): the small candidate's logit is 0
     shares = gumbel_softmax(keys, width_noise, temperature)
@@ -115,14 +113,3 @@ def latency_penalty(latency_ms: float, alpha: float, beta: float = 0.6) -> tuple
         raise ValueError(f"latency: expected more than 0.001 ms, got {latency_ms} ms; is the table in milliseconds?")
     logarithm = math.log(microseconds)
     return alpha * logarithm**beta, alpha * beta * logarithm ** (beta - 1.0) / latency_ms  # d ln(1000 x) / dx = 1 / x
-
-
-def penalty_to_latency(penalty: float, alpha: float, beta: float = 0.6) -> float:
-    """The latency in ms at which :func:`latency_penalty` has this value.
-
-    Raises:
-        ValueError: a penalty or alpha that is not positive.
-    """
-    if not (penalty > 0 and alpha > 0):
-        raise ValueError(f"expected a positive penalty and a positive alpha, got {penalty} and {alpha}")
-    return math.exp((penalty / alpha) ** (1.0 / beta)) / MICROSECONDS_PER_MILLISECOND

@@ -234,10 +234,8 @@ class PruNet:
                 remark = f"no network of the surviving options fits; returned, without weights: {', '.join(found.returned)}"
             if found.alphas is not None:
                 remark += ("; " if remark else "") + f"alpha needed: {found.alphas[0]:.4g} to {found.alphas[1]:.4g}"
-            costs, fits = problem.costs(found.architecture), problem.fits(found.architecture)
-            return SearchResult(found.architecture, costs, fits, self.point(state), found.certificate, remark)
-        architecture = self.survivors(state)
-        return SearchResult(architecture, problem.costs(architecture), problem.fits(architecture), self.point(state), None)
+            return SearchResult.of(problem, found.architecture, self.point(state), found.certificate, remark)
+        return SearchResult.of(problem, self.survivors(state), self.point(state))
 
     def survivors(self, state: PruNetState) -> Architecture:
         """The likeliest option of every layer, whatever the budgets; of equals the first, so a block before a skip."""

@@ -73,7 +73,6 @@ def layer_scores(
         members: the options of every slot.
         references: v / v* of every one of these.
         kappa: weight of ``ln(v / v*)^2``.
-        options: how many options the layer has.
     """
     scores = np.full(options, -np.inf)
     for logarithm, indices, ratios in zip(logarithms.tolist(), members, references, strict=True):

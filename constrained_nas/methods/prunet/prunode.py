@@ -99,10 +99,8 @@ def step_prunodes(
     """One update, after a step of the architecture's optimizer.
 
     Args:
-        state: before.
         logits: w, shape (P,): logit of the large candidate minus that of the small.
         progress: p in [0, 1], the share of the search after its warm-up that is over.
-        settings: the paper's by default.
 
     Returns:
         the state after, and w after, shape (P,): 0 for every Prunode that moved; the optimizer's moments stay as they are.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -61,12 +61,7 @@ def initial_state(layout: Layout, skipping: bool, pruning: bool) -> PruNetState:
         alive=np.concatenate([layer.alive for layer in layers]),
         skips=np.array([_SKIPS.index(layer.skip) for layer in layers]),
         width_logits=np.zeros(len(layout.maximum)),
-        small_share=nodes.small_share,
-        large_share=nodes.large_share,
-        velocity=nodes.velocity,
-        frozen=nodes.frozen,
-        small=nodes.small,
-        large=nodes.large,
+        **_moving(nodes),
         first=np.zeros(parameters),
         second=np.zeros(parameters),
         steps=np.zeros(parameters, dtype=np.int64),
@@ -98,32 +93,22 @@ def with_layers(state: PruNetState, layout: Layout, layers: Sequence[LayerState]
 
 def prunodes_of(state: PruNetState, layout: Layout) -> PrunodeState:
     """Where the Prunodes stand."""
-    shares = (state.small_share, state.large_share, state.velocity, state.frozen)
-    return PrunodeState(layout.maximum, layout.granularity, *shares, state.small, state.large)
+    return PrunodeState(layout.maximum, layout.granularity, **_moving(state))
+
+
+def _moving(state: PrunodeState | PruNetState) -> dict[str, Any]:
+    return {name: getattr(state, name) for name in ("small_share", "large_share", "velocity", "frozen", "small", "large")}
 
 
 def with_prunodes(state: PruNetState, nodes: PrunodeState, width_logits: FloatArray) -> PruNetState:
     """The state after Algorithm 1."""
-    return replace(
-        state,
-        width_logits=width_logits,
-        small_share=nodes.small_share,
-        large_share=nodes.large_share,
-        velocity=nodes.velocity,
-        frozen=nodes.frozen,
-        small=nodes.small,
-        large=nodes.large,
-    )
+    return replace(state, width_logits=width_logits, **_moving(nodes))
 
 
 def adam_step(state: PruNetState, layout: Layout, gradient: FloatArray, rate: float) -> PruNetState:
     """One step of Adam (0.9, 0.999, 1e-8) on everything that is left; what was removed keeps its last value.
 
-    Args:
-        state: before.
-        layout: which Prunode belongs to which slot.
-        gradient: with respect to logits and width logits, (K + P,).
-        rate: the step size.
+    ``gradient`` is by logits and width logits, (K + P,).
     """
     moving = np.concatenate([state.alive, np.zeros(len(state.width_logits), dtype=np.bool_)])
     for layer in layout.layers:

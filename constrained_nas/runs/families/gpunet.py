@@ -28,7 +28,7 @@ from graphs.costs import (
     width_count_cost,
     width_latency_cost,
 )
-from graphs.files import save_table
+from graphs.files import save_json
 from solvers import Quadratic
 
 _SPACES: dict[str, Callable[[int, int, int], GPUNetSpace]] = {
@@ -108,7 +108,7 @@ class GPUNetFamily(Family):
         generator = np.random.default_rng(seed)
         table = measure_width_table(self.space, timer, 20, generator, 4, progress)
         table, _, _ = calibrate_width_table(table, self.space, timer, 20, 20, generator, progress)
-        save_table(table.model_copy(update={"runtime": f"{table.runtime}, {timer.clock} clock"}), path)
+        save_json(table.model_copy(update={"runtime": f"{table.runtime}, {timer.clock} clock"}), path)
 
     def clock(self, table: RunTable) -> Clock:
         return "processor" if table.runtime.endswith("processor clock") else "wall"

@@ -27,7 +27,7 @@ from constrained_nas.runs.families.weights import fine_tuned, inherited, search_
 from constrained_nas.runs.settings import RunSettings
 from graphs import Architecture, MBConvSpace, SearchSpace, Supernet, hardcore_imagenet, hardcore_small
 from graphs.costs import CostModel, LatencyTable, QuadraticCost, latency_cost, load_latency_table, mac_cost, parameter_cost
-from graphs.files import save_table
+from graphs.files import save_json
 from solvers import cheapest_start
 
 
@@ -87,7 +87,7 @@ class HardCoReFamily(Family):
         """A killed measurement goes on where it was."""
         log = log_beside(path)
         found = profile_space(self.space, ProfileSettings("torch", timer, evidence=False, seed=seed), log, progress)
-        save_table(found.table, path)
+        save_json(found.table, path)
         log.unlink(missing_ok=True)
 
     def clock(self, table: RunTable) -> Clock:

@@ -12,7 +12,7 @@ from constrained_nas.commands.cli import main
 from constrained_nas.latency import Validation, log_beside
 from graphs import hardcore_imagenet, hardcore_small
 from graphs.costs import count, latency_cost, load_latency_table
-from graphs.files import load_table
+from graphs.files import load_json
 
 
 def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
@@ -51,7 +51,7 @@ def test_profile_writes_a_table_that_a_search_can_use(
     _run(monkeypatch, "validate", str(out), "hardcore-small", "--networks", "3", "--rounds", "6")
     said = " ".join(capsys.readouterr().out.split())
     assert "3 networks of hardcore-small-32-1x10: measured =" in said
-    validation = load_table(tmp_path / "table.validation.json", Validation, "table validation")
+    validation = load_json(tmp_path / "table.validation.json", Validation, "table validation")
     assert len(validation.networks) == 3
     assert (tmp_path / "table.validation.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(SystemExit, match="the latency table is of space 'hardcore-small-32-1x10'"):

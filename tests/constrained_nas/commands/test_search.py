@@ -24,7 +24,7 @@ from constrained_nas.runs import latency as run_latency
 from constrained_nas.runs.families import HardCoReFamily
 from graphs import Architecture, MBConvSpace, hardcore_small
 from graphs.costs import QuadraticCost, latency_cost
-from graphs.files import save_table
+from graphs.files import save_json
 from solvers import InfeasibleError
 
 
@@ -178,7 +178,7 @@ def slower_device(monkeypatch: pytest.MonkeyPatch, ratio: float) -> list[Archite
 
 def test_a_latency_budget_holds_on_a_device_slower_than_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     space, cost = timed_space()
-    save_table(true_table(space), tmp_path / "table.json")
+    save_json(true_table(space), tmp_path / "table.json")
     measured = slower_device(monkeypatch, 1.2)
     begin_run(settings("hardcore-small", "latency_ms=4", "params=90e3", table=tmp_path / "table.json"), tmp_path / "run")
     (tmp_path / "table.json").unlink()  # the run has a copy
@@ -196,7 +196,7 @@ def test_a_latency_budget_holds_on_a_device_slower_than_its_table(tmp_path: Path
 
 def test_a_latency_budget_is_used_on_a_device_faster_than_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     space = timed_space()[0]
-    save_table(true_table(space), tmp_path / "table.json")
+    save_json(true_table(space), tmp_path / "table.json")
     slower_device(monkeypatch, 0.6)
     asked = settings("hardcore-small", "latency_ms=3", table=tmp_path / "table.json", method="random")
     record = run(tmp_path / "run", asked)
@@ -215,7 +215,7 @@ def test_a_latency_budget_is_used_on_a_device_faster_than_its_table(tmp_path: Pa
 
 def test_budgets_that_no_network_meets_at_once(tmp_path: Path) -> None:
     space, cost = timed_space()
-    save_table(true_table(space), tmp_path / "table.json")
+    save_json(true_table(space), tmp_path / "table.json")
     family = HardCoReFamily(space)
     fastest, parameters = cost.cost(family.cheapest(cost)), family.counted()["params"]
     smallest = parameters.cost(family.cheapest(parameters))
@@ -225,7 +225,7 @@ def test_budgets_that_no_network_meets_at_once(tmp_path: Path) -> None:
 
 
 def test_a_device_that_no_network_suits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_table(true_table(timed_space()[0]), tmp_path / "table.json")
+    save_json(true_table(timed_space()[0]), tmp_path / "table.json")
     slower_device(monkeypatch, 10.0)
     begin_run(settings("hardcore-small", "latency_ms=4", table=tmp_path / "table.json"), tmp_path / "run")
     with pytest.raises(InfeasibleError, match="even the cheapest network is too slow"):
@@ -246,13 +246,13 @@ def test_a_device_that_no_network_suits(tmp_path: Path, monkeypatch: pytest.Monk
 )
 def test_a_table_for_other_conditions_is_an_error(tmp_path: Path, change: dict[str, Any], more: dict[str, Any], said: str) -> None:
     table = true_table(timed_space()[0]).model_copy(update=change)
-    save_table(table, tmp_path / "table.json")
+    save_json(table, tmp_path / "table.json")
     with pytest.raises(ValueError, match=said):
         begin_run(settings("hardcore-small", "latency_ms=4", table=tmp_path / "table.json", **more), tmp_path / "run")
 
 
 def test_the_table_of_another_device_is_trusted_if_asked_to(tmp_path: Path) -> None:
-    save_table(true_table(timed_space()[0]).model_copy(update={"device": "a phone"}), tmp_path / "table.json")
+    save_json(true_table(timed_space()[0]).model_copy(update={"device": "a phone"}), tmp_path / "table.json")
     asked = {"table": tmp_path / "table.json", "latency_device": "a phone", "measure": False, "fine_tune_epochs": 0}
     record = run(tmp_path / "run", settings("hardcore-small", "latency_ms=4", **asked))
     assert record.measured is None and record.budgets[0].fits

@@ -154,7 +154,7 @@ def test_cifar_errors(tmp_path: Path) -> None:
     content = broken.read_bytes()
     for length in (len(content) - 100, 0):
         broken.write_bytes(content[:length])
-        with pytest.raises(ValueError, match=rf"data_batch_3\.bin: {length} bytes is no whole number of 3073-byte records"):
+        with pytest.raises(ValueError, match=rf"data_batch_3\.bin: {length} bytes is not a whole number of 3073-byte records"):
             cifar(tmp_path)
 
 

@@ -153,7 +153,7 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
         segmentation_folder(tmp_path, 6, 6).test[0]
     image = tmp_path / "images" / "c.png"
     image.write_bytes(image.read_bytes()[:45])
-    with pytest.raises(ValueError, match=r"images.c\.png: no readable image"):
+    with pytest.raises(ValueError, match=r"images.c\.png: not a readable image"):
         segmentation_folder(tmp_path, 6, 6).test[0]
     (tmp_path / "masks" / "b.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"masks.b\.\*: missing, but val\.txt lists it"):

@@ -17,7 +17,7 @@ from constrained_nas.methods.staged import project_point
 from constrained_nas.problem import Budget, SearchProblem
 from graphs import Architecture
 from graphs.costs import latency_cost, mac_cost
-from graphs.files import load_table, save_table
+from graphs.files import load_json, save_json
 from solvers import InfeasibleError
 
 SPACE = tiny_space()
@@ -177,8 +177,8 @@ def test_records(tmp_path: Path) -> None:
     record = device_record(found, problem(budget))
     assert record.unit == "ms" and record.attempts == found.attempts and len(record.attempts) > 1
     assert SPACE.space.choose(record.choices) == found.result.architecture
-    save_table(record, tmp_path / "device.json")
-    assert load_table(tmp_path / "device.json", DeviceRecord, "device search") == record
+    save_json(record, tmp_path / "device.json")
+    assert load_json(tmp_path / "device.json", DeviceRecord, "device search") == record
 
 
 def test_measuring_for_real_and_what_cannot_be_asked() -> None:

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from constrained_nas.latency import Timer
-from constrained_nas.latency.measured_cost import MeasuredLatency
+from constrained_nas.latency import Timer, measured_latency
 from constrained_nas.problem import Budget
 from graphs import convolutional_neural_fabric, resnet_fabric
 from graphs.costs import SubgraphCost
@@ -16,7 +15,7 @@ from graphs.spaces import plain_resnet
 
 def test_a_larger_network_takes_longer_and_a_disconnected_one_no_time() -> None:
     space = resnet_fabric(2, widths=(16, 32, 64), side=16, image_channels=1)
-    latency = MeasuredLatency(space, Timer(batch=4))
+    latency = measured_latency(space, Timer(batch=4))
     assert isinstance(latency, SubgraphCost)
     assert Budget(latency, 5.0, "ms").cost is latency
     before = torch.random.get_rng_state()
@@ -32,6 +31,6 @@ def test_a_larger_network_takes_longer_and_a_disconnected_one_no_time() -> None:
 def test_what_cannot_be_timed_is_named() -> None:
     space = convolutional_neural_fabric(1, 2, 2, classes=2, side=4)
     with pytest.raises(ValueError, match="one round or more, got 0"):
-        MeasuredLatency(space, rounds=0)
+        measured_latency(space, rounds=0)
     with pytest.raises(ValueError, match="'latency': no path of modules"):
-        MeasuredLatency(space).cost(space.switched([False]))
+        measured_latency(space).cost(space.switched([False]))

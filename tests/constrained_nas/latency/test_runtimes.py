@@ -61,7 +61,7 @@ def test_onnxruntime_runs_what_torch_runs(monkeypatch: pytest.MonkeyPatch) -> No
     assert runtime_title("onnxruntime", Timer()).startswith("onnxruntime 1.")
     nn.init.normal_(module.project.conv.weight)  # type: ignore[arg-type]
     monkeypatch.setattr(runtimes, "_onnx_bytes", lambda *_: models[0])
-    with pytest.raises(ValueError, match="onnxruntime gives another output than torch"):
+    with pytest.raises(ValueError, match="onnxruntime gives a different output from torch"):
         prepare_run(module, inputs(), "onnxruntime", Timer())
 
 

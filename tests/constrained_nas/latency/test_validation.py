@@ -9,12 +9,13 @@ import pytest
 from support.fakes import SimulatedMachine, true_table
 from support.tiny import tiny_space
 
-from constrained_nas.latency import Timer, Validation, draw_validation, timer_of, validate_table
+from constrained_nas.latency import Timer, Validation, timer_of, validate_table
 from constrained_nas.latency.block_table import scale_table
 from constrained_nas.latency.subjects import reference_architecture
+from constrained_nas.reports import draw_validation
 from graphs import hardcore_small
 from graphs.costs import LatencyTable, ReferenceLatency, latency_cost
-from graphs.files import load_table, save_table
+from graphs.files import load_json, save_json
 
 SPACE = tiny_space()
 
@@ -40,8 +41,8 @@ def test_a_right_table_on_a_slower_machine_with_slow_spells(monkeypatch: pytest.
         assert one.uncorrected == pytest.approx(1.3 * one.estimated, rel=1e-9)
     estimates = [one.estimated for one in found.networks]
     assert np.abs(np.diff(estimates) / np.mean(np.diff(estimates)) - 1).max() < 0.5  # evenly spaced, within the draws
-    save_table(found, tmp_path / "validation.json")
-    assert load_table(tmp_path / "validation.json", Validation, "table validation") == found
+    save_json(found, tmp_path / "validation.json")
+    assert load_json(tmp_path / "validation.json", Validation, "table validation") == found
     draw_validation(found, tmp_path / "deep" / "scatter.png")
     assert (tmp_path / "deep" / "scatter.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="cannot draw this kind of file"):

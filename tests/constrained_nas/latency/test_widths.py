@@ -9,10 +9,11 @@ import torch
 from constrained_nas.latency import (
     Measurement,
     Timer,
+    block_table,
     calibrate_width_table,
     device_name,
     measure_width_table,
-    spread_architectures,
+    spread_networks,
 )
 from constrained_nas.latency import widths as width_calibration
 from constrained_nas.latency.widths import covering_architectures
@@ -67,7 +68,7 @@ def test_calibration_is_exact_on_a_device_without_noise(monkeypatch: pytest.Monk
     timer, generator = Timer(), np.random.default_rng(0)
     table = measure_width_table(space, timer, 3, generator, widths_per_block=2)
     cost = width_latency_cost(table, space)
-    drawn = spread_architectures(space, table, 8, np.random.default_rng(1))
+    drawn = spread_networks(space, cost, 8, np.random.default_rng(1))
     times = [cost.cost(architecture) for architecture in drawn]
     assert times == sorted(times)
     assert times[-1] > times[0]
@@ -75,7 +76,7 @@ def test_calibration_is_exact_on_a_device_without_noise(monkeypatch: pytest.Monk
     def measured(architectures: dict[str, Architecture], *_: object) -> dict[str, Measurement]:
         return {name: Measurement(2.0 * cost.cost(one) + 0.5, 0.0, 3) for name, one in architectures.items()}
 
-    monkeypatch.setattr(width_calibration, "spread_architectures", lambda *_: drawn)
+    monkeypatch.setattr(block_table, "spread_networks", lambda *_: drawn)
     monkeypatch.setattr(width_calibration, "time_networks", measured)
     scaled, before, after = calibrate_width_table(table, space, timer, 8, 3, generator)
     assert (before.slope, before.intercept) == (pytest.approx(2.0, rel=1e-9), pytest.approx(0.5, rel=1e-9))
@@ -97,7 +98,7 @@ def test_calibration_is_exact_on_a_device_without_noise(monkeypatch: pytest.Monk
 def test_drawn_networks_are_of_every_depth() -> None:
     space = tiny()
     table = measure_width_table(space, Timer(), 3, np.random.default_rng(0), widths_per_block=2)
-    drawn = spread_architectures(space, table, 24, np.random.default_rng(1))
+    drawn = spread_networks(space, width_latency_cost(table, space), 24, np.random.default_rng(1))
     skips = [sum(choice == "skip" for choice in space.describe(one).values()) for one in drawn]
     skippable = sum(shape.skippable for shape in space.layers.values())
     assert min(skips) == 0 and max(skips) == skippable

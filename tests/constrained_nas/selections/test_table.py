@@ -83,7 +83,7 @@ def test_written_and_read_again(tmp_path: Path) -> None:
         ("group,option,score,ms\na,b,1,\n", "line 2, column 'ms': empty"),
         ("group,option,score,ms\na,,1,2\n", "line 2, column 'option': empty"),
         ("group,option,score,ms\na,b,1,3 ms\n", "line 2, column 'ms': expected a number, got '3 ms'"),
-        ("group,option,score,ms\na,b,1,2\na,b,1,2\n", "line 3, column 'option': group 'a' has had an option 'b'"),
+        ("group,option,score,ms\na,b,1,2\na,b,1,2\n", "line 3, column 'option': group 'a' already has an option 'b'"),
         ('group,option,score,ms\n"a\nx",b,1,y\n', "line 3, column 'ms'"),
     ],
 )

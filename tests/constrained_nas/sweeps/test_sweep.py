@@ -15,9 +15,9 @@ from constrained_nas.sweeps import SweepOptions, SweepRecord, parse_grid, run_sw
 from constrained_nas.sweeps import sweep as sweep_module
 from constrained_nas.sweeps.cell import SweepTask, compute_cell
 from constrained_nas.sweeps.grid import Cell, cells_of, key_of, settings_key, weights_hash
-from constrained_nas.sweeps.record import CellRecord, fronts_of, load_record
+from constrained_nas.sweeps.record import CellRecord, fronts_of
 from graphs import hardcore_small
-from graphs.costs import save_latency_table
+from graphs.files import load_json, save_json
 
 SETTINGS = RunSettings(
     space="hardcore-small",
@@ -54,7 +54,7 @@ def trained(swept: Path, tmp_path: Path) -> Path:
 
 
 def _record(folder: Path) -> SweepRecord:
-    return load_record(SweepRecord, folder / "sweep.json")
+    return load_json(folder / "sweep.json", SweepRecord, "sweep")
 
 
 def _computed(folder: Path) -> int:
@@ -186,7 +186,7 @@ def test_more_budgets_cost_only_themselves_and_tables_count(trained: Path) -> No
         update={"entries": tuple(entry.model_copy(update={"median": 2 * entry.median}) for entry in table.entries)}
     )
     for name, one in (("a", table), ("b", slower)):
-        save_latency_table(one, trained / f"{name}.json")
+        save_json(one, trained / f"{name}.json")
     few = SweepOptions(tuple(parse_grid(("latency_ms=5,6",))), (trained / "a.json",), searched=(("latency_ms", 5.0),), test=False)
     first = run_sweep(SETTINGS, few, trained)
     assert [cell.how for cell in first.cells] == ["searched", "projected"]

@@ -36,7 +36,7 @@ def test_truncated(tmp_path: Path, keep: int) -> None:
     save_checkpoint(path, {"a": torch.zeros(100)}, {"epochs": 1})
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(
-        ValueError, match=r"state\.safetensors: cut off, or no checkpoint of this library .*delete it to start over"
+        ValueError, match=r"state\.safetensors: cut off, or not a checkpoint of this library .*delete it to start over"
     ):
         load_checkpoint(path)
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from support.tiny import table_of, tiny_space
 
-from graphs.costs import latency_cost, load_latency_table, save_latency_table
+from graphs.costs import latency_cost, load_latency_table
+from graphs.files import save_json
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def test_round_trip(tmp_path: Path) -> None:
     space = tiny_space()
     table = table_of(space, np.random.default_rng(0), slope=1.07, intercept=-0.2)
     path = tmp_path / "deep" / "table.json"
-    save_latency_table(table, path)
+    save_json(table, path)
     read = load_latency_table(path)
     assert read == table
     assert np.array_equal(latency_cost(read, space).quadratic.theta, latency_cost(table, space).quadratic.theta)
@@ -33,15 +34,15 @@ def test_round_trip(tmp_path: Path) -> None:
 def test_a_table_replaces_the_old_one_whole(tmp_path: Path) -> None:
     first, second = (table_of(tiny_space(), np.random.default_rng(seed)) for seed in (0, 1))
     path = tmp_path / "table.json"
-    save_latency_table(first, path)
-    save_latency_table(second, str(path))
+    save_json(first, path)
+    save_json(second, str(path))
     assert load_latency_table(str(path)) == second
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.999])
 def test_truncated(tmp_path: Path, share: float) -> None:
     path = tmp_path / "table.json"
-    save_latency_table(table_of(tiny_space(), np.random.default_rng(0)), path)
+    save_json(table_of(tiny_space(), np.random.default_rng(0)), path)
     text = path.read_text(encoding="utf-8")
     path.write_text(text[: int(len(text) * share)], encoding="utf-8")
     with pytest.raises(ValueError, match=r"table\.json: not complete JSON \(line \d+.*was the file cut off"):

@@ -24,12 +24,12 @@ from graphs.costs import (
     count,
     layer_latencies,
     load_width_latency_table,
-    save_width_latency_table,
     tabulate_widths,
     width_count_cost,
     width_latency_cost,
 )
 from graphs.costs.width_latency import blocks_to_measure, monotone_latencies
+from graphs.files import save_json
 from graphs.spaces import GPUNetSettings, GPUNetSpace, GPUNetStage, gpunet_imagenet, gpunet_small
 
 DEVICE = Device("a test", "made up", 1, "float32", 1, "2")
@@ -176,7 +176,7 @@ def test_files(tmp_path: Path) -> None:
     space = small()
     table = tabulate_widths(space, made_up(space, lambda width: 0.01 * width), 4, DEVICE)
     path = tmp_path / "table.json"
-    save_width_latency_table(table, path)
+    save_json(table, path)
     assert load_width_latency_table(path) == table
     content = json.loads(path.read_text(encoding="utf-8"))
 

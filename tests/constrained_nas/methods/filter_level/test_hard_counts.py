@@ -121,7 +121,7 @@ def test_the_cheapest_network_is_found_and_nothing_below_it() -> None:
         weights = [np.linspace(0.0, 9.0, cheapest.shape[1])] * len(cheapest)
         found = most_probable_within(weights, cost, least)
         assert found.cost == least
-        with pytest.raises(InfeasibleError, match=f"the least {cost.name} there are is {least} {cost.unit}"):
+        with pytest.raises(InfeasibleError, match=f"the least possible {cost.name} is {least} {cost.unit}"):
             most_probable_within(weights, cost, math.nextafter(least, 0.0))
 
 

@@ -301,7 +301,7 @@ def test_hard_meets_what_the_expected_configuration_misses() -> None:
     assert not expected.feasible and hard.feasible
     assert FilterLevel(BITS).finish(problem, state).architecture == expected.architecture
     impossible = SearchProblem(BITS.space, (Budget(problem.budgets[0].cost, 1.0, "BOPs"),))
-    with pytest.raises(InfeasibleError, match="the least bit operations"):
+    with pytest.raises(InfeasibleError, match="the least possible bit operations"):
         method.init(impossible, np.random.default_rng(0))
 
 

@@ -15,7 +15,6 @@ from constrained_nas.methods.prunet.block_pruning import (
     init_layer,
     output_scales,
     prune_layer,
-    survivor_cap,
 )
 
 PAPER = PruningSchedule()
@@ -50,6 +49,12 @@ def test_threshold() -> None:
         PruningSchedule(epochs=70)
     with pytest.raises(ValueError, match="first <= last"):
         PruningSchedule(first=0.6)
+
+
+def survivor_cap(schedule: PruningSchedule, blocks: int) -> list[int]:
+    """The most of ``blocks`` blocks that can be left after each epoch from warmup + 1 on: so many can have t(e) at once."""
+    thresholds = [schedule.threshold(epoch) for epoch in range(schedule.warmup + 1, schedule.epochs + 1)]
+    return [blocks if not t else max(1, min(blocks, math.floor(1.0 / t + 1e-12))) for t in thresholds]
 
 
 def test_survivors_under_ever_minimal_pruning() -> None:
