@@ -59,6 +59,12 @@ class BitOperations:
 
     Raises:
         ValueError: a space of widths, or image bits below 1.
+
+    Example:
+        >>> from graphs import resnet_topology
+        >>> space = resnet_topology().quantization_space()
+        >>> f"{BitOperations(space).cost(space.homogeneous(operation=0)):.2e}"  # 2 bits everywhere
+        '6.62e+08'
     """
 
     space: FilterSpace
@@ -245,6 +251,12 @@ class MemoryTraffic:
 
     Raises:
         ValueError: a space of widths.
+
+    Example:
+        >>> from graphs import resnet_topology
+        >>> space = resnet_topology().quantization_space()
+        >>> int(MemoryTraffic(space).cost(space.homogeneous(operation=0)))  # 2 bits everywhere
+        540512
     """
 
     space: FilterSpace
