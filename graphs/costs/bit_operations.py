@@ -36,7 +36,6 @@ class Linearization:
     """``offset + sum coefficients * counts``, the first-order expansion of a cost at ``counts``, exact there.
 
     Attributes:
-        offset: in the cost's unit.
         coefficients: (decisions, operations), not negative.
         counts: (decisions, operations) where it was made.
         below, above: for all counts of the space, cost - linear lies in [below, above]; for one point ask ``cost - linear`` itself.

@@ -64,8 +64,6 @@ def choice_cost(space: ChoiceSpace, name: str, unit: str, measure: Measure, fixe
     """A linear cost from one measurement an option (and one of a whole network, for what is fixed).
 
     Args:
-        space: the network and its choices.
-        name, unit: of the cost.
         measure: ``measure(module, inputs)`` gives the cost of running a module on inputs, e.g. its median latency in ``unit``. It
             gets copies in evaluation mode, and the inputs that the choice had on the example.
         fixed: cost of what is not chosen; by default, a whole network's less its options' (of the first option everywhere).

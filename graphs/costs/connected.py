@@ -43,8 +43,6 @@ class ConnectedCost:
     """``fixed + per_edge'running + sum over layers of per_addition x (fan-in - 1)``.
 
     Attributes:
-        name, unit: of the cost.
-        dag_space: the super-network.
         fixed: what every network pays: the modules without a decision that all paths lead through, such as stem and head.
         per_edge: (E,) of every other module, as ``dag_space.connectivity.edges`` numbers them; 0 for those in ``fixed``.
         per_addition: (layers,) of every running module but one that leads into a layer, as ``connectivity.nodes`` numbers them.
