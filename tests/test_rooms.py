@@ -68,7 +68,7 @@ def test_libraries_stay_in_their_rooms() -> None:
     wrong = []
     for path in MODULES:
         for full in (f"{module}.{name}" for module, name in imported(path)):
-            rooms = [rooms for library, rooms in LIBRARIES.items() if full.startswith(f"{library}.")]
+            rooms = [rooms for library, rooms in LIBRARIES.items() if f"{full}.".startswith(f"{library}.")]
             if rooms and not relative(path).startswith(rooms[0]) and (relative(path), full) != NOT_A_SOLVER:
                 wrong.append((relative(path), full))
     assert not wrong
