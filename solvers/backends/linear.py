@@ -138,6 +138,7 @@ def _checked(
     began: float,
 ) -> Result:
     """Recompute the bound from ``multipliers`` (of scaled rows and costs, HiGHS's sign); refuse an answer that does not meet it."""
+    multipliers = scaled.provable(multipliers)
     bound = scaled.dual_bound(costs / unit, multipliers)
     primal = float(costs @ x) / unit
     if scaled.residual(x) > _ACCEPT or abs(primal - bound) > _ACCEPT * max(1.0, float(np.abs(x).sum())):

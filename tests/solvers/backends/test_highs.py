@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import LinearConstraint, milp
 
-from solvers.backends import LinearModel, Polyhedron, minimize_quadratic
+from solvers.backends import LinearModel, Polyhedron, linear_program, minimize_quadratic
 from solvers.backends.highs import minimize_mixed_integer
 from solvers.results import SolverError, Status
 from solvers.sets import Blocks, BudgetedBlocks
@@ -89,6 +89,14 @@ def test_a_solver_that_stays_wrong_is_an_error() -> None:
     lying.cleared = 1  # never disarms
     with pytest.raises(SolverError, match="after a cold solve"):
         LinearModel(polyhedron, honest._scaled, honest._scale, lying).minimize(costs)
+
+
+def test_a_multiplier_of_the_wrong_sign_within_the_tolerance_proves_nothing_and_harms_nothing() -> None:
+    polyhedron, costs, feasible = knapsack(6)
+    assert polyhedron.provable(np.full(9, 1e-12)).tolist() == [1e-12] * 8 + [0.0]  # the budget has no lower bound
+    value = LinearModel.of(polyhedron).minimize(costs).certificate.primal
+    for backend in ("highs", "scipy"):
+        assert linear_program(feasible, backend)(costs).certificate.bound == pytest.approx(value, abs=1e-8)
 
 
 def test_infeasible_and_unbounded() -> None:
