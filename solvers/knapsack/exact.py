@@ -27,7 +27,7 @@ import numpy as np
 
 from solvers.arrays import IntArray
 from solvers.kernels import NativeBackend, as_kernel_input, uses_kernels
-from solvers.knapsack import core as mckp_core
+from solvers.knapsack import core
 from solvers.knapsack.core import Core, Incumbent, Search
 from solvers.knapsack.hulls import Increments, increments
 from solvers.knapsack.program import Knapsack, exact_sum, priced_budget
@@ -119,8 +119,8 @@ def solve_exact(
         loss = np.repeat(top, np.diff(shifted.offsets)) - reduced
         alive = upper - loss > target + tolerance
         bound = max(incumbent.value, float((upper - loss[~alive]).max(initial=-math.inf)))
-        core = Core.of(shifted, np.flatnonzero(alive), relaxed.dual)
-        search = Search(shifted, budget, core, incumbent, cutoff - lift, tolerance, deadline, state_limit)
+        open_part = Core.of(shifted, np.flatnonzero(alive), relaxed.dual)
+        search = Search(shifted, budget, open_part, incumbent, cutoff - lift, tolerance, deadline, state_limit)
         search.run(upper)
         states, stopped = search.kept, search.stopped
         bound = min(upper, max(bound, search.cut_off, incumbent.value))
@@ -137,7 +137,7 @@ def _compiled(
 
     choices, stop = np.empty(knapsack.count, dtype=np.intp), np.zeros(1, dtype=np.bool_)
     arrays = as_kernel_input(knapsack.values), as_kernel_input(knapsack.costs), as_kernel_input(knapsack.offsets)
-    limits = state_limit, mckp_core.BEAM, mckp_core.HARD, mckp_core.TAIL
+    limits = state_limit, core.BEAM, core.HARD, core.TAIL
     arguments = (*arrays, budget, start, cutoff, limits, stop, choices)
     if time_limit_seconds is None:
         found = kernels_exact.solve(*arguments)

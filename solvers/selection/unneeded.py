@@ -20,8 +20,7 @@ import numpy as np
 from solvers.arrays import FloatArray, IntArray
 from solvers.backends import least_by_scipy
 from solvers.knapsack import Knapsack, increments
-from solvers.selection.sensitivity import allowed_program
-from solvers.selection.tables import Table, read_table
+from solvers.selection.tables import ScoreTable, allowed_program, read_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ def _names_budgets(scores: Any, costs: Any) -> bool:
     return any(isinstance(row, Mapping) for table in costs.values() if isinstance(table, Mapping) for row in table.values())
 
 
-def _label(table: Table, group: int, flat: int) -> tuple[Hashable, Hashable]:
+def _label(table: ScoreTable, group: int, flat: int) -> tuple[Hashable, Hashable]:
     if table.groups is not None and table.options is not None:
         return table.groups[group], table.options[flat]
     return group, flat - int(table.offsets[group])

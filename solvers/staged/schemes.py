@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.knapsack import Knapsack, exact_sum, relax, solve_exact
+from solvers.knapsack import Knapsack, exact_sum, first_best, relax, solve_exact
 from solvers.quadratic import Quadratic
 from solvers.results import Certificate, Result, Status
 from solvers.sets import read_only
@@ -42,7 +42,7 @@ def argmax_projection(staged: StagedBlocks, scores: ArrayLike, cost: Quadratic |
     credit, flat = _read(staged, scores, cost)
     layout = staged.layout
     alpha, beta = credit[staged.alpha], credit[staged.beta]
-    configurations, options = _first_best(alpha, layout.configurations), _first_best(beta, layout.depths)
+    configurations, options = first_best(alpha, layout.configurations), first_best(beta, layout.depths)
     bound = exact_sum(alpha[configurations]) + exact_sum(beta[options])
     return _result(staged, credit, flat, layout, configurations, options, budget, bound, began)
 
@@ -158,13 +158,6 @@ def _exact(values: FloatArray, costs: FloatArray, offsets: IntArray, fixed: floa
     knapsack = _with_fixed(values, costs, offsets, fixed)
     found = solve_exact(knapsack, _attainable(knapsack, budget))
     return None if found.status is Status.INFEASIBLE else found.choices[1:] - 1
-
-
-def _first_best(values: FloatArray, offsets: IntArray) -> IntArray:
-    """Flat position of the first greatest value of each group."""
-    best = np.maximum.reduceat(values, offsets[:-1])
-    hits = np.flatnonzero(values == np.repeat(best, np.diff(offsets)))
-    return hits[np.searchsorted(hits, offsets[:-1])]
 
 
 def _result(
