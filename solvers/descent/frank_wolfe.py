@@ -105,6 +105,12 @@ def frank_wolfe(
     Raises:
         ValueError: an unknown variant, negative iterations, a start of another shape than the gradient.
         SolverError: the gradient is NaN or infinite.
+
+    Example:
+        >>> from solvers import Blocks, SimplexOracle, exact_line_search
+        >>> oracle, start = SimplexOracle(Blocks.of([2])), np.array([1.0, 0.0])
+        >>> frank_wolfe(lambda x: 2 * x, oracle, start, iterations=9, step_rule=exact_line_search()).result.x.tolist()
+        [0.5, 0.5]
     """
     if variant not in ("vanilla", "away", "pairwise"):
         raise ValueError(f"variant: expected 'vanilla', 'away' or 'pairwise', got {variant!r}")

@@ -45,7 +45,12 @@ class LinearOracle(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SimplexOracle:
-    """The oracle of ``blocks`` alone: each block's whole total on its least entry, the first of equals."""
+    """The oracle of ``blocks`` alone: each block's whole total on its least entry, the first of equals.
+
+    Example:
+        >>> SimplexOracle(Blocks.of([2, 3])).minimize(np.array([1.0, 0.0, 3.0, 4.0, 2.0])).x.tolist()
+        [0.0, 1.0, 0.0, 0.0, 1.0]
+    """
 
     blocks: Blocks
 
@@ -71,6 +76,12 @@ class BudgetOracle:
     """The oracle of :class:`BudgetedBlocks`; what does not depend on the gradient is prepared once. Build it with :meth:`of`.
 
     ``dual`` in its certificates holds one multiplier >= 0 a budget: the fall of the optimum per unit of more budget.
+
+    Example:
+        >>> oracle = BudgetOracle.of(BudgetedBlocks.of(Blocks.of([2, 2]), [1.0, 4.0, 1.0, 2.0], 4.5))
+        >>> answer = oracle.minimize(np.array([0.0, -3.0, 0.0, -2.0]))
+        >>> answer.x.tolist(), answer.certificate.dual.tolist()
+        ([0.5, 0.5, 0.0, 1.0], [1.0])
     """
 
     feasible: BudgetedBlocks

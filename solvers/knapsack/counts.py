@@ -123,6 +123,10 @@ def most_probable_counts(
 
     Raises:
         ValueError: malformed weights, units, costs or budget.
+
+    Example:
+        >>> most_probable_counts([np.log([0.25, 0.75])], [4], [[1.0, 5.0]], 12.0).x.tolist()  # the mode, (1, 3), costs 16
+        [2.0, 2.0]
     """
     began = time.perf_counter()
     layers = _read(log_weights, units, costs, budget)

@@ -81,6 +81,11 @@ def solve_exact(
         state_limit: states kept at once; beyond it only the tens of thousands with the greatest bounds go on, and the gap says so.
         relaxation: ``relax(knapsack, budget)`` where it is known already.
         backend: "native" or "numpy", see ``solvers.kernels``.
+
+    Example:
+        >>> found = solve_exact(Knapsack.of([0.0, 3.0, 0.0, 2.0], [1.0, 4.0, 1.0, 2.0], [0, 2, 4]), 5.0)
+        >>> found.choices.tolist(), found.value
+        ([1, 2], 3.0)
     """
     if uses_kernels(backend):
         start = 0.0 if relaxation is None else relaxation.dual

@@ -74,6 +74,12 @@ def relax(knapsack: Knapsack, budget: float, *, start: float = 0.0, backend: Nat
         backend: "native" or "numpy", see ``solvers.kernels``.
 
     Reference: HardCoRe-NAS, Theorem 3.1; Sinha and Zoltners 1979.
+
+    Example:
+        >>> knapsack = Knapsack.of([0.0, 3.0, 0.0, 2.0], [1.0, 4.0, 1.0, 2.0], [0, 2, 4])  # two groups of two options
+        >>> relaxation = relax(knapsack, 4.5)
+        >>> relaxation.point(knapsack).tolist(), relaxation.dual
+        ([0.5, 0.5, 0.0, 1.0], 1.0)
     """
     if uses_kernels(backend):
         from solvers.kernels import relaxation as kernels_relaxation

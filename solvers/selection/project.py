@@ -114,6 +114,13 @@ def project_to_budget(
         SolverError: a back end fails, or finds nothing within the time limit.
 
     Reference: HardCoRe-NAS Eq. 13 (its projection of alpha, exactly).
+
+    Example:
+        >>> scores = {"stem": {"k3": 0.0, "k5": 3.0}, "head": {"slim": 0.0, "wide": 2.0}}
+        >>> times = {"stem": {"k3": 1.0, "k5": 4.0}, "head": {"slim": 1.0, "wide": 2.0}}
+        >>> best = project_to_budget(scores, times, 5.0)
+        >>> best.by_group, best.value, best.cost
+        ({'stem': 'k5', 'head': 'slim'}, 3.0, 5.0)
     """
     began = time.perf_counter()
     if method not in _METHODS:

@@ -139,6 +139,11 @@ def frontier(scores: Any, costs: Any, *, minimize: bool = False) -> Frontier:
         InfeasibleError: every option of a group is forbidden.
 
     Complexity: O(n log n) for n options, then O(1) a point.
+
+    Example:
+        >>> curve = frontier([[0.0, 3.0], [0.0, 2.0]], [[1.0, 4.0], [1.0, 2.0]])
+        >>> curve.budgets.tolist(), curve.values.tolist(), curve.choices(1)
+        ([2.0, 3.0, 6.0], [0.0, 2.0, 5.0], (0, 1))
     """
     table = read_table(scores, costs, math.inf, minimize=minimize)
     program, kept = allowed_program(table, minimize)
@@ -166,6 +171,10 @@ def shadow_prices(scores: Any, costs: Any, budget: Any, *, minimize: bool = Fals
         ValueError: malformed input; it names the group.
         InfeasibleError: not even the relaxation fits.
         SolverError: a linear program fails.
+
+    Example:
+        >>> shadow_prices([[0.0, 3.0], [0.0, 2.0]], [[1.0, 4.0], [1.0, 2.0]], 3.0)
+        ShadowPrice(more=1.0, less=2.0, used=3.0)
     """
     table = read_table(scores, costs, budget, minimize=minimize)
     program, _ = allowed_program(table, minimize)

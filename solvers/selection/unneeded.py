@@ -51,6 +51,11 @@ def unneeded_options(scores: Any, costs: Any, *, minimize: bool = False) -> Unne
 
     Complexity: O(n log n) with one table of costs; with several O(k^2) for a group of k options and a small linear program for
     each option that no other dominates.
+
+    Example:
+        >>> found = unneeded_options([[0.0, 1.0, 1.0, 2.0]], [[1.0, 3.0, 2.5, 3.5]])
+        >>> found.dominated, found.mixed
+        ({(0, 1): (0, 2)}, ((0, 2),))
     """
     budget = dict.fromkeys(costs, math.inf) if _names_budgets(scores, costs) else math.inf
     table = read_table(scores, costs, budget, minimize=minimize)

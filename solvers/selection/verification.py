@@ -46,6 +46,11 @@ def verify_selection(certificate: SelectionCertificate, scores: Any, costs: Any,
     Raises:
         CertificateError: a claim is wrong, or its bound could not be confirmed.
         ValueError: the data are malformed.
+
+    Example:
+        >>> from solvers import project_to_budget
+        >>> scores, costs = [[0.0, 3.0], [0.0, 2.0]], [[1.0, 4.0], [1.0, 2.0]]
+        >>> verify_selection(project_to_budget(scores, costs, 5.0).certificate, scores, costs, 5.0)
     """
     table = read_table(scores, costs, budget, minimize=not certificate.maximize)
     flat = _flat_choices(certificate.choices, table)

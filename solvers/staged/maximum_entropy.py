@@ -55,6 +55,13 @@ def maximum_entropy_start(space: StagedBlocks, cost: Quadratic | StagedCost, bud
 
     Raises:
         ValueError: another cost, or a budget that is NaN.
+
+    Example:
+        >>> from solvers import Stage
+        >>> space = StagedBlocks.of([Stage((2, 2), (1, 2))])
+        >>> cost = space.cost(1.0, [1.0, 2.0, 1.0, 3.0])
+        >>> round(cost.value(maximum_entropy_start(space, cost, 3.0).x), 6)
+        3.0
     """
     began = time.perf_counter()
     if math.isnan(budget):

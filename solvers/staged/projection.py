@@ -67,6 +67,14 @@ def project_jointly(
         SolverError: the mixed-integer solver fails.
 
     Reference: HardCoRe-NAS Eq. 13, jointly and exactly.
+
+    Example:
+        >>> from solvers import Stage
+        >>> space = StagedBlocks.of([Stage((2, 2), (1, 2))])
+        >>> cost = StagedCost.of(space, 1.0, [1.0, 2.0, 1.0, 3.0])
+        >>> result = project_jointly(space, [0.0, 1.0, 0.0, 1.0, 0.0, 2.0], cost, 5.0)
+        >>> result.x.tolist(), result.certificate.primal
+        ([0.0, 1.0, 1.0, 0.0, 0.0, 1.0], 3.0)
     """
     began = time.perf_counter()
     if backend not in get_args(JointBackend):

@@ -37,6 +37,14 @@ def argmax_projection(staged: StagedBlocks, scores: ArrayLike, cost: Quadratic |
 
     Returns:
         x one-hot; OPTIMAL if it happens to fit, else VIOLATED with the excess in ``certificate.violation``.
+
+    Example:
+        >>> from solvers import Stage
+        >>> space = StagedBlocks.of([Stage((2, 2), (1, 2))])
+        >>> cost = StagedCost.of(space, 1.0, [1.0, 2.0, 1.0, 3.0])
+        >>> result = argmax_projection(space, [0.0, 1.0, 0.0, 1.0, 0.0, 2.0], cost, 5.0)
+        >>> print(result.status, result.certificate.violation)
+        violated 1.0
     """
     began = time.perf_counter()
     credit, flat = _read(staged, scores, cost)
@@ -63,6 +71,14 @@ def project_separately(
 
     Returns:
         x one-hot; VIOLATED where the halves together exceed the budget; INFEASIBLE if one of the programs has no point.
+
+    Example:
+        >>> from solvers import Stage
+        >>> space = StagedBlocks.of([Stage((2, 2), (1, 2))])
+        >>> cost = StagedCost.of(space, 1.0, [1.0, 2.0, 1.0, 3.0])
+        >>> result = project_separately(space, [0.0, 1.0, 0.0, 1.0, 0.0, 2.0], cost, 5.0, space.blocks.uniform())
+        >>> print(result.status, result.certificate.violation)
+        violated 1.0
     """
     began = time.perf_counter()
     credit, flat = _read(staged, scores, cost)
@@ -87,6 +103,14 @@ def project_sequentially(
 
     Two knapsacks, whatever the number of stages. Arguments and result as of :func:`project_separately`, but never VIOLATED: at most
     1e-12 relative beyond the budget, where ``point`` itself has no more room than that.
+
+    Example:
+        >>> from solvers import Stage
+        >>> space = StagedBlocks.of([Stage((2, 2), (1, 2))])
+        >>> cost = StagedCost.of(space, 1.0, [1.0, 2.0, 1.0, 3.0])
+        >>> result = project_sequentially(space, [0.0, 1.0, 0.0, 1.0, 0.0, 2.0], cost, 5.0, space.blocks.uniform())
+        >>> print(result.status, result.certificate.violation)
+        feasible 0.0
     """
     began = time.perf_counter()
     credit, flat = _read(staged, scores, cost)

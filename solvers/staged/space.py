@@ -86,7 +86,13 @@ class StagedLayout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StagedBlocks:
-    """The product of simplices of a staged space, and where its parts lie. Build it with :meth:`of`."""
+    """The product of simplices of a staged space, and where its parts lie. Build it with :meth:`of`.
+
+    Example:
+        >>> space = StagedBlocks.of([Stage((2, 2), (1, 2))])  # two blocks of two configurations, of which one or both run
+        >>> space.cost(1.0, [1.0, 2.0, 1.0, 3.0]).value(space.blocks.vertex([1, 1, 1]))
+        6.0
+    """
 
     stages: tuple[Stage, ...]
     blocks: Blocks

@@ -39,6 +39,13 @@ def cheapest_start(space: StagedBlocks, cost: Quadratic | StagedCost, budget: fl
 
     Raises:
         ValueError: another cost, or a budget that is NaN.
+
+    Example:
+        >>> from solvers import Stage
+        >>> space = StagedBlocks.of([Stage((2, 2), (1, 2))])
+        >>> cost = space.cost(1.0, [1.0, 2.0, 1.0, 3.0])
+        >>> cheapest_start(space, cost, 3.0).x.tolist()
+        [1.0, 0.0, 1.0, 0.0, 1.0, 0.0]
     """
     return _cheapest(space, cost, budget, _checked(space, cost, budget))
 
@@ -76,6 +83,13 @@ def balanced_start(
         SolverError: the back end fails.
 
     Reference: HardCoRe-NAS, Eq. 27. The paper does not say which part goes first; its release starts with beta.
+
+    Example:
+        >>> from solvers import Stage
+        >>> space = StagedBlocks.of([Stage((2, 2), (1, 2))])
+        >>> cost = space.cost(1.0, [1.0, 2.0, 1.0, 3.0])
+        >>> balanced_start(space, cost, 3.0).x.round(6).tolist()
+        [0.75, 0.25, 0.75, 0.25, 0.5, 0.5]
     """
     began = time.perf_counter()
     times = _checked(space, cost, budget)
