@@ -277,17 +277,6 @@ class MixedIntegerModel:
         )
 
 
-def minimize_mixed_integer(
-    polyhedron: Polyhedron, costs: FloatArray, integer: NDArray[np.bool_], *, time_limit_seconds: float | None = None
-) -> Result:
-    """Minimize ``costs @ x`` with ``x[integer]`` whole, once; see :meth:`MixedIntegerModel.minimize`.
-
-    Raises:
-        SolverError: HiGHS fails or says unbounded.
-    """
-    return MixedIntegerModel.of(polyhedron, integer).minimize(costs, time_limit_seconds=time_limit_seconds)
-
-
 def _highspy() -> Any:
     """The module, imported at the first use: it costs more than the rest of the package together."""
     import highspy

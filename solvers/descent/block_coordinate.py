@@ -160,9 +160,8 @@ def block_frank_wolfe(
         start: (n,) a feasible point; see ``solvers.staged.starts``.
         iterations: number of steps.
         generator: draws the parts, and nothing else.
-        step_rule: of the global step count, see ``solvers.descent.step_rules``; None means the paper's ``open_loop(4)``. Its
-        first step,
-            1, forgets the start of the part it falls on; ``open_loop(4, 8)`` does not.
+        step_rule: of the global step count, see ``solvers.descent.step_rules``; None means the paper's ``open_loop(4)``. Its first
+            step, 1, forgets the start of the part it falls on; ``open_loop(4, 8)`` does not.
         momentum: share of the past in an exponential mean of the gradients, in [0, 1); the paper's Algorithm 1 has 0, its release
             .9.
         probabilities: of the parts; None draws them alike.

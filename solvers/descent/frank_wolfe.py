@@ -88,8 +88,7 @@ def frank_wolfe(
             point as one atom.
         iterations: at most so many steps.
         step_rule: see ``solvers.descent.step_rules``; None means ``open_loop(2)``. The variants need a line search or short steps
-        to gain
-            anything.
+            to gain anything.
         variant: "vanilla" steps towards a vertex; "away" may step away from the worst atom; "pairwise" moves weight from the worst
             atom to the new vertex.
         objective: only for line searches, histories and certificates.

@@ -111,8 +111,7 @@ def gradient_descent(
     """Gradient descent on ``objective + coefficient * penalty(residual)``.
 
     Args:
-        objective: (n,) -> number; its gradient is ``gradient``, (n,) -> (n,).
-        gradient: of the objective.
+        objective, gradient: (n,) -> number, and (n,) -> (n,).
         residual: the constraint that is made soft.
         start: (n,).
         coefficient: of the penalty, >= 0.
@@ -169,12 +168,8 @@ def augmented_lagrangian(
     coefficient)``). Unlike a fixed penalty it tends to the constrained optimum at a finite coefficient.
 
     Args:
-        objective: (n,) -> number; its gradient is ``gradient``, (n,) -> (n,).
-        gradient: of the objective.
-        residual: the constraint.
-        start: (n,).
+        objective, gradient, residual, start, learning_rate: as of :func:`gradient_descent`.
         coefficient: of the quadratic term, > 0.
-        learning_rate: of the descent, > 0.
         rounds: number of multipliers tried.
         iterations: descent steps a round.
         growth: factor on the coefficient after every round, >= 1; keep ``learning_rate`` small enough for the last.

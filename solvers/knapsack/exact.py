@@ -183,7 +183,7 @@ def _answer(
 ) -> ExactSelection:
     """State what was found in the caller's values; ``bound`` is of values that sum to ``lift`` less."""
     value = exact_sum(knapsack.values[choices])
-    bound = max(math.floor(lift + bound + 2.0**-10) if whole else min(lift + bound, relaxed_bound), value)
+    bound = max(float(math.floor(lift + bound + 2.0**-10)) if whole else min(lift + bound, relaxed_bound), value)
     certified = bound - value <= 1e-9 * max(1.0, abs(value)) or (not stopped and bound <= max(value, cutoff) + tolerance)
     return ExactSelection(Status.OPTIMAL if certified else Status.TIME_LIMIT, choices, value, bound, dual, states)
 

@@ -63,10 +63,7 @@ def project_separately(
     A fractional couple goes to its greater share.
 
     Args:
-        staged: the space.
-        scores: (dimension,) finite, the credits; the paper takes ``point`` itself.
-        cost: built by ``staged.cost`` or ``StagedCost.of``.
-        budget: in the unit of the cost.
+        staged, scores, cost, budget: as of :func:`argmax_projection`; the paper takes ``point`` itself for the scores.
         point: (dimension,) the relaxed (alpha*, beta*).
 
     Returns:
@@ -82,8 +79,7 @@ def project_separately(
     """
     began = time.perf_counter()
     credit, flat = _read(staged, scores, cost)
-    start = read_only(point, "point", (staged.blocks.dimension,))
-    layout = staged.layout
+    layout, start = staged.layout, read_only(point, "point", (staged.blocks.dimension,))
     alpha, beta = credit[staged.alpha], credit[staged.beta]
     shares = _running_shares(start[staged.beta], layout)
     alpha_costs = flat.per_configuration * np.repeat(shares, np.diff(layout.configurations))
@@ -114,8 +110,7 @@ def project_sequentially(
     """
     began = time.perf_counter()
     credit, flat = _read(staged, scores, cost)
-    start = read_only(point, "point", (staged.blocks.dimension,))
-    layout = staged.layout
+    layout, start = staged.layout, read_only(point, "point", (staged.blocks.dimension,))
     alpha, beta = credit[staged.alpha], credit[staged.beta]
     options = _exact(beta, _depth_costs(start[staged.alpha], flat, layout), layout.depths, flat.fixed, budget)
     configurations = None

@@ -47,7 +47,7 @@ def cheapest_start(space: StagedBlocks, cost: Quadratic | StagedCost, budget: fl
         >>> cheapest_start(space, cost, 3.0).x.tolist()
         [1.0, 0.0, 1.0, 0.0, 1.0, 0.0]
     """
-    return _cheapest(space, cost, budget, _checked(space, cost, budget))
+    return _cheapest(space, cost, budget, times_of(space, cost, budget))
 
 
 def balanced_start(
@@ -92,7 +92,7 @@ def balanced_start(
         [0.75, 0.25, 0.75, 0.25, 0.5, 0.5]
     """
     began = time.perf_counter()
-    times = _checked(space, cost, budget)
+    times = times_of(space, cost, budget)
     cheapest = _cheapest(space, cost, budget, times)
     if cheapest.x is None:
         return cheapest
@@ -119,7 +119,8 @@ def balanced_start(
     return Result(x, Status.FEASIBLE, certificate, done, time.perf_counter() - began)
 
 
-def _checked(space: StagedBlocks, cost: Quadratic | StagedCost, budget: float) -> FloatArray:
+def times_of(space: StagedBlocks, cost: Quadratic | StagedCost, budget: float) -> FloatArray:
+    """What each configuration costs where its block runs, (alpha dimension,); refuses another cost, and a budget that is NaN."""
     if math.isnan(budget):
         raise ValueError("budget: expected a number, got NaN")
     return StagedCost.read(space, cost).per_configuration if isinstance(cost, StagedCost) else space.per_configuration(cost)

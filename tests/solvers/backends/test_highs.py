@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import LinearConstraint, milp
 
-from solvers.backends import LinearModel, Polyhedron, linear_program, minimize_quadratic
-from solvers.backends.highs import minimize_mixed_integer
+from solvers.backends import LinearModel, MixedIntegerModel, Polyhedron, linear_program, minimize_quadratic
 from solvers.results import SolverError, Status
 from solvers.sets import Blocks, BudgetedBlocks
 
@@ -102,7 +101,7 @@ def test_a_multiplier_of_the_wrong_sign_within_the_tolerance_proves_nothing_and_
 def test_infeasible_and_unbounded() -> None:
     contradiction = Polyhedron.of([[1.0, 1.0]], [3.0], [3.0], [0.0, 0.0], [1.0, 1.0])
     assert LinearModel.of(contradiction).minimize(np.ones(2)).status is Status.INFEASIBLE
-    assert minimize_mixed_integer(contradiction, np.ones(2), np.ones(2, dtype=bool)).status is Status.INFEASIBLE
+    assert MixedIntegerModel.of(contradiction, np.ones(2, dtype=bool)).minimize(np.ones(2)).status is Status.INFEASIBLE
     assert minimize_quadratic(contradiction, np.eye(2), np.ones(2)).status is Status.INFEASIBLE
     ray = Polyhedron.of([[1.0, -1.0]], [0.0], [0.0], [0.0, 0.0], [np.inf, np.inf])
     with pytest.raises(SolverError, match=r"[Uu]nbounded"):
@@ -112,7 +111,7 @@ def test_infeasible_and_unbounded() -> None:
 def test_mixed_integer_matches_scipy() -> None:
     for seed in range(15):
         polyhedron, costs, feasible = knapsack(seed)
-        ours = minimize_mixed_integer(polyhedron, costs, np.ones(len(costs), dtype=bool))
+        ours = MixedIntegerModel.of(polyhedron, np.ones(len(costs), dtype=bool)).minimize(costs)
         sums = np.kron(np.eye(8), np.ones(5))
         rows = [LinearConstraint(sums, 1, 1), LinearConstraint(feasible.weights, -np.inf, feasible.capacities)]
         theirs = milp(costs, constraints=rows, integrality=np.ones(len(costs)), options={"mip_rel_gap": 0.0})
@@ -123,7 +122,7 @@ def test_mixed_integer_matches_scipy() -> None:
 
 def test_a_time_limit_is_kept() -> None:
     polyhedron, costs, _ = knapsack(0, groups=60, options=60)
-    result = minimize_mixed_integer(polyhedron, costs, np.ones(len(costs), dtype=bool), time_limit_seconds=0.0)
+    result = MixedIntegerModel.of(polyhedron, np.ones(len(costs), dtype=bool)).minimize(costs, time_limit_seconds=0.0)
     assert result.status in (Status.TIME_LIMIT, Status.OPTIMAL)
     if result.x is not None and result.certificate.bound is not None:
         assert result.certificate.bound <= result.certificate.primal + 1e-9
