@@ -62,7 +62,7 @@ def infeasible(feasible: BudgetedBlocks, iterations: int, seconds: float) -> Res
     blocks = feasible.blocks
     least = (np.minimum.reduceat(feasible.weights, blocks.offsets[:-1], axis=1) @ blocks.totals).tolist()
     missed = [
-        f"budget {row} is {capacity!r}, the least cost there is is {cost!r}"
+        f"budget {row} is {capacity!r}, the least possible cost is {cost!r}"
         for row, (capacity, cost) in enumerate(zip(feasible.capacities.tolist(), least, strict=True))
         if cost > capacity
     ]

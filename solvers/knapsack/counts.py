@@ -132,7 +132,7 @@ def most_probable_counts(
     layers = _read(log_weights, units, costs, budget)
     cheapest = math.fsum(float(layer.units * layer.costs.min()) for layer in layers)
     if cheapest > budget:
-        message = f"nothing fits: the budget is {budget}, the least cost there is is {cheapest}"
+        message = f"nothing fits: the budget is {budget}, the least possible cost is {cheapest}"
         return Result(None, Status.INFEASIBLE, None, 0, time.perf_counter() - began, message)
     dual, upper, inside = _price(layers, budget)
     bound, value = upper, _total_value(layers, inside)

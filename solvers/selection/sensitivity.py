@@ -124,7 +124,7 @@ class Frontier:
             raise ValueError("budget: expected a number, got NaN")
         point = bisect.bisect_right(self.budgets, budget) - 1
         if point < 0:
-            raise InfeasibleError(f"nothing fits: the budget is {budget!r}, the least cost there is is {float(self.budgets[0])!r}")
+            raise InfeasibleError(f"nothing fits: the budget is {budget!r}, the least possible cost is {float(self.budgets[0])!r}")
         return point
 
 

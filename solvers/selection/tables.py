@@ -73,7 +73,7 @@ class ScoreTable:
             if least > (limit := float(limits[row])):
                 if least > limit * (1.0 + _ROUND_OFF):
                     raise InfeasibleError(
-                        f"nothing fits: {self.budget_label(row)} is {limit!r}, the least cost there is is {least!r}"
+                        f"nothing fits: {self.budget_label(row)} is {limit!r}, the least possible cost is {least!r}"
                     )
                 limits = limits.copy()
                 limits[row] = least

@@ -76,7 +76,7 @@ def even_shares(feasible: BudgetedBlocks, order: IntArray, *, backend: Quadratic
         raise ValueError("order: the weights must rise within each block")
     least = float(weights[np.asarray(blocks.offsets[:-1])] @ blocks.totals)
     if least > capacity + noise:
-        message = f"the budget is {capacity!r}, the least cost there is is {least!r}"
+        message = f"the budget is {capacity!r}, the least possible cost is {least!r}"
         return Result(None, Status.INFEASIBLE, None, 0, time.perf_counter() - began, message)
     if backend == "native":
         shares, multiplier, iterations = _closed_form(blocks, weights, capacity)

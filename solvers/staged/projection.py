@@ -93,7 +93,7 @@ def project_jointly(
         least = part.least(layout)
         if least > limits[row]:
             if least > limits[row] * (1.0 + _ROUND_OFF):
-                message = f"nothing fits: budget {row} is {limits[row]}, the least cost there is is {least}"
+                message = f"nothing fits: budget {row} is {limits[row]}, the least possible cost is {least}"
                 return Result(None, Status.INFEASIBLE, None, 0, time.perf_counter() - began, message)
             limits[row] = least
     if backend == "native" and len(costs) == 1:

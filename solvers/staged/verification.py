@@ -53,9 +53,8 @@ def verify_projection(
         >>> verify_projection(project_jointly(*arguments), *arguments).certificate.gap
         0.0
     """
-    costs = [
-        StagedCost.read(staged, part) for part in ([cost] if isinstance(cost, (Quadratic, StagedCost)) else cost)
-    ]  # one a budget
+    parts = [cost] if isinstance(cost, (Quadratic, StagedCost)) else cost
+    costs = [StagedCost.read(staged, part) for part in parts]  # one a budget
     limits = np.atleast_1d(np.asarray(budget, dtype=np.float64))
     credit = np.asarray(scores, dtype=np.float64)
     if result.x is None or result.certificate is None:

@@ -205,7 +205,7 @@ class SubgraphModel:
     def _why_nothing_fits(self) -> str:
         rows = enumerate(zip(self.cheapest, self.program.limits.tolist(), strict=True))
         least = [(row, limit, result.certificate.primal if result.certificate else math.nan) for row, (result, limit) in rows]
-        told = ", ".join(f"budget {row} is {limit!r} (least cost there is: {low!r})" for row, limit, low in least)
+        told = ", ".join(f"budget {row} is {limit!r} (least possible cost: {low!r})" for row, limit, low in least)
         together = "" if any(low > limit for _, limit, low in least) else "; each can be met, but not all at once"
         return f"no connected sub-graph fits: {told}{together}"
 

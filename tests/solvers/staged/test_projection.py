@@ -190,7 +190,7 @@ def test_infeasible_names_the_least_cost() -> None:
     scores, cost = np.zeros(5), staged.cost(1.0, [2.0, 3.0, 4.0])
     result = project_jointly(staged, scores, cost, 2.5)
     assert result.status is Status.INFEASIBLE and result.x is None
-    assert "budget 0 is 2.5, the least cost there is is 3.0" in result.message
+    assert "budget 0 is 2.5, the least possible cost is 3.0" in result.message
     point = staged.blocks.uniform()
     for scheme in (project_separately, project_sequentially):
         answer = scheme(staged, scores, cost, 2.5, point)
