@@ -66,7 +66,7 @@ def infeasible(feasible: BudgetedBlocks, iterations: int, seconds: float) -> Res
         for row, (capacity, cost) in enumerate(zip(feasible.capacities.tolist(), least, strict=True))
         if cost > capacity
     ]
-    clash = f"each of the {len(least)} budgets can be met alone, not all together (least costs {least})"
+    clash = f"each of the {len(least)} budgets can be met alone, not all together (least possible costs {least})"
     return Result(None, Status.INFEASIBLE, None, iterations, seconds, "; ".join(missed) or clash)
 
 

@@ -124,7 +124,8 @@ class Frontier:
             raise ValueError("budget: expected a number, got NaN")
         point = bisect.bisect_right(self.budgets, budget) - 1
         if point < 0:
-            raise InfeasibleError(f"nothing fits: the budget is {budget!r}, the least possible cost is {float(self.budgets[0])!r}")
+            asked, least = float(budget), float(self.budgets[0])
+            raise InfeasibleError(f"nothing fits: the budget is {asked!r}, the least possible cost is {least!r}")
         return point
 
 

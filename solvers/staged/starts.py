@@ -140,7 +140,7 @@ def _cheapest(space: StagedBlocks, cost: Quadratic | StagedCost, budget: float, 
     else:
         least = cost.value(x)
     if least > budget + _ROUND_OFF * abs(budget):
-        message = f"the budget is {budget!r}, the least possible cost is {least!r}"
+        message = f"the budget is {float(budget)!r}, the least possible cost is {least!r}"
         return Result(None, Status.INFEASIBLE, None, 0, time.perf_counter() - began, message)
     certificate = Certificate(least, least, max(0.0, least - budget), None, maximize=False)
     return Result(x, Status.OPTIMAL, certificate, 1, time.perf_counter() - began)

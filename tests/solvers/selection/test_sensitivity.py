@@ -53,7 +53,7 @@ def test_every_point_of_the_frontier_is_an_exact_optimum(data: Tables) -> None:
         best = brute_force(scores, [costs], [budget])
         assert best is not None and best[0] <= curve.value(budget) + 1e-12
         assert curve.exact(budget).value == pytest.approx(best[0], abs=1e-12)
-    with pytest.raises(InfeasibleError, match="least cost"):
+    with pytest.raises(InfeasibleError, match="least possible cost"):
         curve.value(curve.budgets[0] - 0.05)
 
 
