@@ -1,5 +1,13 @@
-"""One thread a process: tests run side by side, and on networks this small a second thread costs more than it brings."""
+"""What every process of the tests runs under: set before torch is imported, and handed on to the scripts that tests start."""
 
 import os
+import sys
+from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported, also by scripts that tests start
+# Tests run side by side, and on networks this small a second thread costs more than it brings.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Where Python may keep no bytecode beside the sources, it is kept with pytest's own files: compiling torch's sources again in every
+# process that a test starts would take longer than what the test is about.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
+    sys.dont_write_bytecode = False

@@ -5,30 +5,13 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.sources import MODULES, PACKAGES, ROOT, imported, package_of, tree_of
 
-ROOT = Path(__file__).parents[1]
-PACKAGES = ("solvers", "graphs", "constrained_nas", "papers_repro")  # each may import those before it, none after it
-MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 # What graphs may take from solvers: the types of sets and of costs.
 SHARED_TYPES = {"Blocks", "BoolArray", "BudgetedBlocks", "FloatArray", "IntArray", "Quadratic", "Stage", "StagedBlocks"}
-
-
-def imported(path: Path) -> Iterator[tuple[str, str | None]]:
-    """(module, name taken from it) for every absolute import anywhere in a file."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, None) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative imports hide the arrows"
-            yield from ((str(node.module), alias.name) for alias in node.names)
-
-
-def package_of(path: Path) -> str:
-    return path.relative_to(ROOT).parts[0]
 
 
 def test_every_package_was_found() -> None:
@@ -60,7 +43,7 @@ def test_nothing_is_unpickled(path: Path) -> None:
     # joblib's processes may be used, its files (load, dump, Memory) may not: names are imported, so that no other is at hand.
     of_joblib = {(module, name) for module, name in imported(path) if module.split(".")[0] == "joblib"}
     assert of_joblib <= {("joblib", "Parallel"), ("joblib", "delayed")}
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             owner = node.func.value.id if isinstance(node.func.value, ast.Name) else ""
             assert (owner, node.func.attr) not in {("torch", "load"), ("fabric", "load"), ("Fabric", "load")}

@@ -14,7 +14,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from graphs.blocks import ConvNormActivation, FusedInvertedResidual, InvertedResidual, ResidualConvolution, SqueezeExcite, operators
+from graphs.blocks import (
+    ACTIVATIONS,
+    ConvNormActivation,
+    FusedInvertedResidual,
+    InvertedResidual,
+    ResidualConvolution,
+    SqueezeExcite,
+)
 
 _PLAIN = (bool, int, float, str, type(None))
 
@@ -72,7 +79,7 @@ def literal(value: Any) -> str:
 
 def _conv_arguments(block: Any) -> dict[str, Any]:
     conv = block.conv
-    names = {kind: name for name, kind in operators._ACTIVATIONS.items()}
+    names = {kind: name for name, kind in ACTIVATIONS.items()}
     return {
         "inputs": conv.in_channels,
         "outputs": conv.out_channels,

@@ -19,7 +19,7 @@ import torch
 from torch import fx, nn
 
 from constrained_nas.export.python_layers import PARTS, block_arguments, layer_arguments, literal, rebuilt
-from graphs.blocks import ConvNormActivation, StochasticDepth, operators
+from graphs.blocks import ACTIVATIONS, ConvNormActivation, StochasticDepth, activation_module
 from graphs.supernet import ExtractedNetwork
 
 _GLOBALS = {  # what the code of torch.fx may refer to besides torch
@@ -140,9 +140,9 @@ class _Writer:
         for needed in PARTS.get(kind, ()):
             self._define(needed)
         if kind is ConvNormActivation:
-            names = ", ".join(f"{literal(name)}: nn.{activation.__name__}" for name, activation in operators._ACTIVATIONS.items())
-            source = inspect.getsource(operators.activation_module).rstrip()
-            self.definitions.setdefault("activation_module", f"_ACTIVATIONS = {{{names}}}\n\n\n{source}")
+            names = ", ".join(f"{literal(name)}: nn.{activation.__name__}" for name, activation in ACTIVATIONS.items())
+            source = inspect.getsource(activation_module).rstrip()
+            self.definitions.setdefault("activation_module", f"ACTIVATIONS = {{{names}}}\n\n\n{source}")
         self.definitions.setdefault(kind.__name__, inspect.getsource(kind).rstrip())
 
     def _torch_layer(self, module: nn.Module, name: str) -> str | None:

@@ -3,6 +3,7 @@
 from graphs.blocks.elastic import Configuration, ElasticInvertedResidual
 from graphs.blocks.inverted_residuals import FusedInvertedResidual, ResidualConvolution, StochasticDepth, with_stochastic_depth
 from graphs.blocks.operators import (
+    ACTIVATIONS,
     BasicBlockBody,
     ConvNormActivation,
     InvertedResidual,

@@ -15,7 +15,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-_ACTIVATIONS = {"relu": nn.ReLU, "hard_swish": nn.Hardswish, "swish": nn.SiLU, "identity": nn.Identity}
+ACTIVATIONS = {"relu": nn.ReLU, "hard_swish": nn.Hardswish, "swish": nn.SiLU, "identity": nn.Identity}
 
 
 def activation_module(name: str) -> nn.Module:
@@ -24,9 +24,9 @@ def activation_module(name: str) -> nn.Module:
     Raises:
         ValueError: another name.
     """
-    if name not in _ACTIVATIONS:
-        raise ValueError(f"unknown activation {name!r}; there are {', '.join(_ACTIVATIONS)}")
-    return _ACTIVATIONS[name]()
+    if name not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {name!r}; there are {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]()
 
 
 def round_channels(channels: float, divisor: int = 8) -> int:

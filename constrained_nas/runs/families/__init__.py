@@ -3,7 +3,6 @@
 from constrained_nas.runs.families.choices import ChoiceFamily
 from constrained_nas.runs.families.dag import DagFamily
 from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved, costs_of
-from constrained_nas.runs.families.filters import FilterFamily
 from constrained_nas.runs.families.gpunet import GPUNetFamily
 from constrained_nas.runs.families.hardcore import HardCoReFamily
 from constrained_nas.runs.families.named import FAMILIES, family_named, make_space, plan_of

@@ -19,8 +19,7 @@ from torch import nn
 
 from constrained_nas.ask_tell import SearchMethod, SearchResult
 from constrained_nas.latency import Clock, ProfileSettings, Progress, Timer, log_beside, profile_space
-from constrained_nas.methods import HardCoRe, SoftPenalty, random_feasible
-from constrained_nas.methods.staged import start_point
+from constrained_nas.methods import HardCoRe, SoftPenalty, random_feasible, start_point
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved
 from constrained_nas.runs.families.weights import fine_tuned, inherited, search_supernet, train_shared

@@ -218,7 +218,7 @@ def test_infeasible_names_the_least_cost(backend: str) -> None:
     feasible = BudgetedBlocks.of(Blocks.of([2, 2]), [1.0, 2.0, 3.0, 5.0], 3.5)
     result = BudgetOracle.of(feasible, backend).minimize(np.ones(4))
     assert result.status is Status.INFEASIBLE and result.x is None
-    assert "3.5" in result.message and "least cost there is is 4.0" in result.message
+    assert "3.5" in result.message and "least possible cost is 4.0" in result.message
 
 
 @pytest.mark.parametrize("backend", ["native", "numpy"])

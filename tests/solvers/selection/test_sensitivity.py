@@ -172,7 +172,7 @@ def test_names_and_forbidden_options() -> None:
     costs = {"stem": {"k3": 1.0, "k5": 3.0}, "head": {"small": 1.0, "wide": 2.0, "huge": math.inf}}
     curve = frontier(scores, costs)
     assert [curve.choices(point) for point in range(3)] == [("k3", "small"), ("k3", "wide"), ("k5", "wide")]
-    assert curve.exact(4.0).by_group == project_to_budget(scores, costs, 4.0).by_group
+    assert curve.exact(5.0).by_group == project_to_budget(scores, costs, 5.0).by_group
     assert unneeded_options(scores, costs).dominated == {}  # what is forbidden is not in question
     costs["head"]["huge"] = 2.5
     assert unneeded_options(scores, costs).dominated == {("head", "huge"): ("head", "wide")}
