@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -14,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from support.scripts import ROOT, run_script
 
 from graphs import Operation
 
-ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "examples" / "bit_widths_per_layer.py"
 
 
@@ -59,11 +57,8 @@ def test_run_as_a_user_does_with_weights_of_ones_own(tmp_path: Path) -> None:
     save_file(torchvision.models.resnet18(num_classes=10).state_dict(), tmp_path / "mine.safetensors")
     arguments = ["--weights", str(tmp_path / "mine.safetensors"), "--calibration-images", "4", "--test-images", "20"]
     arguments += ["--options", "4/4", "8/8", "--save", str(tmp_path / "plan.json")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(SCRIPT), *arguments]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "Certified" in done.stdout and "project_to_budget" in done.stdout and "uniform 4/4" in done.stdout
+    printed = run_script("examples/bit_widths_per_layer.py", *arguments, folder=tmp_path)
+    assert "Certified" in printed and "project_to_budget" in printed and "uniform 4/4" in printed
     plan = json.loads((tmp_path / "plan.json").read_text())
     assert len(plan["weight/activation bits"]) == 20 and set(plan["budget"]) == {"bops", "MB"}
     assert set(plan["weight/activation bits"].values()) <= {"4/4", "8/8"}

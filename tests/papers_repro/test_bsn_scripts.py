@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import pytest
 from matplotlib.colors import same_color
 from rich.console import Console
 from support.bsn_runs import EPOCHS, made_record
+from support.scripts import run_script
 
 from graphs.files import load_json, save_json
 from papers_repro import bsn_figure2, bsn_figure3, bsn_figure4, bsn_figure5, bsn_figure7, bsn_figure8
@@ -40,8 +38,6 @@ from papers_repro.bsn.reference import learned_published_rows, reference_rows
 from papers_repro.bsn.setup import load_data
 from papers_repro.bsn_tables5to9 import preset as steps_preset
 from papers_repro.harness import print_rows, progress_bars, read_options, save_figure
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -147,11 +143,7 @@ def test_steps_and_segmentation_at_smoke_scale(tmp_path: Path) -> None:
 def test_table_1_as_a_user_runs_it(tmp_path: Path) -> None:
     out = tmp_path / "run"
     arguments = ["--scale", "smoke", "--out", str(out), "--seeds", "1", "--processes", "1", "--epochs", "2"]
-    command = [sys.executable, str(ROOT / "papers_repro" / "bsn_table1.py"), *arguments]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "120", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "…" not in done.stdout
+    assert "…" not in run_script("papers_repro/bsn_table1.py", *arguments, folder=tmp_path, columns=120)
     record = json.loads((out / "bsn_table1.json").read_text())
     reference, published, budgets, differences, front = record["tables"]
     assert all(row["equal"] == "✓" for row in reference["ours"])

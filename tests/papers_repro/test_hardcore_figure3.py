@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
+
+from support.scripts import run_script
 
 from graphs import hardcore_small
 from graphs.costs import latency_cost, load_latency_table
 
-ROOT = Path(__file__).parents[2]
-
 
 def run(out: Path, *arguments: str) -> tuple[str, dict]:
-    script = str(ROOT / "papers_repro" / "hardcore_figure3.py")
-    command = [sys.executable, script, "--scale", "smoke", "--out", str(out), *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
-    done = subprocess.run(command, cwd=out.parent, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout, json.loads((out / "hardcore_figure3.json").read_text(encoding="utf-8"))
+    script = "papers_repro/hardcore_figure3.py"
+    printed = run_script(script, "--scale", "smoke", "--out", str(out), *arguments, folder=out.parent)
+    return printed, json.loads((out / "hardcore_figure3.json").read_text(encoding="utf-8"))
 
 
 def test_smoke(tmp_path: Path) -> None:

@@ -11,20 +11,16 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from support.scripts import ROOT, run_script
 
 from papers_repro.harness import Column, Rows, print_rows, save_record
 from papers_repro.harness.rows import machine
 
-ROOT = Path(__file__).parents[2]
-
 
 def run(script: str, out: Path, *arguments: str) -> dict:
     """Run a script in a folder of its own and read its record."""
-    command = [sys.executable, str(ROOT / "papers_repro" / f"{script}.py"), "--scale", "smoke", "--out", str(out), *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
-    done = subprocess.run(command, cwd=out.parent, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "…" not in done.stdout  # no number is cut on a narrow terminal
+    printed = run_script(f"papers_repro/{script}.py", "--scale", "smoke", "--out", str(out), *arguments, folder=out.parent)
+    assert "…" not in printed  # no number is cut on a narrow terminal
     assert (out / f"{script}.png").read_bytes().startswith(b"\x89PNG")
     record = json.loads((out / f"{script}.json").read_text())
     assert record["scale"] == "smoke" and record["machine"]["cores"] >= 1 and "numpy" in record["versions"]

@@ -2,14 +2,12 @@
 
 import io
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
+from support.scripts import run_script
 
 from papers_repro.hardcore import (
     SCHEMES,
@@ -26,17 +24,12 @@ from papers_repro.hardcore_appendix_h import preset as appendix_preset
 from papers_repro.hardcore_table2 import preset
 from papers_repro.harness import progress_bars, read_options
 
-ROOT = Path(__file__).parents[2]
-
 
 def run(script: str, out: Path, *arguments: str) -> dict:
-    """Run a script at smoke scale, on a narrow terminal and in a process of its own, and read its record."""
-    command = [sys.executable, str(ROOT / "papers_repro" / f"{script}.py"), "--scale", "smoke", "--out", str(out), *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
-    done = subprocess.run(command, cwd=out.parent, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "…" not in done.stdout
-    assert max(len(line) for line in done.stdout.splitlines() if "│" in line) <= 80  # no column is cut on a narrow terminal
+    """Run a script at smoke scale, on a narrow terminal, and read its record."""
+    printed = run_script(f"papers_repro/{script}.py", "--scale", "smoke", "--out", str(out), *arguments, folder=out.parent)
+    assert "…" not in printed
+    assert max(len(line) for line in printed.splitlines() if "│" in line) <= 80  # no column is cut on a narrow terminal
     assert (out / f"{script}.png").read_bytes().startswith(b"\x89PNG")
     record = json.loads((out / f"{script}.json").read_text())
     assert record["scale"] == "smoke" and str(out) not in json.dumps(record)

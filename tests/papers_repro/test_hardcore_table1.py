@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.progress import Progress
+from support.scripts import ROOT, run_script
 
 from constrained_nas.records import load_architecture
 from graphs import hardcore_small
@@ -19,22 +20,16 @@ from graphs.costs import latency_cost, load_latency_table
 from papers_repro.hardcore import measure_latencies, setup_preset
 from papers_repro.harness import ProgressBars, compared, half_width, verdict
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("table1")
-    return folder, _table1("--out", str(folder))
-
-
-def _table1(*flags: str) -> str:
-    """Run the script; one thread, because threads that share busy cores wait for one another."""
-    command = [sys.executable, "papers_repro/hardcore_table1.py", "--scale", "smoke", *flags]
+    command = [sys.executable, "papers_repro/hardcore_table1.py", "--scale", "smoke", "--out", str(folder)]
+    # One thread, because threads that share busy cores wait for one another.
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=420)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return folder, done.stdout
 
 
 def test_networks_of_ours_fit_by_the_table_that_was_measured(run: tuple[Path, str]) -> None:
@@ -73,7 +68,8 @@ def test_record_keeps_ours_and_published_apart(run: tuple[Path, str]) -> None:
 def test_resume_repeats_the_accuracies(run: tuple[Path, str]) -> None:
     folder, _ = run
     before = json.loads((folder / "hardcore_table1.json").read_text())["tables"][1]["ours"]
-    _table1("--out", str(folder), "--resume")
+    arguments = ("--scale", "smoke", "--out", str(folder), "--resume", "--processes", "1")
+    run_script("papers_repro/hardcore_table1.py", *arguments, folder=ROOT)
     after = json.loads((folder / "hardcore_table1.json").read_text())["tables"][1]["ours"]
     assert [row["accuracy"] for row in after] == [row["accuracy"] for row in before]
 
