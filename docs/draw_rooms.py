@@ -20,7 +20,12 @@ ROOMS = {
         ["sweeps", "reports"],
         ["commands"],
     ],
-    "papers_repro": [["harness"], ["bsn", "hardcore"], ["prunet", "filter_level"], ["scripts (files at the top)"]],
+    "papers_repro": [
+        ["harness"],
+        ["experiment"],
+        ["bsn", "hardcore", "prunet", "filter_level"],
+        ["scripts (files at the top)"],
+    ],
 }
 ABOUT = {
     "solvers": "programs, budgets, certificates\n(numpy, no torch)",

@@ -22,14 +22,15 @@ Kept = TypeVar("Kept", bound=BaseModel)
 
 
 @contextmanager
-def written_whole(path: Path | str) -> Iterator[Path]:
+def written_whole(path: Path | str, *, shared: bool = True) -> Iterator[Path]:
     """Give the path of a partial file to write, and move it to ``path`` at the end: whoever reads sees a whole file or none.
 
-    Folders that are missing are made. Every process has a partial file of its own, so that several may write the same file.
+    Folders that are missing are made. A ``shared`` file may be written by several processes, each by a partial file of its own;
+    large ones are not, so that what a killed process leaves behind is written over by the next.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial" if shared else f"{target.name}.partial")
     try:
         yield partial
         os.replace(partial, target)

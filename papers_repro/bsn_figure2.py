@@ -28,12 +28,10 @@ FAMILIES: tuple[Family, ...] = ("ResNet", "CNF")
 
 
 def preset(scale: Scale) -> FigureOptions:
-    """The options of a scale."""
     return FigureOptions(scale, contest=contest_preset(scale))
 
 
 def main() -> None:
-    """Run at the scale of the command line."""
     with started(SCRIPT, preset) as script:
         make_figure(script, FAMILIES, ("macs",), draw, lambda record: [budget_rows(record, "macs", families_in(record))])
 

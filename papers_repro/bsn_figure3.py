@@ -58,7 +58,6 @@ def preset(scale: Scale) -> Options:
 
 
 def main() -> None:
-    """Run at the scale of the command line."""
     with started(SCRIPT, preset) as script:
         options = script.options
         families: tuple[Family, ...] = ("ResNet", "CNF")

@@ -39,7 +39,6 @@ def preset(scale: Scale) -> FigureOptions:
 
 
 def main() -> None:
-    """Run at the scale of the command line."""
     with started(SCRIPT, preset) as script:
         make_figure(script, ("ResNet",), ("macs",), draw, lambda record: [curve_rows(record)])
 

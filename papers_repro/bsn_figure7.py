@@ -43,7 +43,6 @@ def preset(scale: Scale) -> FigureOptions:
 
 
 def main() -> None:
-    """Run at the scale of the command line."""
 
     def tables(record: RunsRecord) -> Sequence[Rows]:
         return [front_rows(record, cost_of(record), families_in(record))]

@@ -62,7 +62,6 @@ GRAPHS = {"a chain of 3, then two branches of 3": (fork, 6), "two chains of 5": 
 
 
 def preset(scale: Scale) -> Options:
-    """The options of a scale."""
     return Options(scale)
 
 

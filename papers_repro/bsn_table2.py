@@ -18,7 +18,6 @@ preset = partial(table_preset, data="CIFAR-100")
 
 
 def main() -> None:
-    """Run at the scale of the command line."""
     with started(SCRIPT, preset) as script:
         print_tables(script, [2])
 

@@ -17,7 +17,6 @@ preset = partial(table_preset, data="CIFAR-10")
 
 
 def main() -> None:
-    """Run at the scale of the command line."""
     with started(SCRIPT, preset) as script:
         print_tables(script, [3])
 

@@ -26,7 +26,6 @@ class Options(TableOptions):
 
 
 def preset(scale: Scale) -> Options:
-    """The options of a scale."""
     return Options(scale, contest=steps_preset(scale))
 
 
@@ -37,7 +36,6 @@ def steps_preset(scale: Scale) -> ContestOptions:
 
 
 def main() -> None:
-    """Run at the scale of the command line."""
     with started(SCRIPT, preset) as script:
         print_tables(script, script.options.table)
 

@@ -61,12 +61,10 @@ class Options(ScriptOptions):
 
 
 def preset(scale: Scale) -> Options:
-    """The options of a scale."""
     return Options(scale)
 
 
 def main() -> None:
-    """Run at the scale of the command line."""
     with started(SCRIPT, preset) as script:
         topologies: dict[Shortcut, FilterTopology] = {s: resnet_topology(shortcut=s) for s in ("projection", "identity")}
         projection = topologies["projection"]

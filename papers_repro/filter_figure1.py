@@ -39,7 +39,6 @@ class Options(SplitOptions):
 
 
 def preset(scale: Scale) -> Options:
-    """The options of a scale."""
     options = Options(scale, setup=setup_preset(scale))
     if scale == "smoke":
         return replace(options, repeats=2, shares=(0.5, 1.0), line_shares=(0.5, 1.0))
@@ -47,7 +46,6 @@ def preset(scale: Scale) -> Options:
 
 
 def main() -> None:
-    """Run at the scale of the command line."""
     with started(SCRIPT, preset) as script:
         options = script.options
         with script.bars() as progress:

@@ -56,13 +56,11 @@ class Options(ContrastOptions):
 
 
 def preset(scale: Scale) -> Options:
-    """The options of a scale."""
     options = Options(scale, setup=setup_preset(scale))
     return replace(options, repeats=2, line_shares=(0.5, 1.0)) if scale == "smoke" else options
 
 
 def main() -> None:
-    """Run at the scale of the command line."""
     with started(SCRIPT, preset) as script:
         options, folder, setup = script.options, script.folder, script.options.setup
         line = [each for kind in KINDS for each in homogeneous_candidates(setup, kind, options.line_shares)]

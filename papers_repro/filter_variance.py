@@ -63,7 +63,6 @@ class Options(SplitOptions):
 
 
 def preset(scale: Scale) -> Options:
-    """The options of a scale."""
     options = Options(scale, setup=setup_preset(scale))
     if scale == "smoke":
         return replace(options, repeats=2, line_shares=(0.5, 1.0))
@@ -71,7 +70,6 @@ def preset(scale: Scale) -> Options:
 
 
 def main() -> None:
-    """Run at the scale of the command line."""
     with started(SCRIPT, preset) as script:
         options = script.options
         with script.bars() as progress:

@@ -79,7 +79,6 @@ class Timing:
 
 
 def preset(scale: Scale) -> Options:
-    """The options of a scale."""
     if scale == "smoke":
         return Options(scale, shares=(0.3,), tables=1, draws=3, batch=16, passes=3, resolution=16)
     if scale == "laptop":
@@ -88,7 +87,6 @@ def preset(scale: Scale) -> Options:
 
 
 def main() -> None:
-    """Run at the scale of the command line."""
     with started(SCRIPT, preset) as script:
         options = script.options
         if options.threads:

@@ -78,7 +78,6 @@ class Options(ScriptOptions):
 
 
 def preset(scale: Scale) -> Options:
-    """The options of a scale."""
     if scale == "smoke":
         return Options(scale, space="small", resolution=32, networks=6, calibration_networks=6, rounds=6)
     if scale == "paper":
@@ -87,7 +86,6 @@ def preset(scale: Scale) -> Options:
 
 
 def main() -> None:
-    """Run at the scale of the command line."""
     with started(SCRIPT, preset) as script:
         options = script.options
         space = _space(options)

@@ -87,12 +87,10 @@ class Curve:
 
 
 def preset(scale: Scale) -> Options:
-    """The options of a scale."""
     return Options(scale)
 
 
 def main() -> None:
-    """Run at the scale of the command line."""
     with started(SCRIPT, preset) as script:
         options = script.options
         iterations = options.iterations or {"smoke": 600, "laptop": 2000, "paper": 20_000}[options.scale]

@@ -80,12 +80,10 @@ class StagedLatencies:
 
 
 def preset(scale: Scale) -> Options:
-    """The options of a scale."""
     return Options(scale)
 
 
 def main() -> None:
-    """Run at the scale of the command line."""
     with started(SCRIPT, preset) as script:
         options = script.options
         latencies = _made_up(options) if options.table is None else _measured(options.table, options.depths)

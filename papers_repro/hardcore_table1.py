@@ -92,7 +92,6 @@ class Options(ScriptOptions):
 
 
 def preset(scale: Scale) -> Options:
-    """The options of a scale."""
     setup = setup_preset(scale)
     if scale == "smoke":
         contest = ContestOptions(search_epochs=1, search_batch=16, fine_tune_epochs=1)
@@ -104,7 +103,6 @@ def preset(scale: Scale) -> Options:
 
 
 def main() -> None:
-    """Run at the scale of the command line."""
     with started(SCRIPT, preset) as script:
         options = script.options
         with script.bars() as progress:

@@ -90,7 +90,6 @@ class Options(ScriptOptions):
 
 
 def preset(scale: Scale) -> Options:
-    """The options of a scale."""
     if scale == "smoke":
         few = Options(scale, random_points=10, frank_wolfe_points=2, searches=1, search_epochs=1, search_batch=16, cross_checks=2)
         return dataclasses.replace(few, shares=(0.2, 0.5), setup=setup_preset(scale))
@@ -102,7 +101,6 @@ def preset(scale: Scale) -> Options:
 
 
 def main() -> None:
-    """Run at the scale of the command line."""
     with started(SCRIPT, preset) as script:
         options = script.options
         with script.bars() as progress:

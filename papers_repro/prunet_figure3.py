@@ -52,7 +52,6 @@ class Options(PruNetOptions):
 
 
 def preset(scale: Scale) -> Options:
-    """The options of a scale."""
     if scale == "smoke":
         return Options(scale, alphas=(0.6,), shares=(), setup=setup_preset(scale))
     alphas = (0.2, 0.8, 2.0) if scale == "laptop" else (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 2.0)
@@ -60,7 +59,6 @@ def preset(scale: Scale) -> Options:
 
 
 def main() -> None:
-    """Run at the scale of the command line."""
     with started(SCRIPT, preset) as script:
         options = script.options
         data = load_data(options.setup, options.seed)

@@ -50,7 +50,6 @@ class Options(PruNetOptions):
 
 
 def preset(scale: Scale) -> Options:
-    """The options of a scale."""
     if scale == "smoke":
         return Options(scale, seeds=1, alphas=(0.6,), setup=setup_preset(scale))
     if scale == "laptop":
@@ -59,7 +58,6 @@ def preset(scale: Scale) -> Options:
 
 
 def main() -> None:
-    """Run at the scale of the command line."""
     with started(SCRIPT, preset) as script:
         options = script.options
         start_over(script.folder, options.setup)

@@ -47,12 +47,10 @@ class Options(PruNetOptions):
 
 
 def preset(scale: Scale) -> Options:
-    """The options of a scale."""
     return Options(scale, measuring_rounds=5 if scale == "smoke" else 30, grid=grid_preset(scale), setup=setup_preset(scale))
 
 
 def main() -> None:
-    """Run at the scale of the command line."""
     with started(SCRIPT, preset) as script:
         options = script.options
         with script.bars() as progress:

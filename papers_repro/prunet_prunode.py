@@ -52,7 +52,6 @@ class Options(ScriptOptions):
 
 
 def preset(scale: Scale) -> Options:
-    """The options of a scale."""
     return Options(scale, repetitions={"smoke": 2, "laptop": 20, "paper": 100}[scale])
 
 
@@ -78,7 +77,6 @@ class Sweep:
 
 
 def main() -> None:
-    """Run at the scale of the command line."""
     with started(SCRIPT, preset) as script:
         options = script.options
         with script.bars() as progress:

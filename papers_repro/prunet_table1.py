@@ -46,12 +46,10 @@ class Options(ScriptOptions):
 
 
 def preset(scale: Scale) -> Options:
-    """The options of a scale."""
     return Options(scale)
 
 
 def main() -> None:
-    """Run at the scale of the command line."""
     with started(SCRIPT, preset) as script:
         searched = gpunet_imagenet(depths=script.options.depths, granularity=script.options.granularity)
         spaces = [

@@ -77,7 +77,6 @@ class Options(PruNetOptions):
 
 
 def preset(scale: Scale) -> Options:
-    """The options of a scale."""
     setup = setup_preset(scale)
     if scale == "smoke":
         match = MatchOptions(seeds=1, runs=2)
@@ -102,7 +101,6 @@ def preset(scale: Scale) -> Options:
 
 
 def main() -> None:
-    """Run at the scale of the command line."""
     with started(SCRIPT, preset) as script:
         options, folder = script.options, script.folder
         start_over(folder, options.setup)

@@ -60,7 +60,6 @@ class Options(PruNetOptions):
 
 
 def preset(scale: Scale) -> Options:
-    """The options of a scale."""
     setup = setup_preset(scale)
     if scale == "smoke":
         return Options(scale, seeds=1, granularities=(16, 8), setup=setup)
@@ -68,7 +67,6 @@ def preset(scale: Scale) -> Options:
 
 
 def main() -> None:
-    """Run at the scale of the command line."""
     with started(SCRIPT, preset) as script:
         options = script.options
         start_over(script.folder, options.setup)

@@ -35,6 +35,7 @@ LIBRARIES = {
 NOT_A_SOLVER = ("graphs/costs/width_latency.py", "scipy.optimize.isotonic_regression")  # a fit by least squares
 MOST_FILES = 15  # of a folder
 PAPERS = {"bsn": "bsn", "filter": "filter_level", "hardcore": "hardcore", "prunet": "prunet"}  # prefix of scripts: their folder
+SHARED = ("harness", "experiment")  # of all papers
 SCRIPTS = [path for path in sorted((ROOT / "papers_repro").glob("*.py")) if path.name != "__init__.py"]
 BELOW_SCRIPTS = sorted((ROOT / "papers_repro").glob("*/*.py"))
 OPEN_ROOMS = ("solvers.kernels",)  # whose files are imported one by one, each where it is needed
@@ -92,7 +93,7 @@ def test_a_paper_imports_what_is_its_own_and_the_harness() -> None:
     wrong = []
     for path in SCRIPTS + BELOW_SCRIPTS:
         prefix = path.name.split("_")[0]
-        own = {PAPERS[prefix], "harness"} if path in SCRIPTS else {path.parent.name, "harness"}
+        own = {PAPERS[prefix], *SHARED} if path in SCRIPTS else {path.parent.name, *SHARED}
         for module in (module for module, _ in imported(path) if module.startswith("papers_repro.")):
             part = module.split(".")[1]
             if part not in own and not (path in SCRIPTS and part.startswith(f"{prefix}_")):

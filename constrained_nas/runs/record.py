@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from constrained_nas.ask_tell import SearchResult
 from constrained_nas.latency import DeviceAttempt
@@ -31,7 +31,7 @@ class CertificateRecord(Record):
     bound: float | None
     gap: float | None = Field(default=None, ge=0)
     violation: float
-    maximize: bool
+    maximize: bool = Field(validation_alias=AliasChoices("maximize", "maximise"))  # as records of 0.1 before the release have it
     prices: dict[str, float] = Field(default_factory=dict)
 
 

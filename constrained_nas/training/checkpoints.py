@@ -22,7 +22,7 @@ from graphs.files import written_whole
 def save_checkpoint(path: Path | str, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
     """Write tensors and JSON-ready values to ``path``, whole or not at all."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with written_whole(path) as partial:
+    with written_whole(path, shared=False) as partial:
         save_file(plain, partial, metadata={"values": json.dumps(dict(values))})
 
 
