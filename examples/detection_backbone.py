@@ -87,10 +87,6 @@ class Options:
     seed: int = 0
     """Decides the random network, weights and scenes."""
 
-    def __post_init__(self) -> None:
-        if min(self.epochs, self.steps, self.batch, self.test_scenes) < 1:
-            raise ValueError("--epochs, --steps, --batch and --test-scenes: expected 1 or more each")
-
 
 def random_network(space: GPUNetSpace, macs: float, seed: int) -> Architecture:
     """Random scores for all options of all layers, and the best selection that fits the budget: a random network that fits.
@@ -187,6 +183,8 @@ def draw(images: Sequence[Tensor], found: Sequence[dict[str, Tensor]], truth: Se
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the example."""
     options = tyro.cli(Options, args=arguments, description=__doc__)
+    if min(options.epochs, options.steps, options.batch, options.test_scenes) < 1:
+        raise SystemExit("--epochs, --steps, --batch and --test-scenes: expected 1 or more each")
     console = Console()
     torch.set_num_threads(1)  # on networks this small a second thread costs more than it brings
     torch.manual_seed(options.seed)

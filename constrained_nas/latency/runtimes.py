@@ -139,12 +139,12 @@ def _onnx_bytes(module: nn.Module, images: Tensor) -> bytes:
     exporter = logging.getLogger("torch.onnx")
     level = exporter.level
     exporter.setLevel(logging.ERROR)  # one note a network about operators nobody asked for
-    plain = copy.deepcopy(module).cpu().to(memory_format=torch.contiguous_format)  # layouts would be exported as permutations
-    inputs = images.cpu().contiguous()
     try:
+        # A copy made in inference mode would keep parameters that torch.export may not touch.
         with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
             warnings.simplefilter("ignore")
-            program = torch.onnx.export(plain, (inputs.clone(),), dynamo=True, verbose=False)
+            plain = copy.deepcopy(module).cpu().to(memory_format=torch.contiguous_format)  # layouts would be exported as permutations
+            program = torch.onnx.export(plain, (images.cpu().contiguous().clone(),), dynamo=True, verbose=False)
     except Exception as error:  # the exporter raises many kinds
         raise ValueError(f"the module cannot be exported to ONNX: {_first_line(error)}") from error
     finally:

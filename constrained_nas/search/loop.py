@@ -200,7 +200,7 @@ def _evaluate(
             optimizer.zero_grad(set_to_none=True)
             fabric.backward(loss)
             optimizer.step()
-    found = {name: gradient.double().cpu().numpy() for name, gradient in zip(wanted, gradients, strict=True)}
+    found = {name: gradient.detach().double().cpu().numpy() for name, gradient in zip(wanted, gradients, strict=True)}
     return Feedback(losses.detach().double().cpu().numpy(), found)
 
 
