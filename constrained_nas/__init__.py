@@ -1,5 +1,20 @@
 """Data, training, searches under hard budgets, latency tables measured on this machine, and the command ``constrained-nas``.
 
-Everything is imported from its module: ``constrained_nas.search.loop``, ``constrained_nas.methods``,
-``constrained_nas.latency.timer`` ...
+A problem and the protocol of search methods are here; everything else is in its room: ``constrained_nas.methods``, ``.search``,
+``.runs`` (``load_network``), ``.latency``, ``.export``. Nothing is imported before it is asked for.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from constrained_nas.ask_tell import Feedback, Proposal, SearchMethod, SearchResult
+    from constrained_nas.problem import Budget, SearchProblem
+
+__all__ = ["Budget", "Feedback", "Proposal", "SearchMethod", "SearchProblem", "SearchResult"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{'problem' if name in ('Budget', 'SearchProblem') else 'ask_tell'}"), name)

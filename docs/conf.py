@@ -37,19 +37,21 @@ napoleon_custom_sections = ["Complexity"]
 # Fields of different classes share names ("dimension"): a type annotation that says so is no broken reference.
 suppress_warnings = ["ref.python"]
 
-# Compiled code that only the modules beside it call.
-_INTERNAL = re.compile(r"kernels|_kernel$|_search$|_dual$")
+# Nobody calls these from outside: compiled code behind the solvers, and the commands (their `--help` documents them).
+_INTERNAL = re.compile(r"^solvers\.kernels\b|^constrained_nas\.commands\b")
 
 
 def _write_reference(packages: list[ModuleType], folder: Path) -> None:
-    """A page a package, with every public module on it."""
+    """A page a package: a section a room under what its face says, and in it every module with its public names."""
     folder.mkdir(exist_ok=True)
     for package in packages:
         name = package.__name__
         lines = [name, "=" * len(name), "", f".. automodule:: {name}", "   :no-members:", ""]
-        for module in sorted(found.name for found in pkgutil.walk_packages(package.__path__, f"{name}.")):
-            if not _INTERNAL.search(module):
-                lines += [module, "-" * len(module), "", f".. automodule:: {module}", "   :members:", ""]
+        found = [module for module in pkgutil.walk_packages(package.__path__, f"{name}.") if not _INTERNAL.search(module.name)]
+        for module in sorted(found, key=lambda module: (module.ispkg or module.name.count(".") > 1, module.name)):
+            inside = module.name.count(".") > 1
+            lines += [module.name, ("~" if inside else "-") * len(module.name), "", f".. automodule:: {module.name}"]
+            lines += ["   :no-members:" if module.ispkg else "   :members:", ""]
         page = folder / f"{name}.rst"
         if not page.exists() or page.read_text() != "\n".join(lines):
             page.write_text("\n".join(lines))

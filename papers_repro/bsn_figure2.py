@@ -20,9 +20,8 @@ from papers_repro.bsn import (
     draw_published,
     families_in,
     make_figure,
-    new_figure,
 )
-from papers_repro.harness import Scale, read_options
+from papers_repro.harness import Scale, new_figure, started
 
 SCRIPT = "bsn_figure2"
 FAMILIES: tuple[Family, ...] = ("ResNet", "CNF")
@@ -35,9 +34,8 @@ def preset(scale: Scale) -> FigureOptions:
 
 def main() -> None:
     """Run at the scale of the command line."""
-    make_figure(
-        SCRIPT, read_options(preset), FAMILIES, ("macs",), draw, lambda record: [budget_rows(record, "macs", families_in(record))]
-    )
+    with started(SCRIPT, preset) as script:
+        make_figure(script, FAMILIES, ("macs",), draw, lambda record: [budget_rows(record, "macs", families_in(record))])
 
 
 def draw(record: RunsRecord) -> Figure:

@@ -10,12 +10,9 @@ Reference: Véniat & Denoyer, Budgeted Super Networks, Fig. 3 and 6.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Annotated
+from dataclasses import dataclass, replace
 
 import numpy as np
-import tyro
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -25,45 +22,34 @@ from graphs.supernet import EdgeKey
 from papers_repro.bsn import (
     BudgetRecord,
     ContestOptions,
+    ContestRun,
     CostName,
     EpochRecord,
     Family,
     FigureOptions,
     Method,
-    RunRecord,
     RunsRecord,
     budgets_in,
     contest_preset,
     families_in,
     make_figure,
-    new_figure,
     published_unit,
     runs_of,
     switches,
 )
-from papers_repro.harness import Cell, Column, Rows, Scale, read_options
+from papers_repro.harness import Column, Row, Rows, Scale, new_figure, started
 
 SCRIPT = "bsn_figure3"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(FigureOptions):
     """The architectures found under each budget, from the record of a table's runs or from runs of its own."""
 
-    scale: Scale = "laptop"
-    """smoke: seconds, to see that it runs. laptop: minutes on two cores. paper: the paper's protocol on its data."""
     segmentation: bool = False
     """A fabric for segmentation (Fig. 6) instead of the fabrics for classification, in new runs."""
     method: Method = "soft"
     """Whose networks: soft or hard."""
-    seed: int = 0
-    """The first seed."""
-    out: Path | None = None
-    """Folder of the results; runs/bsn_figure3 by default."""
-    record: Path | None = None
-    """Runs to show (bsn_table1_digits_runs.json or the like), instead of new ones."""
-    contest: Annotated[ContestOptions, tyro.conf.arg(name="")] = field(default_factory=ContestOptions)
-    """Budgets, searches, data of new runs."""
 
 
 def preset(scale: Scale) -> Options:
@@ -73,18 +59,18 @@ def preset(scale: Scale) -> Options:
 
 def main() -> None:
     """Run at the scale of the command line."""
-    options = read_options(preset)
-    contest = _on_scenes(options) if options.segmentation else options.contest
-    families: tuple[Family, ...] = ("CNF segmentation",) if options.segmentation else ("ResNet", "CNF")
-    shared = FigureOptions(options.scale, options.seed, options.out, options.record, contest)
-    make_figure(
-        SCRIPT,
-        shared,
-        families,
-        ("macs",),
-        lambda record: draw(record, options.method),
-        lambda record: [found_rows(record, options.method)],
-    )
+    with started(SCRIPT, preset) as script:
+        options = script.options
+        families: tuple[Family, ...] = ("ResNet", "CNF")
+        if options.segmentation:
+            script.options, families = replace(options, contest=_on_scenes(options)), ("CNF segmentation",)
+        make_figure(
+            script,
+            families,
+            ("macs",),
+            lambda record: draw(record, options.method),
+            lambda record: [found_rows(record, options.method)],
+        )
 
 
 def _on_scenes(options: Options) -> ContestOptions:
@@ -123,7 +109,7 @@ def draw(record: RunsRecord, method: Method = "soft", cost: CostName | None = No
     return figure
 
 
-def draw_found(axes: Axes, run: RunRecord, entry: EpochRecord) -> None:
+def draw_found(axes: Axes, run: ContestRun, entry: EpochRecord) -> None:
     """The network of an epoch of a run on the grid of its super-network."""
     space = run.network.space()
     draw_super_network(axes, space.dag, module_use(space, entry, run.probabilities))
@@ -140,7 +126,7 @@ def module_use(space: DagSpace, entry: EpochRecord, probabilities: Sequence[floa
     return used
 
 
-def best_found(record: RunsRecord, family: Family, budget: BudgetRecord, method: Method) -> tuple[RunRecord, EpochRecord] | None:
+def best_found(record: RunsRecord, family: Family, budget: BudgetRecord, method: Method) -> tuple[ContestRun, EpochRecord] | None:
     """The network of the best validation accuracy among all seeds' that fit; None where none fits."""
     runs = [run for run in runs_of(record, family, budget.cost, method) if run.budget == budget]
     found = [(run, entry) for run in runs if (entry := run.chosen(budget.cost, budget.limit)) is not None]
@@ -150,7 +136,7 @@ def best_found(record: RunsRecord, family: Family, budget: BudgetRecord, method:
 def found_rows(record: RunsRecord, method: Method = "soft", cost: CostName | None = None) -> Rows:
     """The networks that are drawn."""
     shown = [(family, entry) for family in families_in(record) for entry in _found(record, family, method, cost)]
-    rows: list[dict[str, Cell]] = [
+    rows: list[Row] = [
         {
             "network": f"{family}, {budget.name}",
             "limit": budget.limit,
@@ -175,14 +161,14 @@ def found_rows(record: RunsRecord, method: Method = "soft", cost: CostName | Non
 
 def _found(
     record: RunsRecord, family: Family, method: Method, cost: CostName | None
-) -> list[tuple[BudgetRecord, RunRecord, EpochRecord]]:
+) -> list[tuple[BudgetRecord, ContestRun, EpochRecord]]:
     budgets = [run.budget for run in record.runs if run.budget is not None]
     chosen = cost or budgets[0].cost
     found = [(budget, best_found(record, family, budget, method)) for budget in budgets_in(record, family, chosen)]
     return [(budget, *pair) for budget, pair in found if pair is not None]
 
 
-def _caption(budget: BudgetRecord, run: RunRecord, entry: EpochRecord) -> str:
+def _caption(budget: BudgetRecord, run: ContestRun, entry: EpochRecord) -> str:
     unit, size = published_unit(budget.cost, [budget.limit])
     within = f"{entry.costs[budget.cost] / size:.4g} of {budget.limit / size:.4g} {unit}"
     return f"{run.network.title}, budget {budget.name}\n{within}, test {100 * entry.test:.1f} %"

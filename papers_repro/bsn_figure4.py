@@ -16,18 +16,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from papers_repro.bsn import (
+    ContestRun,
     FigureOptions,
     Method,
-    RunRecord,
     RunsRecord,
     budgets_in,
     contest_preset,
     families_in,
     make_figure,
-    new_figure,
     runs_of,
 )
-from papers_repro.harness import Cell, Column, Rows, Scale, read_options
+from papers_repro.harness import Column, Row, Rows, Scale, new_figure, started
 
 SCRIPT = "bsn_figure4"
 _COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b")
@@ -41,7 +40,8 @@ def preset(scale: Scale) -> FigureOptions:
 
 def main() -> None:
     """Run at the scale of the command line."""
-    make_figure(SCRIPT, read_options(preset), ("ResNet",), ("macs",), draw, lambda record: [curve_rows(record)])
+    with started(SCRIPT, preset) as script:
+        make_figure(script, ("ResNet",), ("macs",), draw, lambda record: [curve_rows(record)])
 
 
 def draw(record: RunsRecord) -> Figure:
@@ -62,7 +62,7 @@ def draw(record: RunsRecord) -> Figure:
 
 def curve_rows(record: RunsRecord) -> Rows:
     """Loss, entropy and cost at the end of every group of searches."""
-    rows: list[dict[str, Cell]] = []
+    rows: list[Row] = []
     for title, runs in _groups(record):
         for name, of_budget in _by_budget(runs).items():
             values = {what: np.mean([_values(run, what) for run in of_budget], axis=0) for what in _WHAT}
@@ -78,7 +78,7 @@ def curve_rows(record: RunsRecord) -> Rows:
     return Rows("Loss and entropy of the searches", columns, rows)
 
 
-def _groups(record: RunsRecord) -> list[tuple[str, list[RunRecord]]]:
+def _groups(record: RunsRecord) -> list[tuple[str, list[ContestRun]]]:
     """Searches of one super-network by one method under budgets on one cost.
 
     Raises:
@@ -98,20 +98,20 @@ def _groups(record: RunsRecord) -> list[tuple[str, list[RunRecord]]]:
     return groups
 
 
-def _by_budget(runs: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
-    grouped: dict[str, list[RunRecord]] = {}
+def _by_budget(runs: Sequence[ContestRun]) -> dict[str, list[ContestRun]]:
+    grouped: dict[str, list[ContestRun]] = {}
     for run in sorted(runs, key=lambda run: run.budget.limit if run.budget else 0.0):
         grouped.setdefault(run.budget.name if run.budget else "", []).append(run)
     return grouped
 
 
-def _values(run: RunRecord, what: str) -> list[float]:
+def _values(run: ContestRun, what: str) -> list[float]:
     if what == "cost":
         return [entry.costs[run.budget.cost] / run.budget.limit for entry in run.history] if run.budget else []
     return [float(getattr(entry, what)) for entry in run.history]
 
 
-def _draw_curves(axes: Axes, runs: Sequence[RunRecord], what: str) -> None:
+def _draw_curves(axes: Axes, runs: Sequence[ContestRun], what: str) -> None:
     axes.axvspan(0.5, runs[0].warm_up + 0.5, color="0.93", zorder=0)
     for colour, (name, of_budget) in zip(_COLOURS, _by_budget(runs).items(), strict=False):
         epochs = [entry.epoch for entry in of_budget[0].history]

@@ -23,11 +23,10 @@ from papers_repro.bsn import (
     draw_published,
     families_in,
     make_figure,
-    new_figure,
 )
 from papers_repro.bsn_figure3 import best_found, draw_found
 from papers_repro.bsn_tables5to9 import steps_preset
-from papers_repro.harness import Rows, Scale, read_options
+from papers_repro.harness import Rows, Scale, new_figure, started
 
 SCRIPT = "bsn_figure5"
 STEPS: tuple[CostName, ...] = ("steps-1", "steps-2", "steps-4")
@@ -40,7 +39,8 @@ def preset(scale: Scale) -> FigureOptions:
 
 def main() -> None:
     """Run at the scale of the command line."""
-    make_figure(SCRIPT, read_options(preset), ("ResNet",), STEPS, draw, tables)
+    with started(SCRIPT, preset) as script:
+        make_figure(script, ("ResNet",), STEPS, draw, tables)
 
 
 def tables(record: RunsRecord) -> Sequence[Rows]:

@@ -17,23 +17,22 @@ from matplotlib.figure import Figure
 
 from papers_repro.bsn import (
     COLOURS,
+    ContestRun,
     CostName,
     EpochRecord,
     Family,
     FigureOptions,
     Method,
-    RunRecord,
     RunsRecord,
     contest_preset,
     families_in,
     front_rows,
     make_figure,
-    new_figure,
     pareto_front,
     published_unit,
     runs_of,
 )
-from papers_repro.harness import Scale, read_options
+from papers_repro.harness import Rows, Scale, new_figure, started
 
 SCRIPT = "bsn_figure7"
 
@@ -45,14 +44,12 @@ def preset(scale: Scale) -> FigureOptions:
 
 def main() -> None:
     """Run at the scale of the command line."""
-    make_figure(
-        SCRIPT,
-        read_options(preset),
-        ("ResNet",),
-        ("macs",),
-        draw,
-        lambda record: [front_rows(record, cost_of(record), families_in(record))],
-    )
+
+    def tables(record: RunsRecord) -> Sequence[Rows]:
+        return [front_rows(record, cost_of(record), families_in(record))]
+
+    with started(SCRIPT, preset) as script:
+        make_figure(script, ("ResNet",), ("macs",), draw, tables)
 
 
 def cost_of(record: RunsRecord) -> CostName:
@@ -102,7 +99,7 @@ def _draw_split(axes: Axes, record: RunsRecord, family: Family, cost: CostName, 
         axes.legend(fontsize=8, loc="lower center", frameon=False)
 
 
-def _points(pairs: Sequence[tuple[RunRecord, EpochRecord]], cost: CostName, size: float, split: str) -> np.ndarray:
+def _points(pairs: Sequence[tuple[ContestRun, EpochRecord]], cost: CostName, size: float, split: str) -> np.ndarray:
     return np.array([(entry.costs[cost] / size, 100 * float(getattr(entry, split))) for _, entry in pairs])
 
 

@@ -9,26 +9,21 @@ Reference: Véniat & Denoyer, Budgeted Super Networks, Fig. 8.
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 import networkx as nx
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from rich.console import Console
 from torch import nn
 
 from graphs import DagSpace, add_edge, add_layer
 from graphs.costs import makespan_cost
 from graphs.supernet import EdgeKey
-from papers_repro.bsn import new_figure, save_figure
-from papers_repro.harness import Cell, Column, Rows, Scale, output_folder, print_rows, read_options, save_record
+from papers_repro.harness import Column, Row, Rows, Scale, ScriptOptions, new_figure, save_figure, started
 
 SCRIPT = "bsn_figure8"
 MACHINES = 2
@@ -36,15 +31,13 @@ _COLOURS = ("#1f6fb2", "#d9741a", "#4d8f4d")
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(ScriptOptions):
     """The scheduling example: steps on two machines of a fork and of two chains, with their schedules."""
 
     scale: Scale = "laptop"
     """Nothing depends on it."""
     seed: int = 0
     """Nothing depends on it."""
-    out: Path | None = None
-    """Folder of the results; runs/bsn_figure8 by default."""
     resume: bool = False
     """Nothing to resume: it takes a second."""
 
@@ -75,19 +68,14 @@ def preset(scale: Scale) -> Options:
 
 def main() -> None:
     """Print the steps, draw the graphs and their schedules."""
-    options, began = read_options(preset), time.perf_counter()
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    folder = output_folder(options.out, SCRIPT)
-    rows = step_rows()
-    print_rows(rows, console)
-    save_figure(draw(), folder / f"{SCRIPT}.png")
-    record = save_record(folder, SCRIPT, options.scale, options.seed, options, [rows], began)
-    console.print(f"{record} and {SCRIPT}.png in {time.perf_counter() - began:.0f} s", highlight=False)
+    with started(SCRIPT, preset) as script:
+        script.show(step_rows())
+        save_figure(draw(), script.picture)
 
 
 def step_rows() -> Rows:
     """Steps of both graphs on one, two and four machines."""
-    rows: list[dict[str, Cell]] = []
+    rows: list[Row] = []
     for name, (build, published) in GRAPHS.items():
         space = build()
         steps = {machines: round(makespan_cost(space, machines, additions=0).cost(space.whole)) for machines in (1, 2, 4)}

@@ -7,20 +7,19 @@ Reference: Véniat & Denoyer, Budgeted Super Networks, Table 3.
 
 from __future__ import annotations
 
-from papers_repro.bsn import TABLES, TableOptions, print_tables, table_preset
-from papers_repro.harness import Scale, read_options
+from functools import partial
+
+from papers_repro.bsn import print_tables, table_preset
+from papers_repro.harness import started
 
 SCRIPT = "bsn_table3"
-
-
-def preset(scale: Scale) -> TableOptions:
-    """The options of a scale."""
-    return table_preset(scale, "CIFAR-10")
+preset = partial(table_preset, data="CIFAR-10")
 
 
 def main() -> None:
     """Run at the scale of the command line."""
-    print_tables(SCRIPT, [TABLES[3]], read_options(preset))
+    with started(SCRIPT, preset) as script:
+        print_tables(script, [3])
 
 
 if __name__ == "__main__":

@@ -9,34 +9,20 @@ Reference: Véniat & Denoyer, Budgeted Super Networks, Sec. 5.3, Tables 5-9.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Annotated
+from dataclasses import dataclass, replace
 
-import tyro
-
-from papers_repro.bsn import ContestOptions, TableOptions, contest_preset, print_tables, table_of
-from papers_repro.harness import Scale, read_options
+from papers_repro.bsn import ContestOptions, TableOptions, contest_preset, print_tables
+from papers_repro.harness import Scale, started
 
 SCRIPT = "bsn_tables5to9"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(TableOptions):
     """Networks learned under budgets on sequential steps, with reference and published rows."""
 
-    scale: Scale = "laptop"
-    """smoke: seconds, to see that it runs. laptop: minutes on two cores. paper: the paper's protocol on its data."""
     table: tuple[int, ...] = (5, 6, 7, 8, 9)
     """Which tables."""
-    seed: int = 0
-    """The first seed."""
-    out: Path | None = None
-    """Folder of the results; runs/bsn_tables5to9 by default."""
-    learn: bool = True
-    """Search too; --no-learn prints what needs no training."""
-    contest: Annotated[ContestOptions, tyro.conf.arg(name="")] = field(default_factory=ContestOptions)
-    """Budgets, searches, data."""
 
 
 def preset(scale: Scale) -> Options:
@@ -52,9 +38,8 @@ def steps_preset(scale: Scale) -> ContestOptions:
 
 def main() -> None:
     """Run at the scale of the command line."""
-    options = read_options(preset)
-    tables = [table_of(number) for number in options.table]
-    print_tables(SCRIPT, tables, TableOptions(options.scale, options.seed, options.out, options.learn, options.contest))
+    with started(SCRIPT, preset) as script:
+        print_tables(script, script.options.table)
 
 
 if __name__ == "__main__":

@@ -15,21 +15,17 @@ from __future__ import annotations
 
 import itertools
 import math
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tyro
-from rich.console import Console
 
 from graphs import FLOAT, PAPER_OPERATIONS, FilterSpace, FilterTopology, Operation, resnet_filters, resnet_topology
 from graphs.costs import BitOperations, MemoryTraffic, SlimmableMacs, count
 from graphs.spaces import Shortcut
-from papers_repro.filter_level import finish_axes, new_figure, save_figure
-from papers_repro.harness import Cell, Column, Rows, Scale, output_folder, print_rows, save_record
+from papers_repro.filter_level import finish_axes
+from papers_repro.harness import Column, Row, Rows, Scale, ScriptOptions, new_figure, save_figure, started
 
 SCRIPT = "filter_bops"
 _BITS = ((2, 2), (2, 4), (3, 3), (8, 8), (32, 32))
@@ -53,36 +49,31 @@ _SIZES = {"4 operations a layer": 71.88, "with shortcuts' own": 80.38, "a width 
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class Options(ScriptOptions):
     """Costs of ResNet-20's filter-level configurations, each by two routes and against reference values."""
 
     scale: Scale = "laptop"
     """The same at every scale."""
     seed: int = 0
     """Not used: nothing is drawn."""
-    out: Path | None = None
-    """Folder of the results; runs/filter_bops by default."""
     resume: bool = False
     """Not needed: the script takes seconds."""
 
 
-def main(options: Options) -> None:
-    """Compute, compare, print and save."""
-    began = time.perf_counter()
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    folder = output_folder(options.out, SCRIPT)
-    topologies: dict[Shortcut, FilterTopology] = {s: resnet_topology(shortcut=s) for s in ("projection", "identity")}
-    projection = topologies["projection"]
-    tables = [_bits(topologies), _mixed(projection), _macs(topologies), _expected(projection), _sizes(topologies)]
-    for rows in tables:
-        print_rows(rows, console)
-    _draw(projection, folder / f"{SCRIPT}.png")
-    record = save_record(folder, SCRIPT, options.scale, options.seed, options, tables, began)
-    ticks = [row["tick"] for rows in tables for row in rows.ours]
-    console.print(
-        f"{ticks.count('✓')} of {len(ticks)} agree. {record} and {SCRIPT}.png in {time.perf_counter() - began:.0f} s",
-        highlight=False,
-    )
+def preset(scale: Scale) -> Options:
+    """The options of a scale."""
+    return Options(scale)
+
+
+def main() -> None:
+    """Run at the scale of the command line."""
+    with started(SCRIPT, preset) as script:
+        topologies: dict[Shortcut, FilterTopology] = {s: resnet_topology(shortcut=s) for s in ("projection", "identity")}
+        projection = topologies["projection"]
+        script.show(_bits(topologies), _mixed(projection), _macs(topologies), _expected(projection), _sizes(topologies))
+        _draw(projection, script.picture)
+        ticks = [row["tick"] for rows in script.tables for row in rows.ours]
+        script.say(f"{ticks.count('✓')} of {len(ticks)} agree.")
     if ticks.count("✓") < len(ticks):
         raise SystemExit("some numbers differ from their references: see the rows without a tick")
 
@@ -106,7 +97,7 @@ def _bits(topologies: dict[Shortcut, FilterTopology]) -> Rows:
         Column("memory", "weight bits", "bits of all convolution weights"),
         Column("tick", "✓", "all agree: the two formulas to rounding, the reference to its last digit"),
     ]
-    rows: list[dict[str, Cell]] = []
+    rows: list[Row] = []
     cases: list[tuple[Shortcut, bool, int]] = [("projection", False, 0), ("projection", True, 1), ("identity", False, 2)]
     for shortcut, eight, place in cases:
         for weight_bits, activation_bits in _BITS:
@@ -119,7 +110,7 @@ def _bits(topologies: dict[Shortcut, FilterTopology]) -> Rows:
             good = abs(ours - other) <= 1e-12 * ours and round(ours / 1e9, 9) == reference
             good &= shortcut == "identity" or memory == _GBOPS[weight_bits, activation_bits][3]
             name = f"{shortcut}, w{weight_bits}a{activation_bits}, {image}-bit image"
-            row: dict[str, Cell] = {
+            row: Row = {
                 "name": name,
                 "ours": ours / 1e9,
                 "other": other / 1e9,
@@ -140,7 +131,7 @@ def _mixed(topology: FilterTopology) -> Rows:
     space = topology.quantization_space(PAPER_OPERATIONS)
     cost = BitOperations(space)
     counts = (space.units[:, None] * np.array([0.5, 0, 0, 0.5]), space.units[:, None] * np.full(4, 0.25))
-    rows: list[dict[str, Cell]] = []
+    rows: list[Row] = []
     for (name, reference), each in zip(_MIXED.items(), counts, strict=True):
         ours = cost.cost(space.architecture(each))
         rows.append({"name": name, "ours": ours, "reference": reference, "tick": _tick(round(ours, 2) == reference)})
@@ -156,7 +147,7 @@ def _macs(topologies: dict[Shortcut, FilterTopology]) -> Rows:
         Column("classifier", "classifier", "multiply-adds of the fully connected layer, besides"),
         Column("tick", "✓", "all agree"),
     ]
-    rows: list[dict[str, Cell]] = []
+    rows: list[Row] = []
     for shortcut, topology in topologies.items():
         space, network = topology.width_space(), resnet_filters(shortcut=shortcut, operations=(FLOAT,))
         for share, reference in _MACS[shortcut].items():
@@ -166,7 +157,7 @@ def _macs(topologies: dict[Shortcut, FilterTopology]) -> Rows:
             with_classifier = int(SlimmableMacs(space, classes=10).cost(architecture))
             counted = count(network.extract(), (3, 32, 32)).macs
             good = ours == reference and counted == with_classifier and with_classifier - ours == _CLASSIFIER[share]
-            row: dict[str, Cell] = {"name": f"{shortcut}, x{share:g}", "ours": ours, "other": counted - (with_classifier - ours)}
+            row: Row = {"name": f"{shortcut}, x{share:g}", "ours": ours, "other": counted - (with_classifier - ours)}
             rows.append(row | {"reference": reference, "classifier": with_classifier - ours, "tick": _tick(good)})
     return Rows("Multiply-adds of slimmable ResNet-20", columns, rows)
 
@@ -181,7 +172,7 @@ def _expected(topology: FilterTopology) -> Rows:
     ]
     space = topology.width_space(per="stage")
     cost = SlimmableMacs(space)
-    rows: list[dict[str, Cell]] = []
+    rows: list[Row] = []
     for p, reference in _EXPECTED_MACS.items():
         ours = cost.expectation(np.full(len(space.units), p))
         other = _enumerated(space, cost, p)
@@ -212,7 +203,7 @@ def _sizes(topologies: dict[Shortcut, FilterTopology]) -> Rows:
     spaces = (topology.quantization_space(), topology.quantization_space(shortcuts="own"), topology.width_space())
     exact = [math.prod(math.comb(int(n) + 3, 3) for n in space.units) for space in spaces[:2]]
     exact.append(math.prod(int(n) for n in spaces[2].units))
-    rows: list[dict[str, Cell]] = []
+    rows: list[Row] = []
     for (name, reference), space, number in zip(_SIZES.items(), spaces, exact, strict=True):
         ours, other = space.log10_size, math.log10(number)
         good = abs(ours - other) < 1e-9 and round(ours, 2) == reference
@@ -220,7 +211,7 @@ def _sizes(topologies: dict[Shortcut, FilterTopology]) -> Rows:
     stages = topology.width_space(per="stage")
     number = math.prod(stages.units.tolist())
     good = number == 32768 == round(10**stages.log10_size)
-    row: dict[str, Cell] = {"name": "a width a stage (32768)", "ours": stages.log10_size, "other": math.log10(number)}
+    row: Row = {"name": "a width a stage (32768)", "ours": stages.log10_size, "other": math.log10(number)}
     rows.append(row | {"reference": math.log10(32768), "tick": _tick(good)})
     return Rows("Numbers of configurations", columns, rows)
 
@@ -230,9 +221,8 @@ def _tick(good: bool) -> str:
 
 
 def _draw(topology: FilterTopology, path: Path) -> None:
-    figure, axes = new_figure(1, 1, 4.4)
-    panel = axes[0, 0]
-    figure.set_size_inches(10.0, 4.4)
+    figure = new_figure(10.0, 4.4)
+    panel = figure.subplots()
     places = np.arange(len(topology.layers))
     colours: Sequence[str] = ("#9fc5e8", "#5b9bd5", "#f0a35e", "#33475b")
     for index, (operation, colour) in enumerate(zip(PAPER_OPERATIONS, colours, strict=True)):
@@ -250,4 +240,4 @@ def _draw(topology: FilterTopology, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    main()

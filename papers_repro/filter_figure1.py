@@ -12,69 +12,30 @@ Reference: Zur et al., Fig. 1.
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Annotated
-
-import tyro
-from rich.console import Console
+from dataclasses import dataclass, replace
 
 from papers_repro.filter_level import (
     CONFIDENCE,
     KINDS,
     Comparison,
-    FilterSetup,
     Kind,
+    SplitOptions,
     Trained,
     compare_with_line,
     draw_accuracies,
-    homogeneous_candidates,
-    new_figure,
-    pruning_grid,
-    quantization_grid,
-    save_figure,
+    new_panels,
     setup_preset,
-    train_candidates,
+    train_grid,
 )
-from papers_repro.harness import (
-    Cell,
-    Column,
-    Rows,
-    Scale,
-    half_width,
-    output_folder,
-    print_rows,
-    progress_bars,
-    read_options,
-    save_record,
-)
+from papers_repro.harness import Column, Row, Rows, Scale, half_width, save_figure, started
 
 SCRIPT = "filter_figure1"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(SplitOptions):
     """A grid of heterogeneous networks, trained several times each, against the line of the homogeneous ones."""
-
-    scale: Scale = "laptop"
-    """smoke: seconds, to see that it runs. laptop: minutes on two cores. paper: the paper's protocol on CIFAR-10."""
-    seed: int = 0
-    """Of the data and of all trainings."""
-    out: Path | None = None
-    """Folder of the results; runs/filter_figure1 by default."""
-    repeats: int = 3
-    """Trainings of every configuration."""
-    parts: int = 2
-    """Quantization: a layer's filters are given to the operations in so many equal parts."""
-    shares: tuple[float, ...] = (0.25, 0.5, 1.0)
-    """Pruning: shares of the filters that a stage may keep."""
-    line_shares: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
-    """Pruning: shares of the homogeneous networks."""
-    setup: Annotated[FilterSetup, tyro.conf.arg(name="")] = field(default_factory=FilterSetup)
-    """Data, network and training."""
 
 
 def preset(scale: Scale) -> Options:
@@ -87,28 +48,18 @@ def preset(scale: Scale) -> Options:
 
 def main() -> None:
     """Run at the scale of the command line."""
-    options = read_options(preset)
-    began = time.perf_counter()
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    folder = output_folder(options.out, SCRIPT)
-    console.print(f"{SCRIPT}, scale {options.scale}: results go to {folder}", highlight=False)
-    candidates = [each for kind in KINDS for each in homogeneous_candidates(options.setup, kind, options.line_shares)]
-    candidates += quantization_grid(options.setup, options.parts) + pruning_grid(options.setup, options.shares)
-    with progress_bars(console) as progress:
-        trained = train_candidates(candidates, options.repeats, options.setup, options.seed, folder, progress)
-    tables = []
-    figure, axes = new_figure(1, 2)
-    for kind, panel in zip(KINDS, axes[0], strict=True):
-        ours = [each for each in trained if each.candidate.kind == kind]
-        comparisons = compare_with_line(ours)
-        tables.append(_rows(options, kind, ours, comparisons))
-        draw_accuracies(panel, kind, ours, comparisons)
-    figure.suptitle(f"Grid search on {options.setup.data}, {options.repeats} trainings each (Zur et al., Fig. 1)")
-    save_figure(figure, folder / f"{SCRIPT}.png")
-    for rows in tables:
-        print_rows(rows, console)
-    record = save_record(folder, SCRIPT, options.scale, options.seed, options, tables, began)
-    console.print(f"{record} and {SCRIPT}.png in {time.perf_counter() - began:.0f} s", highlight=False)
+    with started(SCRIPT, preset) as script:
+        options = script.options
+        with script.bars() as progress:
+            trained = train_grid(options, script.folder, progress)
+        figure, axes = new_panels(1, 2)
+        for kind, panel in zip(KINDS, axes[0], strict=True):
+            ours = [each for each in trained if each.candidate.kind == kind]
+            comparisons = compare_with_line(ours)
+            script.show(_rows(options, kind, ours, comparisons))
+            draw_accuracies(panel, kind, ours, comparisons)
+        figure.suptitle(f"Grid search on {options.setup.data}, {options.repeats} trainings each (Zur et al., Fig. 1)")
+        save_figure(figure, script.picture)
 
 
 def _rows(options: Options, kind: Kind, trained: Sequence[Trained], comparisons: Sequence[Comparison]) -> Rows:
@@ -123,9 +74,9 @@ def _rows(options: Options, kind: Kind, trained: Sequence[Trained], comparisons:
         Column("verdict", "verdict", "whether that interval leaves out 0; for one comparison alone"),
     ]
     compared = {id(each.trained): each for each in comparisons}
-    rows: list[dict[str, Cell]] = []
+    rows: list[Row] = []
     for each in sorted(trained, key=lambda each: (not each.candidate.homogeneous, each.candidate.cost)):
-        row: dict[str, Cell] = {
+        row: Row = {
             "name": each.candidate.name,
             "cost": each.candidate.cost / scale,
             "accuracy": each.mean,

@@ -12,24 +12,20 @@ Reference: Zur et al., Fig. 2, B.3, B.5 and B.6.
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import tyro
-from rich.console import Console
 
 from papers_repro.filter_level import (
     CONFIDENCE,
     KINDS,
     UNITS,
+    Answers,
     Comparison,
-    FilterSetup,
-    Found,
+    ContrastOptions,
     Kind,
     Trained,
     candidate,
@@ -37,47 +33,26 @@ from papers_repro.filter_level import (
     draw_accuracies,
     finish_axes,
     homogeneous_candidates,
-    new_figure,
+    new_panels,
     plans,
     run_searches,
-    save_figure,
     setup_preset,
     side_by_side,
     train_candidates,
 )
-from papers_repro.harness import (
-    Cell,
-    Column,
-    Rows,
-    Scale,
-    half_width,
-    output_folder,
-    print_rows,
-    progress_bars,
-    read_options,
-    save_record,
-)
+from papers_repro.harness import Column, Row, Rows, Scale, half_width, save_figure, started
 
 SCRIPT = "filter_figure2"
 _COLOURS = ("#1f6fb2", "#d9741a", "#1a7f5a", "#8e44ad", "#b5472f")
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(ContrastOptions):
     """What C.1 to C.5 propose, expected and within the budget, against the line of the homogeneous networks."""
 
-    scale: Scale = "laptop"
-    """smoke: seconds, to see that it runs. laptop: minutes on two cores. paper: the paper's protocol on CIFAR-10."""
-    seed: int = 0
-    """Of the data, the searches and all trainings."""
-    out: Path | None = None
-    """Folder of the results; runs/filter_figure2 by default."""
-    repeats: int = 3
-    """Trainings of every configuration."""
-    line_shares: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
-    """Shares of the homogeneous pruned networks; .5 must be among them, it sets the budget."""
-    setup: Annotated[FilterSetup, tyro.conf.arg(name="")] = field(default_factory=FilterSetup)
-    """Data, network and training."""
+    def __post_init__(self) -> None:
+        if 0.5 not in self.line_shares:
+            raise ValueError("--line-shares: .5 must be among them, it sets the budget")
 
 
 def preset(scale: Scale) -> Options:
@@ -88,33 +63,24 @@ def preset(scale: Scale) -> Options:
 
 def main() -> None:
     """Run at the scale of the command line."""
-    options = read_options(preset)
-    began = time.perf_counter()
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    if 0.5 not in options.line_shares:
-        raise SystemExit("--line-shares: .5 must be among them, it sets the budget")
-    folder = output_folder(options.out, SCRIPT)
-    console.print(f"{SCRIPT}, scale {options.scale}: results go to {folder}", highlight=False)
-    setup = options.setup
-    line = [each for kind in KINDS for each in homogeneous_candidates(setup, kind, options.line_shares)]
-    limits = {each.name: each.cost for each in line}
-    with progress_bars(console) as progress:
-        found = run_searches(plans(options.scale, setup, options.seed), limits, setup, options.seed, folder, progress)
-        proposed = [
-            candidate(setup, each.plan.kind, f"{each.plan.name}, {which}", np.array(getattr(each, which)))
-            for each in found
-            for which in ("expected", "hard")
-        ]
-        trained = train_candidates([*line, *proposed], options.repeats, setup, options.seed, folder, progress)
-    tables = [_proposals(options, found, trained), *(_line(kind, options, trained) for kind in KINDS), _configurations(found)]
-    _draw(found, trained, options, folder / f"{SCRIPT}.png")
-    for rows in tables:
-        print_rows(rows, console)
-    record = save_record(folder, SCRIPT, options.scale, options.seed, options, tables, began)
-    console.print(f"{record}, {SCRIPT}.png, searches/ and architectures/ in {time.perf_counter() - began:.0f} s", highlight=False)
+    with started(SCRIPT, preset) as script:
+        options, folder, setup = script.options, script.folder, script.options.setup
+        line = [each for kind in KINDS for each in homogeneous_candidates(setup, kind, options.line_shares)]
+        limits = {each.name: each.cost for each in line}
+        with script.bars() as progress:
+            found = run_searches(plans(options.scale, setup, options.seed), limits, setup, options.seed, folder, progress)
+            proposed = [
+                candidate(setup, each.plan.kind, f"{each.plan.name}, {which}", np.array(getattr(each, which)))
+                for each in found
+                for which in ("expected", "hard")
+            ]
+            trained = train_candidates([*line, *proposed], options.repeats, setup, options.seed, folder, progress)
+        lines = (_line(kind, options, trained) for kind in KINDS)
+        script.show(_proposals(options, found, trained), *lines, _configurations(found))
+        _draw(found, trained, options, script.picture)
 
 
-def _proposals(options: Options, found: Sequence[Found], trained: Sequence[Trained]) -> Rows:
+def _proposals(options: Options, found: Sequence[Answers], trained: Sequence[Trained]) -> Rows:
     columns = [
         Column("name", "search", "algorithm, and of its two answers: expected (the paper's) or hard (most probable that fits)"),
         Column("cost", "cost/budget", "what the answer costs as a share of the budget", ".4f"),
@@ -132,11 +98,11 @@ def _proposals(options: Options, found: Sequence[Found], trained: Sequence[Train
     ]
     homogeneous = {(c.kind, c.counts): c.name for c in (each.candidate for each in trained) if c.homogeneous}
     compared = {each.trained.candidate.name: each for each in _compare(trained)}
-    rows: list[dict[str, Cell]] = []
+    rows: list[Row] = []
     for search in found:
         for which, answer in (("expected", search.record.expected), ("hard", search.record.result)):
             each = compared[f"{search.plan.name}, {which}"]
-            row: dict[str, Cell] = {
+            row: Row = {
                 "name": each.trained.candidate.name,
                 "cost": answer.budgets[0].value / search.limit,
                 "fits": answer.budgets[0].fits,
@@ -165,7 +131,7 @@ def _line(kind: Kind, options: Options, trained: Sequence[Trained]) -> Rows:
         Column("accuracy", "acc. %", f"test accuracy, mean of {options.repeats} trainings", ".2f"),
         Column("half", "0.6827", "half the interval of that mean", ".2f"),
     ]
-    rows: list[dict[str, Cell]] = [
+    rows: list[Row] = [
         {
             "name": each.candidate.name,
             "cost": each.candidate.cost / 1e6,
@@ -178,13 +144,13 @@ def _line(kind: Kind, options: Options, trained: Sequence[Trained]) -> Rows:
     return Rows(f"Homogeneous line, {kind}", columns, rows)
 
 
-def _configurations(found: Sequence[Found]) -> Rows:
+def _configurations(found: Sequence[Answers]) -> Rows:
     columns = [
         Column("name", "search", "as above"),
         Column("expected", "expected", "widths of the stages, or filters of all layers at each operation"),
         Column("hard", "hard", "the same of the answer that meets the budget"),
     ]
-    rows: list[dict[str, Cell]] = []
+    rows: list[Row] = []
     for each in found:
         texts = []
         for counts in (np.array(each.expected), np.array(each.hard)):
@@ -193,8 +159,8 @@ def _configurations(found: Sequence[Found]) -> Rows:
     return Rows("The configurations", columns, rows, remark="Whole configurations: architectures/*.json.")
 
 
-def _draw(found: Sequence[Found], trained: Sequence[Trained], options: Options, path: Path) -> None:
-    figure, axes = new_figure(2, 2, 4.6)
+def _draw(found: Sequence[Answers], trained: Sequence[Trained], options: Options, path: Path) -> None:
+    figure, axes = new_panels(2, 2, 4.6)
     for column, kind in enumerate(KINDS):
         ours = [each for each in trained if each.candidate.kind == kind]
         searches = [each for each in found if each.plan.kind == kind]
@@ -205,7 +171,7 @@ def _draw(found: Sequence[Found], trained: Sequence[Trained], options: Options, 
     save_figure(figure, path)
 
 
-def _draw_answers(panel: Any, kind: Kind, searches: Sequence[Found], by_name: dict[str, Trained]) -> None:
+def _draw_answers(panel: Any, kind: Kind, searches: Sequence[Answers], by_name: dict[str, Trained]) -> None:
     """Accuracy and 0.6827 interval of both answers of every search; those of one cost stand side by side around it."""
     drawn = [
         (search.plan.name, which, colour, by_name[f"{search.plan.name}, {which}"])
@@ -233,7 +199,7 @@ def _draw_answers(panel: Any, kind: Kind, searches: Sequence[Found], by_name: di
     finish_axes(panel, UNITS[kind][0], "test accuracy, %", title, legend_columns=3 if len(searches) > 2 else 2)
 
 
-def _draw_costs(panel: Any, kind: Kind, searches: Sequence[Found]) -> None:
+def _draw_costs(panel: Any, kind: Kind, searches: Sequence[Answers]) -> None:
     """The expected configuration's cost by iteration, and at the end, apart, that of the answer within the budget."""
     longest = max(len(search.record.history) for search in searches)
     for index, (search, colour) in enumerate(zip(searches, _COLOURS, strict=False)):

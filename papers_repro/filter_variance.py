@@ -19,66 +19,47 @@ Reference: Zur et al., Sec. 4 and 5; Welch 1947; Holm 1979.
 from __future__ import annotations
 
 import math
-import sys
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import tyro
-from rich.console import Console
 from scipy.stats import t as student
 
 from papers_repro.filter_level import (
     CONFIDENCE,
     KINDS,
     Comparison,
-    FilterSetup,
     Kind,
+    SplitOptions,
     Trained,
     compare_with_line,
     deviation_ratio,
     draw_accuracies,
     finish_axes,
     holm,
-    homogeneous_candidates,
     mean_difference,
-    new_figure,
-    pruning_grid,
-    quantization_grid,
-    save_figure,
+    new_panels,
     setup_preset,
-    train_candidates,
+    train_grid,
     typical_deviation,
 )
-from papers_repro.harness import Cell, Column, Rows, Scale, output_folder, print_rows, progress_bars, read_options, save_record
+from papers_repro.harness import Column, Row, Rows, Scale, save_figure, started
 
 SCRIPT = "filter_variance"
 _LEVEL = 0.05
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(SplitOptions):
     """Few configurations, many trainings: whether heterogeneous networks can be told from homogeneous ones."""
 
-    scale: Scale = "laptop"
-    """smoke: seconds, to see that it runs. laptop: minutes on two cores. paper: ResNet-20 on CIFAR-10."""
-    seed: int = 0
-    """Of the data and of all trainings."""
-    out: Path | None = None
-    """Folder of the results; runs/filter_variance by default."""
     repeats: int = 5
-    """Trainings of every configuration."""
-    parts: int = 2
-    """Quantization: a layer's filters are given to the operations in so many equal parts."""
     shares: tuple[float, ...] = (0.5, 1.0)
-    """Pruning: shares of the filters that a stage may keep."""
-    line_shares: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
-    """Pruning: shares of the homogeneous networks."""
-    setup: Annotated[FilterSetup, tyro.conf.arg(name="")] = field(default_factory=FilterSetup)
-    """Data, network and training."""
+
+    def __post_init__(self) -> None:
+        if self.repeats < 2:
+            raise ValueError("--repeats: a variance needs at least two trainings")
 
 
 def preset(scale: Scale) -> Options:
@@ -91,23 +72,12 @@ def preset(scale: Scale) -> Options:
 
 def main() -> None:
     """Run at the scale of the command line."""
-    options = read_options(preset)
-    began = time.perf_counter()
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    if options.repeats < 2:
-        raise SystemExit("--repeats: a variance needs at least two trainings")
-    folder = output_folder(options.out, SCRIPT)
-    console.print(f"{SCRIPT}, scale {options.scale}: results go to {folder}", highlight=False)
-    candidates = [each for kind in KINDS for each in homogeneous_candidates(options.setup, kind, options.line_shares)]
-    candidates += quantization_grid(options.setup, options.parts) + pruning_grid(options.setup, options.shares)
-    with progress_bars(console) as progress:
-        trained = train_candidates(candidates, options.repeats, options.setup, options.seed, folder, progress)
-    tables = [_summary(trained), *(_tests(kind, trained) for kind in KINDS)]
-    _draw(trained, options, folder / f"{SCRIPT}.png")
-    for rows in tables:
-        print_rows(rows, console)
-    record = save_record(folder, SCRIPT, options.scale, options.seed, options, tables, began)
-    console.print(f"{record} and {SCRIPT}.png in {time.perf_counter() - began:.0f} s", highlight=False)
+    with started(SCRIPT, preset) as script:
+        options = script.options
+        with script.bars() as progress:
+            trained = train_grid(options, script.folder, progress)
+        script.show(_summary(trained), *(_tests(kind, trained) for kind in KINDS))
+        _draw(trained, options, script.picture)
 
 
 def detectable(comparisons: Sequence[Comparison], level: float = _LEVEL, power: float = 0.8) -> float:
@@ -171,7 +141,7 @@ def _summary(trained: Sequence[Trained]) -> Rows:
         Column("average", "mean gain", "accuracy minus the line's (%), mean of all heterogeneous networks", "+.2f"),
         Column("interval", "± 95 %", "half the interval of that mean; the networks share a line, which it allows for", ".2f"),
     ]
-    rows: list[dict[str, Cell]] = []
+    rows: list[Row] = []
     remarks = []
     for kind in KINDS:
         ours = _of(kind, trained)
@@ -193,7 +163,7 @@ def _summary(trained: Sequence[Trained]) -> Rows:
             }
         )
         remarks.append(statement(kind, ours))
-    published: list[dict[str, Cell]] = [{"kind": "quantization: cannot be established"}, {"kind": "pruning: some are better"}]
+    published: list[Row] = [{"kind": "quantization: cannot be established"}, {"kind": "pruning: some are better"}]
     source = "Zur et al., in words"
     return Rows("Is heterogeneous better?", columns, rows, published, source, remark=".\n".join([*remarks, spreads(trained)]) + ".")
 
@@ -212,7 +182,7 @@ def _tests(kind: Kind, trained: Sequence[Trained]) -> Rows:
     ]
     comparisons = compare_with_line(_of(kind, trained))
     adjusted = holm([each.gain.p_value for each in comparisons])
-    rows: list[dict[str, Cell]] = [
+    rows: list[Row] = [
         {
             "name": each.trained.candidate.name,
             "accuracy": each.trained.mean,
@@ -235,7 +205,7 @@ def _tests(kind: Kind, trained: Sequence[Trained]) -> Rows:
 
 
 def _draw(trained: Sequence[Trained], options: Options, path: Path) -> None:
-    figure, axes = new_figure(2, 2, 4.6)
+    figure, axes = new_panels(2, 2, 4.6)
     for column, kind in enumerate(KINDS):
         ours = _of(kind, trained)
         comparisons = compare_with_line(ours)

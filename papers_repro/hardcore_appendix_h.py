@@ -18,23 +18,12 @@ from typing import Literal
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from rich.console import Console
 from torch.nn import functional
 
 from constrained_nas.training import uniform_rows
 from graphs import hardcore_imagenet, hardcore_small
 from papers_repro.hardcore import Backend, Problem, draw_problem, search_programs, synthetic_space
-from papers_repro.harness import (
-    Column,
-    ProgressBars,
-    Rows,
-    Scale,
-    output_folder,
-    print_rows,
-    progress_bars,
-    read_options,
-    save_record,
-)
+from papers_repro.harness import Column, ProgressBars, Row, Rows, Scale, ScriptOptions, new_figure, save_figure, started
 
 SCRIPT = "hardcore_appendix_h"
 BACK_PROPAGATION = "back-propagation"
@@ -42,19 +31,15 @@ PROGRAM_MS, BACK_PROPAGATION_MS = 1.15e-5 * 3.6e6, 2.15e-3 * 3.6e6  # published:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class Options(ScriptOptions):
     """The time of each constrained program of a search, per back end, against one back-propagation through the super-network.
 
     Prints medians with their spread and their ratio to a back-propagation; writes hardcore_appendix_h.json and
     hardcore_appendix_h.png. Needs no data: images and latencies are made up, neither changes the time of a pass or a program.
     """
 
-    scale: Scale = "laptop"
-    """smoke: seconds. laptop: a small super-network. paper: the ImageNet super-network at 224 pixels (wants a GPU)."""
     seed: int = 0
     """Of latencies, gradients and points."""
-    out: Path | None = None
-    """Folder for the JSON and the PNG; runs/hardcore_appendix_h if not given."""
     backends: tuple[Backend, ...] = ("native", "highs", "scipy", "cvxpy")
     """native: this library's own solvers. highs: its adapter of HiGHS, which keeps the model. scipy, cvxpy: through these."""
     shares: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7)
@@ -102,22 +87,17 @@ def preset(scale: Scale) -> Options:
     return Options(scale, tables=10, draws=20, passes=50, space="imagenet", resolution=224, device="auto")
 
 
-def main(options: Options) -> None:
-    """Time everything, print and save."""
-    began = time.perf_counter()
-    console = Console()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    with progress_bars(console) as progress:
-        passes = _back_propagations(options, progress)
-        timings = _time_programs(_problems(options), options.backends, progress)
-    table = _table(passes, timings, options)
-    print_rows(table, console)
-    folder = output_folder(options.out, SCRIPT)
-    picture = folder / f"{SCRIPT}.png"
-    _plot(passes, timings, options, picture)
-    record = save_record(folder, SCRIPT, options.scale, options.seed, options, [table], began)
-    console.print(f"wrote {record} and {picture}", highlight=False)
+def main() -> None:
+    """Run at the scale of the command line."""
+    with started(SCRIPT, preset) as script:
+        options = script.options
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        with script.bars() as progress:
+            passes = _back_propagations(options, progress)
+            timings = _time_programs(_problems(options), options.backends, progress)
+        script.show(_table(passes, timings, options))
+        _plot(passes, timings, options, script.picture)
 
 
 def _back_propagations(options: Options, progress: ProgressBars) -> list[Timing]:
@@ -204,7 +184,7 @@ def _table(passes: Sequence[Timing], timings: Sequence[Timing], options: Options
     )
     native = {each.program: each.quartiles[1] for each in timings if each.backend == "native"}
     reference = passes[0].quartiles[1]
-    rows: list[dict[str, str | int | float | bool | None]] = []
+    rows: list[Row] = []
     for each in (*passes, *timings):
         low, median, high = each.quartiles
         rows.append(
@@ -217,7 +197,7 @@ def _table(passes: Sequence[Timing], timings: Sequence[Timing], options: Options
                 "differs": each.differs,
             }
         )
-    published: list[dict[str, str | int | float | bool | None]] = [
+    published: list[Row] = [
         {"program": "back-propagation, GPU", "median": BACK_PROPAGATION_MS},
         {"program": "a program, CPU", "median": PROGRAM_MS, "ratio": 100.0 * PROGRAM_MS / BACK_PROPAGATION_MS},
     ]
@@ -230,13 +210,9 @@ def _table(passes: Sequence[Timing], timings: Sequence[Timing], options: Options
 
 def _plot(passes: Sequence[Timing], timings: Sequence[Timing], options: Options, path: Path) -> None:
     """A bar a program and back end, on a logarithmic scale, with lines at a back-propagation and at the published program."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     colors = {"native": "#08306b", "highs": "#d95f02", "scipy": "#7570b3", "cvxpy": "#999999"}
-    figure, axes = pyplot.subplots(figsize=(9.5, 0.27 * len(timings) + 2.6), constrained_layout=True)
+    figure = new_figure(9.5, 0.27 * len(timings) + 2.6)
+    axes = figure.subplots()
     place, ticks, labelled = 0.0, [], set()
     for name in dict.fromkeys(each.program for each in timings):
         group = [each for each in timings if each.program == name]
@@ -262,9 +238,8 @@ def _plot(passes: Sequence[Timing], timings: Sequence[Timing], options: Options,
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     where = f"{options.space} super-network, batch {options.batch}"
     figure.suptitle(f"Constrained programs against one back-propagation, {where} (HardCoRe-NAS, App. H)", fontsize=11)
-    figure.savefig(path, dpi=140)
-    pyplot.close(figure)
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":
-    main(read_options(preset))
+    main()

@@ -13,12 +13,9 @@ Reference: Nayman et al., HardCoRe-NAS, Fig. 3 and Sec. 3.1.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-
-from rich.console import Console
 
 from constrained_nas.commands import ProfileClock, make_timer
 from constrained_nas.latency import (
@@ -35,36 +32,21 @@ from constrained_nas.reports import draw_validation
 from graphs import MBConvSpace, hardcore_imagenet, hardcore_small
 from graphs.costs import LatencyTable, load_latency_table
 from graphs.files import save_json
-from papers_repro.harness import (
-    Cell,
-    Column,
-    ProgressBars,
-    Rows,
-    Scale,
-    output_folder,
-    print_rows,
-    progress_bars,
-    read_options,
-    save_record,
-)
+from papers_repro.harness import Column, ProgressBars, Row, Rows, Scale, ScriptOptions, started
 
 SCRIPT = "hardcore_figure3"
-PUBLISHED: dict[str, Cell] = {"what": "HardCoRe-NAS", "slope": 1.003, "r_squared": 0.99}
+PUBLISHED: Row = {"what": "HardCoRe-NAS", "slope": 1.003, "r_squared": 0.99}
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class Options(ScriptOptions):
     """Estimated against measured latency of random networks, and which way of timing blocks predicts them better.
 
     Prints slope, R^2 and worst errors; writes latency_table.json, hardcore_figure3.json and hardcore_figure3.png.
     """
 
-    scale: Scale = "laptop"
-    """smoke: seconds, a small space. laptop: the ImageNet space on this machine, minutes. paper: the same with more rounds."""
     seed: int = 0
     """Of networks, weights and orders."""
-    out: Path | None = None
-    """Folder of the results; runs/hardcore_figure3 by default."""
     resume: bool = False
     """Use the table in the output folder, or the partial measurements of one, instead of starting over."""
     table: Path | None = None
@@ -104,25 +86,20 @@ def preset(scale: Scale) -> Options:
     return Options(scale)
 
 
-def main(options: Options) -> None:
-    """Measure, print, draw and save."""
-    began = time.perf_counter()
-    console = Console()
-    folder = output_folder(options.out, SCRIPT)
-    space = _space(options)
-    with progress_bars(console) as bars:
-        table = _latency_table(options, space, folder, bars)
-        timer = timer_of(table, options.device)
-        # Another seed than the table's, whose networks calibrated it.
-        found = validate_table(table, space, timer, options.networks, options.rounds, options.seed + 1, bars.callback("networks"))
-    tables = [_fit_rows(found, table), *([_evidence_rows(table)] if table.evidence else []), _network_rows(found)]
-    for rows in tables:
-        print_rows(rows, console)
-        console.print()
-    picture = folder / f"{SCRIPT}.png"
-    draw_validation(found, picture, f"Networks of {space.space.name}, evenly spaced in estimated latency")
-    record = save_record(folder, SCRIPT, options.scale, options.seed, options, tables, began)
-    console.print(f"wrote {record} and {picture}", highlight=False)
+def main() -> None:
+    """Run at the scale of the command line."""
+    with started(SCRIPT, preset) as script:
+        options = script.options
+        space = _space(options)
+        with script.bars() as bars:
+            table = _latency_table(options, space, script.folder, bars)
+            timer = timer_of(table, options.device)
+            # Another seed than the table's, whose networks calibrated it.
+            seed, report = options.seed + 1, bars.callback("networks")
+            found = validate_table(table, space, timer, options.networks, options.rounds, seed, report)
+        evidence = [_evidence_rows(table)] if table.evidence else []
+        script.show(_fit_rows(found, table), *evidence, _network_rows(found))
+        draw_validation(found, script.picture, f"Networks of {space.space.name}, evenly spaced in estimated latency")
 
 
 def _space(options: Options) -> MBConvSpace:
@@ -161,7 +138,7 @@ def _fit_rows(found: Validation, table: LatencyTable) -> Rows:
         Column("worst", "worst %", "greatest error of an estimate, of the measured latency", ".1f"),
         Column("speed", "speed", "the reference network's time now over its time in the table; divided out", ".3f"),
     ]
-    ours: dict[str, Cell] = {
+    ours: Row = {
         "what": f"this machine ({threads}, batch {found.batch})",
         "slope": found.slope,
         "intercept": found.intercept,
@@ -190,7 +167,7 @@ def _evidence_rows(table: LatencyTable) -> Rows:
             ".1f",
         ),
     ]
-    ours: list[dict[str, Cell]] = [
+    ours: list[Row] = [
         {
             "what": one.context,
             "slope": one.slope,
@@ -216,7 +193,7 @@ def _network_rows(found: Validation) -> Rows:
         Column("high", "to", "", ".2f"),
         Column("error", "error %", "estimated over measured, less 1", ".1f"),
     ]
-    ours: list[dict[str, Cell]] = [
+    ours: list[Row] = [
         {
             "network": place + 1,
             "estimated": one.estimated,
@@ -231,4 +208,4 @@ def _network_rows(found: Validation) -> Rows:
 
 
 if __name__ == "__main__":
-    main(read_options(preset))
+    main()

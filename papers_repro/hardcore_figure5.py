@@ -15,16 +15,14 @@ The problem: minimize ``|x|^2`` subject to ``sum x = 1``, optimum ``x = 1/d``, v
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tyro
-from rich.console import Console
+from matplotlib import colormaps
 
-from papers_repro.harness import Column, Rows, Scale, output_folder, print_rows, save_record
+from papers_repro.harness import Column, Row, Rows, Scale, ScriptOptions, new_figure, save_figure, started
 from solvers.arrays import FloatArray
 from solvers.descent import (
     ActiveSet,
@@ -47,7 +45,7 @@ WITHIN = 1e-3  # of the optimum, relative: what "iterations to" counts
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class Options(ScriptOptions):
     """Frank-Wolfe (always on the constraint) against gradient descent on a soft penalty (never on it), on a quadratic.
 
     Prints how many iterations each method needs to come within 0.1 % of the optimum and how far it ends from the constraint;
@@ -58,8 +56,6 @@ class Options:
     """smoke: few iterations, for continuous integration. laptop: the default. paper: more iterations and starts."""
     seed: int = 0
     """Of the random starts."""
-    out: Path | None = None
-    """Folder for the JSON and the PNG; runs/hardcore_figure5 if not given."""
     dimension: int = 10
     """d of the toy problem. 10 is what the step counts of the docstring belong to."""
     coefficients: tuple[float, ...] = (0.1, 1.0, 10.0, 100.0)
@@ -90,28 +86,25 @@ class Curve:
         return int(good.argmax()) if good.any() else None
 
 
-def main(options: Options) -> None:
-    """Run all methods, print and save."""
-    began = time.perf_counter()
-    console = Console()
-    iterations = options.iterations or {"smoke": 600, "laptop": 2000, "paper": 20_000}[options.scale]
-    starts = options.starts or {"smoke": 20, "laptop": 200, "paper": 1000}[options.scale]
-    generator = np.random.default_rng(options.seed)
-    points = [_interior(options.dimension, generator) for _ in range(starts)]
-    curves = [_hard(name, points[0], iterations, rule, variant) for name, rule, variant in _frank_wolfe_methods()]
-    for coefficient in options.coefficients:
-        stable = 1.0 / (2.0 + 2.0 * coefficient * options.dimension)
-        for rate in (options.learning_rate, stable):
-            curves.append(_soft(points[0], iterations, coefficient, rate))
-    tables = [_methods_table(curves, options, iterations), _starts_table(points, iterations)]
-    for table in tables:
-        print_rows(table, console)
-        console.print()
-    folder = output_folder(options.out, SCRIPT)
-    picture = folder / f"{SCRIPT}.png"
-    _plot(curves, options, picture)
-    record = save_record(folder, SCRIPT, options.scale, options.seed, options, tables, began)
-    console.print(f"wrote {record} and {picture}", highlight=False)
+def preset(scale: Scale) -> Options:
+    """The options of a scale."""
+    return Options(scale)
+
+
+def main() -> None:
+    """Run at the scale of the command line."""
+    with started(SCRIPT, preset) as script:
+        options = script.options
+        iterations = options.iterations or {"smoke": 600, "laptop": 2000, "paper": 20_000}[options.scale]
+        starts = options.starts or {"smoke": 20, "laptop": 200, "paper": 1000}[options.scale]
+        generator = np.random.default_rng(options.seed)
+        points = [_interior(options.dimension, generator) for _ in range(starts)]
+        curves = [_hard(name, points[0], iterations, rule, variant) for name, rule, variant in _frank_wolfe_methods()]
+        for coefficient in options.coefficients:
+            stable = 1.0 / (2.0 + 2.0 * coefficient * options.dimension)
+            curves += [_soft(points[0], iterations, coefficient, rate) for rate in (options.learning_rate, stable)]
+        script.show(_methods_table(curves, options, iterations), _starts_table(points, iterations))
+        _plot(curves, options, script.picture)
 
 
 def _interior(dimension: int, generator: np.random.Generator) -> FloatArray:
@@ -225,7 +218,7 @@ def _starts_table(points: Sequence[FloatArray], iterations: int) -> Rows:
         Column("most", "most", "the most", ".4g"),
         Column("worst", "worst |sum x - 1|", "over all starts and iterations", ".1e"),
     )
-    rows: list[dict[str, str | int | float | bool | None]] = []
+    rows: list[Row] = []
     for name, rule, variant in _frank_wolfe_methods():
         reached, worst = [], 0.0
         for point in points:
@@ -239,14 +232,10 @@ def _starts_table(points: Sequence[FloatArray], iterations: int) -> Rows:
 
 
 def _plot(curves: Sequence[Curve], options: Options, path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 4.8), sharex=True, constrained_layout=True)
+    figure = new_figure(12, 4.8)
+    left, right = figure.subplots(1, 2, sharex=True)
     blues = ("#08306b", "#2171b5", "#0e9aa7", "#7b3294")
-    warm = pyplot.get_cmap("autumn")(np.linspace(0.0, 0.75, len(options.coefficients)))
+    warm = colormaps["autumn"](np.linspace(0.0, 0.75, len(options.coefficients)))
     floor = 1e-17  # exact zeros are drawn here
     hard = [curve for curve in curves if not curve.soft]
     soft = [curve for curve in curves if curve.soft]
@@ -269,9 +258,8 @@ def _plot(curves: Sequence[Curve], options: Options, path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside right center", fontsize=8, frameon=False)
     figure.suptitle(f"min |x|² subject to sum x = 1, d = {options.dimension} (HardCoRe-NAS, Fig. 5)")
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    main()

@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
-from rich.console import Console
+from matplotlib.colors import PowerNorm
 
-from papers_repro.harness import Column, Rows, Scale, output_folder, print_rows, save_record
+from papers_repro.harness import Column, Row, Rows, Scale, ScriptOptions, new_figure, save_figure, started
 from solvers.arrays import FloatArray
 from solvers.quadratic import Quadratic
 from solvers.results import Result, SolverError
@@ -45,7 +44,7 @@ REFERENCES: tuple[tuple[str, Start], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class Options(ScriptOptions):
     """Heat maps of the feasible points a search can start from: cheapest, balanced (quadratic program), maximum entropy.
 
     Prints slack, share of configurations alive and time of each start at each budget; writes hardcore_figure7.json and
@@ -57,8 +56,6 @@ class Options:
     """smoke: two budgets, few repetitions. laptop: the default. paper: more repetitions for the times."""
     seed: int = 0
     """Of the noise on the made-up latencies."""
-    out: Path | None = None
-    """Folder for the JSON and the PNG; runs/hardcore_figure7 if not given."""
     table: Path | None = None
     """A measured latency table (JSON, milliseconds) instead of the made-up one."""
     depths: tuple[int, ...] = (2, 3, 4)
@@ -72,7 +69,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Latencies:
+class StagedLatencies:
     """A staged space with its latencies."""
 
     space: StagedBlocks
@@ -82,32 +79,32 @@ class Latencies:
     origin: str
 
 
-def main(options: Options) -> None:
-    """Compute all starts, print and save."""
-    began = time.perf_counter()
-    console = Console()
-    latencies = _made_up(options) if options.table is None else _measured(options.table, options.depths)
-    budgets = _budgets(latencies, options)
-    repeats = {"smoke": 3, "laptop": 20, "paper": 100}[options.scale]
-    methods = STARTS + (REFERENCES if options.references else ())
-    rows: list[dict[str, str | int | float | bool | None]] = []
-    points: dict[tuple[str, float], FloatArray] = {}
-    for budget in budgets:
-        for name, start in methods:
-            row, point = _measure(name, start, latencies, budget, repeats)
-            rows.append(row)
-            if point is not None:
-                points[name, budget] = point
-    table = _table(latencies, rows, repeats)
-    print_rows(table, console)
-    folder = output_folder(options.out, SCRIPT)
-    picture = folder / f"{SCRIPT}.png"
-    _plot(latencies, budgets, points, picture)
-    record = save_record(folder, SCRIPT, options.scale, options.seed, options, [table], began)
-    console.print(f"wrote {record} and {picture}", highlight=False)
+def preset(scale: Scale) -> Options:
+    """The options of a scale."""
+    return Options(scale)
 
 
-def _made_up(options: Options) -> Latencies:
+def main() -> None:
+    """Run at the scale of the command line."""
+    with started(SCRIPT, preset) as script:
+        options = script.options
+        latencies = _made_up(options) if options.table is None else _measured(options.table, options.depths)
+        budgets = _budgets(latencies, options)
+        repeats = {"smoke": 3, "laptop": 20, "paper": 100}[options.scale]
+        methods = STARTS + (REFERENCES if options.references else ())
+        rows: list[Row] = []
+        points: dict[tuple[str, float], FloatArray] = {}
+        for budget in budgets:
+            for name, start in methods:
+                row, point = _measure(name, start, latencies, budget, repeats)
+                rows.append(row)
+                if point is not None:
+                    points[name, budget] = point
+        script.show(_table(latencies, rows, repeats))
+        _plot(latencies, budgets, points, script.picture)
+
+
+def _made_up(options: Options) -> StagedLatencies:
     """Latencies of the paper's ImageNet space from operation counts: 12 GMAC/s point-wise, 3 GMAC/s depthwise, 20 us a layer.
 
     The rates are those of a slow single core. Noise of 3 % stands for what counts do not explain.
@@ -131,10 +128,10 @@ def _made_up(options: Options) -> Latencies:
             inputs, side = outputs, side // step
     space = StagedBlocks.of([Stage((len(kinds),) * 4, options.depths)] * len(channels))
     fixed = 9.0  # stem, first separable block, last convolutions, classifier
-    return Latencies(space, space.cost(fixed, times), tuple(blocks), names, "made up from operation counts, not measured")
+    return StagedLatencies(space, space.cost(fixed, times), tuple(blocks), names, "made up from operation counts, not measured")
 
 
-def _measured(path: Path, depths: tuple[int, ...]) -> Latencies:
+def _measured(path: Path, depths: tuple[int, ...]) -> StagedLatencies:
     """A latency table of any staged space whose blocks are named stageS.blockB.
 
     Raises:
@@ -160,10 +157,10 @@ def _measured(path: Path, depths: tuple[int, ...]) -> Latencies:
     space = StagedBlocks.of([Stage((len(configurations),) * size, depths) for size in sizes])
     names = tuple(f"{stage}.{block}" for stage, block in ordered)
     origin = f"measured: {table.device}, {table.runtime}, {table.threads} threads, batch {table.batch}, {table.space}"
-    return Latencies(space, space.cost(table.fixed, flat), names, configurations, origin)
+    return StagedLatencies(space, space.cost(table.fixed, flat), names, configurations, origin)
 
 
-def _budgets(latencies: Latencies, options: Options) -> tuple[float, ...]:
+def _budgets(latencies: StagedLatencies, options: Options) -> tuple[float, ...]:
     if options.budgets_ms is not None:
         return options.budgets_ms
     times = latencies.space.per_configuration(latencies.cost).reshape(len(latencies.blocks), -1)
@@ -179,9 +176,7 @@ def _value(result: Result) -> float:
     return result.certificate.primal
 
 
-def _measure(
-    name: str, start: Start, latencies: Latencies, budget: float, repeats: int
-) -> tuple[dict[str, str | int | float | bool | None], FloatArray | None]:
+def _measure(name: str, start: Start, latencies: StagedLatencies, budget: float, repeats: int) -> tuple[Row, FloatArray | None]:
     """One row of the table, and the point if there is one."""
     seconds = []
     try:
@@ -196,7 +191,7 @@ def _measure(
     x, latency = result.x, latencies.cost.value(result.x)
     alpha, beta = x[latencies.space.alpha], x[latencies.space.beta]
     depths = np.tile([float(depth) for depth in latencies.space.stages[0].depths], len(latencies.space.stages))
-    row: dict[str, str | int | float | bool | None] = {
+    row: Row = {
         "budget": budget,
         "start": name,
         "latency": latency,
@@ -211,7 +206,7 @@ def _measure(
     return row, x
 
 
-def _table(latencies: Latencies, rows: Sequence[dict[str, str | int | float | bool | None]], repeats: int) -> Rows:
+def _table(latencies: StagedLatencies, rows: Sequence[Row], repeats: int) -> Rows:
     columns = (
         Column("start", "start", "cheapest network; balanced (27), here in closed form; maximum entropy; (27) by general solvers"),
         Column("budget", "T ms", "the latency budget", ".2f"),
@@ -231,25 +226,13 @@ def _table(latencies: Latencies, rows: Sequence[dict[str, str | int | float | bo
     return Rows(title, columns if noted else columns[:-1], rows, remark=remark)
 
 
-def _plot(latencies: Latencies, budgets: Sequence[float], points: dict[tuple[str, float], FloatArray], path: Path) -> None:
+def _plot(latencies: StagedLatencies, budgets: Sequence[float], points: dict[tuple[str, float], FloatArray], path: Path) -> None:
     """A row a start, two maps a budget: alpha (blocks x configurations) and beta (stages x depths)."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-    from matplotlib.colors import PowerNorm
-
     space, options = latencies.space, len(latencies.configurations)
     by_latency = np.argsort(space.per_configuration(latencies.cost).reshape(-1, options).mean(axis=0), kind="stable")
     norm = PowerNorm(0.5, vmin=0.0, vmax=1.0)  # the square root shows shares of 1/12 beside shares of 1
-    figure, axes = pyplot.subplots(
-        len(STARTS),
-        2 * len(budgets),
-        figsize=(3.6 * len(budgets) + 1.6, 3.6 * len(STARTS)),
-        width_ratios=[4.0, 1.2] * len(budgets),
-        squeeze=False,
-        constrained_layout=True,
-    )
+    figure = new_figure(3.6 * len(budgets) + 1.6, 3.6 * len(STARTS))
+    axes = figure.subplots(len(STARTS), 2 * len(budgets), squeeze=False, width_ratios=[4.0, 1.2] * len(budgets))
     image: Any = None
     for row, (name, _) in enumerate(STARTS):
         for place, budget in enumerate(budgets):
@@ -274,11 +257,10 @@ def _plot(latencies: Latencies, budgets: Sequence[float], points: dict[tuple[str
         bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.01, ticks=[0, 0.01, 0.05, 0.1, 0.25, 0.5, 1])
         bar.set_label("share (square-root scale)")
     figure.suptitle("Feasible starts under a latency budget T (HardCoRe-NAS, Fig. 7); configurations by rising latency")
-    figure.savefig(path, dpi=130)
-    pyplot.close(figure)
+    save_figure(figure, path)
 
 
-def _label(left: Any, right: Any, latencies: Latencies, by_latency: np.ndarray, *, bottom: bool, first: bool) -> None:
+def _label(left: Any, right: Any, latencies: StagedLatencies, by_latency: np.ndarray, *, bottom: bool, first: bool) -> None:
     """Ticks: blocks at the left of a row, configurations and depths at the bottom of a column."""
     left.set_xticks(range(len(by_latency)))
     left.set_xticklabels([latencies.configurations[index] for index in by_latency] if bottom else [], rotation=90, fontsize=7)
@@ -299,4 +281,4 @@ def _label(left: Any, right: Any, latencies: Latencies, by_latency: np.ndarray, 
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    main()

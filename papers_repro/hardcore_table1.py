@@ -15,8 +15,6 @@ Reference: Nayman et al., HardCoRe-NAS, Table 1.
 from __future__ import annotations
 
 import re
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,7 +23,6 @@ from typing import Annotated
 
 import numpy as np
 import tyro
-from rich.console import Console
 
 from constrained_nas.ask_tell import SearchResult
 from constrained_nas.latency import Measurement, measure_networks
@@ -33,19 +30,19 @@ from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.records import save_architecture
 from constrained_nas.training import TrainingOptions
 from graphs import Architecture, MBConvSpace
+from papers_repro.experiment import make_fabric
 from papers_repro.hardcore import (
     METHODS,
     OURS,
+    BlockLatencies,
     ContestOptions,
-    Latencies,
     Outcome,
-    Prepared,
     SetupOptions,
     Tested,
     Tests,
+    TrainedSupernet,
     draw_contest,
     load_data,
-    make_fabric,
     make_space,
     measure_latencies,
     prepare,
@@ -54,21 +51,20 @@ from papers_repro.hardcore import (
     table1_rows,
 )
 from papers_repro.harness import (
-    Cell,
     Column,
     ProgressBars,
     Reports,
+    Row,
     Rows,
     Scale,
+    Script,
+    ScriptOptions,
     available_cores,
     compared,
     half_width,
-    output_folder,
-    print_rows,
-    progress_bars,
-    read_options,
+    mean,
     run_seeds,
-    save_record,
+    started,
     verdict,
 )
 
@@ -76,17 +72,11 @@ SCRIPT = "hardcore_table1"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(ScriptOptions):
     """Networks found under several hard latency budgets, estimated, measured and tested."""
 
-    scale: Scale = "laptop"
-    """smoke: seconds, to see that it runs. laptop: minutes on two cores. paper: the paper's protocol on an ImageNet folder."""
-    seed: int = 0
-    """The first seed."""
     seeds: int = 3
     """How many seeds: each trains its own super-network."""
-    out: Path | None = None
-    """Folder of the results; runs/hardcore_table1 by default."""
     shares: tuple[float, ...] = (0.15, 0.35, 0.55, 0.8)
     """Budgets, as shares of the way from the cheapest network's latency to the costliest's."""
     budgets_ms: tuple[float, ...] = ()
@@ -115,30 +105,23 @@ def preset(scale: Scale) -> Options:
 
 def main() -> None:
     """Run at the scale of the command line."""
-    options = read_options(preset)
-    began = time.perf_counter()
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    folder = output_folder(options.out, SCRIPT)
-    console.print(f"{SCRIPT}, scale {options.scale}: results go to {folder}", highlight=False)
-    with progress_bars(console) as progress:
-        tested, latencies, training = run(options, folder, progress)
-    _print_fit(latencies, console)
-    tables = [
-        _latency_rows(options, tested, latencies.timer.clock),
-        _accuracy_rows(options, tested, training),
-        _difference_rows(options, tested),
-        table1_rows(),
-    ]
-    for rows in tables:
-        print_rows(rows, console)
-    threads = "one thread" if latencies.timer.threads == 1 else f"{latencies.timer.threads} threads"
-    conditions = f"batch {latencies.timer.batch}, {threads}, {latencies.timer.clock} clock"
-    draw_contest(tested, folder / f"{SCRIPT}.png", f"{options.setup.data}, {options.seeds} seeds", conditions)
-    record = save_record(folder, SCRIPT, options.scale, options.seed, options, tables, began)
-    console.print(f"{record}, {SCRIPT}.png and architectures/ in {time.perf_counter() - began:.0f} s", highlight=False)
+    with started(SCRIPT, preset) as script:
+        options = script.options
+        with script.bars() as progress:
+            tested, latencies, training = run(options, script.folder, progress)
+        _say_fit(latencies, script)
+        script.show(
+            _latency_rows(options, tested, latencies.timer.clock),
+            _accuracy_rows(options, tested, training),
+            _difference_rows(options, tested),
+            table1_rows(),
+        )
+        threads = "one thread" if latencies.timer.threads == 1 else f"{latencies.timer.threads} threads"
+        conditions = f"batch {latencies.timer.batch}, {threads}, {latencies.timer.clock} clock"
+        draw_contest(tested, script.picture, f"{options.setup.data}, {options.seeds} seeds", conditions)
 
 
-def run(options: Options, folder: Path, progress: ProgressBars) -> tuple[list[Tested], Latencies, list[float]]:
+def run(options: Options, folder: Path, progress: ProgressBars) -> tuple[list[Tested], BlockLatencies, list[float]]:
     """Measure the table, run every seed, then measure every distinct network on the device, interleaved."""
     data = load_data(options.setup, options.seed)
     space = make_space(options.setup, data.classes, data.image_channels)
@@ -153,7 +136,7 @@ def run(options: Options, folder: Path, progress: ProgressBars) -> tuple[list[Te
 
 
 def _run_seed(
-    options: Options, folder: Path, latencies: Latencies, seed: int, progress: Reports
+    options: Options, folder: Path, latencies: BlockLatencies, seed: int, progress: Reports
 ) -> tuple[list[tuple[Outcome, float, float]], float]:
     """Train, search, fine-tune, test: outcomes with accuracy and seconds of fine-tuning, and the seconds of the super-network."""
     fabric, resume, checkpoints = make_fabric(options.setup), options.setup.resume, folder / "checkpoints"
@@ -186,7 +169,7 @@ def _fine_tuning(options: Options, seed: int) -> TrainingOptions:
 
 
 def _measure(
-    architectures: Sequence[Architecture], space: MBConvSpace, latencies: Latencies, options: Options, progress: ProgressBars
+    architectures: Sequence[Architecture], space: MBConvSpace, latencies: BlockLatencies, options: Options, progress: ProgressBars
 ) -> list[Measurement]:
     supernet = space.supernet()  # latencies do not depend on weights
     keys = [str(space.space.describe(architecture)) for architecture in architectures]
@@ -199,7 +182,7 @@ def _measure(
     return [by_key[key] for key in keys]
 
 
-def _save(outcome: Outcome, prepared: Prepared, folder: Path) -> None:
+def _save(outcome: Outcome, prepared: TrainedSupernet, folder: Path) -> None:
     problem = SearchProblem(prepared.space.space, (Budget(prepared.cost, outcome.limit_ms, "ms"),))
     point = prepared.space.space.point(outcome.architecture)
     costs = problem.costs(outcome.architecture)
@@ -221,18 +204,18 @@ def _latency_rows(options: Options, tested: Sequence[Tested], clock: str) -> Row
         Column("spread", "spread", "interquartile range over the rounds, in ms, mean over seeds", ".3f"),
         Column("gap", "gap", "greatest optimality gap of the projection's certificate; - where nothing was projected", ".1e"),
     ]
-    rows: list[dict[str, Cell]] = []
+    rows: list[Row] = []
     for method, group in _groups(tested):
         gaps = [t.outcome.gap for t in group if t.outcome.gap is not None]
         rows.append(
             {
                 "method": method,
                 "budget": f"{group[0].outcome.limit_ms:.3f}",
-                "estimated": float(np.mean([t.outcome.estimated_ms for t in group])),
+                "estimated": mean([t.outcome.estimated_ms for t in group]),
                 "worst": max(t.outcome.estimated_ms / t.outcome.limit_ms for t in group),
                 "fits": f"{sum(t.outcome.fits for t in group)}/{len(group)}",
-                "measured": float(np.mean([t.measured.median for t in group])),
-                "spread": float(np.mean([t.measured.spread for t in group])),
+                "measured": mean([t.measured.median for t in group]),
+                "spread": mean([t.measured.spread for t in group]),
                 "gap": max(gaps) if gaps else None,
             }
         )
@@ -252,7 +235,7 @@ def _accuracy_rows(options: Options, tested: Sequence[Tested], training: Sequenc
             "training", "train s", "seconds of training, means: super-network (shared by the rows of a seed) + fine-tuning", ".0f"
         ),
     ]
-    rows: list[dict[str, Cell]] = []
+    rows: list[Row] = []
     for method, group in _groups(tested):
         ours = [t.accuracy for t in _of(tested, OURS, group[0].outcome.budget)]
         accuracies = [t.accuracy for t in group]
@@ -260,10 +243,10 @@ def _accuracy_rows(options: Options, tested: Sequence[Tested], training: Sequenc
             {
                 "method": method,
                 "budget": f"{group[0].outcome.limit_ms:.3f}",
-                "accuracy": float(np.mean(accuracies)),
+                "accuracy": mean(accuracies),
                 "interval": half_width(accuracies),
                 "versus": None if method == OURS else compared(ours, accuracies, "ours"),
-                "search": float(np.mean([t.outcome.search_seconds for t in group])),
+                "search": mean([t.outcome.search_seconds for t in group]),
                 "training": float(np.mean(training) + np.mean([t.fine_tune_seconds for t in group])),
             }
         )
@@ -282,18 +265,18 @@ def _difference_rows(options: Options, tested: Sequence[Tested]) -> Rows:
         Column("verdict", "verdict", "whether the interval leaves out 0"),
         Column("violations", "violations", "networks over their budget, of all budgets and seeds"),
     ]
-    rows: list[dict[str, Cell]] = []
+    rows: list[Row] = []
     seeds = sorted({t.outcome.seed for t in tested})
     for method in METHODS[1:]:
         differences = []
         for seed in seeds:
             pairs = zip(_seed(tested, OURS, seed), _seed(tested, method, seed), strict=True)
-            differences.append(float(np.mean([a.accuracy - b.accuracy for a, b in pairs])))
+            differences.append(mean([a.accuracy - b.accuracy for a, b in pairs]))
         all_of = [t for t in tested if t.outcome.method == method]
         rows.append(
             {
                 "method": method,
-                "difference": float(np.mean(differences)),
+                "difference": mean(differences),
                 "interval": half_width(differences),
                 "verdict": verdict(differences, "ours"),
                 "violations": f"{sum(not t.outcome.fits for t in all_of)}/{len(all_of)}",
@@ -318,14 +301,13 @@ def _seed(tested: Sequence[Tested], method: str, seed: int) -> list[Tested]:
     return [t for t in tested if t.outcome.method == method and t.outcome.seed == seed]
 
 
-def _print_fit(latencies: Latencies, console: Console) -> None:
+def _say_fit(latencies: BlockLatencies, script: Script[Options]) -> None:
     if latencies.fit is not None:
         fit = latencies.fit
-        console.print(
+        script.say(
             f"latency table: measured = {fit.intercept:.3f} ms + {fit.slope:.3f} x estimated, R^2 {fit.r_squared:.3f}, worst error "
             f"{fit.worst:.1%} on networks that took no part in its calibration; networks range from {latencies.cheapest_ms:.2f} to "
-            f"{latencies.slowest_ms:.2f} ms",
-            highlight=False,
+            f"{latencies.slowest_ms:.2f} ms"
         )
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,9 +23,9 @@ from typing import Annotated
 import numpy as np
 import torch
 import tyro
-from rich.console import Console
 
 from constrained_nas.search import SearchOptions
+from papers_repro.experiment import make_fabric
 from papers_repro.hardcore import (
     LEARNED,
     SCHEMES,
@@ -39,7 +38,6 @@ from papers_repro.hardcore import (
     check_joint,
     frank_wolfe_point,
     learned_points,
-    make_fabric,
     prepare,
     project_point,
     random_point,
@@ -47,24 +45,14 @@ from papers_repro.hardcore import (
     synthetic_space,
     undecided_point,
 )
-from papers_repro.harness import (
-    Column,
-    ProgressBars,
-    Rows,
-    Scale,
-    output_folder,
-    print_rows,
-    progress_bars,
-    read_options,
-    save_record,
-)
+from papers_repro.harness import Column, ProgressBars, Row, Rows, Scale, ScriptOptions, new_figure, save_figure, started
 
 SCRIPT = "hardcore_table2"
 PUBLISHED = ((35, 36, 35), (40, 42, 40), (45, 50, 45), (50, 54, 49), (55, 58, 54), (60, 66, 60))  # T, argmax, Eq. 13
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class Options(ScriptOptions):
     """What rounding does to a budget: argmax and the paper's projection (Eq. 13) against exact projections of the same points.
 
     Prints, for several families of points, how often each scheme's network exceeds its latency budget, by how much, what it
@@ -72,12 +60,8 @@ class Options:
     super-network on digits for the learned points. Writes hardcore_table2.json and hardcore_table2.png.
     """
 
-    scale: Scale = "laptop"
-    """smoke: seconds. laptop: under three minutes on two cores. paper: the paper's space, data and epochs."""
     seed: int = 0
     """Of every random draw."""
-    out: Path | None = None
-    """Folder for JSON, PNG and checkpoints; runs/hardcore_table2 if not given."""
     shares: tuple[float, ...] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
     """Budgets, as shares of the way from the cheapest to the costliest network."""
     random_points: int = 200
@@ -117,35 +101,28 @@ def preset(scale: Scale) -> Options:
     )
 
 
-def main(options: Options) -> None:
-    """Make the points, project them all, print and save."""
-    began = time.perf_counter()
-    console = Console()
-    folder = output_folder(options.out, SCRIPT)
-    with progress_bars(console) as progress:
-        instances = [*_synthetic(options, progress)]
+def main() -> None:
+    """Run at the scale of the command line."""
+    with started(SCRIPT, preset) as script:
+        options = script.options
+        with script.bars() as progress:
+            instances = [*_synthetic(options, progress)]
+            if options.learned:
+                if options.threads:
+                    torch.set_num_threads(options.threads)
+                fabric = make_fabric(options.setup)
+                prepared = prepare(options.setup, options.seed, fabric, progress, script.folder)
+                searching = SearchOptions(options.search_epochs, options.search_batch, workers=options.setup.workers)
+                seeds = range(options.seed, options.seed + options.searches)
+                instances += learned_points(prepared, options.shares, seeds, searching, fabric, progress)
+            projected = [
+                row for number, each in enumerate(progress.track(instances, "projections")) for row in project_point(number, each)
+            ]
+            checks = check_joint(instances, options.cross_checks, progress)
+        script.show(_summary(projected, checks, instances), _by_budget(projected))
         if options.learned:
-            if options.threads:
-                torch.set_num_threads(options.threads)
-            fabric = make_fabric(options.setup)
-            prepared = prepare(options.setup, options.seed, fabric, progress, folder)
-            searching = SearchOptions(options.search_epochs, options.search_batch, workers=options.setup.workers)
-            seeds = range(options.seed, options.seed + options.searches)
-            instances += learned_points(prepared, options.shares, seeds, searching, fabric, progress)
-        projected = [
-            row for number, each in enumerate(progress.track(instances, "projections")) for row in project_point(number, each)
-        ]
-        checks = check_joint(instances, options.cross_checks, progress)
-    tables = [_summary(projected, checks, instances), _by_budget(projected)]
-    if options.learned:
-        tables.append(_found(projected, instances))
-    for table in tables:
-        print_rows(table, console)
-        console.print()
-    picture = folder / f"{SCRIPT}.png"
-    _plot(projected, picture)
-    record = save_record(folder, SCRIPT, options.scale, options.seed, options, tables, began)
-    console.print(f"wrote {record} and {picture}", highlight=False)
+            script.show(_found(projected, instances))
+        _plot(projected, script.picture)
 
 
 def _synthetic(options: Options, progress: ProgressBars) -> Iterator[Instance]:
@@ -181,7 +158,7 @@ def _summary(projected: Sequence[Projected], checks: Checks, instances: Sequence
         Column("time", "time ms", "median of a projection on this machine, input checks included", ".3f"),
     )
     best = {row.instance: row.credit for row in projected if row.scheme == "joint"}
-    rows: list[dict[str, str | int | float | bool | None]] = []
+    rows: list[Row] = []
     unanswered = 0
     for family in dict.fromkeys(row.family for row in projected):
         for scheme in SCHEMES:
@@ -218,10 +195,10 @@ def _by_budget(projected: Sequence[Projected]) -> Rows:
         Column("share", "T at", "the budget, as a share of the way from the cheapest to the costliest network", ".2f"),
         *_scheme_columns("share of networks that exceed the budget, %", ".0f"),
     )
-    rows: list[dict[str, str | int | float | bool | None]] = []
+    rows: list[Row] = []
     for family in _many(projected):
         for share in sorted({row.share for row in projected if row.family == family}):
-            cells: dict[str, str | int | float | bool | None] = {"family": family, "share": share}
+            cells: Row = {"family": family, "share": share}
             for scheme in SCHEMES:
                 cells[scheme] = _violations(projected, family, share, scheme)[0]
             rows.append(cells)
@@ -250,10 +227,10 @@ def _found(projected: Sequence[Projected], instances: Sequence[Instance]) -> Row
         Column("budget", "T ms", "the latency constraint", ".3g"),
         *_scheme_columns("latency (ms, by the table) of the network found under T; of several searches the mean", ".3g"),
     )
-    rows: list[dict[str, str | int | float | bool | None]] = []
+    rows: list[Row] = []
     for share in dict.fromkeys(row.share for row in projected if row.family == LEARNED):
         numbers = [number for number, each in enumerate(instances) if each.family == LEARNED and each.share == share]
-        cells: dict[str, str | int | float | bool | None] = {"budget": instances[numbers[0]].budget}
+        cells: Row = {"budget": instances[numbers[0]].budget}
         for scheme in SCHEMES:
             found = [row.latency for row in projected if row.instance in numbers and row.scheme == scheme]
             known = [latency for latency in found if latency is not None]
@@ -266,11 +243,6 @@ def _found(projected: Sequence[Projected], instances: Sequence[Instance]) -> Row
 
 def _plot(projected: Sequence[Projected], path: Path) -> None:
     """A column a family: share of violating networks above, greatest excess below, against the budget."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     families = _many(projected)
     looks = {
         "argmax": ("#d95f02", "s", "-"),
@@ -279,15 +251,8 @@ def _plot(projected: Sequence[Projected], path: Path) -> None:
         "sequential": ("#1b9e77", "o", "--"),
         "joint": ("#08306b", ".", "-"),
     }
-    figure, axes = pyplot.subplots(
-        2,
-        len(families),
-        figsize=(2.7 * len(families) + 0.8, 6.6),
-        sharex=True,
-        sharey="row",
-        squeeze=False,
-        constrained_layout=True,
-    )
+    figure = new_figure(2.7 * len(families) + 0.8, 6.6)
+    axes = figure.subplots(2, len(families), sharex=True, sharey="row", squeeze=False)
     for column, family in enumerate(families):
         shares = sorted({row.share for row in projected if row.family == family})
         for scheme, (color, marker, style) in looks.items():
@@ -312,9 +277,8 @@ def _plot(projected: Sequence[Projected], path: Path) -> None:
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
     figure.suptitle("Rounding a search's point to a network: does it still fit its budget? (HardCoRe-NAS, Table 2 and Eq. 13)")
-    figure.savefig(path, dpi=140)
-    pyplot.close(figure)
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":
-    main(read_options(preset))
+    main()

@@ -11,26 +11,19 @@ Reference: PruNet, Fig. 3.
 
 from __future__ import annotations
 
-import sys
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import tyro
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
-from rich.console import Console
 
 from constrained_nas.records import load_architecture
 from graphs import Architecture
 from graphs.spaces import GPUNetSpace
-from papers_repro.harness import Cell, Column, Rows, Scale, output_folder, print_rows, progress_bars, read_options, save_record
+from papers_repro.harness import Column, Row, Rows, Scale, Script, new_figure, save_figure, started
 from papers_repro.prunet import (
+    PruNetOptions,
     SearchSpec,
-    SetupOptions,
     load_data,
     make_space,
     measure_latencies,
@@ -45,23 +38,17 @@ _SHADES = {3: "#c6dbef", 5: "#6baed6", 7: "#2171b5"}  # by kernel, told apart in
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(PruNetOptions):
     """Found networks as pictures."""
 
-    scale: Scale = "laptop"
-    """smoke: seconds, to see that it runs. laptop: a minute on two cores. paper: the paper's protocol on folders of images."""
     seed: int = 0
     """Of the searches."""
-    out: Path | None = None
-    """Folder of the results; runs/prunet_figure3 by default."""
     alphas: tuple[float, ...] = (0.2, 0.8, 2.0)
     """Searches by alpha."""
     shares: tuple[float, ...] = (0.2,)
     """Searches under hard budgets, as shares of the way from the cheapest network's latency to the costliest's."""
     networks: tuple[Path, ...] = ()
     """Draw these architectures instead of searching."""
-    setup: Annotated[SetupOptions, tyro.conf.arg(name="")] = field(default_factory=SetupOptions)
-    """Data, space, searches and measuring."""
 
 
 def preset(scale: Scale) -> Options:
@@ -74,27 +61,22 @@ def preset(scale: Scale) -> Options:
 
 def main() -> None:
     """Run at the scale of the command line."""
-    options = read_options(preset)
-    began = time.perf_counter()
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    folder = output_folder(options.out, SCRIPT)
-    console.print(f"{SCRIPT}, scale {options.scale}: results go to {folder}", highlight=False)
-    data = load_data(options.setup, options.seed)
-    space = make_space(options.setup, data.classes, data.image_channels)
-    if options.networks:
-        named = {path.stem: load_architecture(path, space.space) for path in options.networks}
-    else:
-        named = _search(options, space, folder, console)
-    rows = layer_rows(named, space)
-    print_rows(rows, console)
-    draw_networks_of(named, space, folder / f"{SCRIPT}.png")
-    record = save_record(folder, SCRIPT, options.scale, options.seed, options, [rows], began)
-    console.print(f"{record} and {SCRIPT}.png in {time.perf_counter() - began:.0f} s", highlight=False)
+    with started(SCRIPT, preset) as script:
+        options = script.options
+        data = load_data(options.setup, options.seed)
+        space = make_space(options.setup, data.classes, data.image_channels)
+        if options.networks:
+            named = {path.stem: load_architecture(path, space.space) for path in options.networks}
+        else:
+            named = _search(script, space)
+        script.show(layer_rows(named, space))
+        draw_networks_of(named, space, script.picture)
 
 
-def _search(options: Options, space: GPUNetSpace, folder: Path, console: Console) -> dict[str, Architecture]:
+def _search(script: Script[Options], space: GPUNetSpace) -> dict[str, Architecture]:
+    options, folder = script.options, script.folder
     start_over(folder, options.setup)
-    with progress_bars(console) as progress:
+    with script.bars() as progress:
         latencies = measure_latencies(space, options.setup, options.seed, progress, folder)
         specs = [SearchSpec(f"alpha{alpha:g}", options.seed, alpha) for alpha in options.alphas]
         limits = latencies.budgets(options.shares)
@@ -115,9 +97,9 @@ def layer_rows(named: dict[str, Architecture], space: GPUNetSpace) -> Rows:
         Column(f"network{n}", str(n + 1), f"{name}: kernel, x hidden width / inputs, SE and activation; - for a skip")
         for n, name in enumerate(named)
     ]
-    ours: list[dict[str, Cell]] = []
+    ours: list[Row] = []
     for name, shape in space.layers.items():
-        row: dict[str, Cell] = {"layer": f"{name} {shape.inputs}-{shape.outputs}"}
+        row: Row = {"layer": f"{name} {shape.inputs}-{shape.outputs}"}
         for number, architecture in enumerate(named.values()):
             option = space.chosen(architecture)[name]
             if option.block is not None:
@@ -132,8 +114,7 @@ def layer_rows(named: dict[str, Architecture], space: GPUNetSpace) -> Rows:
 
 def draw_networks_of(named: dict[str, Architecture], space: GPUNetSpace, path: Path) -> None:
     """Write the picture."""
-    figure = Figure(figsize=(2.4 + 0.95 * len(space.layers), 1.6 + 1.15 * len(named)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(2.4 + 0.95 * len(space.layers), 1.6 + 1.15 * len(named))
     axes: Axes = figure.subplots()
     widest = {name: shape.widths[-1] / shape.inputs if shape.widths else 1.0 for name, shape in space.layers.items()}
     most = max(widest.values())
@@ -172,7 +153,7 @@ def draw_networks_of(named: dict[str, Architecture], space: GPUNetSpace, path: P
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":

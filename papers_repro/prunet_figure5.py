@@ -9,42 +9,21 @@ Reference: PruNet, Fig. 5.
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import tyro
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from rich.console import Console
 
-from papers_repro.harness import (
-    Cell,
-    Column,
-    Rows,
-    Scale,
-    compared,
-    half_width,
-    output_folder,
-    print_rows,
-    progress_bars,
-    read_options,
-    save_record,
-)
+from papers_repro.harness import Column, Row, Rows, Scale, compared, half_width, mean, new_figure, save_figure, started
 from papers_repro.prunet import (
     COLOURS,
     CONSTANT_THRESHOLD,
-    Found,
+    Pruned,
+    PruNetOptions,
     SearchSpec,
-    SetupOptions,
     fit_remark,
-    load_data,
-    make_space,
-    measure_latencies,
+    measured_space,
     run_searches,
     scatter_front,
     setup_preset,
@@ -57,25 +36,17 @@ _RISING, _CONSTANT = "rising", "constant"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(PruNetOptions):
     """Constant against rising threshold of block pruning."""
 
-    scale: Scale = "laptop"
-    """smoke: seconds, to see that it runs. laptop: minutes on two cores. paper: the paper's protocol on folders of images."""
-    seed: int = 0
-    """The first seed."""
     seeds: int = 3
     """How many seeds."""
-    out: Path | None = None
-    """Folder of the results; runs/prunet_figure5 by default."""
     alphas: tuple[float, ...] = (0.2, 2.0)
     """Coefficients of the latency."""
     constant: float = CONSTANT_THRESHOLD
     """The constant threshold."""
     rising: tuple[float, float] = (0.15, 0.55)
     """The rising threshold, first and last."""
-    setup: Annotated[SetupOptions, tyro.conf.arg(name="")] = field(default_factory=SetupOptions)
-    """Data, space, searches, retraining and measuring."""
 
 
 def preset(scale: Scale) -> Options:
@@ -89,34 +60,25 @@ def preset(scale: Scale) -> Options:
 
 def main() -> None:
     """Run at the scale of the command line."""
-    options = read_options(preset)
-    began = time.perf_counter()
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    folder = output_folder(options.out, SCRIPT)
-    console.print(f"{SCRIPT}, scale {options.scale}: results go to {folder}", highlight=False)
-    start_over(folder, options.setup)
-    thresholds = {_RISING: options.rising, _CONSTANT: (options.constant, options.constant)}
-    with progress_bars(console) as progress:
-        data = load_data(options.setup, options.seed)
-        space = make_space(options.setup, data.classes, data.image_channels)
-        latencies = measure_latencies(space, options.setup, options.seed, progress, folder)
-        specs = [
-            SearchSpec(f"{name}_alpha{alpha:g}_seed{seed}", seed, alpha, thresholds=threshold)
-            for alpha in options.alphas
-            for seed in range(options.seed, options.seed + options.seeds)
-            for name, threshold in thresholds.items()  # the two next to each other in time
-        ]
-        found = run_searches(specs, options.setup, latencies, folder, progress)
-    console.print(fit_remark(latencies), highlight=False)
-    tables = [threshold_rows(options, found)]
-    for rows in tables:
-        print_rows(rows, console)
-    draw(options, found, folder / f"{SCRIPT}.png")
-    record = save_record(folder, SCRIPT, options.scale, options.seed, options, tables, began)
-    console.print(f"{record} and {SCRIPT}.png in {time.perf_counter() - began:.0f} s", highlight=False)
+    with started(SCRIPT, preset) as script:
+        options = script.options
+        start_over(script.folder, options.setup)
+        thresholds = {_RISING: options.rising, _CONSTANT: (options.constant, options.constant)}
+        with script.bars() as progress:
+            _, latencies = measured_space(options.setup, options.seed, script.folder, progress)
+            specs = [
+                SearchSpec(f"{name}_alpha{alpha:g}_seed{seed}", seed, alpha, thresholds=threshold)
+                for alpha in options.alphas
+                for seed in range(options.seed, options.seed + options.seeds)
+                for name, threshold in thresholds.items()  # the two next to each other in time
+            ]
+            found = run_searches(specs, options.setup, latencies, script.folder, progress)
+        script.say(fit_remark(latencies))
+        script.show(threshold_rows(options, found))
+        draw(options, found, script.picture)
 
 
-def threshold_rows(options: Options, found: Sequence[Found]) -> Rows:
+def threshold_rows(options: Options, found: Sequence[Pruned]) -> Rows:
     """A row an alpha and threshold."""
     clock = "processor" if all(entry.record.processor_seconds for entry in found) else "wall"
     columns = [
@@ -133,7 +95,7 @@ def threshold_rows(options: Options, found: Sequence[Found]) -> Rows:
         Column("accuracy", "acc. %", "test accuracy after retraining, mean over seeds", ".2f"),
         Column("versus", "minus rising", "difference of accuracy by seed, half its 95 % interval, verdict"),
     ]
-    ours: list[dict[str, Cell]] = []
+    ours: list[Row] = []
     for alpha in options.alphas:
         rising, constant = (_group(found, name, alpha) for name in (_RISING, _CONSTANT))
         for name, group in ((_RISING, rising), (_CONSTANT, constant)):
@@ -142,12 +104,12 @@ def threshold_rows(options: Options, found: Sequence[Found]) -> Rows:
             ours.append(
                 {
                     "setting": f"{alpha:g}, {name}",
-                    "after": float(np.mean([_after(entry, options) for entry in group])),
-                    "slower": None if name == _RISING else float(np.mean(ratios)),
+                    "after": mean([_after(entry, options) for entry in group]),
+                    "slower": None if name == _RISING else mean(ratios),
                     "interval": None if name == _RISING else half_width(ratios),
-                    "undecided": float(np.mean([entry.record.undecided for entry in group])),
-                    "latency": float(np.mean([entry.record.latency_ms for entry in group])),
-                    "accuracy": float(np.mean([entry.accuracy for entry in group])),
+                    "undecided": mean([entry.record.undecided for entry in group]),
+                    "latency": mean([entry.record.latency_ms for entry in group]),
+                    "accuracy": mean([entry.accuracy for entry in group]),
                     "versus": None if name == _RISING else versus,
                 }
             )
@@ -163,10 +125,9 @@ def threshold_rows(options: Options, found: Sequence[Found]) -> Rows:
     return Rows("Threshold of block pruning", columns, ours, remark=remark)
 
 
-def draw(options: Options, found: Sequence[Found], path: Path) -> None:
+def draw(options: Options, found: Sequence[Pruned], path: Path) -> None:
     """Left the fronts, right the blocks that are left and the time of every epoch."""
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11, 4.6)
     left, right = figure.subplots(1, 2)
     time_axes = right.twinx()
     for name, colour, marker in ((_RISING, COLOURS[0], "o"), (_CONSTANT, COLOURS[1], "s")):
@@ -188,20 +149,20 @@ def draw(options: Options, found: Sequence[Found], path: Path) -> None:
         axes.grid(alpha=0.25)
     left.legend(fontsize=8, loc="lower right")
     right.legend(fontsize=8, loc="upper right")
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
 
 
-def _group(found: Sequence[Found], name: str, alpha: float) -> list[Found]:
+def _group(found: Sequence[Pruned], name: str, alpha: float) -> list[Pruned]:
     return [entry for entry in found if entry.spec.name.startswith(f"{name}_") and entry.spec.alpha == alpha]
 
 
-def _epochs(entry: Found) -> list[float]:
+def _epochs(entry: Pruned) -> list[float]:
     """Seconds of every epoch."""
     record = entry.record
     return list(record.processor_seconds) or [seconds * record.steps for seconds in record.step_seconds]
 
 
-def _after(entry: Found, options: Options) -> float:
+def _after(entry: Pruned, options: Options) -> float:
     return sum(_epochs(entry)[options.setup.warm_up :])
 
 

@@ -11,35 +11,19 @@ Reference: PruNet, Fig. 6 and 7.
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import tyro
-from rich.console import Console
 
-from papers_repro.harness import (
-    Cell,
-    Column,
-    Rows,
-    Scale,
-    half_width,
-    output_folder,
-    print_rows,
-    progress_bars,
-    read_options,
-    save_record,
-)
+from papers_repro.harness import Column, Row, Rows, Scale, half_width, mean, started
 from papers_repro.prunet import (
     SKIP_SETTINGS,
-    Found,
     GridOptions,
     Measured,
-    SetupOptions,
+    Pruned,
+    PruNetOptions,
     draw_two,
     fit_remark,
     grid_preset,
@@ -53,21 +37,13 @@ SCRIPT = "prunet_figure6"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(PruNetOptions):
     """Fronts of accuracy and of the search's loss over latency."""
 
-    scale: Scale = "laptop"
-    """smoke: seconds, to see that it runs. laptop: minutes on two cores. paper: the paper's protocol on folders of images."""
-    seed: int = 0
-    """The first seed."""
-    out: Path | None = None
-    """Folder of the results; runs/prunet_figure6 by default."""
     measuring_rounds: int = 30
     """Timed passes of every found network."""
     grid: Annotated[GridOptions, tyro.conf.arg(name="")] = field(default_factory=GridOptions)
     """Settings to search with."""
-    setup: Annotated[SetupOptions, tyro.conf.arg(name="")] = field(default_factory=SetupOptions)
-    """Data, space, searches, retraining and measuring."""
 
 
 def preset(scale: Scale) -> Options:
@@ -77,31 +53,24 @@ def preset(scale: Scale) -> Options:
 
 def main() -> None:
     """Run at the scale of the command line."""
-    options = read_options(preset)
-    began = time.perf_counter()
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    folder = output_folder(options.out, SCRIPT)
-    console.print(f"{SCRIPT}, scale {options.scale}: results go to {folder}", highlight=False)
-    with progress_bars(console) as progress:
-        found, latencies, space = run_grid(options.grid, options.setup, options.seed, folder, progress, retrain=True)
-        measured = measure_found(found, latencies, space, options.measuring_rounds, options.seed, progress)
-    console.print(fit_remark(latencies), highlight=False)
-    groups = {f"φ {phi:g}, λ {scale:g}": _places(found, phi, scale) for phi, scale in SKIP_SETTINGS}
-    tables = [front_rows(options, found, measured, groups), network_rows(found, measured)]
-    for rows in tables:
-        print_rows(rows, console)
-    draw_two(
-        {name: [found[place] for place in places] for name, places in groups.items()},
-        {name: [measured.latencies[place].median for place in places] for name, places in groups.items()},
-        folder / f"{SCRIPT}.png",
-        f"{options.setup.data}, {options.grid.seeds} seed(s)",
-        "measured latency, ms",
-    )
-    record = save_record(folder, SCRIPT, options.scale, options.seed, options, tables, began)
-    console.print(f"{record} and {SCRIPT}.png in {time.perf_counter() - began:.0f} s", highlight=False)
+    with started(SCRIPT, preset) as script:
+        options = script.options
+        with script.bars() as progress:
+            found, latencies, space = run_grid(options.grid, options.setup, options.seed, script.folder, progress, retrain=True)
+            measured = measure_found(found, latencies, space, options.measuring_rounds, options.seed, progress)
+        script.say(fit_remark(latencies))
+        groups = {f"φ {phi:g}, λ {scale:g}": _places(found, phi, scale) for phi, scale in SKIP_SETTINGS}
+        script.show(front_rows(options, found, measured, groups), network_rows(found, measured))
+        draw_two(
+            {name: [found[place] for place in places] for name, places in groups.items()},
+            {name: [measured.latencies[place].median for place in places] for name, places in groups.items()},
+            script.picture,
+            f"{options.setup.data}, {options.grid.seeds} seed(s)",
+            "measured latency, ms",
+        )
 
 
-def front_rows(options: Options, found: Sequence[Found], measured: Measured, groups: dict[str, list[int]]) -> Rows:
+def front_rows(options: Options, found: Sequence[Pruned], measured: Measured, groups: dict[str, list[int]]) -> Rows:
     """How good a front is, a row a setting."""
     columns = [
         Column("setting", "phi, lambda", "scales of the skip's and of the block's output while they compete"),
@@ -117,7 +86,7 @@ def front_rows(options: Options, found: Sequence[Found], measured: Measured, gro
         Column("latency", "meas. ms", "measured latency, mean over all its networks", ".3f"),
     ]
     slowest = max(one.median for one in measured.latencies)
-    ours: list[dict[str, Cell]] = []
+    ours: list[Row] = []
     for name, places in groups.items():
         volumes = []
         for seed in sorted({found[place].spec.seed for place in places}):
@@ -128,16 +97,16 @@ def front_rows(options: Options, found: Sequence[Found], measured: Measured, gro
             {
                 "setting": name,
                 "searches": len(places),
-                "volume": float(np.mean(volumes)),
+                "volume": mean(volumes),
                 "interval": half_width(volumes),
-                "accuracy": float(np.mean([found[place].accuracy for place in places])),
-                "latency": float(np.mean([measured.latencies[place].median for place in places])),
+                "accuracy": mean([found[place].accuracy for place in places]),
+                "latency": mean([measured.latencies[place].median for place in places]),
             }
         )
     return Rows("Fronts of accuracy over measured latency", columns, ours, remark=measured.remark)
 
 
-def network_rows(found: Sequence[Found], measured: Measured) -> Rows:
+def network_rows(found: Sequence[Pruned], measured: Measured) -> Rows:
     """Every network: what the picture shows."""
     columns = [
         Column("search", "search", "alpha, phi, lambda, seed"),
@@ -147,7 +116,7 @@ def network_rows(found: Sequence[Found], measured: Measured) -> Rows:
         Column("accuracy", "acc. %", "test accuracy after retraining", ".2f"),
         Column("blocks", "IRBs", "inverted residuals that are left", "d"),
     ]
-    ours: list[dict[str, Cell]] = [
+    ours: list[Row] = [
         {
             "search": f"{entry.spec.alpha:g}, {entry.spec.phi:g}, {entry.spec.scale:g}, {entry.spec.seed}",
             "estimated": entry.record.latency_ms,
@@ -161,7 +130,7 @@ def network_rows(found: Sequence[Found], measured: Measured) -> Rows:
     return Rows("The networks", columns, ours)
 
 
-def _places(found: Sequence[Found], phi: float, scale: float) -> list[int]:
+def _places(found: Sequence[Pruned], phi: float, scale: float) -> list[int]:
     return [place for place, entry in enumerate(found) if (entry.spec.phi, entry.spec.scale) == (phi, scale)]
 
 

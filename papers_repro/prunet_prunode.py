@@ -13,46 +13,28 @@ Reference: PruNet, Algorithm 1.
 from __future__ import annotations
 
 import math
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from rich.console import Console
 
 from constrained_nas.methods.prunet import PrunodeSettings, freeze_progress, init_prunodes, pick_widths, step_prunodes
-from papers_repro.harness import (
-    Cell,
-    Column,
-    Reports,
-    Rows,
-    Scale,
-    output_folder,
-    print_rows,
-    progress_bars,
-    read_options,
-    save_record,
-)
+from papers_repro.harness import Column, Reports, Row, Rows, Scale, ScriptOptions, new_figure, save_figure, started
 from solvers.arrays import FloatArray, IntArray
 
 SCRIPT = "prunet_prunode"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(ScriptOptions):
     """Algorithm 1 on a synthetic trade-off."""
 
     scale: Scale = "laptop"
     """Decides the number of noisy repetitions."""
     seed: int = 0
     """Of the noise."""
-    out: Path | None = None
-    """Folder of the results; runs/prunet_prunode by default."""
     resume: bool = False
     """There is nothing to resume in a run of seconds; accepted because every script has it."""
     maxima: tuple[int, ...] = (192, 512, 768, 1280, 2304, 3584)
@@ -97,23 +79,17 @@ class Sweep:
 
 def main() -> None:
     """Run at the scale of the command line."""
-    options = read_options(preset)
-    began = time.perf_counter()
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    folder = output_folder(options.out, SCRIPT)
-    with progress_bars(console) as progress:
-        quiet = {clamp: run_sweep(options, clamp, 0.0, 1, progress) for clamp in (None, options.clamp)}
-        noisy = {
-            (clamp, noise): run_sweep(options, clamp, noise, options.repetitions, progress)
-            for noise in options.noise
-            for clamp in (None, options.clamp)
-        }
-    tables = [exact_rows(options, quiet), noisy_rows(options, noisy)]
-    for rows in tables:
-        print_rows(rows, console)
-    draw(options, quiet, noisy, folder / f"{SCRIPT}.png")
-    record = save_record(folder, SCRIPT, options.scale, options.seed, options, tables, began)
-    console.print(f"{record} and {SCRIPT}.png in {time.perf_counter() - began:.1f} s", highlight=False)
+    with started(SCRIPT, preset) as script:
+        options = script.options
+        with script.bars() as progress:
+            quiet = {clamp: run_sweep(options, clamp, 0.0, 1, progress) for clamp in (None, options.clamp)}
+            noisy = {
+                (clamp, noise): run_sweep(options, clamp, noise, options.repetitions, progress)
+                for noise in options.noise
+                for clamp in (None, options.clamp)
+            }
+        script.show(exact_rows(options, quiet), noisy_rows(options, noisy))
+        draw(options, quiet, noisy, script.picture)
 
 
 def run_sweep(options: Options, clamp: float | None, noise: float, repetitions: int, progress: Reports) -> Sweep:
@@ -155,7 +131,7 @@ def exact_rows(options: Options, quiet: dict[float | None, Sweep]) -> Rows:
         Column("clamped", "clamped o < .2", "optima below a fifth of M that the clamped variant finds exactly / all"),
         Column("clamped_worst", "clamped worst", "its greatest error, in steps", "d"),
     ]
-    ours: list[dict[str, Cell]] = []
+    ours: list[Row] = []
     for most in options.maxima:
         of = paper.maximum == most
         ours.append(
@@ -195,7 +171,7 @@ def noisy_rows(options: Options, noisy: dict[tuple[float | None, float], Sweep])
         Column("near", "within 2", "share of searches within two steps of the granularity", ".2f"),
     ]
     bands = ((0.0, 0.2), (0.2, 0.4), (0.4, 0.6), (0.6, 0.8), (0.8, 1.0))
-    ours: list[dict[str, Cell]] = []
+    ours: list[Row] = []
     for (clamp, noise), sweep in noisy.items():
         error = (sweep.found - sweep.optimum) / sweep.maximum
         for low, high in bands:
@@ -215,8 +191,7 @@ def noisy_rows(options: Options, noisy: dict[tuple[float | None, float], Sweep])
 
 def draw(options: Options, quiet: dict[float | None, Sweep], noisy: dict[tuple[float | None, float], Sweep], path: Path) -> None:
     """Found over optimal share without noise, and the bias under noise."""
-    figure = Figure(figsize=(10, 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(10, 4.4)
     left, right = figure.subplots(1, 2)
     left.plot([0, 1], [0, 1], color="0.7", linewidth=1, zorder=0)
     for (clamp, sweep), colour, marker in zip(quiet.items(), ("#1f6fb2", "#d9741a"), "o+", strict=True):
@@ -245,7 +220,7 @@ def draw(options: Options, quiet: dict[float | None, Sweep], noisy: dict[tuple[f
     right.legend(fontsize=8)
     for axes in (left, right):
         axes.grid(alpha=0.25)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
 
 
 def _exact(sweep: Sweep, of: NDArray[np.bool_]) -> str:

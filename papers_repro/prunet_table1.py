@@ -9,17 +9,12 @@ Reference: PruNet, Tables 1, 3 and 5, Sec. 3.1.
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-from rich.console import Console
 
 from graphs.blocks import BlockChoice
 from graphs.spaces import GPUNetSpace, gpunet_imagenet, gpunet_imagewoof, gpunet_small
-from papers_repro.harness import Cell, Column, Rows, Scale, output_folder, print_rows, read_options, save_record
+from papers_repro.harness import Column, Row, Rows, Scale, ScriptOptions, started
 from papers_repro.prunet import TABLE3
 
 SCRIPT = "prunet_table1"
@@ -35,15 +30,13 @@ _SIZES = {
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(ScriptOptions):
     """The search spaces: stages, choices and numbers of networks."""
 
     scale: Scale = "laptop"
     """Of no consequence here: nothing is trained or measured."""
     seed: int = 0
     """Of no consequence either: nothing is drawn."""
-    out: Path | None = None
-    """Folder of the results; runs/prunet_table1 by default."""
     resume: bool = False
     """There is nothing to resume; accepted because every script has it."""
     depths: tuple[int, int, int, int, int] = (3, 3, 2, 5, 5)
@@ -59,27 +52,20 @@ def preset(scale: Scale) -> Options:
 
 def main() -> None:
     """Run at the scale of the command line."""
-    options = read_options(preset)
-    began = time.perf_counter()
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    folder = output_folder(options.out, SCRIPT)
-    searched = gpunet_imagenet(depths=options.depths, granularity=options.granularity)
-    spaces = [
-        ("Table 1", searched),
-        ("Table 1 at the depths of its formulas", gpunet_imagenet(depths=_FORMULA_DEPTHS)),
-        ("Table 5, Imagewoof", gpunet_imagewoof()),
-        ("laptop scale", gpunet_small(resolution=16)),
-    ]
-    tables = [
-        stage_rows("Table 1: the ImageNet space", searched),
-        stage_rows("Table 5: the Imagewoof space", gpunet_imagewoof()),
-        formula_rows(),
-        size_rows(spaces),
-    ]
-    for rows in tables:
-        print_rows(rows, console)
-    record = save_record(folder, SCRIPT, options.scale, options.seed, options, tables, began)
-    console.print(f"{record} in {time.perf_counter() - began:.1f} s", highlight=False)
+    with started(SCRIPT, preset) as script:
+        searched = gpunet_imagenet(depths=script.options.depths, granularity=script.options.granularity)
+        spaces = [
+            ("Table 1", searched),
+            ("Table 1 at the depths of its formulas", gpunet_imagenet(depths=_FORMULA_DEPTHS)),
+            ("Table 5, Imagewoof", gpunet_imagewoof()),
+            ("laptop scale", gpunet_small(resolution=16)),
+        ]
+        script.show(
+            stage_rows("Table 1: the ImageNet space", searched),
+            stage_rows("Table 5: the Imagewoof space", gpunet_imagewoof()),
+            formula_rows(),
+            size_rows(spaces),
+        )
 
 
 def stage_rows(title: str, space: GPUNetSpace) -> Rows:
@@ -94,7 +80,7 @@ def stage_rows(title: str, space: GPUNetSpace) -> Rows:
         Column("widths", "widths", "hidden widths of the first / of the other layers, narrowest-widest"),
         Column("choices", "choices", "options of the first / of the other layers, the skip included where the shape is kept"),
     ]
-    ours: list[dict[str, Cell]] = [
+    ours: list[Row] = [
         {
             "stage": "0 conv k3",
             "depth": 1,
@@ -156,7 +142,7 @@ def formula_rows() -> Rows:
         Column("size", "networks", "counted from the space at depths 2, 3, 2, 5, 5, an exact integer"),
         Column("equal", "=", "whether the formula, multiplied out, is the same integer"),
     ]
-    ours: list[dict[str, Cell]] = []
+    ours: list[Row] = []
     for name, _, value in TABLE3:
         attribute, formula = _SIZES[name]
         counted = int(getattr(space.sizes, attribute))
@@ -178,7 +164,7 @@ def size_rows(spaces: Sequence[tuple[str, GPUNetSpace]]) -> Rows:
         Column("skipping", "skipping", "FBNet with a skip in every layer, as in the paper's formula"),
         Column("all", "all", "every width, and a skip where the shape is kept: what is searched"),
     ]
-    ours: list[dict[str, Cell]] = [
+    ours: list[Row] = [
         {
             "space": name,
             "depths": ",".join(str(stage.depth) for stage in space.settings.stages),

@@ -13,49 +13,31 @@ Reference: PruNet, Table 2 and Fig. 1.
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import tyro
-from rich.console import Console
 
 from constrained_nas.latency import Measurement
 from graphs.costs import width_count_cost
 from graphs.spaces import GPUNetSpace
-from papers_repro.harness import (
-    Cell,
-    Column,
-    Rows,
-    Scale,
-    compared,
-    half_width,
-    output_folder,
-    print_rows,
-    progress_bars,
-    read_options,
-    save_record,
-)
+from papers_repro.harness import Column, Row, Rows, Scale, compared, half_width, mean, started
 from papers_repro.prunet import (
-    Found,
     Matched,
     MatchOptions,
     Measured,
+    Pruned,
+    PruNetOptions,
     SearchSpec,
-    SetupOptions,
     check_peers,
     draw_table2,
     fit_remark,
     front_rows,
     load_data,
-    make_space,
     match_budgets,
     measure_found,
-    measure_latencies,
+    measured_space,
     peer_rows,
     run_searches,
     setup_preset,
@@ -66,17 +48,11 @@ SCRIPT = "prunet_table2"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(PruNetOptions):
     """Networks found for several alphas and under hard latency budgets."""
 
-    scale: Scale = "laptop"
-    """smoke: seconds, to see that it runs. laptop: minutes on two cores. paper: the paper's protocol on folders of images."""
-    seed: int = 0
-    """The first seed."""
     seeds: int = 3
     """How many seeds."""
-    out: Path | None = None
-    """Folder of the results; runs/prunet_table2 by default."""
     alphas: tuple[float, ...] = (0.2, 0.6, 1.2, 2.0)
     """Coefficients of the latency in soft searches."""
     shares: tuple[float, ...] = (0.1, 0.2)
@@ -91,8 +67,6 @@ class Options:
     """Networks of timm to time, by timm's names."""
     peer_rounds: int = 5
     """Timed passes of each of them."""
-    setup: Annotated[SetupOptions, tyro.conf.arg(name="")] = field(default_factory=SetupOptions)
-    """Data, space, searches, retraining and measuring."""
 
     def __post_init__(self) -> None:
         check_peers(self.peers)  # now, not after the searches
@@ -108,7 +82,17 @@ def preset(scale: Scale) -> Options:
     if scale == "smoke":
         match = MatchOptions(seeds=1, runs=2)
         few: tuple[float, ...] = (0.6,)
-        return Options(scale, 0, 1, None, few, (0.1,), (), match, 5, ("efficientnet_b0",), 1, setup)
+        return Options(
+            scale,
+            seeds=1,
+            alphas=few,
+            shares=(0.1,),
+            match=match,
+            measuring_rounds=5,
+            peers=("efficientnet_b0",),
+            peer_rounds=1,
+            setup=setup,
+        )
     if scale == "laptop":
         return Options(scale, setup=setup)
     alphas = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 2.0)
@@ -119,44 +103,40 @@ def preset(scale: Scale) -> Options:
 
 def main() -> None:
     """Run at the scale of the command line."""
-    options = read_options(preset)
-    began = time.perf_counter()
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    folder = output_folder(options.out, SCRIPT)
-    console.print(f"{SCRIPT}, scale {options.scale}: results go to {folder}", highlight=False)
-    start_over(folder, options.setup)
-    seeds = range(options.seed, options.seed + options.seeds)
-    with progress_bars(console) as progress:
-        data = load_data(options.setup, options.seed)
-        space = make_space(options.setup, data.classes, data.image_channels)
-        latencies = measure_latencies(space, options.setup, options.seed, progress, folder)
-        limits = list(options.budgets_ms) or latencies.budgets(options.shares)
-        specs = [SearchSpec(f"alpha{a:g}_seed{s}", s, a) for a in options.alphas for s in seeds]
-        for kind, least in (("hard", 0.0), ("full", 1 - options.match.tolerance)):
-            specs += [
-                SearchSpec(f"{kind}{n}_seed{s}", s, 0.0, limit, least_use=least) for n, limit in enumerate(limits) for s in seeds
-            ]
-        found = run_searches(specs, options.setup, latencies, folder, progress)
-        matched = match_budgets(limits, seeds[: options.match.seeds], options.match, options.setup, latencies, folder, progress)
-        best = [entry.best for entry in matched if entry.best is not None]
-        measured = measure_found([*found, *best], latencies, space, options.measuring_rounds, options.seed, progress)
-        peers = peer_rows(options.peers, options.peer_rounds, options.setup.clock, options.seed, progress)
-    console.print(fit_remark(latencies), highlight=False)
-    tables = [
-        network_rows(options, found, measured, space, limits),
-        matching_rows(options, found, matched, limits),
-        peers,
-        published_rows(),
-        published_rows(distilled=True),
-    ]
-    for rows in tables:
-        print_rows(rows, console)
-    draw_table2(found, measured.latencies[: len(found)], limits, folder / f"{SCRIPT}.png", data.name)
-    record = save_record(folder, SCRIPT, options.scale, options.seed, options, tables, began)
-    console.print(f"{record}, {SCRIPT}.png and architectures/ in {time.perf_counter() - began:.0f} s", highlight=False)
+    with started(SCRIPT, preset) as script:
+        options, folder = script.options, script.folder
+        start_over(folder, options.setup)
+        seeds = range(options.seed, options.seed + options.seeds)
+        with script.bars() as progress:
+            space, latencies = measured_space(options.setup, options.seed, folder, progress)
+            limits = list(options.budgets_ms) or latencies.budgets(options.shares)
+            specs = [SearchSpec(f"alpha{a:g}_seed{s}", s, a) for a in options.alphas for s in seeds]
+            for kind, least in (("hard", 0.0), ("full", 1 - options.match.tolerance)):
+                specs += [
+                    SearchSpec(f"{kind}{n}_seed{s}", s, 0.0, limit, least_use=least)
+                    for n, limit in enumerate(limits)
+                    for s in seeds
+                ]
+            found = run_searches(specs, options.setup, latencies, folder, progress)
+            matched = match_budgets(limits, seeds[: options.match.seeds], options.match, options.setup, latencies, folder, progress)
+            best = [entry.best for entry in matched if entry.best is not None]
+            measured = measure_found([*found, *best], latencies, space, options.measuring_rounds, options.seed, progress)
+            peers = peer_rows(options.peers, options.peer_rounds, options.setup.clock, options.seed, progress)
+        script.say(fit_remark(latencies))
+        script.show(
+            network_rows(options, found, measured, space, limits),
+            matching_rows(options, found, matched, limits),
+            peers,
+            published_rows(),
+            published_rows(distilled=True),
+        )
+        task = load_data(options.setup, options.seed).name
+        draw_table2(found, measured.latencies[: len(found)], limits, script.picture, task)
 
 
-def network_rows(options: Options, found: Sequence[Found], measured: Measured, space: GPUNetSpace, limits: Sequence[float]) -> Rows:
+def network_rows(
+    options: Options, found: Sequence[Pruned], measured: Measured, space: GPUNetSpace, limits: Sequence[float]
+) -> Rows:
     """A row a search setting, means over its seeds."""
     columns = [
         Column(
@@ -175,7 +155,7 @@ def network_rows(options: Options, found: Sequence[Found], measured: Measured, s
         Column("seconds", "search s", "wall time of a search while others ran beside it, mean over seeds", ".0f"),
     ]
     macs, parameters = width_count_cost(space, "macs"), width_count_cost(space, "parameters")
-    ours: list[dict[str, Cell]] = []
+    ours: list[Row] = []
     for label, group in _groups(found, limits):
         entries = [entry for entry, _ in group]
         times: list[Measurement] = [measured.latencies[place] for _, place in group]
@@ -185,15 +165,15 @@ def network_rows(options: Options, found: Sequence[Found], measured: Measured, s
         ours.append(
             {
                 "search": label,
-                "estimated": float(np.mean([entry.record.latency_ms for entry in entries])),
-                "measured": float(np.mean([one.median for one in times])),
+                "estimated": mean([entry.record.latency_ms for entry in entries]),
+                "measured": mean([one.median for one in times]),
                 "fits": None if limit is None else f"{sum(e.record.latency_ms <= limit for e in entries)}/{len(entries)}",
-                "parameters": float(np.mean([parameters.cost(a) for a in architectures])),
-                "macs": float(np.mean([macs.cost(a) for a in architectures])) / 1e6,
-                "blocks": float(np.mean([entry.record.blocks for entry in entries])),
-                "accuracy": float(np.mean(accuracies)),
+                "parameters": mean([parameters.cost(a) for a in architectures]),
+                "macs": mean([macs.cost(a) for a in architectures]) / 1e6,
+                "blocks": mean([entry.record.blocks for entry in entries]),
+                "accuracy": mean(accuracies),
                 "interval": half_width(accuracies),
-                "seconds": float(np.mean([entry.record.seconds for entry in entries])),
+                "seconds": mean([entry.record.seconds for entry in entries]),
             }
         )
     undecided = sum(entry.record.undecided > 0 for entry in found)
@@ -205,7 +185,7 @@ def network_rows(options: Options, found: Sequence[Found], measured: Measured, s
     return Rows("Networks found here", columns, ours, remark=remark)
 
 
-def matching_rows(options: Options, found: Sequence[Found], matched: Sequence[Matched], limits: Sequence[float]) -> Rows:
+def matching_rows(options: Options, found: Sequence[Pruned], matched: Sequence[Matched], limits: Sequence[float]) -> Rows:
     """Same latency: soft alpha against hard budget."""
     columns = [
         Column("budget", "T ms", "the wanted latency"),
@@ -224,7 +204,7 @@ def matching_rows(options: Options, found: Sequence[Found], matched: Sequence[Ma
             "soft: of these networks. hard: what the projection would have needed, in its scores; - where the window decided",
         ),
     ]
-    ours: list[dict[str, Cell]] = []
+    ours: list[Row] = []
     for number, limit in enumerate(limits):
         soft = [entry for entry in matched if entry.budget == number]
         reached = [(entry.seed, entry.best) for entry in soft if entry.best is not None]
@@ -240,9 +220,9 @@ def matching_rows(options: Options, found: Sequence[Found], matched: Sequence[Ma
                     "method": kind,
                     "runs": ", ".join("1" for _ in hard),
                     "landed": f"{landed}/{len(hard)}",
-                    "latency": float(np.mean([entry.record.latency_ms for entry in hard])),
+                    "latency": mean([entry.record.latency_ms for entry in hard]),
                     "share": _range(shares),
-                    "accuracy": float(np.mean([entry.accuracy for entry in hard])),
+                    "accuracy": mean([entry.accuracy for entry in hard]),
                     "versus": compared([h for h, _ in both], [s for _, s in both], kind) if both else None,
                     "alpha": ", ".join("-" if value is None else f"{value:.3g}" for value in alphas),
                 }
@@ -253,9 +233,9 @@ def matching_rows(options: Options, found: Sequence[Found], matched: Sequence[Ma
                 "method": "soft",
                 "runs": ", ".join(str(len(entry.tried)) for entry in soft),
                 "landed": f"{sum(entry.landed for entry in soft)}/{len(soft)}",
-                "latency": float(np.mean([b.record.latency_ms for _, b in reached])) if reached else None,
+                "latency": mean([b.record.latency_ms for _, b in reached]) if reached else None,
                 "share": _range([b.record.latency_ms / limit for _, b in reached]),
-                "accuracy": float(np.mean([b.accuracy for _, b in reached])) if reached else None,
+                "accuracy": mean([b.accuracy for _, b in reached]) if reached else None,
                 "alpha": ", ".join(f"{b.spec.alpha:.3g}" for _, b in reached) or None,
             }
         )
@@ -279,9 +259,9 @@ def published_rows(distilled: bool = False) -> Rows:
     return Rows(f"Published, {how}: another task, another device", columns, [], front_rows(distilled), f"PruNet, Table 2, {how}")
 
 
-def _groups(found: Sequence[Found], limits: Sequence[float]) -> list[tuple[str, list[tuple[Found, int]]]]:
+def _groups(found: Sequence[Pruned], limits: Sequence[float]) -> list[tuple[str, list[tuple[Pruned, int]]]]:
     """The searches of every setting with their places, soft ones first."""
-    groups: dict[str, list[tuple[Found, int]]] = {}
+    groups: dict[str, list[tuple[Pruned, int]]] = {}
     for place, entry in enumerate(found):
         limit = entry.spec.budget_ms
         kind = "full" if entry.spec.least_use else "hard"

@@ -12,41 +12,22 @@ Reference: PruNet, Table 3.
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Annotated
+from dataclasses import dataclass, replace
 
 import numpy as np
-import tyro
-from rich.console import Console
 
 from constrained_nas.methods.prunet import PruNet
 from graphs.costs import QuadraticCost
 from graphs.spaces import GPUNetSpace, gpunet_small
-from papers_repro.harness import (
-    Cell,
-    Column,
-    Rows,
-    Scale,
-    half_width,
-    output_folder,
-    print_rows,
-    progress_bars,
-    read_options,
-    save_record,
-)
+from papers_repro.experiment import fresh_supernet
+from papers_repro.harness import Column, Row, Rows, Scale, half_width, mean, started
 from papers_repro.prunet import (
     TABLE3,
-    Found,
+    Pruned,
+    PruNetOptions,
     SearchSpec,
-    SetupOptions,
-    fresh_supernet,
-    load_data,
-    make_space,
-    measure_latencies,
+    measured_space,
     run_searches,
     saved_bytes,
     separate_candidates,
@@ -67,23 +48,15 @@ _VARIANTS: tuple[tuple[str, bool, bool, bool], ...] = (  # name, prunode, prunin
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(PruNetOptions):
     """Memory, search space and time of every optimization."""
 
-    scale: Scale = "laptop"
-    """smoke: seconds, to see that it runs. laptop: minutes on two cores. paper: the paper's protocol on folders of images."""
-    seed: int = 0
-    """The first seed."""
     seeds: int = 2
     """How many seeds."""
-    out: Path | None = None
-    """Folder of the results; runs/prunet_table3 by default."""
     alpha: float = 0.6
     """Coefficient of the latency."""
     granularities: tuple[int, ...] = (16, 8, 4, 2)
     """Of the small space, for the memory over the number of widths."""
-    setup: Annotated[SetupOptions, tyro.conf.arg(name="")] = field(default_factory=SetupOptions)
-    """Data, space, searches and measuring."""
 
 
 def preset(scale: Scale) -> Options:
@@ -96,30 +69,21 @@ def preset(scale: Scale) -> Options:
 
 def main() -> None:
     """Run at the scale of the command line."""
-    options = read_options(preset)
-    began = time.perf_counter()
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    folder = output_folder(options.out, SCRIPT)
-    console.print(f"{SCRIPT}, scale {options.scale}: results go to {folder}", highlight=False)
-    start_over(folder, options.setup)
-    with progress_bars(console) as progress:
-        data = load_data(options.setup, options.seed)
-        space = make_space(options.setup, data.classes, data.image_channels)
-        latencies = measure_latencies(space, options.setup, options.seed, progress, folder)
-        specs = [
-            SearchSpec(f"{name.replace(' ', '_').lower()}_seed{seed}", seed, options.alpha, None, prunode, pruning, skipping)
-            for seed in range(options.seed, options.seed + options.seeds)  # variants of a seed next to each other in time
-            for name, prunode, pruning, skipping in _VARIANTS
-        ]
-        found = run_searches(specs, options.setup, latencies, folder, progress, retrain=False, processes=1)
-    tables = [size_rows(options, space, found), time_rows(options, found), memory_rows(options), published_rows()]
-    for rows in tables:
-        print_rows(rows, console)
-    record = save_record(folder, SCRIPT, options.scale, options.seed, options, tables, began)
-    console.print(f"{record} in {time.perf_counter() - began:.0f} s", highlight=False)
+    with started(SCRIPT, preset) as script:
+        options = script.options
+        start_over(script.folder, options.setup)
+        with script.bars() as progress:
+            space, latencies = measured_space(options.setup, options.seed, script.folder, progress)
+            specs = [
+                SearchSpec(f"{name.replace(' ', '_').lower()}_seed{seed}", seed, options.alpha, None, prunode, pruning, skipping)
+                for seed in range(options.seed, options.seed + options.seeds)  # variants of a seed next to each other in time
+                for name, prunode, pruning, skipping in _VARIANTS
+            ]
+            found = run_searches(specs, options.setup, latencies, script.folder, progress, retrain=False, processes=1)
+        script.show(size_rows(options, space, found), time_rows(options, found), memory_rows(options), published_rows())
 
 
-def size_rows(options: Options, space: GPUNetSpace, found: Sequence[Found]) -> Rows:
+def size_rows(options: Options, space: GPUNetSpace, found: Sequence[Pruned]) -> Rows:
     """Search space and memory, a row an optimization."""
     columns = [
         Column("optimization", "optimization", "FBNet: two widths a block, each a candidate of its own; others change one thing"),
@@ -129,7 +93,7 @@ def size_rows(options: Options, space: GPUNetSpace, found: Sequence[Found]) -> R
     ]
     groups = _by_variant(found)
     base = _memory(options, space, groups[0][0])
-    ours: list[dict[str, Cell]] = []
+    ours: list[Row] = []
     for (name, *_), group in zip(_VARIANTS, groups, strict=True):
         memory = _memory(options, space, group[0])
         size = str(_size(group[0], space))
@@ -137,7 +101,7 @@ def size_rows(options: Options, space: GPUNetSpace, found: Sequence[Found]) -> R
     return Rows("Search space and memory", columns, ours, remark=f"Batch {options.setup.batch_size}; exact, no timing.")
 
 
-def time_rows(options: Options, found: Sequence[Found]) -> Rows:
+def time_rows(options: Options, found: Sequence[Pruned]) -> Rows:
     """Time, a row an optimization."""
     wall = any(not entry.record.processor_seconds for entry in found)
     clock = "wall" if wall else "processor"
@@ -155,20 +119,20 @@ def time_rows(options: Options, found: Sequence[Found]) -> Rows:
     warm_up = options.setup.warm_up
     phases = [[sum(_epochs(entry, wall)[warm_up:]) for entry in group] for group in groups]
     steps = found[0].record.steps
-    ours: list[dict[str, Cell]] = []
+    ours: list[Row] = []
     for (name, *_), group, times in zip(_VARIANTS, groups, phases, strict=True):
         gains = [first / own for first, own in zip(phases[0], times, strict=True)]
         epochs = [_epochs(entry, wall) for entry in group]
         ours.append(
             {
                 "optimization": name,
-                "before": 1e3 * float(np.mean([np.mean(seconds[:warm_up]) for seconds in epochs])) / steps,
-                "last": 1e3 * float(np.mean([seconds[-1] for seconds in epochs])) / steps,
-                "after": float(np.mean(times)),
-                "gain": float(np.mean(gains)),
+                "before": 1e3 * mean([mean(seconds[:warm_up]) for seconds in epochs]) / steps,
+                "last": 1e3 * mean([seconds[-1] for seconds in epochs]) / steps,
+                "after": mean(times),
+                "gain": mean(gains),
                 "interval": half_width(gains),
-                "total": float(np.mean([sum(seconds) for seconds in epochs])),
-                "undecided": float(np.mean([entry.record.undecided for entry in group])),
+                "total": mean([sum(seconds) for seconds in epochs]),
+                "undecided": mean([entry.record.undecided for entry in group]),
             }
         )
     remark = (
@@ -188,7 +152,7 @@ def memory_rows(options: Options) -> Rows:
         Column("ratio", "ratio", "Prunode / two", ".3f"),
         Column("every", "every MB", "by a candidate for every width", ".2f"),
     ]
-    ours: list[dict[str, Cell]] = []
+    ours: list[Row] = []
     rows = options.setup.batch_size
     for granularity in options.granularities:
         space = gpunet_small(resolution=options.setup.resolution, granularity=granularity)
@@ -220,7 +184,7 @@ def published_rows() -> Rows:
         Column("hours", "h", "of the search on the authors' machine"),
         Column("networks", "networks", "size of the search space by the paper's formula"),
     ]
-    published: list[dict[str, Cell]] = [{"optimization": n, "hours": hours, "networks": f"{size:.4g}"} for n, hours, size in TABLE3]
+    published: list[Row] = [{"optimization": n, "hours": hours, "networks": f"{size:.4g}"} for n, hours, size in TABLE3]
     return Rows("Published, for orientation: ImageNet, other devices", columns, [], published, "PruNet, Table 3")
 
 
@@ -230,14 +194,14 @@ def _bare(space: GPUNetSpace, prunode: bool) -> PruNet:
     return PruNet(space, QuadraticCost("latency", "ms", space.space, ones), prunode=prunode, pruning=prunode, skipping=prunode)
 
 
-def _memory(options: Options, space: GPUNetSpace, entry: Found) -> int:
+def _memory(options: Options, space: GPUNetSpace, entry: Pruned) -> int:
     spec = entry.spec
     searched = space if spec.prunode else separate_candidates(space)
     method = replace(_bare(searched, spec.prunode), pruning=spec.pruning, skipping=spec.skipping)
     return saved_bytes(method, fresh_supernet(searched, 0), options.setup.batch_size)
 
 
-def _size(entry: Found, space: GPUNetSpace) -> int:
+def _size(entry: Pruned, space: GPUNetSpace) -> int:
     """Of the space as searched: skips are there where the shape is kept."""
     sizes, separate = space.sizes, separate_candidates(space)
     spec = entry.spec
@@ -246,13 +210,13 @@ def _size(entry: Found, space: GPUNetSpace) -> int:
     return separate.sizes.all if spec.skipping else separate.sizes.prunode
 
 
-def _by_variant(found: Sequence[Found]) -> list[list[Found]]:
+def _by_variant(found: Sequence[Pruned]) -> list[list[Pruned]]:
     """The searches of every variant, in the order of the table."""
     switches = [(entry.spec.prunode, entry.spec.pruning, entry.spec.skipping) for entry in found]
     return [[entry for entry, own in zip(found, switches, strict=True) if own == variant[1:]] for variant in _VARIANTS]
 
 
-def _epochs(entry: Found, wall: bool) -> list[float]:
+def _epochs(entry: Pruned, wall: bool) -> list[float]:
     """Seconds of every epoch."""
     record = entry.record
     return [seconds * record.steps for seconds in record.step_seconds] if wall else list(record.processor_seconds)

@@ -10,35 +10,19 @@ Reference: PruNet, Table 6.
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import tyro
-from rich.console import Console
 
-from papers_repro.harness import (
-    Cell,
-    Column,
-    Rows,
-    Scale,
-    half_width,
-    output_folder,
-    print_rows,
-    progress_bars,
-    read_options,
-    save_record,
-)
+from papers_repro.harness import Column, Row, Rows, Scale, half_width, mean, started
 from papers_repro.prunet import (
     SKIP_SETTINGS,
     TABLE6,
-    Found,
     GridOptions,
-    SetupOptions,
+    Pruned,
+    PruNetOptions,
     fit_remark,
     grid_preset,
     run_grid,
@@ -49,19 +33,11 @@ SCRIPT = "prunet_table6"
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(PruNetOptions):
     """Loss and depth over (alpha, phi, lambda)."""
 
-    scale: Scale = "laptop"
-    """smoke: seconds, to see that it runs. laptop: minutes on two cores. paper: the paper's protocol on folders of images."""
-    seed: int = 0
-    """The first seed."""
-    out: Path | None = None
-    """Folder of the results; runs/prunet_table6 by default."""
     grid: Annotated[GridOptions, tyro.conf.arg(name="")] = field(default_factory=GridOptions)
     """Settings to search with."""
-    setup: Annotated[SetupOptions, tyro.conf.arg(name="")] = field(default_factory=SetupOptions)
-    """Data, space, searches and measuring."""
 
 
 def preset(scale: Scale) -> Options:
@@ -71,22 +47,15 @@ def preset(scale: Scale) -> Options:
 
 def main() -> None:
     """Run at the scale of the command line."""
-    options = read_options(preset)
-    began = time.perf_counter()
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    folder = output_folder(options.out, SCRIPT)
-    console.print(f"{SCRIPT}, scale {options.scale}: results go to {folder}", highlight=False)
-    with progress_bars(console) as progress:
-        found, latencies, _ = run_grid(options.grid, options.setup, options.seed, folder, progress, retrain=False)
-    console.print(fit_remark(latencies), highlight=False)
-    tables = [loss_rows(options, found), published_rows()]
-    for rows in tables:
-        print_rows(rows, console)
-    record = save_record(folder, SCRIPT, options.scale, options.seed, options, tables, began)
-    console.print(f"{record} in {time.perf_counter() - began:.0f} s", highlight=False)
+    with started(SCRIPT, preset) as script:
+        options = script.options
+        with script.bars() as progress:
+            found, latencies, _ = run_grid(options.grid, options.setup, options.seed, script.folder, progress, retrain=False)
+        script.say(fit_remark(latencies))
+        script.show(loss_rows(options, found), published_rows())
 
 
-def loss_rows(options: Options, found: Sequence[Found]) -> Rows:
+def loss_rows(options: Options, found: Sequence[Pruned]) -> Rows:
     """A row a setting."""
     columns = [
         Column("setting", "alpha; phi, lambda", "coefficient of the latency; scales of the skip's and of the block's output"),
@@ -97,7 +66,7 @@ def loss_rows(options: Options, found: Sequence[Found]) -> Rows:
         Column("blocks", "IRBs", "inverted residuals that are left, mean over seeds", ".1f"),
         Column("latency", "est. ms", "estimated latency of the network, mean over seeds", ".3f"),
     ]
-    ours: list[dict[str, Cell]] = []
+    ours: list[Row] = []
     for alpha in options.grid.alphas:
         plain = _group(found, alpha, 1.0, 1.0)
         for phi, scale in SKIP_SETTINGS:
@@ -108,12 +77,12 @@ def loss_rows(options: Options, found: Sequence[Found]) -> Rows:
             ours.append(
                 {
                     "setting": f"{alpha:g}; {phi:g}, {scale:g}",
-                    "loss": float(np.mean(losses)),
+                    "loss": mean(losses),
                     "interval": half_width(losses),
-                    "difference": None if base else float(np.mean(differences)),
+                    "difference": None if base else mean(differences),
                     "half": None if base else half_width(differences),
-                    "blocks": float(np.mean([entry.record.blocks for entry in group])),
-                    "latency": float(np.mean([entry.record.latency_ms for entry in group])),
+                    "blocks": mean([entry.record.blocks for entry in group]),
+                    "latency": mean([entry.record.latency_ms for entry in group]),
                 }
             )
     undecided = sum(entry.record.undecided > 0 for entry in found)
@@ -131,13 +100,13 @@ def published_rows() -> Rows:
         Column("loss", "loss", "total loss of the search", ".4f"),
         Column("blocks", "IRBs", "inverted residuals that are left", "d"),
     ]
-    published: list[dict[str, Cell]] = [
+    published: list[Row] = [
         {"setting": f"{row.alpha:g}; {row.phi:g}, {row.scale:g}", "loss": row.loss, "blocks": row.depth} for row in TABLE6
     ]
     return Rows("Published, for orientation: ImageNet, another device", columns, [], published, "PruNet, Table 6")
 
 
-def _group(found: Sequence[Found], alpha: float, phi: float, scale: float) -> list[Found]:
+def _group(found: Sequence[Pruned], alpha: float, phi: float, scale: float) -> list[Pruned]:
     return [entry for entry in found if (entry.spec.alpha, entry.spec.phi, entry.spec.scale) == (alpha, phi, scale)]
 
 

@@ -34,6 +34,10 @@ def non_dominated(points: ArrayLike, maximize: Sequence[bool], *, keep_duplicate
 
     Raises:
         ValueError: rows of different lengths, NaN, no columns, or not one sense a column.
+
+    Example:
+        >>> non_dominated([[91.0, 40.0], [93.0, 80.0], [92.0, 90.0]], [True, False]).tolist()  # accuracy and latency
+        [True, True, False]
     """
     table, senses = _table(points, maximize)
     if not len(table):
@@ -57,6 +61,10 @@ def hypervolume(points: ArrayLike, reference: ArrayLike, maximize: Sequence[bool
 
     Raises:
         ValueError: as :func:`non_dominated`, or an entry that is not finite.
+
+    Example:
+        >>> hypervolume([[91.0, 40.0], [93.0, 80.0]], [90.0, 100.0], [True, False])  # 1 x 60 and 3 x 20, less the 1 x 20 they share
+        100.0
     """
     table, senses = _table(points, maximize)
     worst = np.asarray(reference, dtype=np.float64)

@@ -20,7 +20,13 @@ from solvers.sets import read_only
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Quadratic:
-    """``offset + linear @ x + x @ theta @ x`` with linear (n,) and theta (n, n). Build it with :meth:`of`."""
+    """``offset + linear @ x + x @ theta @ x`` with linear (n,) and theta (n, n). Build it with :meth:`of`.
+
+    Example:
+        >>> product = Quadratic.of(1.0, [0.0, 0.0], [[0.0, 2.0], [0.0, 0.0]])  # 1 + 2 x y
+        >>> product.value(np.array([3.0, 4.0]))
+        25.0
+    """
 
     offset: float
     linear: FloatArray

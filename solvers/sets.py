@@ -35,6 +35,10 @@ class Blocks:
     """The product of scaled simplices ``{x >= 0 : sum of block i = totals[i]}``.
 
     Build it with :meth:`of`. ``sizes`` holds the number of options a block, ``totals`` (one a block, read-only) what each sums to.
+
+    Example:
+        >>> Blocks.of([2, 3]).vertex([1, 0]).tolist()
+        [0.0, 1.0, 1.0, 0.0, 0.0]
     """
 
     sizes: tuple[int, ...]
@@ -112,7 +116,12 @@ class Blocks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BudgetedBlocks:
-    """``Blocks`` cut by budgets: ``weights @ x <= capacities`` with weights (m, dimension) and capacities (m,)."""
+    """``Blocks`` cut by budgets: ``weights @ x <= capacities`` with weights (m, dimension) and capacities (m,).
+
+    Example:
+        >>> BudgetedBlocks.of(Blocks.of([2, 2]), [1.0, 4.0, 1.0, 2.0], 5.0).violation([0.0, 1.0, 0.0, 1.0])
+        1.0
+    """
 
     blocks: Blocks
     weights: FloatArray

@@ -76,7 +76,7 @@ def profile(command: Profile) -> None:
     log = log_beside(command.out)
     console = Console()
     if log.exists():
-        console.print(f"going on with the rounds in {log}", highlight=False)
+        console.print(f"resuming from the rounds in {log}", highlight=False)
     with progress_shown(console) as progress:
         found = profile_space(space, settings, log, progress)
     save_json(found.table, command.out)

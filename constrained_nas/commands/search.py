@@ -23,7 +23,7 @@ class Search:
     The super-network is trained (or learns along the way), the search runs, and its answer is projected exactly onto all budgets;
     with a latency table it is measured too, and the budget tightened until it fits. Then it is fine-tuned and tested.
 
-    A run that was killed goes on with: constrained-nas resume RUN. Examples:
+    Continue a run that was killed with: constrained-nas resume RUN. Examples:
     search hardcore-small --budget params=40e3 --out runs/x
     search hardcore-small --budget latency_ms=2 --budget params=60e3 --table table.json --out runs/y
     """
@@ -35,7 +35,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on with a search that was interrupted, from its settings and checkpoints, to the same result."""
+    """Continue a search that was interrupted, from its settings and checkpoints, to the same result."""
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of the run."""
@@ -56,7 +56,7 @@ def search_run(command: Search) -> None:
 
 
 def resume(command: Resume) -> None:
-    """Go on with a run and print what it found.
+    """Continue a run and print what it found.
 
     Raises:
         FileNotFoundError: no run began there.
@@ -76,11 +76,11 @@ def resume(command: Resume) -> None:
 
 @contextmanager
 def _resumable(folder: Path) -> Iterator[None]:
-    """Whoever interrupts a run is told how to go on with it."""
+    """Whoever interrupts a run is told how to continue it."""
     try:
         yield
     except KeyboardInterrupt as interruption:
-        raise SystemExit(f"interrupted: constrained-nas resume {folder} goes on with it") from interruption
+        raise SystemExit(f"interrupted; continue with constrained-nas resume {folder}") from interruption
 
 
 def _print(console: Console, record: RunRecord, folder: Path) -> None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from constrained_nas.commands.shown import progress_shown
-from constrained_nas.runs import MethodName, RunSettings, parse_budgets
+from constrained_nas.runs import MethodName, RunSettings, TrainingSettings, parse_budgets
 from constrained_nas.sweeps import Backend, SearchMode, SweepFront, SweepOptions, SweepRecord, parse_grid, run_sweep
 
 
@@ -50,34 +49,8 @@ class Sweep:
     """Test every network; without it there is no front."""
     fine_tune_epochs: int = 0
     """Before a network is tested; 0 tests it with the super-network's weights."""
-    data: str = "digits"
-    """digits (embedded), cifar10 or cifar100 (binary version, under --data-root), or an image folder with train/ and val/."""
-    data_root: Path = Path("data")
-    """Where the CIFAR folders lie."""
-    seed: int = 0
-    """Decides splits, weights, samples and everything else that is drawn."""
-    epochs: int | None = None
-    """Of a search."""
-    warm_up: int | None = None
-    """Epochs of the heaviest network, before paths are sampled."""
-    train_epochs: int | None = None
-    """Epochs of the super-network's sampled paths."""
-    batch_size: int | None = None
-    """Images a step, in training and search."""
-    learning_rate: float | None = None
-    """Of the super-network's weights."""
-    resolution: int | None = None
-    """Side of the images in pixels."""
-    training_digits: int = 800
-    """How many of the 1797 digits may be trained and searched on; the others are test digits."""
-    draws: int = 4
-    """Drawings of each training digit."""
-    workers: int = 0
-    """Processes that load data, of every job."""
-    device: Literal["cpu", "cuda", "auto"] = "cpu"
-    """Where networks are trained."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    """Of training."""
+    training: Annotated[TrainingSettings, tyro.conf.arg(name="")] = field(default_factory=TrainingSettings)
+    """Data, training and the length of searches."""
 
 
 def sweep(command: Sweep) -> None:
@@ -101,9 +74,10 @@ def sweep(command: Sweep) -> None:
         jobs=command.jobs,
         backend=command.backend,
     )
+    settings = RunSettings(space=command.space, fine_tune_epochs=command.fine_tune_epochs, **command.training.model_dump())
     console = Console()
     with progress_shown(console) as progress:
-        record = run_sweep(_settings(command), options, command.out, progress)
+        record = run_sweep(settings, options, command.out, progress)
         pictures = draw_sweep(record, command.out)
     _print(console, record)
     console.print(f"written to {', '.join(map(str, (command.out / 'sweep.json', *pictures)))}", highlight=False, soft_wrap=True)
@@ -147,21 +121,6 @@ def draw_sweep(record: SweepRecord, folder: Path) -> list[Path]:
         draw_front(points, path, label, f"test accuracy (%), {record.tested}", title, limits)
         written.append(path)
     return written
-
-
-def _settings(command: Sweep) -> RunSettings:
-    """The options that are a search's too, under the same names.
-
-    Raises:
-        ValueError: one out of range; names the first.
-    """
-    shared = {field.name for field in fields(command)} & set(RunSettings.model_fields) - {"budget", "table", "method"}
-    try:
-        return RunSettings(**{name: getattr(command, name) for name in shared})
-    except ValidationError as error:
-        first = error.errors()[0]
-        option = "--" + ".".join(map(str, first["loc"])).replace("_", "-")
-        raise ValueError(f"{option}: {first['msg']} (got {first['input']!r})") from error
 
 
 def _search_at(given: Sequence[str], names: Sequence[str]) -> tuple[tuple[str, float], ...] | None:

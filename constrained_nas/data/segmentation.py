@@ -165,13 +165,7 @@ class _PairDataset(Dataset[tuple[Tensor, Tensor]]):
 
 
 def _splits(
-    name: str,
-    lists: list[Path],
-    pairs: list[list[_Pair]],
-    colours: Colours | None,
-    classes: int,
-    resolution: int,
-    augment: bool,
+    name: str, lists: list[Path], pairs: list[list[_Pair]], colours: Colours | None, classes: int, resolution: int, augment: bool
 ) -> DataSplits:
     if colours is not None:
         wrong = [(colour, number) for colour, number in colours.items() if not 0 <= number < classes]

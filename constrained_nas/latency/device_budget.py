@@ -87,7 +87,6 @@ def fit_on_device(
     Args:
         project: the best architecture whose estimated cost is at most a limit; raises InfeasibleError where there is none.
         measure: samples of an architecture's cost on the device, in the budget's unit, all positive.
-        budget: T.
         cost: the name of the tightened cost in ``SearchResult.costs``.
         cheapest: the cheapest architecture by the table, tried before giving up where the tightened limit lies below it.
         confidence: that the median of the network handed back is at most the budget.
@@ -105,27 +104,38 @@ def fit_on_device(
     least_samples(confidence)  # refuses a confidence out of range
     level = 1 - (1 - confidence) / attempts
     made: list[DeviceAttempt] = []
-    limit, nothing_below = budget, False
+    found: SearchResult | None = None  # of the last attempt that fitted: from then on limits are loosened
+    limit, too_slow, nothing_below = budget, float("inf"), False
     for _ in range(attempts):
         try:
             result = project(limit)
         except InfeasibleError as error:
+            if found is not None:  # a looser limit on one cost cannot be infeasible, but the method may say so of its own
+                break
             if cheapest is None:
                 raise InfeasibleError(f"no network fits on the device: {error}{_told(made, budget)}") from error
             result, nothing_below = cheapest(), True
             if made and result.costs[cost] >= made[-1].estimated:  # it was the one measured last
                 raise InfeasibleError(f"even the cheapest network is too slow{_told(made, budget)}") from error
         estimated = result.costs[cost]
+        if found is not None and (result.architecture == found.architecture or estimated >= too_slow):
+            break
         attempt = _attempt(limit, estimated, measure(result.architecture), budget, level)
         made.append(attempt)
-        if attempt.fits and (nothing_below or attempt.bound >= use * budget):
-            return DeviceSearch(result, tuple(made), budget, confidence)
         if attempt.fits:
-            return _loosened(DeviceSearch(result, tuple(made), budget, confidence), project, measure, cost, level, attempts, use)
-        if nothing_below:
+            found = result
+            if nothing_below or attempt.bound >= use * budget:
+                break
+        elif found is not None:
+            break
+        elif nothing_below:
             raise InfeasibleError(f"even the cheapest network is too slow{_told(made, budget)}")
+        else:
+            too_slow = min(too_slow, estimated)
         limit = estimated * budget / attempt.bound
-    raise InfeasibleError(f"no network fitted in {attempts} attempts{_told(made, budget)}")
+    if found is None:
+        raise InfeasibleError(f"no network fitted in {attempts} attempts{_told(made, budget)}")
+    return DeviceSearch(found, tuple(made), budget, confidence)
 
 
 def with_limit(problem: SearchProblem, cost: str, limit: float) -> SearchProblem:
@@ -182,32 +192,6 @@ def device_record(found: DeviceSearch, problem: SearchProblem, cost: str = "late
         choices=problem.space.describe(found.result.architecture),
         attempts=found.attempts,
     )
-
-
-def _loosened(
-    found: DeviceSearch,
-    project: Callable[[float], SearchResult],
-    measure: Callable[[Architecture], Sequence[float]],
-    cost: str,
-    level: float,
-    attempts: int,
-    use: float,
-) -> DeviceSearch:
-    """Looser limits while what comes fits, is another network, and leaves too much of the budget."""
-    made, result, budget = list(found.attempts), found.result, found.budget
-    too_slow = min((attempt.estimated for attempt in made if not attempt.fits), default=float("inf"))
-    while len(made) < attempts and made[-1].fits and made[-1].bound < use * budget:
-        limit = made[-1].estimated * budget / made[-1].bound
-        try:
-            other = project(limit)
-        except InfeasibleError:  # a looser limit on one cost cannot be infeasible, but the method may say so of its own
-            break
-        if other.architecture == result.architecture or other.costs[cost] >= too_slow:
-            break
-        made.append(_attempt(limit, other.costs[cost], measure(other.architecture), budget, level))
-        if made[-1].fits:
-            result = other
-    return replace(found, result=result, attempts=tuple(made))
 
 
 def _attempt(limit: float, estimated: float, samples: Sequence[float], budget: float, level: float) -> DeviceAttempt:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from constrained_nas.latency.block_table import CONFIDENCE, NOISY, TableFit, scale_table, table_of_times
 from constrained_nas.latency.robust_times import OUTLIER_DEVIATIONS, inliers
@@ -28,7 +27,7 @@ from constrained_nas.latency.rounds import MeasurementLog, corrected_times, meas
 from constrained_nas.latency.runtimes import RuntimeName, require_runtime, runtime_title
 from constrained_nas.latency.spread_networks import spread_networks
 from constrained_nas.latency.subjects import Context, profile_subjects, reference_architecture
-from constrained_nas.latency.timer import Measurement, Progress, Timer, device_name
+from constrained_nas.latency.timer import Measurement, Progress, Timer
 from graphs import Architecture, MBConvSpace
 from graphs.costs import LatencyTable, PredictionEvidence, ReferenceLatency, latency_cost, mac_cost
 
@@ -44,8 +43,6 @@ class ProfileSettings:
     """How a table is measured.
 
     Attributes:
-        runtime: torch, torch-compile or onnxruntime.
-        timer: batch, threads, device.
         rounds: how often everything is timed, at least 6: the 95 % interval of a median needs as many.
         networks: random networks measured whole, at least 6, that calibrate the table.
         timing: of blocks, for the table.
@@ -132,16 +129,14 @@ def profile_space(
 
 def _header(space: MBConvSpace, settings: ProfileSettings) -> dict[str, Any]:
     timer = settings.timer
+    conditions = timer.conditions(runtime_title(settings.runtime, timer))
+    del conditions["dtype"]  # logs do not state it
     return {
         "kind": "profile measurements",
         "schema_version": 1,
         "space": space.space.name,
-        "device": device_name(timer.device),
-        "runtime": runtime_title(settings.runtime, timer),
-        "threads": timer.threads,
-        "batch": timer.batch,
+        **conditions,
         "clock": timer.clock,
-        "torch_version": str(torch.__version__),
         "contexts": sorted(settings.contexts),
         "networks": settings.networks,
         "seed": settings.seed,

@@ -114,12 +114,7 @@ def measure_runs(
 
 
 def measure_rounds(
-    subjects: Mapping[str, Subject],
-    timer: Timer,
-    rounds: int,
-    seed: int,
-    log: MeasurementLog,
-    progress: Progress | None = None,
+    subjects: Mapping[str, Subject], timer: Timer, rounds: int, seed: int, log: MeasurementLog, progress: Progress | None = None
 ) -> None:
     """Add rounds to the log until it has ``rounds``; every order is drawn from the seed and the round's number."""
 

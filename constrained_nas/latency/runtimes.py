@@ -80,16 +80,11 @@ def prepare_run(module: nn.Module, images: Tensor, runtime: RuntimeName, timer: 
     Raises:
         ValueError: the runtime cannot take the module, or computes something else than torch.
     """
-    placed, inputs = timer.place(module), _placed(images, timer)
+    placed, inputs = timer.place(module), timer.placed(images)
     if runtime == "torch":
         return lambda: placed(inputs)
     with timer.threads_set(), torch.inference_mode():
         return _compiled(placed, inputs) if runtime == "torch-compile" else _session(placed, inputs, timer)
-
-
-def _placed(images: Tensor, timer: Timer) -> Tensor:
-    moved = images.to(timer.device)
-    return moved.to(memory_format=timer.memory_format) if moved.ndim == 4 else moved
 
 
 def _compiled(module: nn.Module, images: Tensor) -> Run:

@@ -62,7 +62,7 @@ def profile_subjects(
         for configuration, network in zip(space.configurations, uniform, strict=True):
             found[f"uniform {configuration.name}"] = hooked(timer.place(network), names, images, timer)
     if "isolated" in contexts:
-        wanted += [(f"alone {name} {option}", *block) for name, option, block in _different_blocks(space, uniform, timer)]
+        wanted += _different_blocks(space, uniform, timer)
     if "chain" in contexts:
         wanted += _chains(space, uniform, timer)
     if "chain" in contexts or "isolated" in contexts:
@@ -119,15 +119,13 @@ def hooked(network: nn.Module, names: Sequence[str], images: torch.Tensor, timer
     return once
 
 
-def _different_blocks(
-    space: MBConvSpace, uniform: Sequence[nn.Module], timer: Timer
-) -> list[tuple[str, str, tuple[nn.Module, torch.Tensor]]]:
-    """(name of the first block of its shape, configuration, (module, input)) of every block that differs from the others."""
+def _different_blocks(space: MBConvSpace, uniform: Sequence[nn.Module], timer: Timer) -> list[tuple[str, nn.Module, torch.Tensor]]:
+    """Every block that differs from the others, alone; named by the first of its shape."""
     blocks = []
     for name, shape in first_of_shape(space).items():
         inputs = timer.noise((shape.inputs, shape.side, shape.side))
         for configuration, network in zip(space.configurations, uniform, strict=True):
-            blocks.append((name, configuration.name, (network.get_submodule(name.replace(".", "_")), inputs)))
+            blocks.append((f"alone {name} {configuration.name}", network.get_submodule(name.replace(".", "_")), inputs))
     return blocks
 
 

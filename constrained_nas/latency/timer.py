@@ -86,8 +86,12 @@ class Timer:
 
     def noise(self, shape: Sequence[int]) -> Tensor:
         """A batch of that shape on the device: the same every time, and no zeros, on which kernels may be faster."""
-        noise = torch.randn((self.batch, *shape), generator=torch.Generator().manual_seed(0)).to(self.device)
-        return noise.to(memory_format=self.memory_format) if noise.ndim == 4 else noise
+        return self.placed(torch.randn((self.batch, *shape), generator=torch.Generator().manual_seed(0)))
+
+    def placed(self, inputs: Tensor) -> Tensor:
+        """Inputs on the device, images in the memory format."""
+        moved = inputs.to(self.device)
+        return moved.to(memory_format=self.memory_format) if moved.ndim == 4 else moved
 
     def place(self, network: nn.Module) -> nn.Module:
         """The network as it is timed: evaluation mode, on the device, in the memory format."""

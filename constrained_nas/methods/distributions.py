@@ -52,9 +52,9 @@ def point_gradient(probabilities: FloatArray, noise: FloatArray, gate_gradient: 
 
 
 def softmax(logits: FloatArray) -> FloatArray:
-    """exp(logits) normalized, shape (options,)."""
-    weights = np.exp(logits - logits.max())
-    result: FloatArray = weights / weights.sum()
+    """exp(logits) normalized over the last axis, shape (..., options)."""
+    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    result: FloatArray = weights / weights.sum(-1, keepdims=True)
     return result
 
 

@@ -38,11 +38,9 @@ class HardCoReState:
 
 @dataclass(frozen=True, slots=True)
 class HardCoRe(SearchMethod[HardCoReState]):
-    """The method. Its defaults are Algorithm 1's.
+    """The method. Its defaults are Algorithm 1's; the decisions of ``space`` are configurations first, then one depth a stage.
 
     Attributes:
-        space: the decisions: configurations first, then one depth a stage.
-        staged: their layout.
         start: ``balanced`` (Eq. 27), ``cheapest``, or ``entropy`` (the joint maximum-entropy point).
         numerator, offset: step size ``numerator / (t + offset)``. The paper's 4 / (t + 4) begins with a step of 1, which forgets
             the start of the first part drawn; 4 / (t + 8) does not.

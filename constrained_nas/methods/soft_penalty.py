@@ -39,10 +39,7 @@ class SoftPenalty(SearchMethod[SoftPenaltyState]):
     """The method.
 
     Attributes:
-        space: the decisions.
-        staged: their layout.
         coefficient: weight of the relative excess over each budget.
-        learning_rate: Adam's.
         projection: ``argmax`` (unsafe, the usual end) or ``joint`` (exact, always fits).
     """
 

@@ -174,12 +174,5 @@ def _stack(axes: Axes, place: int, row: int, name: str, counts: Mapping[str, int
         axes.add_patch(Rectangle((left, -row - 0.85), width, 0.6, facecolor=kinds[option], edgecolor="none"))
         left += width
     axes.add_patch(Rectangle((place + 0.06, -row - 0.85), 0.88, 0.6, facecolor="none", edgecolor="0.25", linewidth=0.8))
-    axes.text(
-        place + 0.5,
-        -row - 0.16,
-        f"{name.rpartition('.')[2]}: {sum(counts.values())}",
-        ha="center",
-        va="center",
-        fontsize=7,
-        color="0.3",
-    )
+    label = f"{name.rpartition('.')[2]}: {sum(counts.values())}"
+    axes.text(place + 0.5, -row - 0.16, label, ha="center", va="center", fontsize=7, color="0.3")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -59,15 +60,8 @@ def draw_front(
     for point in points:
         if point.reference:
             axes.plot([point.cost], [point.accuracy], "s", color="0.55", markersize=7, zorder=2)
-            axes.annotate(
-                point.series,
-                (point.cost, point.accuracy),
-                (0, -14),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8,
-                color="0.4",
-            )
+            place, below = (point.cost, point.accuracy), (0, -14)
+            axes.annotate(point.series, place, below, textcoords="offset points", ha="center", fontsize=8, color="0.4")
     if any(on_front):
         handles.append(Line2D([], [], color="0.35", lw=1.3, label="Pareto front"))
     if limits:
@@ -104,16 +98,9 @@ def _series(axes: Axes, points: Sequence[FrontPoint], on_front: Sequence[bool], 
     for point, best in zip(points, on_front, strict=True):
         if point.series != name or point.reference:
             continue
-        axes.plot(
-            [point.cost],
-            [point.accuracy],
-            marker,
-            color=colour,
-            markersize=9 if best else 6,
-            alpha=1.0 if best else 0.4,
-            markeredgecolor="white" if best else "none",
-            zorder=4 if best else 3,
-        )
+        size, alpha, edge, order = (9, 1.0, "white", 4) if best else (6, 0.4, "none", 3)
+        style: dict[str, Any] = {"color": colour, "markersize": size, "alpha": alpha, "markeredgecolor": edge, "zorder": order}
+        axes.plot([point.cost], [point.accuracy], marker, **style)
         if not point.fits:
             axes.plot([point.cost], [point.accuracy], "x", color="0.2", markersize=8, zorder=5)
     return Line2D([], [], color=colour, marker=marker, ls="none", markersize=7, label=name)

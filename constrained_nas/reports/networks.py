@@ -44,10 +44,7 @@ def layer_positions(dag: nx.MultiDiGraph) -> dict[Hashable, tuple[float, float]]
 
 
 def draw_super_network(
-    axes: Axes,
-    dag: nx.MultiDiGraph,
-    use: Mapping[EdgeKey, float] | None = None,
-    positions: Positions | None = None,
+    axes: Axes, dag: nx.MultiDiGraph, use: Mapping[EdgeKey, float] | None = None, positions: Positions | None = None
 ) -> None:
     """Draw a super-network, or, with ``use``, the part of it that is used.
 
@@ -93,11 +90,7 @@ def draw_super_network(
 
 
 def save_picture(
-    path: Path,
-    dag: nx.MultiDiGraph,
-    title: str,
-    use: Mapping[EdgeKey, float] | None = None,
-    positions: Positions | None = None,
+    path: Path, dag: nx.MultiDiGraph, title: str, use: Mapping[EdgeKey, float] | None = None, positions: Positions | None = None
 ) -> None:
     """Draw a super-network into a file of its own (.png, .pdf, .svg, ...), as large as it needs to be.
 

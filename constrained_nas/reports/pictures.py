@@ -56,18 +56,11 @@ def draw_budgets(record: RunRecord, path: Path) -> bool:
         colour = _FITS if value <= limit else _OVER
         axes.barh(place, share, height=0.6, color=colour, alpha=0.75 if measured else 1.0, hatch="//" if measured else None)
         text = f"{plain_number(value)} of {plain_number(limit)} {unit}"
-        inside = share > 45
-        axes.annotate(
-            text,
-            (share, place),
-            (-6 if inside else 6, 0),
-            textcoords="offset points",
-            ha="right" if inside else "left",
-            va="center",
-            fontsize=9,
-            color="white" if inside and not measured else "0.1",
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0} if measured else None,
-        )
+        by, side = (-6, "right") if share > 45 else (6, "left")  # inside the bar where it is long enough
+        colour = "white" if share > 45 and not measured else "0.1"
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0} if measured else None
+        where: dict[str, Any] = {"textcoords": "offset points", "ha": side, "va": "center"}
+        axes.annotate(text, (share, place), (by, 0), fontsize=9, color=colour, bbox=box, **where)
     if record.measured is not None and any(measured for *_, measured in bars):
         place = next(place for place, bar in enumerate(bars) if bar[4])
         bound = 100 * record.measured.bound / record.measured.limit
@@ -143,16 +136,9 @@ def draw_networks(record: RunRecord, path: Path) -> bool:
 def _point(axes: Axes, name: str, cost: float, accuracy: float, found: bool) -> None:
     marker, size, colour = ("o", 10, _LINE) if found else ("s", 7, "0.55")
     axes.plot([cost], [accuracy], marker, markersize=size, color=colour, zorder=3 if found else 2)
-    axes.annotate(
-        f"{name}\n{accuracy:.1f} %",
-        (cost, accuracy),
-        (0, 9),
-        textcoords="offset points",
-        ha="center",
-        fontsize=8,
-        color="0.1" if found else "0.4",
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8},
-    )
+    label, colour = f"{name}\n{accuracy:.1f} %", "0.1" if found else "0.4"
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
+    axes.annotate(label, (cost, accuracy), (0, 9), textcoords="offset points", ha="center", fontsize=8, color=colour, bbox=box)
 
 
 def _panels(record: RunRecord) -> dict[str, list[tuple[int, float]]]:

@@ -7,5 +7,5 @@ from constrained_nas.runs.limits import parse_limits
 from constrained_nas.runs.network import RunNetwork, load_network
 from constrained_nas.runs.record import CertificateRecord, NetworkRecord, RunRecord, certificate_record, load_run, network_record
 from constrained_nas.runs.run import begin_run, carry_out
-from constrained_nas.runs.settings import MethodName, RunSettings, SpaceName, load_settings, parse_budgets
+from constrained_nas.runs.settings import MethodName, RunSettings, SpaceName, TrainingSettings, load_settings, parse_budgets
 from constrained_nas.runs.setup import prepare, search_problem, train_prepared, untrained

@@ -1,6 +1,6 @@
 """The latency of a run: its table, given or measured, and the found network held to the budget on the device itself.
 
-What was measured lies in ``device.json``: a run that is killed afterwards goes on with the same network, since a state projected
+What was measured lies in ``device.json``: a run that is killed afterwards continues with the same network, since a state projected
 onto the same limit is the same network.
 """
 

@@ -116,7 +116,7 @@ def load_run(folder: Path | str) -> RunRecord:
     """
     path = Path(folder) / "run.json"
     if not path.exists():
-        raise FileNotFoundError(f"{folder}: no search has ended there (constrained-nas resume {folder} goes on with one)")
+        raise FileNotFoundError(f"{folder}: no search has ended there (constrained-nas resume {folder} continues one)")
     return load_json(path, RunRecord, "record of a run")
 
 

@@ -44,10 +44,47 @@ SETTINGS_FILE = "settings.json"
 BUDGET_NAMES = ("latency_ms", "params", "macs", "bops")
 
 
-class RunSettings(BaseModel):
-    """What is searched, under which budgets, how, on which data; None: as suits the space (``families.plan_of``)."""
+class TrainingSettings(BaseModel):
+    """Data, training and the length of searches, as ``search`` and ``sweep`` have them; None: as suits the space."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    data: str = "digits"
+    """digits (embedded), cifar10 or cifar100 (binary version, under --data-root), or an image folder with train/ and val/."""
+    data_root: Path = Path("data")
+    """Where the CIFAR folders lie."""
+    seed: int = Field(default=0, ge=0)
+    """Decides splits, weights, samples and everything else that is drawn."""
+    epochs: int | None = Field(default=None, ge=1)
+    """Of the search (filter-level: its iterations)."""
+    warm_up: int | None = Field(default=None, ge=0)
+    """Epochs before anything is decided: of the heaviest network, of the whole super-network, or with all blocks equal."""
+    train_epochs: int | None = Field(default=None, ge=1)
+    """Of the super-network's paths before the search (hardcore spaces), or of the shared weights in an iteration (filter-level)."""
+    batch_size: int | None = Field(default=None, ge=2)
+    """Images a step, in training and search."""
+    learning_rate: float | None = Field(default=None, gt=0)
+    """Of the super-network's weights."""
+    resolution: int | None = Field(default=None, ge=8)
+    """Side of the images in pixels."""
+    training_digits: int = 800
+    """How many of the 1797 digits may be trained and searched on; the others are test digits."""
+    draws: int = Field(default=4, ge=1)
+    """Drawings of each training digit."""
+    architecture_share: float = Field(default=0.2, gt=0, lt=1)
+    """Share of the training examples kept for the search."""
+    augment: bool = True
+    """Crops, flips and AutoAugment on CIFAR and image folders (digits are drawn anew instead)."""
+    workers: int = Field(default=0, ge=0)
+    """Processes that load data."""
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    """Where networks are trained."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    """Of training."""
+
+
+class RunSettings(TrainingSettings):
+    """What is searched, under which budgets, how, on which data; None: as suits the space (``families.plan_of``)."""
+
     kind: Annotated[Literal["run settings"], tyro.conf.Suppress] = "run settings"
     schema_version: Annotated[Literal[1], tyro.conf.Suppress] = 1
     space: Annotated[SpaceName, tyro.conf.Positional]
@@ -57,12 +94,6 @@ class RunSettings(BaseModel):
     """NAME=LIMIT with NAME latency_ms, params, macs or bops; may be given several times, and all of them hold at once."""
     method: MethodName | None = None
     """By default the one that the space is made for: hardcore, budgeted, prunet or filter-level."""
-    data: str = "digits"
-    """digits (embedded), cifar10 or cifar100 (binary version, under --data-root), or an image folder with train/ and val/."""
-    data_root: Path = Path("data")
-    """Where the CIFAR folders lie."""
-    seed: int = Field(default=0, ge=0)
-    """Decides splits, weights, samples and everything else that is drawn."""
     table: Path | None = None
     """Latency table (constrained-nas profile SPACE --out table.json) for a budget in latency_ms. The run keeps a copy."""
     measure_table: bool = False
@@ -84,16 +115,6 @@ class RunSettings(BaseModel):
     """Images at a time."""
     latency_threads: int = Field(default=1, ge=1)
     """Threads of the runtime."""
-    epochs: int | None = Field(default=None, ge=1)
-    """Of the search (filter-level: its iterations)."""
-    warm_up: int | None = Field(default=None, ge=0)
-    """Epochs before anything is decided: of the heaviest network, of the whole super-network, or with all blocks equal."""
-    train_epochs: int | None = Field(default=None, ge=1)
-    """Of the super-network's paths before the search (hardcore spaces), or of the shared weights in an iteration (filter-level)."""
-    batch_size: int | None = Field(default=None, ge=2)
-    """Images a step, in training and search."""
-    learning_rate: float | None = Field(default=None, gt=0)
-    """Of the super-network's weights."""
     fine_tune_epochs: int | None = Field(default=None, ge=0)
     """Of the found network at the end: from the super-network's weights, or (prunet, filter-level) from fresh ones."""
     fine_tune_rate: float | None = Field(default=None, gt=0)
@@ -106,22 +127,6 @@ class RunSettings(BaseModel):
     """Of soft-penalty: our exact projection, or the usual argmax, which may not fit."""
     samples: int | None = Field(default=None, ge=1)
     """Sub-graphs a batch (budgeted), configurations a step (filter-level)."""
-    resolution: int | None = Field(default=None, ge=8)
-    """Side of the images in pixels."""
-    training_digits: int = 800
-    """How many of the 1797 digits may be trained and searched on; the others are test digits."""
-    draws: int = Field(default=4, ge=1)
-    """Drawings of each training digit."""
-    architecture_share: float = Field(default=0.2, gt=0, lt=1)
-    """Share of the training examples kept for the search."""
-    augment: bool = True
-    """Crops, flips and AutoAugment on CIFAR and image folders (digits are drawn anew instead)."""
-    workers: int = Field(default=0, ge=0)
-    """Processes that load data."""
-    device: Literal["cpu", "cuda", "auto"] = "cpu"
-    """Where networks are trained."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    """Of training."""
 
     @field_validator("budget")
     @classmethod

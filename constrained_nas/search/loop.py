@@ -172,12 +172,7 @@ def _batches(
 
 
 def _evaluate(
-    supernet: Supernet,
-    proposal: Proposal,
-    images: Tensor,
-    labels: Tensor,
-    fabric: Fabric,
-    optimizer: torch.optim.Optimizer | None,
+    supernet: Supernet, proposal: Proposal, images: Tensor, labels: Tensor, fabric: Fabric, optimizer: torch.optim.Optimizer | None
 ) -> Feedback:
     """Run the batch under the proposal's gates; with an optimizer, the weights take a step on the mean loss."""
     images = fabric.to_device(images).contiguous(memory_format=torch.channels_last)

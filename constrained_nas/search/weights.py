@@ -17,7 +17,6 @@ class WeightTraining:
     Attributes:
         learning_rate, momentum, weight_decay: of the optimizer; the defaults are Budgeted Super Networks'.
         milestones: shares of the search, each in (0, 1).
-        factor: what the rate is multiplied by at a milestone.
         optimizer: ``sgd``, or ``rmsprop`` with torch's smoothing of 0.99.
 
     Raises:

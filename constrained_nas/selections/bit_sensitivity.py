@@ -37,7 +37,6 @@ class QuantizableLayer:
     """A convolution of a network.
 
     Attributes:
-        name, conv: as in the network.
         positions: pixels of its output.
         reads_image: its input is the image itself, which keeps its 8 bits.
         low, high: the range of its inputs, all but a thousandth on either side; 0 lies within.

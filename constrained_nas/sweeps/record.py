@@ -1,6 +1,6 @@
 """The files of a sweep: a small one a cell, and ``sweep.json`` with all of them and the Pareto fronts.
 
-``sweep.json`` holds results only, no times: a sweep that was killed and gone on with ends in the same file. What everything took
+``sweep.json`` holds results only, no times: a sweep that was killed and resumed ends in the same file. What everything took
 lies beside it, in the cells' files and in ``times.json``.
 """
 

@@ -68,7 +68,7 @@ class SweepOptions:
 
 
 def run_sweep(settings: RunSettings, options: SweepOptions, folder: Path, progress: Progress | None = None) -> SweepRecord:
-    """Sweep, or go on with a sweep, and write ``sweep.json``.
+    """Sweep, or continue a sweep, and write ``sweep.json``.
 
     Args:
         settings: of data, space, super-network and search; its own budget, table and method do not matter.

@@ -54,11 +54,10 @@ class ResampledTeacher(nn.Module):
 def timm_teacher(
     name: str, classes: int, image_channels: int = 3, resolution: int | None = None, weights: Path | None = None
 ) -> ResampledTeacher:
-    """The teacher that timm calls ``name``, in evaluation mode.
+    """The teacher that timm calls ``name``, in evaluation mode; ``classes`` and ``image_channels`` are those of the student's data.
 
     Args:
         name: a model of timm, with a tag of its weights or without: ``efficientnet_b3``, ``efficientnet_b3.ra2_in1k``.
-        classes, image_channels: of the student's data.
         resolution: side of the images that it sees, in pixels; None for what timm trained it at.
         weights: a safetensors file of a network trained on the student's data, scaled alike; None for timm's own, which timm
             downloads, for images scaled by ImageNet's mean and deviation.

@@ -6,14 +6,7 @@ from graphs.costs.choices import choice_cost, choice_macs, choice_parameters
 from graphs.costs.conditions import TableConditions, require_conditions
 from graphs.costs.connected import ConnectedCost, SubgraphCost, connected_macs, connected_parameters
 from graphs.costs.counts import Counts, count, mac_cost, parameter_cost
-from graphs.costs.latency import (
-    LatencyEntry,
-    LatencyTable,
-    PredictionEvidence,
-    ReferenceLatency,
-    latency_cost,
-    load_latency_table,
-)
+from graphs.costs.latency import LatencyEntry, LatencyTable, PredictionEvidence, ReferenceLatency, latency_cost, load_latency_table
 from graphs.costs.makespan import MakespanCost, Task, makespan_cost
 from graphs.costs.models import CostModel, QuadraticCost, RelaxedCost
 from graphs.costs.slimmable import SlimmableMacs

@@ -36,7 +36,6 @@ class Linearization:
     """``offset + sum coefficients * counts``, the first-order expansion of a cost at ``counts``, exact there.
 
     Attributes:
-        offset: in the cost's unit.
         coefficients: (decisions, operations), not negative.
         counts: (decisions, operations) where it was made.
         below, above: for all counts of the space, cost - linear lies in [below, above]; for one point ask ``cost - linear`` itself.
@@ -59,6 +58,12 @@ class BitOperations:
 
     Raises:
         ValueError: a space of widths, or image bits below 1.
+
+    Example:
+        >>> from graphs import resnet_topology
+        >>> space = resnet_topology().quantization_space()
+        >>> f"{BitOperations(space).cost(space.homogeneous(operation=0)):.2e}"  # 2 bits everywhere
+        '6.62e+08'
     """
 
     space: FilterSpace
@@ -245,6 +250,12 @@ class MemoryTraffic:
 
     Raises:
         ValueError: a space of widths.
+
+    Example:
+        >>> from graphs import resnet_topology
+        >>> space = resnet_topology().quantization_space()
+        >>> int(MemoryTraffic(space).cost(space.homogeneous(operation=0)))  # 2 bits everywhere
+        540512
     """
 
     space: FilterSpace

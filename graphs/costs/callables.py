@@ -27,6 +27,13 @@ class CallableCost:
 
     The function gets architectures in which only modules that run are on (:func:`connected_architecture`). It may be random, with a
     generator of its own; then every call is another observation.
+
+    Example:
+        >>> from graphs import resnet
+        >>> space = resnet(1)
+        >>> modules = CallableCost("modules", "modules", space, lambda network: sum(on for _, on in network.counts.values()))
+        >>> modules.cost(space.whole)
+        6.0
     """
 
     name: str

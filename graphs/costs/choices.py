@@ -29,6 +29,12 @@ def choice_macs(space: ChoiceSpace) -> QuadraticCost:
 
     Raises:
         ValueError: the multiply-adds of a network are not the sum over its choices.
+
+    Example:
+        >>> from graphs import Choice, choice_space
+        >>> block = Choice("block", {"conv": nn.Conv2d(3, 3, 1), "skip": nn.Identity()})
+        >>> choice_macs(choice_space(nn.Sequential(block), torch.zeros(1, 3, 8, 8))).quadratic.linear.tolist()
+        [576.0, 0.0]
     """
     cost = choice_cost(space, "macs", "MACs", _macs)
     return _checked(space, cost, lambda network: _macs(network, space.example))
@@ -39,6 +45,12 @@ def choice_parameters(space: ChoiceSpace) -> QuadraticCost:
 
     Raises:
         ValueError: the parameters of a network are not the sum over its choices, e.g. as two options share a weight.
+
+    Example:
+        >>> from graphs import Choice, choice_space
+        >>> block = Choice("block", {"conv": nn.Conv2d(3, 3, 1), "skip": nn.Identity()})
+        >>> choice_parameters(choice_space(nn.Sequential(block), torch.zeros(1, 3, 8, 8))).quadratic.linear.tolist()
+        [12.0, 0.0]
     """
     options = [_parameters(space.option(d.name, place)) for d in space.space.decisions for place in range(len(d.options))]
     # A choice that is called twice has its parameters once.
@@ -52,14 +64,19 @@ def choice_cost(space: ChoiceSpace, name: str, unit: str, measure: Measure, fixe
     """A linear cost from one measurement an option (and one of a whole network, for what is fixed).
 
     Args:
-        space: the network and its choices.
-        name, unit: of the cost.
         measure: ``measure(module, inputs)`` gives the cost of running a module on inputs, e.g. its median latency in ``unit``. It
             gets copies in evaluation mode, and the inputs that the choice had on the example.
         fixed: cost of what is not chosen; by default, a whole network's less its options' (of the first option everywhere).
 
     Raises:
         ValueError: a measurement that is negative or not a number; names the option.
+
+    Example:
+        >>> from graphs import Choice, choice_space
+        >>> space = choice_space(nn.Sequential(Choice("block", {"relu": nn.ReLU(), "skip": nn.Identity()})), torch.zeros(1, 3))
+        >>> cost = choice_cost(space, "latency", "ms", lambda module, _: 2.0 if isinstance(module, nn.ReLU) else 0.5, fixed=1.0)
+        >>> cost.cost(space.space.choose({"block": "relu"}))
+        3.0
     """
     values = []
     for decision in space.space.decisions:

@@ -46,7 +46,12 @@ class MeasuredTable(Record):
 
 @dataclass(frozen=True, slots=True)
 class TableConditions:
-    """What a search asks of its table; None: anything will do."""
+    """What a search asks of its table; None: anything will do.
+
+    Example:
+        >>> TableConditions(device="cpu", batch=1).unit
+        'ms'
+    """
 
     device: str | None = None
     batch: int | None = None

@@ -43,8 +43,6 @@ class ConnectedCost:
     """``fixed + per_edge'running + sum over layers of per_addition x (fan-in - 1)``.
 
     Attributes:
-        name, unit: of the cost.
-        dag_space: the super-network.
         fixed: what every network pays: the modules without a decision that all paths lead through, such as stem and head.
         per_edge: (E,) of every other module, as ``dag_space.connectivity.edges`` numbers them; 0 for those in ``fixed``.
         per_addition: (layers,) of every running module but one that leads into a layer, as ``connectivity.nodes`` numbers them.
@@ -102,6 +100,11 @@ def connected_macs(space: DagSpace, mode: Mode = "published") -> ConnectedCost:
 
     Raises:
         ValueError: an unknown mode, or a module that cannot take its layer's shape; names the edge.
+
+    Example:
+        >>> from graphs import resnet
+        >>> int(connected_macs(resnet(3)).cost(resnet(3).whole))  # ResNet-20
+        40899200
     """
     if mode not in get_args(Mode):
         raise ValueError(f"mode: expected one of {', '.join(get_args(Mode))}, got {mode!r}")
@@ -120,6 +123,11 @@ def connected_parameters(space: DagSpace) -> ConnectedCost:
 
     Raises:
         ValueError: a module that cannot take its layer's shape; names the edge.
+
+    Example:
+        >>> from graphs import resnet
+        >>> int(connected_parameters(resnet(3)).cost(resnet(3).whole))  # ResNet-20
+        273258
     """
     free = np.zeros(len(space.connectivity.nodes))
     return _summed("parameters", "parameters", space, lambda _, counts: counts.parameters, free)

@@ -33,6 +33,10 @@ def count(module: nn.Module, input_shape: tuple[int, ...]) -> Counts:
 
     Raises:
         ValueError: the module cannot take that shape.
+
+    Example:
+        >>> count(nn.Conv2d(3, 8, 3, padding=1), (3, 32, 32))
+        Counts(macs=221184, parameters=224)
     """
     macs = 0
 
@@ -60,12 +64,26 @@ def count(module: nn.Module, input_shape: tuple[int, ...]) -> Counts:
 
 
 def mac_cost(space: MBConvSpace) -> QuadraticCost:
-    """Multiply-adds of a whole network, exact for every architecture."""
+    """Multiply-adds of a whole network, exact for every architecture.
+
+    Example:
+        >>> from graphs import hardcore_small
+        >>> space = hardcore_small()
+        >>> mac_cost(space).cost(space.heaviest())
+        1991168.0
+    """
     return _counted_cost(space, "macs")
 
 
 def parameter_cost(space: MBConvSpace) -> QuadraticCost:
-    """Parameters of a whole network, exact for every architecture."""
+    """Parameters of a whole network, exact for every architecture.
+
+    Example:
+        >>> from graphs import hardcore_small
+        >>> space = hardcore_small()
+        >>> parameter_cost(space).cost(space.heaviest())
+        190146.0
+    """
     return _counted_cost(space, "parameters")
 
 

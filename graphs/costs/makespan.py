@@ -195,6 +195,11 @@ def makespan_cost(
 
     Raises:
         ValueError: no machine, an unknown order, or additions of other than 0 or 1 steps.
+
+    Example:
+        >>> from graphs import resnet
+        >>> makespan_cost(resnet(3), machines=2).cost(resnet(3).whole)
+        20.0
     """
     if machines < 1:
         raise ValueError(f"expected one machine or more, got {machines}")

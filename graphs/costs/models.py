@@ -43,7 +43,14 @@ class RelaxedCost(CostModel, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class QuadraticCost:
-    """A relaxed cost given by its quadratic form, such as one that adds up over the blocks that run (HardCoRe-NAS, Eq. 3)."""
+    """A relaxed cost given by its quadratic form, such as one that adds up over the blocks that run (HardCoRe-NAS, Eq. 3).
+
+    Example:
+        >>> from graphs import Decision
+        >>> space = SearchSpace("toy", (Decision("kernel", ("3", "5")),))
+        >>> QuadraticCost("latency", "ms", space, Quadratic.of(1.5, np.array([1.0, 2.0]))).cost(space.choose({"kernel": "5"}))
+        3.5
+    """
 
     name: str
     unit: str

@@ -36,6 +36,12 @@ class SlimmableMacs:
 
     Raises:
         ValueError: a quantization space, or classes below 0.
+
+    Example:
+        >>> from graphs import resnet_topology
+        >>> space = resnet_topology().width_space()
+        >>> SlimmableMacs(space, classes=10).cost(space.homogeneous())
+        40813184.0
     """
 
     space: FilterSpace

@@ -22,6 +22,13 @@ def width_count_cost(space: GPUNetSpace, what: Literal["macs", "parameters"]) ->
 
     Raises:
         ValueError: another ``what``.
+
+    Example:
+        >>> from graphs import gpunet_small
+        >>> space = gpunet_small()
+        >>> first = {decision.name: decision.options[0] for decision in space.space.decisions}
+        >>> width_count_cost(space, "parameters").cost(space.space.choose(first))
+        12242.0
     """
     if what not in ("macs", "parameters"):
         raise ValueError(f"expected 'macs' or 'parameters', got {what!r}")

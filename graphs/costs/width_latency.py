@@ -115,10 +115,7 @@ def blocks_to_measure(space: GPUNetSpace, widths_per_block: int | None) -> tuple
 
 
 def tabulate_widths(
-    space: GPUNetSpace,
-    measure: Callable[[Collection[BlockKey]], Measured],
-    widths_per_block: int | None,
-    device: Device,
+    space: GPUNetSpace, measure: Callable[[Collection[BlockKey]], Measured], widths_per_block: int | None, device: Device
 ) -> WidthLatencyTable:
     """Measure some widths of every block, or all, and fill in the others.
 

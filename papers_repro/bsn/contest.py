@@ -37,9 +37,10 @@ from graphs import DagSpace, Supernet
 from graphs.files import save_json
 from papers_repro.bsn.networks import COST_NAMES, Family, NetworkSpec, cost_model
 from papers_repro.bsn.published import CostName
-from papers_repro.bsn.runs import BudgetRecord, EpochRecord, Method, RunRecord, RunsRecord
+from papers_repro.bsn.runs import BudgetRecord, ContestRun, EpochRecord, Method, RunsRecord
 from papers_repro.bsn.setup import ContestOptions, load_data, super_network
-from papers_repro.harness import ProgressBars, Reports, Scale, available_cores, run_seeds
+from papers_repro.experiment import make_fabric
+from papers_repro.harness import ProgressBars, Reports, Scale, run_seeds
 
 _ADDITIVE: tuple[CostName, ...] = ("macs", "parameters")
 
@@ -91,8 +92,7 @@ def run_contest(
     if not options.resume:
         for old in [*(folder / "runs").glob("*.json"), *(folder / "checkpoints").glob("*.safetensors")]:
             old.unlink()
-    processes = min(options.processes or available_cores(), len(runs)) if options.device == "cpu" else 1
-    done = run_seeds(partial(_run, runs, options, folder), range(len(runs)), processes, progress)
+    done = run_seeds(partial(_run, runs, options, folder), range(len(runs)), options.side_by_side(len(runs)), progress)
     return RunsRecord(data=data.name, scale=scale, runs=tuple(done))
 
 
@@ -134,12 +134,12 @@ def _runs(
                 yield Run(f"{short}_plain{size}_seed{seed}", network.plain(size), "plain", None, 0.0, seed)
 
 
-def _run(runs: Sequence[Run], options: ContestOptions, folder: Path, number: int, progress: Reports) -> RunRecord:
+def _run(runs: Sequence[Run], options: ContestOptions, folder: Path, number: int, progress: Reports) -> ContestRun:
     """One run, or what was kept of it."""
     run, settings = runs[number], _settings(options)
     kept = folder / "runs" / f"{run.name}.json"
     if kept.exists():
-        record = RunRecord.model_validate_json(kept.read_text(encoding="utf-8"))
+        record = ContestRun.model_validate_json(kept.read_text(encoding="utf-8"))
         if (record.network, record.budget, record.penalty, record.settings) != (run.network, run.budget, run.penalty, settings):
             raise ValueError(f"{kept}: kept from a contest of other options; start over without --resume, or restore the options")
         return record
@@ -154,10 +154,10 @@ def _run(runs: Sequence[Run], options: ContestOptions, folder: Path, number: int
     return record
 
 
-def _searched(run: Run, options: ContestOptions, settings: dict[str, Any], checkpoint: Path, progress: Reports) -> RunRecord:
+def _searched(run: Run, options: ContestOptions, settings: dict[str, Any], checkpoint: Path, progress: Reports) -> ContestRun:
     began = time.perf_counter()
     data, space = load_data(options.setup, run.seed), run.network.space()
-    fabric = Fabric(accelerator=options.device, devices=1, precision=options.precision)
+    fabric = make_fabric(options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)
         supernet = space.supernet(rows="route", disconnected="zeros")
@@ -187,7 +187,7 @@ def _searched(run: Run, options: ContestOptions, settings: dict[str, Any], check
         training=WeightTraining(options.learning_rate, options.momentum, options.weight_decay, options.milestones),
         score=_score(supernet, data, options, run.seed, fabric),
     )
-    return RunRecord(
+    return ContestRun(
         network=run.network,
         method=run.method,
         budget=run.budget,

@@ -6,20 +6,16 @@ contest itself at the chosen scale.
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 import tyro
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
-from rich.console import Console
 
 from graphs.files import load_json, save_json
 from papers_repro.bsn.contest import run_contest
@@ -28,7 +24,7 @@ from papers_repro.bsn.networks import Family, published_unit
 from papers_repro.bsn.published import CostName, DataName, accuracies_of, curves, networks_of
 from papers_repro.bsn.runs import BudgetRecord, Method, RunsRecord
 from papers_repro.bsn.setup import ContestOptions
-from papers_repro.harness import Rows, Scale, half_width, output_folder, print_rows, progress_bars, save_record
+from papers_repro.harness import Rows, Script, ScriptOptions, half_width, save_figure
 
 COLOURS: dict[Method, str] = {"plain": "#5a5a5a", "soft": "#d62728", "hard": "#1f77b4"}
 MARKERS: dict[Method, str] = {"soft": "o", "hard": "s", "plain": "^"}
@@ -36,65 +32,42 @@ _PUBLISHED = {"B-ResNet": "#9467bd", "B-CNF": "#2ca02c", "MSDNet": "#8c564b", "L
 
 
 @dataclass(frozen=True)
-class FigureOptions:
+class FigureOptions(ScriptOptions):
     """A figure of Budgeted Super Networks, from the record of a table's runs or from runs of its own."""
 
-    scale: Scale = "laptop"
-    """smoke: seconds, to see that it runs. laptop: minutes on two cores. paper: the paper's protocol on its data."""
-    seed: int = 0
-    """The first seed."""
-    out: Path | None = None
-    """Folder of the results; runs/ and the name of the script by default."""
     record: Path | None = None
     """Runs to show (bsn_table1_digits_runs.json or the like), instead of new ones."""
     contest: Annotated[ContestOptions, tyro.conf.arg(name="")] = field(default_factory=ContestOptions)
     """Budgets, searches, data of new runs."""
 
 
+Options = TypeVar("Options", bound=FigureOptions)
+
+
 def make_figure(
-    script: str,
-    options: FigureOptions,
+    script: Script[Options],
     families: Sequence[Family],
     costs: Sequence[CostName],
     draw: Callable[[RunsRecord], Figure],
     tables: Callable[[RunsRecord], Sequence[Rows]],
 ) -> None:
-    """Get the runs, print the numbers behind the picture, and write ``script.png`` and ``script.json``.
+    """Get the runs, show the numbers behind the picture, and write it.
 
     Raises:
         FileNotFoundError: there is no such record.
         ValueError: it is none, or holds no run that the figure could show.
     """
-    began = time.perf_counter()
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    folder = output_folder(options.out, script)
+    options, contest = script.options, script.options.contest
     if options.record is not None:
         record = load_json(options.record, RunsRecord, "record of runs")
+        script.scale = record.scale
     else:
-        with progress_bars(console) as progress:
-            place = folder / options.contest.setup.data
-            record = run_contest(families, costs, options.contest, options.scale, options.seed, place, progress)
-        save_json(record, folder / f"{script}_{options.contest.setup.data}_runs.json")
-    shown = tables(record)
-    for rows in shown:
-        print_rows(rows, console)
-    picture = folder / f"{script}.png"
-    save_figure(draw(record), picture)
-    path = save_record(folder, script, record.scale, options.seed, options, shown, began)
-    console.print(f"{picture} and {path} in {time.perf_counter() - began:.0f} s", highlight=False)
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """A figure of that size in inches, drawn without a display."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write it as PNG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+        with script.bars() as progress:
+            place = script.folder / contest.setup.data
+            record = run_contest(families, costs, contest, options.scale, options.seed, place, progress)
+        save_json(record, script.folder / f"{script.name}_{contest.setup.data}_runs.json")
+    script.show(*tables(record))
+    save_figure(draw(record), script.picture)
 
 
 def draw_ours(axes: Axes, record: RunsRecord, family: Family, cost: CostName) -> None:

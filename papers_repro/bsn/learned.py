@@ -12,8 +12,8 @@ import numpy as np
 
 from papers_repro.bsn.networks import Family, published_unit
 from papers_repro.bsn.published import CostName
-from papers_repro.bsn.runs import BudgetRecord, EpochRecord, Method, RunRecord, RunsRecord, pareto_front
-from papers_repro.harness import Cell, Column, Rows, compared, half_width
+from papers_repro.bsn.runs import BudgetRecord, ContestRun, EpochRecord, Method, RunsRecord, pareto_front
+from papers_repro.harness import Column, Row, Rows, compared, half_width
 
 _MEANT: dict[Method, str] = {
     "soft": "searched as in the paper (a penalty for what exceeds the budget)",
@@ -27,7 +27,7 @@ def families_in(record: RunsRecord) -> list[Family]:
     return list(dict.fromkeys(run.network.family for run in record.runs))
 
 
-def runs_of(record: RunsRecord, family: Family, cost: CostName, method: Method) -> list[RunRecord]:
+def runs_of(record: RunsRecord, family: Family, cost: CostName, method: Method) -> list[ContestRun]:
     """The runs of one kind; plain ones are under no cost, so they are those of every cost."""
     return [
         run
@@ -86,13 +86,13 @@ def budget_rows(record: RunsRecord, cost: CostName, families: Sequence[Family]) 
 
 def _budget_row(
     record: RunsRecord, family: Family, budget: BudgetRecord, method: Method, chosen: dict[int, EpochRecord | None], size: float
-) -> dict[str, Cell]:
+) -> Row:
     runs = [run for run in runs_of(record, family, budget.cost, method) if run.budget in (None, budget)]
     if method == "plain":
         runs = [run for run in runs if run.network.title == budget.name]
     fitting = [entry for entry in chosen.values() if entry is not None]
     ended = {run.seed for run in runs if run.history[-1].costs[budget.cost] <= budget.limit}
-    row: dict[str, Cell] = {
+    row: Row = {
         "network": f"{budget.name}, plain" if method == "plain" else f"{family}, {method}, {budget.name}",
         "limit": budget.limit / size,
         "fits": f"{len(fitting)}/{len(chosen)}",
@@ -112,7 +112,7 @@ def _budget_row(
 
 def difference_rows(record: RunsRecord, cost: CostName, families: Sequence[Family]) -> Rows:
     """Test accuracies within the same budget, paired by seed, and whether they can be told apart."""
-    rows: list[dict[str, Cell]] = []
+    rows: list[Row] = []
     pairs: tuple[tuple[Method, Method], ...] = (("soft", "plain"), ("hard", "plain"), ("hard", "soft"))
     for family in families:
         for budget in budgets_in(record, family, cost):
@@ -154,7 +154,7 @@ def front_rows(record: RunsRecord, cost: CostName, families: Sequence[Family]) -
         if (runs := runs_of(record, family, cost, method))
     ]
     unit, size = published_unit(cost, [entry.costs[cost] for _, _, front in fronts for _, entry in front])
-    rows: list[dict[str, Cell]] = [
+    rows: list[Row] = [
         {
             "network": f"{family}, {method}",
             "cost": entry.costs[cost] / size,

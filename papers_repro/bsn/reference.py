@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from graphs.costs import connected_macs
 from papers_repro.bsn.networks import Family, cost_model, named_network
 from papers_repro.bsn.published import FABRICS, NETWORKS, CostName, DataName, PublishedNetwork, accuracies_of, curves
-from papers_repro.harness import Cell, Column, Rows
+from papers_repro.harness import Column, Row, Rows
 
 _CLASSES: dict[DataName, int] = {"CIFAR-10": 10, "CIFAR-100": 100, "Part Labels": 3}
 _FAMILIES: dict[str, Family] = {"resnet": "ResNet", "resnet-fabric": "ResNet", "cnf": "CNF", "cnf-segmentation": "CNF segmentation"}
@@ -78,7 +78,7 @@ def learned_published_rows(table: TableSpec) -> Rows:
         Column("cost", unit, "cost, as printed", "g"),
         Column("accuracy", "accuracy %", f"on {table.data}, the paper's protocol on the authors' machines", ".2f"),
     ]
-    published: list[dict[str, Cell]] = [
+    published: list[Row] = [
         {"network": curve.family, "cost": float(cost), "accuracy": accuracy} for curve in found for cost, accuracy in curve.points
     ]
     title = f"Table {table.number}: learned networks, as published"
@@ -91,11 +91,11 @@ def _networks(table: TableSpec) -> list[PublishedNetwork]:
     return named + (list(FABRICS) if with_fabrics else [])
 
 
-def _row(network: PublishedNetwork, table: TableSpec) -> dict[str, Cell]:
+def _row(network: PublishedNetwork, table: TableSpec) -> Row:
     space = named_network(network.name, _CLASSES[table.data]).space()
     ours, published = round(cost_model(space, table.cost).cost(space.whole)), network.cost(table.cost, table.data)
     accuracy, original = accuracies_of(network.name, table.data)
-    row: dict[str, Cell] = {
+    row: Row = {
         "network": network.name,
         "ours": f"{ours:,}",
         "published": f"{published:,}",

@@ -50,7 +50,7 @@ class BudgetRecord(Record):
     limit: float
 
 
-class RunRecord(Record):
+class ContestRun(Record):
     """One search, or (``plain``) the training of one network.
 
     Attributes:
@@ -87,7 +87,7 @@ class RunsRecord(Record):
     schema_version: Literal[1] = 1
     data: str
     scale: Scale
-    runs: tuple[RunRecord, ...]
+    runs: tuple[ContestRun, ...]
 
 
 def switches(modules: str) -> NDArray[np.bool_]:
@@ -95,7 +95,7 @@ def switches(modules: str) -> NDArray[np.bool_]:
     return np.array([state == "1" for state in modules])
 
 
-def pareto_front(runs: Sequence[RunRecord], cost: CostName) -> list[tuple[RunRecord, EpochRecord]]:
+def pareto_front(runs: Sequence[ContestRun], cost: CostName) -> list[tuple[ContestRun, EpochRecord]]:
     """The networks of all epochs of all runs that none beats in both cost and validation accuracy, the cheapest first."""
     found = [(run, entry) for run in runs for entry in run.history]
     kept = front([{"costs": entry.costs, "scores": {"validation": entry.validation}} for _, entry in found], cost)

@@ -16,35 +16,27 @@ from typing import Annotated, Literal
 
 import tyro
 
-from constrained_nas.data import DataSplits, cifar, digit_scenes, digits, part_labels
+from constrained_nas.data import DataSplits
 from constrained_nas.methods.budgeted import Baseline
 from papers_repro.bsn.networks import Family, NetworkSpec
 from papers_repro.bsn.published import DataName
+from papers_repro.experiment import DrawingOptions, LoopOptions, ParallelOptions, load_images
 from papers_repro.harness import Scale
 
 DataChoice = Literal["digits", "digit-scenes", "cifar10", "cifar100", "part-labels"]
 
 
-@dataclass(frozen=True, slots=True)
-class SetupOptions:
+@dataclass(frozen=True)
+class SetupOptions(DrawingOptions):
     """Data and super-networks; the values shown are those of the scale."""
 
     data: DataChoice = "digits"
     """digits and digit-scenes (segmentation) are embedded; cifar10, cifar100 and part-labels are read from --data-root."""
     data_root: Path = Path("data")
     """Where the folders of CIFAR's binary version, or the three parts of Part Labels, lie."""
-    resolution: int = 16
-    """Side of the images in pixels."""
-    training_digits: int = 800
-    """How many of the 1797 digits may be trained and selected on; the others are test digits."""
-    draws: int = 2
-    """Drawings of each training digit."""
     test_draws: int = 1
-    """Drawings of each test digit."""
     validation_share: float = 0.2
     """Share of the training examples kept for choosing among networks."""
-    augment: bool = True
-    """Crops and flips of CIFAR, flips of Part Labels."""
     blocks: int = 3
     """Blocks a group of the ResNet fabric."""
     widths: tuple[int, ...] = (8, 16, 32)
@@ -74,20 +66,8 @@ def setup_preset(scale: Scale, data: DataName = "CIFAR-10") -> SetupOptions:
 
 
 def load_data(options: SetupOptions, seed: int) -> DataSplits:
-    """The data; ``seed`` decides the splits (but those of Part Labels) and, for digits, every drawing.
-
-    Raises:
-        FileNotFoundError: the files are not where the options say.
-        ValueError: an option out of range, or damaged files.
-    """
-    if options.data in ("digits", "digit-scenes"):
-        draw = digits if options.data == "digits" else digit_scenes
-        return draw(options.resolution, options.training_digits, options.draws, options.test_draws, options.validation_share, seed)
-    if options.data == "part-labels":
-        return part_labels(options.data_root, options.resolution, options.augment)
-    classes = int(options.data.removeprefix("cifar"))
-    share = options.validation_share
-    return cifar(options.data_root, classes, options.resolution, share, options.augment, seed, recipe="crop_flip")
+    """The data, as :func:`load_images` reads them."""
+    return load_images(options, options.validation_share, seed, recipe="crop_flip")
 
 
 def super_network(family: Family, options: SetupOptions, data: DataSplits) -> NetworkSpec:
@@ -98,8 +78,8 @@ def super_network(family: Family, options: SetupOptions, data: DataSplits) -> Ne
     return NetworkSpec(family=family, size=size, widths=widths, scales=scales, classes=classes, image_channels=channels, side=side)
 
 
-@dataclass(frozen=True, slots=True)
-class ContestOptions:
+@dataclass(frozen=True)
+class ContestOptions(LoopOptions, ParallelOptions):
     """Budgets, searches and training; the values shown are those of the scale."""
 
     seeds: int = 3
@@ -146,16 +126,6 @@ class ContestOptions:
     """Shares of the search at which both learning rates fall."""
     recalibration: int = 10
     """Batches over which normalizations are measured anew before a network is scored; 0: those of the search, as in the paper."""
-    processes: int = 0
-    """Runs at a time, a process each (CPU only); 0: one a core."""
-    workers: int = 0
-    """Processes that load data, for each run."""
-    device: Literal["cpu", "cuda", "auto"] = "cpu"
-    """Where networks are trained."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    """Of training."""
-    resume: bool = False
-    """Keep the runs that ended and continue the one that was interrupted, instead of starting over."""
     setup: Annotated[SetupOptions, tyro.conf.arg(name="")] = field(default_factory=SetupOptions)
     """Data and super-networks."""
 

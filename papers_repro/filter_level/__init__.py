@@ -1,6 +1,6 @@
 """Imported by filter_*.py only."""
 
-from papers_repro.filter_level.grid import homogeneous_candidates, pruning_grid, quantization_grid
+from papers_repro.filter_level.grid import homogeneous_candidates, pruning_grid, quantization_grid, train_grid
 from papers_repro.filter_level.homogeneous_line import (
     Comparison,
     compare_with_line,
@@ -9,15 +9,7 @@ from papers_repro.filter_level.homogeneous_line import (
     mean_difference,
     typical_deviation,
 )
-from papers_repro.filter_level.pictures import (
-    CONFIDENCE,
-    UNITS,
-    draw_accuracies,
-    finish_axes,
-    new_figure,
-    save_figure,
-    side_by_side,
-)
-from papers_repro.filter_level.searches import Found, plans, run_searches
-from papers_repro.filter_level.setup import KINDS, FilterSetup, Kind, setup_preset
+from papers_repro.filter_level.pictures import CONFIDENCE, UNITS, draw_accuracies, finish_axes, new_panels, side_by_side
+from papers_repro.filter_level.searches import Answers, plans, run_searches
+from papers_repro.filter_level.setup import KINDS, ContrastOptions, FilterSetup, Kind, SplitOptions, setup_preset
 from papers_repro.filter_level.trainings import Trained, candidate, train_candidates

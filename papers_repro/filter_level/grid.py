@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from constrained_nas.methods.filter_level import largest_remainder
-from papers_repro.filter_level.setup import FilterSetup, Kind, space_of
-from papers_repro.filter_level.trainings import Candidate, candidate
+from papers_repro.filter_level.setup import KINDS, FilterSetup, Kind, SplitOptions, space_of
+from papers_repro.filter_level.trainings import Candidate, Trained, candidate, train_candidates
+from papers_repro.harness import ProgressBars
 
 
 def homogeneous_candidates(setup: FilterSetup, kind: Kind, shares: Sequence[float]) -> list[Candidate]:
@@ -49,6 +51,14 @@ def pruning_grid(setup: FilterSetup, shares: Sequence[float]) -> list[Candidate]
             counts = np.maximum(1, np.rint(np.array(split) * space.units))[:, None]
             found.append(candidate(setup, "pruning", "x" + "/".join(f"{share:g}" for share in split), counts))
     return found
+
+
+def train_grid(options: SplitOptions, folder: Path, progress: ProgressBars) -> list[Trained]:
+    """Train the homogeneous networks and both grids."""
+    setup = options.setup
+    candidates = [each for kind in KINDS for each in homogeneous_candidates(setup, kind, options.line_shares)]
+    candidates += quantization_grid(setup, options.parts) + pruning_grid(setup, options.shares)
+    return train_candidates(candidates, options.repeats, setup, options.seed, folder, progress)
 
 
 def _compositions(parts: int, options: int) -> Iterator[tuple[int, ...]]:

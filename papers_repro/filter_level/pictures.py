@@ -6,31 +6,27 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from papers_repro.filter_level.homogeneous_line import Comparison
 from papers_repro.filter_level.setup import Kind
 from papers_repro.filter_level.trainings import Trained
-from papers_repro.harness import half_width
+from papers_repro.harness import half_width, new_figure
 
 CONFIDENCE = 0.6827  # the paper's intervals: one sigma of a normal distribution
 _LINE, _PLAIN, _BETTER, _WORSE = "#222222", "#7f8c9b", "#1a7f5a", "#b5472f"
 UNITS = {"quantization": ("bit operations of an image, millions", 1e6), "pruning": ("multiply-adds of an image, thousands", 1e3)}
 
 
-def new_figure(rows: int, columns: int, height: float = 4.6) -> tuple[Any, Any]:
+def new_panels(rows: int, columns: int, height: float = 4.6) -> tuple[Figure, Any]:
     """A figure and its axes as an array (rows, columns)."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot.subplots(rows, columns, figsize=(6.2 * columns, height * rows), constrained_layout=True, squeeze=False)
+    figure = new_figure(6.2 * columns, height * rows)
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def draw_accuracies(axes: Any, kind: Kind, trained: Sequence[Trained], comparisons: Sequence[Comparison]) -> None:
     """The homogeneous line with a band of 0.6827, and the heterogeneous networks with bars of the same, coloured by the verdict."""
-    from matplotlib.patheffects import withStroke
-
     scale = UNITS[kind][1]
     line = sorted((each for each in trained if each.candidate.homogeneous), key=lambda each: each.candidate.cost)
     costs, means = np.array([each.candidate.cost for each in line]) / scale, np.array([each.mean for each in line])
@@ -83,11 +79,3 @@ def side_by_side(places: Sequence[float], span: float, step: float) -> list[floa
         if index is not None:
             group.append(index)
     return shifts
-
-
-def save_figure(figure: Any, path: Any) -> None:
-    """Write and close."""
-    from matplotlib import pyplot
-
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)

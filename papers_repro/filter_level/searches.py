@@ -30,16 +30,8 @@ from constrained_nas.methods.filter_level import (
 )
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.records import save_architecture
-from papers_repro.filter_level.setup import (
-    FilterSetup,
-    Kind,
-    cost_of,
-    fabric_of,
-    load_splits,
-    network_builder,
-    processes_of,
-    space_of,
-)
+from papers_repro.experiment import make_fabric
+from papers_repro.filter_level.setup import FilterSetup, Kind, cost_of, load_splits, network_builder, space_of
 from papers_repro.filter_level.trainings import Counts
 from papers_repro.harness import ProgressBars, Reports, Scale, run_seeds
 
@@ -56,7 +48,7 @@ class SearchPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Answers:
     """A search's budget, its two answers as (decisions, operations) counts, and its record."""
 
     plan: SearchPlan
@@ -107,10 +99,10 @@ def plans(scale: Scale, setup: FilterSetup, seed: int) -> list[SearchPlan]:
 
 def run_searches(
     wanted: Sequence[SearchPlan], limits: dict[str, float], setup: FilterSetup, seed: int, folder: Path, progress: ProgressBars
-) -> list[Found]:
+) -> list[Answers]:
     """Run the searches side by side; ``limits``: the cost of every target by name. Records go to ``searches``."""
     work = partial(_run, wanted, limits, setup, seed, folder)
-    return run_seeds(work, range(len(wanted)), processes_of(setup, len(wanted)), progress)
+    return run_seeds(work, range(len(wanted)), setup.side_by_side(len(wanted)), progress)
 
 
 def _run(
@@ -121,7 +113,7 @@ def _run(
     folder: Path,
     which: int,
     progress: Reports,
-) -> Found:
+) -> Answers:
     plan = wanted[which]
     space = space_of(setup, plan.kind)
     cost = cost_of(space)
@@ -133,10 +125,10 @@ def _run(
         checkpoint.unlink(missing_ok=True)
     build = network_builder(setup, plan.kind, statistics_of(method, plan.options))
     data = load_splits(setup, seed).weights
-    run = filter_search(problem, method, build, data, plan.options, fabric_of(setup), checkpoint, progress.callback(plan.name))
+    run = filter_search(problem, method, build, data, plan.options, make_fabric(setup), checkpoint, progress.callback(plan.name))
     record = save_filter_search(problem, method, plan.options, run, plan.name, folder / "searches" / f"{name}.json")
     save_architecture(problem, run.result, plan.name, folder / "architectures" / f"{name}_hard.json")
     save_architecture(problem, run.expected, plan.name, folder / "architectures" / f"{name}_expected.json")
     answers = [space.decision_counts(found.architecture).tolist() for found in (run.expected, run.result)]
     expected, hard = (tuple(map(tuple, answer)) for answer in answers)
-    return Found(plan, limits[plan.target], expected, hard, record)
+    return Answers(plan, limits[plan.target], expected, hard, record)

@@ -10,36 +10,31 @@ Reference: Zur et al., Sec. 4 and Appendix B.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from lightning_fabric import Fabric
+import tyro
 from torch.utils.data import TensorDataset
 
-from constrained_nas.data import DataSplits, cifar, digits
+from constrained_nas.data import DataSplits
 from constrained_nas.methods.filter_level import FilterWeights
 from graphs import FLOAT, FilterNetwork, FilterSpace, FilterTopology, resnet_filters, resnet_topology
 from graphs.costs import BitOperations, SlimmableMacs
-from papers_repro.harness import Scale, available_cores
+from papers_repro.experiment import ImageOptions, ParallelOptions, load_images
+from papers_repro.harness import Scale, ScriptOptions
 
 Kind = Literal["quantization", "pruning"]
 KINDS: tuple[Kind, ...] = ("quantization", "pruning")
 
 
-@dataclass(frozen=True, slots=True)
-class FilterSetup:
+@dataclass(frozen=True)
+class FilterSetup(ParallelOptions, ImageOptions):
     """Data, network and training; the values shown are those of the scale."""
 
     data: Literal["digits", "cifar10"] = "digits"
     """digits (embedded), or cifar10 (binary version, under --data-root)."""
-    data_root: Path = Path("data")
-    """Where the CIFAR folder lies."""
-    resolution: int = 16
-    """Side of the images in pixels."""
     training_digits: int = 1200
-    """How many of the 1797 digits are for training and validation; the others are test digits."""
     test_digits: int = 0
     """Test on so many of them; 0: on all."""
     validation_share: float = 0.2
@@ -62,17 +57,35 @@ class FilterSetup:
     """L2 penalty of SGD."""
     noise_share: float = 0.05
     """Of quantized weights that get uniform noise instead of rounding while they train."""
-    processes: int = 0
-    """Trainings at a time, a process each (CPU only); 0: one a core."""
-    device: Literal["cpu", "cuda", "auto"] = "cpu"
-    """Where networks are trained."""
-    resume: bool = False
-    """Use the trainings and searches that the output folder already has instead of starting over."""
 
     @property
     def weights(self) -> FilterWeights:
         """How weights are trained."""
         return FilterWeights(self.batch_size, self.learning_rate, self.momentum, self.weight_decay, self.noise_share)
+
+
+@dataclass(frozen=True)
+class ContrastOptions(ScriptOptions):
+    """What every script is asked that sets trained networks against the homogeneous ones."""
+
+    seed: int = 0
+    """Of the data, the searches and all trainings."""
+    repeats: int = 3
+    """Trainings of every configuration."""
+    line_shares: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+    """Pruning: shares of the filters that the homogeneous networks keep."""
+    setup: Annotated[FilterSetup, tyro.conf.arg(name="")] = field(default_factory=FilterSetup)
+    """Data, network and training."""
+
+
+@dataclass(frozen=True)
+class SplitOptions(ContrastOptions):
+    """What every script is asked that trains a grid of heterogeneous networks."""
+
+    parts: int = 2
+    """Quantization: a layer's filters are given to the operations in so many equal parts."""
+    shares: tuple[float, ...] = (0.25, 0.5, 1.0)
+    """Pruning: shares of the filters that a stage may keep."""
 
 
 def setup_preset(scale: Scale) -> FilterSetup:
@@ -94,33 +107,11 @@ def setup_preset(scale: Scale) -> FilterSetup:
 
 
 def load_splits(setup: FilterSetup, seed: int) -> DataSplits:
-    """Training (``weights``), validation (``architecture``) and test data; kept, since every training of a process asks for them.
-
-    Raises:
-        FileNotFoundError: CIFAR is not where the options say.
-        ValueError: an option out of range.
-    """
-    splits = _splits(setup.data, setup.data_root, setup.resolution, setup.training_digits, setup.validation_share, seed)
+    """Training (``weights``), validation (``architecture``) and test data, as :func:`load_images` reads them."""
+    splits = load_images(setup, setup.validation_share, seed, recipe="crop_flip")
     if setup.data == "digits" and setup.test_digits and isinstance(splits.test, TensorDataset):
         return replace(splits, test=TensorDataset(*(tensor[: setup.test_digits] for tensor in splits.test.tensors)))
     return splits
-
-
-@lru_cache(maxsize=2)
-def _splits(data: str, root: Path, resolution: int, training: int, share: float, seed: int) -> DataSplits:
-    if data == "digits":
-        return digits(resolution, training, 1, 1, share, seed)
-    return cifar(root, 10, resolution, share, True, seed, recipe="crop_flip")
-
-
-def fabric_of(setup: FilterSetup) -> Fabric:
-    """One device."""
-    return Fabric(accelerator=setup.device, devices=1)
-
-
-def processes_of(setup: FilterSetup, jobs: int) -> int:
-    """How many jobs run at a time."""
-    return min(setup.processes or available_cores(), max(1, jobs)) if setup.device == "cpu" else 1
 
 
 def space_of(setup: FilterSetup, kind: Kind) -> FilterSpace:

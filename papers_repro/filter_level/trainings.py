@@ -26,16 +26,8 @@ from constrained_nas.methods.filter_level import Configuration, fresh_network, t
 from constrained_nas.training import evaluate
 from graphs import FilterNetwork
 from graphs.files import save_json
-from papers_repro.filter_level.setup import (
-    FilterSetup,
-    Kind,
-    cost_of,
-    fabric_of,
-    load_splits,
-    network_builder,
-    processes_of,
-    space_of,
-)
+from papers_repro.experiment import make_fabric
+from papers_repro.filter_level.setup import FilterSetup, Kind, cost_of, load_splits, network_builder, space_of
 from papers_repro.harness import ProgressBars, Reports, run_seeds
 
 Counts = tuple[tuple[int, ...], ...]
@@ -82,7 +74,7 @@ def train_candidates(
     """Train every candidate ``repeats`` times; candidates of the same counts share their trainings."""
     distinct = list({(c.kind, c.counts): c for c in candidates}.values())
     jobs = [(each, repeat) for repeat in range(repeats) for each in distinct]
-    processes = processes_of(setup, len(jobs))
+    processes = setup.side_by_side(len(jobs))
     where = folder / "checkpoints" / "trainings"
     if not setup.resume:
         for old in where.glob("*.json"):
@@ -134,7 +126,7 @@ def _identity(each: Candidate, repeat: int, setup: FilterSetup, seed: int) -> di
 
 def _train(each: Candidate, repeat: int, setup: FilterSetup, seed: int) -> dict[str, Any]:
     began = time.perf_counter()
-    splits, fabric, space = load_splits(setup, seed), fabric_of(setup), space_of(setup, each.kind)
+    splits, fabric, space = load_splits(setup, seed), make_fabric(setup), space_of(setup, each.kind)
     # The name is left out: the same counts under another name are the same training. Repeats differ in weights and order.
     draw = int(np.random.default_rng([seed, repeat]).integers(2**31))
     network = fresh_network(network_builder(setup, each.kind), draw, splits.weights, setup.weights, fabric)

@@ -17,8 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from lightning_fabric import Fabric
@@ -33,24 +31,18 @@ from constrained_nas.search import SearchOptions, SearchRun, search
 from constrained_nas.training import TrainingOptions, evaluate, fine_tune, recalibrate
 from graphs import Architecture
 from graphs.files import save_json
-from papers_repro.hardcore.setup import Prepared, heaviest_architecture
-from papers_repro.harness import Reports
+from papers_repro.hardcore.setup import TrainedSupernet
+from papers_repro.harness import Reports, mean, new_figure, save_figure
 from solvers import Certificate, cheapest_start
 
 State = TypeVar("State")
 
 OURS = "ours: small steps, linearized"
-
 PRINTED = "HardCoRe-NAS as printed"
-
 PENALTY = "soft penalty, argmax"
-
 PENALTY_PROJECTED = "soft penalty, joint projection"
-
 RANDOM = "random that fits"
-
 CHEAPEST = "cheapest network"
-
 METHODS = (OURS, PRINTED, PENALTY, PENALTY_PROJECTED, RANDOM, CHEAPEST)
 
 
@@ -103,7 +95,7 @@ class Outcome:
 
 
 def run_contest(
-    prepared: Prepared,
+    prepared: TrainedSupernet,
     limits_ms: list[float],
     options: ContestOptions,
     seed: int,
@@ -138,7 +130,7 @@ def run_contest(
 
 
 def _results(
-    prepared: Prepared,
+    prepared: TrainedSupernet,
     problem: SearchProblem,
     options: ContestOptions,
     seed: int,
@@ -207,12 +199,12 @@ class Tests:
     A network is fine-tuned from the super-network of its seed, so a result belongs to (seed, architecture).
     """
 
-    def __init__(self, prepared: Prepared, training: TrainingOptions, fabric: Fabric, memory: Path, resume: bool) -> None:
+    def __init__(self, prepared: TrainedSupernet, training: TrainingOptions, fabric: Fabric, memory: Path, resume: bool) -> None:
         self.prepared, self.training, self.fabric, self.memory = prepared, training, fabric, memory
         self.known: dict[str, dict[str, float]] = {}
         if resume and memory.exists():
             self.known = json.loads(memory.read_text(encoding="utf-8"))
-        self.teacher = self._extract(heaviest_architecture(prepared.space))
+        self.teacher = self._extract(prepared.space.heaviest())
 
     def accuracy(self, architecture: Architecture) -> tuple[float, float]:
         """(test accuracy, seconds of fine-tuning) of an architecture."""
@@ -242,12 +234,10 @@ class Tests:
         return network
 
 
-matplotlib.use("Agg")
-
-
 def draw_contest(tested: Sequence[Tested], path: Path, task: str, conditions: str) -> None:
     """Write the picture to ``path``; ``task`` and ``conditions`` say what was tested and how latencies were measured."""
-    figure, axes = plt.subplots(figsize=(8.5, 5))
+    figure = new_figure(8.5, 5)
+    axes = figure.subplots()
     colours = dict(zip(METHODS, ("#d62728", "#ff7f0e", "#7f7f7f", "#1f77b4", "#2ca02c", "#9467bd"), strict=True))
     markers = dict(zip(METHODS, "oPsD^v", strict=True))
     budgets = sorted({t.outcome.budget for t in tested})
@@ -272,14 +262,12 @@ def draw_contest(tested: Sequence[Tested], path: Path, task: str, conditions: st
         axes.scatter(
             [t.measured.median for t in dots], [t.accuracy for t in dots], s=14, color=colours[method], alpha=0.45, linewidths=0
         )
-        x = [float(np.mean([t.measured.median for t in group])) for group in groups]
-        y = [float(np.mean([t.accuracy for t in group])) for group in groups]
+        x = [mean(t.measured.median for t in group) for group in groups]
+        y = [mean(t.accuracy for t in group) for group in groups]
         axes.plot(x, y, marker=markers[method], color=colours[method], label=method, markersize=7, linewidth=1.3, alpha=0.9)
     axes.set_xlabel(f"measured latency, ms ({conditions})")
     axes.set_ylabel("test accuracy, %")
     axes.set_title(f"Networks under hard latency budgets: {task} (small dots)", fontsize=11)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8, loc="lower right")
-    figure.tight_layout()
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    save_figure(figure, path)

@@ -9,58 +9,24 @@ Reference: HardCoRe-NAS, Sec. 3.1.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from constrained_nas.latency import Clock, TableFit, Timer, calibrate, device_name, measure_table
-from graphs import MBConvSpace, Supernet
-from graphs.costs import (
-    LatencyTable,
-    QuadraticCost,
-    TableConditions,
-    latency_cost,
-    load_latency_table,
-    require_conditions,
-)
+from constrained_nas.latency import Clock, Timer, calibrate, device_name, measure_table
+from graphs import MBConvSpace
+from graphs.costs import LatencyTable, TableConditions, latency_cost, load_latency_table, require_conditions
 from graphs.files import save_json
+from papers_repro.experiment import Latencies, fresh_supernet
 from papers_repro.hardcore.options import SetupOptions
 from papers_repro.harness import Reports
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Latencies:
-    """The latencies of a space on this machine.
-
-    Attributes:
-        table, cost: the calibrated table, and the cost model it makes, in ms.
-        timer: how it was measured, to measure whole networks alike.
-        raw_fit: of the uncalibrated table on the calibration networks; None for a table that was loaded.
-        fit: of the calibrated table on networks that took no part in the calibration; None likewise.
-        cheapest_ms, slowest_ms: the least and the greatest latency of any network, by the table.
-        seconds: what measuring took.
-    """
-
-    table: LatencyTable
-    cost: QuadraticCost
-    timer: Timer
-    raw_fit: TableFit | None
-    fit: TableFit | None
-    cheapest_ms: float
-    slowest_ms: float
-    seconds: float
-
-    def budgets(self, shares: Sequence[float]) -> list[float]:
-        """Budgets in ms at these shares of the way from the cheapest to the costliest network."""
-        return [self.cheapest_ms + share * (self.slowest_ms - self.cheapest_ms) for share in shares]
+BlockLatencies = Latencies[LatencyTable]
 
 
 def measure_latencies(
     space: MBConvSpace, options: SetupOptions, seed: int, progress: Reports, folder: Path | None = None
-) -> Latencies:
+) -> BlockLatencies:
     """Measure, calibrate and (where there is a folder) save the table; or load the one that the options name or resume from.
 
     Args:
@@ -103,10 +69,3 @@ def measure_latencies(
     cheapest, costliest = times.min(axis=1)[shallow].sum(), times.max(axis=1)[deep].sum()
     fixed, seconds = table.fixed, time.perf_counter() - began
     return Latencies(table, cost, timer, raw_fit, fit, float(fixed + cheapest), float(fixed + costliest), seconds)
-
-
-def fresh_supernet(space: MBConvSpace, seed: int) -> Supernet:
-    """Weights drawn from ``seed``; torch's global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return space.supernet()

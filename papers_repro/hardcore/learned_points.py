@@ -19,7 +19,7 @@ from constrained_nas.methods import HardCoRe, HardCoReState, SoftPenalty
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.search import SearchOptions, search
 from papers_repro.hardcore.points import Instance
-from papers_repro.hardcore.setup import Prepared
+from papers_repro.hardcore.setup import TrainedSupernet
 from papers_repro.harness import ProgressBars
 from solvers import StagedCost
 from solvers.arrays import FloatArray
@@ -58,7 +58,7 @@ class _Recorded(SearchMethod[HardCoReState]):
 
 
 def learned_points(
-    prepared: Prepared,
+    prepared: TrainedSupernet,
     shares: Sequence[float],
     seeds: Sequence[int],
     options: SearchOptions,

@@ -6,32 +6,20 @@ Reference: HardCoRe-NAS, Sec. 3.1 (latency table), Sec. 3.3 and Appendix G (trai
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
+from papers_repro.experiment import DeviceOptions, DrawingOptions, LoopOptions, MeasuringOptions
 from papers_repro.harness import Scale
 
 
-@dataclass(frozen=True, slots=True)
-class SetupOptions:
+@dataclass(frozen=True)
+class SetupOptions(MeasuringOptions, LoopOptions, DeviceOptions, DrawingOptions):
     """Data, space, training of the super-network and measuring of its latencies; the values shown are those of the scale."""
 
-    data: str = "digits"
-    """digits (embedded), cifar10 or cifar100 (binary version, under --data-root), or an image folder with train/ and val/."""
-    data_root: Path = Path("data")
-    """Where the CIFAR folders lie."""
     resolution: int = 32
-    """Side of the images in pixels."""
-    training_digits: int = 800
-    """How many of the 1797 digits may be trained and searched on; the others are test digits."""
     draws: int = 4
-    """Drawings of each training digit."""
-    test_draws: int = 2
-    """Drawings of each test digit."""
     architecture_share: float = 0.2
     """Share of the training examples kept for the search."""
-    augment: bool = True
-    """Crops, flips and AutoAugment on CIFAR and image folders (digits are drawn anew instead)."""
     space: Literal["small", "imagenet"] = "small"
     """small: three stages for CPUs. imagenet: the paper's five."""
     variant: Literal["paper", "release"] = "release"
@@ -56,16 +44,6 @@ class SetupOptions:
     """Parameter of mixup's Beta distribution; 0 turns it off."""
     ema_decay: float = 0.0
     """Decay of the moving average of the weights; 0 turns it off."""
-    workers: int = 0
-    """Processes that load data."""
-    device: Literal["cpu", "cuda", "auto"] = "cpu"
-    """Where networks are trained."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    """Of training."""
-    latency_device: str = "cpu"
-    """Where latencies are measured: cpu, cuda, cuda:1 ..."""
-    latency_batch: int = 32
-    """Images in a timed pass."""
     latency_threads: int = 1
     """Torch threads of a timed pass."""
     clock: Literal["auto", "wall", "processor"] = "auto"
@@ -74,13 +52,7 @@ class SetupOptions:
     rounds: int = 60
     """Timed passes of every uniform network, in random order."""
     calibration_networks: int = 24
-    """Random networks measured whole: half calibrate the table, half check it."""
     calibration_rounds: int = 20
-    """Timed passes of each of them."""
-    latency_table: Path | None = None
-    """A table measured before (JSON), instead of measuring."""
-    resume: bool = False
-    """Continue from the checkpoints and the latency table in the output folder instead of starting over."""
 
 
 def setup_preset(scale: Scale) -> SetupOptions:

@@ -6,7 +6,7 @@ strings are those of the authors' release as the library timm carries it.
 
 from __future__ import annotations
 
-from papers_repro.harness import Cell, Column, Rows
+from papers_repro.harness import Column, Row, Rows
 
 
 def _stages(*stages: str) -> tuple[tuple[str, ...], ...]:
@@ -102,5 +102,5 @@ def table1_rows() -> Rows:
         Column("latency", "ms", "latency on that device, not on this one", ".0f"),
         Column("accuracy", "top-1 %", "on ImageNet", ".1f"),
     ]
-    published: list[dict[str, Cell]] = [{"network": name, "latency": ms, "accuracy": top1} for name, ms, top1 in _TABLE1]
+    published: list[Row] = [{"network": name, "latency": ms, "accuracy": top1} for name, ms, top1 in _TABLE1]
     return Rows("Published, for orientation: another task, other devices", columns, [], published, "Nayman et al., Table 1")

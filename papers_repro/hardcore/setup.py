@@ -14,17 +14,18 @@ from pathlib import Path
 
 from lightning_fabric import Fabric
 
-from constrained_nas.data import DataSplits, cifar, digits, image_folder
+from constrained_nas.data import DataSplits
 from constrained_nas.training import TrainingOptions, train_supernet
-from graphs import Architecture, MBConvSpace, Supernet, hardcore_imagenet, hardcore_small
+from graphs import MBConvSpace, Supernet, hardcore_imagenet, hardcore_small
 from graphs.costs import LatencyTable, QuadraticCost
-from papers_repro.hardcore.latencies import Latencies, fresh_supernet, measure_latencies
+from papers_repro.experiment import fresh_supernet, load_images
+from papers_repro.hardcore.latencies import BlockLatencies, measure_latencies
 from papers_repro.hardcore.options import SetupOptions
 from papers_repro.harness import Reports
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
+class TrainedSupernet:
     """What a search needs.
 
     Attributes:
@@ -38,7 +39,7 @@ class Prepared:
     space: MBConvSpace
     data: DataSplits
     supernet: Supernet
-    latencies: Latencies
+    latencies: BlockLatencies
     training_seconds: float
     resumed: bool
 
@@ -53,30 +54,9 @@ class Prepared:
         return self.latencies.cost
 
 
-def make_fabric(options: SetupOptions) -> Fabric:
-    """One device at the options' precision."""
-    return Fabric(accelerator=options.device, devices=1, precision=options.precision)
-
-
 def load_data(options: SetupOptions, seed: int) -> DataSplits:
-    """The data; ``seed`` decides the splits and, for digits, every drawing.
-
-    Raises:
-        FileNotFoundError: CIFAR or the folder is not where the options say.
-        ValueError: an option out of range.
-    """
-    if options.data == "digits":
-        return digits(
-            options.resolution, options.training_digits, options.draws, options.test_draws, options.architecture_share, seed
-        )
-    if options.data in ("cifar10", "cifar100"):
-        classes = int(options.data.removeprefix("cifar"))
-        return cifar(options.data_root, classes, options.resolution, options.architecture_share, options.augment, seed)
-    if not Path(options.data).is_dir():
-        raise FileNotFoundError(
-            f"--data: no folder {options.data!r}; expected digits, cifar10, cifar100 or an image folder with train/ and val/"
-        )
-    return image_folder(options.data, options.resolution, options.architecture_share, options.augment, seed)
+    """The data, as :func:`load_images` reads them."""
+    return load_images(options, options.architecture_share, seed)
 
 
 def make_space(options: SetupOptions, classes: int, image_channels: int) -> MBConvSpace:
@@ -86,19 +66,14 @@ def make_space(options: SetupOptions, classes: int, image_channels: int) -> MBCo
     return hardcore_small(classes, options.resolution, image_channels)
 
 
-def heaviest_architecture(space: MBConvSpace) -> Architecture:
-    """The last option of every decision: greatest expansion and kernel, squeeze-and-excitation, full depth."""
-    return space.space.choose({decision.name: decision.options[-1] for decision in space.space.decisions})
-
-
 def prepare(
     options: SetupOptions,
     seed: int,
     fabric: Fabric,
     progress: Reports,
     folder: Path | None = None,
-    latencies: Latencies | None = None,
-) -> Prepared:
+    latencies: BlockLatencies | None = None,
+) -> TrainedSupernet:
     """Load the data, train the super-network and, unless ``latencies`` are given, measure them.
 
     Args:
@@ -126,7 +101,7 @@ def prepare(
     began = time.perf_counter()
     train_supernet(
         supernet,
-        supernet.gates(heaviest_architecture(space)),
+        supernet.gates(space.heaviest()),
         data.weights,
         _training(options, options.warm_up_epochs, options.learning_rate, seed),
         _training(options, options.multi_path_epochs, options.multi_path_rate, seed),
@@ -134,7 +109,7 @@ def prepare(
         checkpoint,
         progress.callback(f"seed {seed}"),
     )
-    return Prepared(space, data, supernet, latencies, time.perf_counter() - began, options.resume and bool(before))
+    return TrainedSupernet(space, data, supernet, latencies, time.perf_counter() - began, options.resume and bool(before))
 
 
 def _training(options: SetupOptions, epochs: int, rate: float, seed: int) -> TrainingOptions:

@@ -7,10 +7,15 @@ sides.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy.stats import t as student
+
+
+def mean(values: Iterable[float]) -> float:
+    """Their mean, as a number of Python's."""
+    return float(np.mean(list(values)))
 
 
 def half_width(values: Sequence[float], confidence: float = 0.95) -> float:

@@ -26,6 +26,7 @@ from constrained_nas.latency import device_name
 
 Scale = Literal["smoke", "laptop", "paper"]
 Cell = str | int | float | bool | None
+Row = dict[str, Cell]  # by the columns' keys
 
 _SCHEMA_VERSION = 1
 _PACKAGES = ("constrained-nas", "numpy", "numba", "scipy", "highspy", "cvxpy", "torch", "torchvision", "matplotlib")
@@ -126,13 +127,6 @@ def save_record(folder: Path, script: str, scale: Scale, seed: int, options: obj
     path = folder / f"{script}.json"
     path.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return path
-
-
-def output_folder(out: Path | None, script: str) -> Path:
-    """Where a script writes: ``out``, or ``runs/<script>`` under the current folder."""
-    folder = Path("runs") / script if out is None else out
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def machine() -> dict[str, Cell]:

@@ -7,22 +7,20 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from constrained_nas.latency import Measurement
+from papers_repro.harness import new_figure, save_figure
 from papers_repro.prunet.published import FRONT
-from papers_repro.prunet.searches import Found
+from papers_repro.prunet.searches import Pruned
 from solvers.pareto import non_dominated
 
 COLOURS = ("#1f6fb2", "#d9741a", "#2a9d5b", "#b0305c", "#6a4c93")
 _MARKERS = "osD^v"
 
 
-def draw_table2(found: Sequence[Found], measured: Sequence[Measurement], limits: Sequence[float], path: Path, task: str) -> None:
+def draw_table2(found: Sequence[Pruned], measured: Sequence[Measurement], limits: Sequence[float], path: Path, task: str) -> None:
     """Left ours: soft by alpha and hard by budget, means over seeds with every seed as a dot; right the published networks."""
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11, 4.6)
     left, right = figure.subplots(1, 2)
     kinds = (("soft, by alpha", COLOURS[0], "o"), ("hard budget T", COLOURS[1], "s"), ("hard, T used in full", COLOURS[2], "D"))
     for number, (name, colour, marker) in enumerate(kinds):
@@ -61,10 +59,12 @@ def draw_table2(found: Sequence[Found], measured: Sequence[Measurement], limits:
     right.legend(fontsize=8, loc="lower right")
     for axes in (left, right):
         axes.grid(alpha=0.25)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
 
 
-def draw_two(groups: Mapping[str, Sequence[Found]], times: Mapping[str, Sequence[float]], path: Path, task: str, unit: str) -> None:
+def draw_two(
+    groups: Mapping[str, Sequence[Pruned]], times: Mapping[str, Sequence[float]], path: Path, task: str, unit: str
+) -> None:
     """Accuracy (left) and search loss (right) over latency, a colour a group, its front as a line.
 
     Args:
@@ -74,8 +74,7 @@ def draw_two(groups: Mapping[str, Sequence[Found]], times: Mapping[str, Sequence
         task: what was learned.
         unit: what the latencies are, e.g. "estimated latency, ms".
     """
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11, 4.6)
     left, right = figure.subplots(1, 2)
     for number, (name, entries) in enumerate(groups.items()):
         accuracies, losses = [entry.accuracy for entry in entries], [entry.record.loss for entry in entries]
@@ -88,7 +87,7 @@ def draw_two(groups: Mapping[str, Sequence[Found]], times: Mapping[str, Sequence
     for axes in (left, right):
         axes.grid(alpha=0.25)
         axes.legend(fontsize=8)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
 
 
 def scatter_front(axes: Axes, x: Sequence[float], y: Sequence[float], name: str, colour: str, marker: str, maximize: bool) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from graphs.spaces import GPUNetSpace
 from papers_repro.harness import ProgressBars, Scale
 from papers_repro.prunet.published import SKIP_SETTINGS
-from papers_repro.prunet.searches import Found, SearchSpec, run_searches, start_over
-from papers_repro.prunet.setup import Latencies, SetupOptions, load_data, make_space, measure_latencies
+from papers_repro.prunet.searches import Pruned, SearchSpec, run_searches, start_over
+from papers_repro.prunet.setup import SetupOptions, WidthLatencies, measured_space
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +34,13 @@ def grid_preset(scale: Scale) -> GridOptions:
 
 def run_grid(
     grid: GridOptions, setup: SetupOptions, seed: int, folder: Path, progress: ProgressBars, retrain: bool
-) -> tuple[list[Found], Latencies, GPUNetSpace]:
+) -> tuple[list[Pruned], WidthLatencies, GPUNetSpace]:
     """Measure latencies and search with every setting; with ``setup.resume`` what the folder has is used.
 
     The searches of a grid are the same with and without retraining: a folder of one script serves the other.
     """
     start_over(folder, setup)
-    data = load_data(setup, seed)
-    space = make_space(setup, data.classes, data.image_channels)
-    latencies = measure_latencies(space, setup, seed, progress, folder)
+    space, latencies = measured_space(setup, seed, folder, progress)
     specs = [
         SearchSpec(f"alpha{alpha:g}_phi{phi:g}_lambda{scale:g}_seed{own}", own, alpha, phi=phi, scale=scale)
         for alpha in grid.alphas

@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 
 from papers_repro.harness import ProgressBars, Reports, run_seeds
-from papers_repro.prunet.searches import Found, SearchSpec, run_search
-from papers_repro.prunet.setup import Latencies, SetupOptions, load_data, processes_of
+from papers_repro.prunet.searches import Pruned, SearchSpec, run_search
+from papers_repro.prunet.setup import SetupOptions, WidthLatencies, load_data
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Matched:
     seed: int
     landed: bool
     tried: tuple[tuple[float, float], ...]
-    best: Found | None
+    best: Pruned | None
 
 
 def match_budgets(
@@ -62,7 +62,7 @@ def match_budgets(
     seeds: Sequence[int],
     options: MatchOptions,
     setup: SetupOptions,
-    latencies: Latencies,
+    latencies: WidthLatencies,
     folder: Path,
     progress: ProgressBars,
 ) -> list[Matched]:
@@ -74,7 +74,7 @@ def match_budgets(
         for seed in seeds:
             load_data(setup, seed)
     work = partial(_match, tasks, tuple(limits), options, setup, latencies, folder)
-    return run_seeds(work, range(len(tasks)), min(processes_of(setup), len(tasks)), progress)
+    return run_seeds(work, range(len(tasks)), setup.side_by_side(len(tasks)), progress)
 
 
 def _match(
@@ -82,7 +82,7 @@ def _match(
     limits: Sequence[float],
     options: MatchOptions,
     setup: SetupOptions,
-    latencies: Latencies,
+    latencies: WidthLatencies,
     folder: Path,
     number: int,
     progress: Reports,

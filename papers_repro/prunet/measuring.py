@@ -16,8 +16,8 @@ import numpy as np
 from constrained_nas.latency import Measurement, spread_networks, time_networks
 from graphs.spaces import GPUNetSpace
 from papers_repro.harness import Reports
-from papers_repro.prunet.searches import Found
-from papers_repro.prunet.setup import Latencies
+from papers_repro.prunet.searches import Pruned
+from papers_repro.prunet.setup import WidthLatencies
 
 _REFERENCES = 12
 
@@ -58,7 +58,7 @@ class Measured:
 
 
 def measure_found(
-    found: Sequence[Found], latencies: Latencies, space: GPUNetSpace, rounds: int, seed: int, progress: Reports
+    found: Sequence[Pruned], latencies: WidthLatencies, space: GPUNetSpace, rounds: int, seed: int, progress: Reports
 ) -> Measured:
     """Time every found network, and the references; equal networks are timed once.
 
@@ -83,5 +83,5 @@ def measure_found(
     return Measured(tuple(times[_key(entry)] for entry in found), estimates, level)
 
 
-def _key(entry: Found) -> str:
+def _key(entry: Pruned) -> str:
     return str(sorted(entry.record.choices.items()))

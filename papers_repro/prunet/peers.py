@@ -19,7 +19,7 @@ import torch
 
 from constrained_nas.latency import Timer, measure_runs
 from graphs.costs import count
-from papers_repro.harness import Cell, Column, Reports, Rows
+from papers_repro.harness import Column, Reports, Row, Rows
 from papers_repro.prunet.published import COUNTS, FRONT
 
 
@@ -58,7 +58,7 @@ def peer_rows(names: Sequence[str], rounds: int, clock: str, seed: int, progress
     timm: Any = importlib.import_module("timm")
     times = _measured(timm, names, rounds, clock, seed, progress)
     published = {network.name: network.latency_ms for network in FRONT}
-    ours: list[dict[str, Cell]] = []
+    ours: list[Row] = []
     for name, (paper_name, side, parameters, macs) in COUNTS.items():
         with torch.device("meta"):
             counted = count(timm.create_model(name, pretrained=False), (3, side, side))

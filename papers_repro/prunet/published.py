@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from papers_repro.harness import Cell
+from papers_repro.harness import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +118,12 @@ TABLE6: tuple[PublishedSearch, ...] = tuple(
     for alpha, cells in _TABLE6.items()
     for setting, cell in zip(SKIP_SETTINGS, cells, strict=True)
 )
-TABLE6_LATENCY_RANGE_US = (480.0, 1280.0)  # of the seven networks, by which the loss can be told to be in microseconds
 
 CONSTANT_THRESHOLD = 0.133
 """Fig. 5: searches at this threshold, instead of the rising one, take 15 to 45 % longer for an equal front."""
 
 
-def front_rows(distilled: bool = False) -> list[dict[str, Cell]]:
+def front_rows(distilled: bool = False) -> list[Row]:
     """Table 2's rows for the columns ``network``, ``top1``, ``latency``, ``parameters`` and ``gflops``."""
     return [
         {

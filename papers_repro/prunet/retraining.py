@@ -21,18 +21,19 @@ from torch.utils.data import ConcatDataset, Dataset
 from constrained_nas.data import DataSplits
 from constrained_nas.training import TrainingOptions, evaluate, fine_tune, timm_teacher
 from graphs.files import Record, save_json
+from papers_repro.experiment import make_fabric
 from papers_repro.harness import Reports
-from papers_repro.prunet.setup import SetupOptions, load_data, make_fabric, make_space
+from papers_repro.prunet.setup import SetupOptions, load_data, make_space
 
 # What decides neither a search nor a retraining.
-_INCIDENTAL = ("processes", "workers", "resume", "latency_table")
+_INCIDENTAL = ("processes", "workers", "resume", "latency_table", "data_root")
 _TEACHING = ("teacher", "teacher_resolution", "teacher_weights", "teacher_temperature")
 _RETRAINING = (
     *("retrain_data", "retrain_epochs", "retrain_batch", "retrain_rate"),
     *("decay", "drop_path", "ema_decay", "label_smoothing", *_TEACHING),
 )
 # Options that records of earlier versions do not know; such a record is of their defaults.
-_ADDED = ("data", "retrain_data", "hard_epochs", "label_smoothing", *_TEACHING)
+_ADDED = ("data", "augment", "retrain_data", "hard_epochs", "label_smoothing", *_TEACHING)
 
 
 class Retrained(Record):

@@ -26,10 +26,11 @@ from constrained_nas.search import PRUNET_TRAINING, SearchOptions, search
 from graphs.costs import QuadraticCost, width_latency_cost
 from graphs.files import Record, save_json
 from graphs.spaces import GPUNetSpace
+from papers_repro.experiment import fresh_supernet, make_fabric
 from papers_repro.harness import ProgressBars, Reports, run_seeds
 from papers_repro.prunet.retraining import plain, retrained, settings_of, teacher_of
 from papers_repro.prunet.separate_candidates import separate_candidates
-from papers_repro.prunet.setup import Latencies, SetupOptions, fresh_supernet, load_data, make_fabric, make_space, processes_of
+from papers_repro.prunet.setup import SetupOptions, WidthLatencies, load_data, make_space
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class SearchRecord(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Pruned:
     """A search, with the test accuracy in % of its network and the seconds of retraining; NaN and 0 where it was not retrained."""
 
     spec: SearchSpec
@@ -117,12 +118,12 @@ def start_over(folder: Path, setup: SetupOptions) -> None:
 def run_searches(
     specs: Sequence[SearchSpec],
     setup: SetupOptions,
-    latencies: Latencies,
+    latencies: WidthLatencies,
     folder: Path,
     progress: ProgressBars,
     retrain: bool = True,
     processes: int | None = None,
-) -> list[Found]:
+) -> list[Pruned]:
     """Run every search, then (``retrain``) train what it found; what the folder already has is not run again.
 
     Args:
@@ -147,7 +148,7 @@ def run_searches(
     if retrain and setup.teacher:  # one that does not suit the data is refused before anything is searched
         teacher_of(setup, load_data(setup, specs[0].seed, retrain=True))
     work = partial(_run, tuple(specs), setup, latencies, folder, retrain)
-    return run_seeds(work, range(len(specs)), min(processes or processes_of(setup), len(specs)), progress)
+    return run_seeds(work, range(len(specs)), min(processes or len(specs), setup.side_by_side(len(specs))), progress)
 
 
 def method_of(spec: SearchSpec, setup: SetupOptions, space: GPUNetSpace, cost: QuadraticCost) -> PruNet:
@@ -173,8 +174,8 @@ def method_of(spec: SearchSpec, setup: SetupOptions, space: GPUNetSpace, cost: Q
 
 
 def run_search(
-    spec: SearchSpec, setup: SetupOptions, latencies: Latencies, folder: Path, progress: Reports, retrain: bool = True
-) -> Found:
+    spec: SearchSpec, setup: SetupOptions, latencies: WidthLatencies, folder: Path, progress: Reports, retrain: bool = True
+) -> Pruned:
     """One search and, with ``retrain``, the training of what it found; what the folder already has is not run again.
 
     Raises:
@@ -186,9 +187,9 @@ def run_search(
     try:
         record = _searched(spec, setup, latencies, folder, progress)
         if not retrain:
-            return Found(spec, record, float("nan"), 0.0)
+            return Pruned(spec, record, float("nan"), 0.0)
         trained = retrained(spec.name, spec.seed, record.choices, setup, folder, progress)
-        return Found(spec, record, 100 * trained.accuracy, trained.seconds)
+        return Pruned(spec, record, 100 * trained.accuracy, trained.seconds)
     finally:
         torch.set_num_threads(threads)
 
@@ -196,16 +197,16 @@ def run_search(
 def _run(
     specs: Sequence[SearchSpec],
     setup: SetupOptions,
-    latencies: Latencies,
+    latencies: WidthLatencies,
     folder: Path,
     retrain: bool,
     number: int,
     progress: Reports,
-) -> Found:
+) -> Pruned:
     return run_search(specs[number], setup, latencies, folder, progress, retrain)
 
 
-def _searched(spec: SearchSpec, setup: SetupOptions, latencies: Latencies, folder: Path, progress: Reports) -> SearchRecord:
+def _searched(spec: SearchSpec, setup: SetupOptions, latencies: WidthLatencies, folder: Path, progress: Reports) -> SearchRecord:
     """One search, or what was kept of it."""
     path, settings = folder / "searches" / f"{spec.name}.json", settings_of(setup, retrain=False)
     described = plain(asdict(spec))
@@ -267,7 +268,7 @@ def _searched(spec: SearchSpec, setup: SetupOptions, latencies: Latencies, folde
     return record
 
 
-def _space_of(spec: SearchSpec, whole: GPUNetSpace, latencies: Latencies) -> tuple[GPUNetSpace, QuadraticCost]:
+def _space_of(spec: SearchSpec, whole: GPUNetSpace, latencies: WidthLatencies) -> tuple[GPUNetSpace, QuadraticCost]:
     """Without Prunodes a search sees two widths a block, each with weights of its own; their latencies are in the same table."""
     if spec.prunode:
         return whole, latencies.cost

@@ -15,48 +15,32 @@ Reference: PruNet, Sec. 3 and 4, Tables 1 and 5.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-import torch
-from lightning_fabric import Fabric
+import tyro
 
-from constrained_nas.data import DataSplits, digits, image_folder
-from constrained_nas.latency import Clock, TableFit, Timer, calibrate_width_table, device_name, measure_width_table
-from graphs import Supernet
-from graphs.costs import (
-    QuadraticCost,
-    TableConditions,
-    WidthLatencyTable,
-    load_width_latency_table,
-    require_conditions,
-    width_latency_cost,
-)
+from constrained_nas.data import DataSplits
+from constrained_nas.latency import Clock, Timer, calibrate_width_table, device_name, measure_width_table
+from graphs.costs import TableConditions, WidthLatencyTable, load_width_latency_table, require_conditions, width_latency_cost
 from graphs.files import save_json
 from graphs.spaces import GPUNetSpace, gpunet_imagenet, gpunet_imagewoof, gpunet_small
-from papers_repro.harness import Reports, Scale, available_cores
+from papers_repro.experiment import DrawingOptions, Latencies, LoopOptions, MeasuringOptions, ParallelOptions, load_images
+from papers_repro.harness import Reports, Scale, ScriptOptions
+
+WidthLatencies = Latencies[WidthLatencyTable]
 
 
-@dataclass(frozen=True, slots=True)
-class SetupOptions:
+@dataclass(frozen=True)
+class SetupOptions(MeasuringOptions, LoopOptions, ParallelOptions, DrawingOptions):
     """Data, space, latencies, searches and retraining; the values shown are those of the scale."""
 
-    data: str = "digits"
-    """digits (embedded), or an image folder with train/ and val/ to search on."""
     retrain_data: str = ""
     """Image folder to retrain on; the same as --data if empty."""
-    resolution: int = 16
-    """Side of the images in pixels."""
     training_digits: int = 720
-    """How many of the 1797 digits may be trained and searched on; the others are test digits."""
     draws: int = 1
-    """Drawings of each training digit."""
-    test_draws: int = 2
-    """Drawings of each test digit."""
     architecture_share: float = 1 / 3
     """Share of the training examples that the architecture learns from (the paper: 0.2)."""
     space: Literal["small", "imagenet", "imagewoof"] = "small"
@@ -101,32 +85,10 @@ class SetupOptions:
     """Its weights (safetensors), of a network trained on the same data; None: timm's own, which are downloaded."""
     teacher_temperature: float = 1.0
     """Of the distillation."""
-    workers: int = 0
-    """Processes that load data."""
-    processes: int = 0
-    """Searches and retrainings at a time, a process each (CPU only); 0: one a core."""
-    device: Literal["cpu", "cuda", "auto"] = "cpu"
-    """Where networks are trained."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    """Of training."""
-    latency_device: str = "cpu"
-    """Where latencies are measured: cpu, cuda, cuda:1 ..."""
-    latency_batch: int = 32
-    """Images in a timed pass."""
     clock: Clock = "processor"
     """processor: the time that the thread ran (CPU only). wall: the time that went by."""
     widths_per_block: int | None = 4
     """Widths of a block that are measured, the others being interpolated; None measures all."""
-    rounds: int = 30
-    """Timed passes of every network that holds blocks to measure."""
-    calibration_networks: int = 32
-    """Random networks measured whole: half calibrate the table, half check it."""
-    calibration_rounds: int = 30
-    """Timed passes of each of them."""
-    latency_table: Path | None = None
-    """A table measured before (JSON), instead of measuring."""
-    resume: bool = False
-    """Use the table, searches and trainings that the output folder already has instead of starting over."""
 
     def __post_init__(self) -> None:
         positive = {
@@ -149,6 +111,14 @@ class SetupOptions:
             raise ValueError(f"--widths-per-block: expected 2 or more, or None for all, got {self.widths_per_block}")
         if not self.teacher and (self.teacher_weights is not None or self.teacher_resolution is not None):
             raise ValueError("--teacher-weights and --teacher-resolution are of a teacher: say which with --teacher")
+
+
+@dataclass(frozen=True)
+class PruNetOptions(ScriptOptions):
+    """What every script that searches is asked."""
+
+    setup: Annotated[SetupOptions, tyro.conf.arg(name="")] = field(default_factory=SetupOptions)
+    """Data, space, searches, retraining and measuring."""
 
 
 def setup_preset(scale: Scale) -> SetupOptions:
@@ -195,61 +165,9 @@ def setup_preset(scale: Scale) -> SetupOptions:
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Latencies:
-    """The latencies of a space on this machine.
-
-    Attributes:
-        table, cost: the calibrated table, and the cost model it makes, in ms.
-        timer: how it was measured, to measure whole networks alike.
-        raw_fit: of the uncalibrated table on the calibration networks; None for a table that was loaded.
-        fit: of the calibrated table on networks that took no part in the calibration; None likewise.
-        cheapest_ms, slowest_ms: the least and the greatest latency of any network, by the table.
-        seconds: what measuring took.
-    """
-
-    table: WidthLatencyTable
-    cost: QuadraticCost
-    timer: Timer
-    raw_fit: TableFit | None
-    fit: TableFit | None
-    cheapest_ms: float
-    slowest_ms: float
-    seconds: float
-
-    def budgets(self, shares: Sequence[float]) -> list[float]:
-        """Budgets in ms at these shares of the way from the cheapest to the costliest network."""
-        return [self.cheapest_ms + share * (self.slowest_ms - self.cheapest_ms) for share in shares]
-
-
-def make_fabric(options: SetupOptions) -> Fabric:
-    """One device at the options' precision."""
-    return Fabric(accelerator=options.device, devices=1, precision=options.precision)
-
-
-def processes_of(options: SetupOptions) -> int:
-    """Pieces of work at a time."""
-    return (options.processes or available_cores()) if options.device == "cpu" else 1
-
-
 def load_data(options: SetupOptions, seed: int, retrain: bool = False) -> DataSplits:
-    """The data; ``seed`` decides the splits and, for digits, every drawing. Kept, since every search asks for them.
-
-    Raises:
-        FileNotFoundError: the folder is not where the options say.
-        ValueError: an option out of range.
-    """
-    if options.data == "digits":
-        return _digits(
-            options.resolution, options.training_digits, options.draws, options.test_draws, options.architecture_share, seed
-        )
-    folder = options.retrain_data if retrain and options.retrain_data else options.data
-    if not Path(folder).is_dir():
-        raise FileNotFoundError(f"no folder {folder!r}: expected digits or an image folder with train/ and val/")
-    return image_folder(folder, options.resolution, options.architecture_share, True, seed)
-
-
-_digits = lru_cache(maxsize=3)(digits)
+    """The data to search on, or to retrain on, as :func:`load_images` reads them."""
+    return load_images(options, options.architecture_share, seed, folder=options.retrain_data if retrain else "")
 
 
 def make_space(options: SetupOptions, classes: int, image_channels: int) -> GPUNetSpace:
@@ -260,14 +178,14 @@ def make_space(options: SetupOptions, classes: int, image_channels: int) -> GPUN
     return make(classes, options.resolution, image_channels)
 
 
-def fresh_supernet(space: GPUNetSpace, seed: int) -> Supernet:
-    """Weights drawn from ``seed``; torch's global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return space.supernet()
+def measured_space(options: SetupOptions, seed: int, folder: Path, progress: Reports) -> tuple[GPUNetSpace, WidthLatencies]:
+    """The search space for the data, and its latencies: see :func:`measure_latencies`."""
+    data = load_data(options, seed)
+    space = make_space(options, data.classes, data.image_channels)
+    return space, measure_latencies(space, options, seed, progress, folder)
 
 
-def measure_latencies(space: GPUNetSpace, options: SetupOptions, seed: int, progress: Reports, folder: Path) -> Latencies:
+def measure_latencies(space: GPUNetSpace, options: SetupOptions, seed: int, progress: Reports, folder: Path) -> WidthLatencies:
     """Measure, calibrate and save the table; or load the one that the options name or resume from.
 
     Args:
@@ -309,7 +227,7 @@ def measure_latencies(space: GPUNetSpace, options: SetupOptions, seed: int, prog
     return Latencies(table, cost, timer, raw_fit, fit, least, most, time.perf_counter() - began)
 
 
-def fit_remark(latencies: Latencies) -> str:
+def fit_remark(latencies: WidthLatencies) -> str:
     """How well the table predicts whole networks, in a sentence or two."""
     table, fit = latencies.table, latencies.fit
     said = f"Latency table: {table.device}, batch {table.batch}, {table.threads} thread(s), {table.runtime}"

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.backends.highs import Polyhedron, minimize_mixed_integer
+from solvers.backends.highs import MixedIntegerModel, Polyhedron
 from solvers.results import SolverError, Status
 
 MilpBackend = Literal["highs", "scipy"]
@@ -119,7 +119,8 @@ def _by_highs(
     polyhedron: Polyhedron, costs: FloatArray, time_limit_seconds: float | None
 ) -> tuple[Status, FloatArray | None, float]:
     """Status, point and lower bound of the minimum, through highspy."""
-    answer = minimize_mixed_integer(polyhedron, costs, np.ones(len(costs), dtype=bool), time_limit_seconds=time_limit_seconds)
+    model = MixedIntegerModel.of(polyhedron, np.ones(len(costs), dtype=np.bool_))
+    answer = model.minimize(costs, time_limit_seconds=time_limit_seconds)
     bound = None if answer.certificate is None else answer.certificate.bound
     return answer.status, answer.x, -math.inf if bound is None else bound
 

@@ -125,6 +125,11 @@ class Polyhedron:
         columns = np.multiply(reduced, column_side, out=np.zeros_like(reduced), where=reduced != 0)
         return float(rows.sum() + columns.sum())
 
+    def provable(self, multipliers: FloatArray) -> FloatArray:
+        """``multipliers`` (m,) without those that prove nothing: of the wrong sign on a row with one bound, as tolerances allow."""
+        lowest = np.where(np.isfinite(self.row_upper), -np.inf, 0.0)
+        return np.clip(multipliers, lowest, np.where(np.isfinite(self.row_lower), np.inf, 0.0))
+
     def scaled(self) -> tuple[Polyhedron, FloatArray]:
         """The same set with every row divided by its greatest entry, and those divisors (m,)."""
         greatest = np.zeros(len(self.row_lower))
@@ -178,7 +183,7 @@ class LinearModel:
                     return Result(None, status, None, _iterations(self._solver), time.perf_counter() - began, "HiGHS: infeasible")
                 continue
             solution = self._solver.getSolution()
-            x, multipliers = np.array(solution.col_value), np.array(solution.row_dual)
+            x, multipliers = np.array(solution.col_value), self._scaled.provable(np.array(solution.row_dual))
             primal, bound = float(scaled_costs @ x), self._scaled.dual_bound(scaled_costs, multipliers)
             magnitude = max(1.0, float(np.abs(x).sum()))
             if self._scaled.residual(x) <= _ACCEPT and abs(primal - bound) <= _ACCEPT * magnitude:
@@ -270,17 +275,6 @@ class MixedIntegerModel:
         return Result(
             x, status, Certificate(float(costs @ x), proven, self.polyhedron.residual(x), None, maximize=False), nodes, seconds
         )
-
-
-def minimize_mixed_integer(
-    polyhedron: Polyhedron, costs: FloatArray, integer: NDArray[np.bool_], *, time_limit_seconds: float | None = None
-) -> Result:
-    """Minimize ``costs @ x`` with ``x[integer]`` whole, once; see :meth:`MixedIntegerModel.minimize`.
-
-    Raises:
-        SolverError: HiGHS fails or says unbounded.
-    """
-    return MixedIntegerModel.of(polyhedron, integer).minimize(costs, time_limit_seconds=time_limit_seconds)
 
 
 def _highspy() -> Any:

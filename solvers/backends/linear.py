@@ -37,14 +37,10 @@ def linear_program(feasible: BudgetedBlocks, backend: LinearProgramBackend) -> C
     Raises:
         ValueError: an unknown backend.
     """
-    polyhedron = Polyhedron.of_budgeted_blocks(feasible)
-    if backend == "highs":
-        return _highs(polyhedron, feasible.blocks.count)
-    if backend == "scipy":
-        return _scipy(polyhedron, feasible.blocks.count)
-    if backend == "cvxpy":
-        return _cvxpy(polyhedron, feasible.blocks.count)
-    raise ValueError(f"backend: expected 'highs', 'scipy' or 'cvxpy', got {backend!r}")
+    prepare = {"highs": _highs, "scipy": _scipy, "cvxpy": _cvxpy}
+    if backend not in prepare:
+        raise ValueError(f"backend: expected 'highs', 'scipy' or 'cvxpy', got {backend!r}")
+    return prepare[backend](Polyhedron.of_budgeted_blocks(feasible), feasible.blocks.count)
 
 
 def _highs(polyhedron: Polyhedron, count: int) -> Callable[[FloatArray], Result]:
@@ -138,6 +134,7 @@ def _checked(
     began: float,
 ) -> Result:
     """Recompute the bound from ``multipliers`` (of scaled rows and costs, HiGHS's sign); refuse an answer that does not meet it."""
+    multipliers = scaled.provable(multipliers)
     bound = scaled.dual_bound(costs / unit, multipliers)
     primal = float(costs @ x) / unit
     if scaled.residual(x) > _ACCEPT or abs(primal - bound) > _ACCEPT * max(1.0, float(np.abs(x).sum())):

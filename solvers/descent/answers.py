@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
-from solvers.arrays import FloatArray, IntArray
+from solvers.arrays import FloatArray
 from solvers.results import Result, Status
-from solvers.sets import Blocks, BudgetedBlocks
+from solvers.sets import BudgetedBlocks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,40 +57,16 @@ def refuse(costs: FloatArray, dimension: int) -> NoReturn:
     raise ValueError("gradient: expected finite entries, got an infinite one")
 
 
-def _columns(blocks: Blocks) -> tuple[IntArray, NDArray[np.bool_] | None]:
-    """Column of each (block, option) in a point, (count, widest), and which cells lie past a block (None: none do)."""
-    widest = max(blocks.sizes)
-    if min(blocks.sizes) == widest:
-        return np.arange(blocks.dimension).reshape(blocks.count, widest), None
-    sizes = np.asarray(blocks.sizes)[:, None]
-    past = np.arange(widest) >= sizes
-    return np.where(past, 0, np.asarray(blocks.offsets[:-1])[:, None] + np.arange(widest)), past
-
-
-def by_block(blocks: Blocks, values: FloatArray) -> tuple[FloatArray, IntArray]:
-    """``values`` as (count, widest), infinite past a block's end, and the columns they come from."""
-    column, past = _columns(blocks)
-    padded = values[column]
-    if past is not None:
-        padded[past] = np.inf
-    return padded, column
-
-
-def _least_cost(feasible: BudgetedBlocks, row: int) -> float:
-    """The least that any point of the blocks costs under budget ``row`` alone."""
-    padded, _ = by_block(feasible.blocks, feasible.weights[row])
-    return float(padded.min(axis=1) @ feasible.blocks.totals)
-
-
 def infeasible(feasible: BudgetedBlocks, iterations: int, seconds: float) -> Result:
     """Name the budgets that cannot be met, or say that they clash."""
-    least = [_least_cost(feasible, row) for row in range(len(feasible.capacities))]
+    blocks = feasible.blocks
+    least = (np.minimum.reduceat(feasible.weights, blocks.offsets[:-1], axis=1) @ blocks.totals).tolist()
     missed = [
-        f"budget {row} is {capacity!r}, the least cost there is is {cost!r}"
+        f"budget {row} is {capacity!r}, the least possible cost is {cost!r}"
         for row, (capacity, cost) in enumerate(zip(feasible.capacities.tolist(), least, strict=True))
         if cost > capacity
     ]
-    clash = f"each of the {len(least)} budgets can be met alone, not all together (least costs {least})"
+    clash = f"each of the {len(least)} budgets can be met alone, not all together (least possible costs {least})"
     return Result(None, Status.INFEASIBLE, None, iterations, seconds, "; ".join(missed) or clash)
 
 

@@ -67,6 +67,11 @@ def block_oracle(
 
     Raises:
         ValueError: a part that cuts a block, a cost that is not affine in the part, another number of capacities than costs.
+
+    Example:
+        >>> cost = Quadratic.of(1.0, np.zeros(4), np.block([[np.zeros((2, 2)), np.ones((2, 2))], [np.zeros((2, 4))]]))
+        >>> block_oracle(np.full(4, 0.5), slice(0, 2), Blocks.of([2, 2]), cost, 3.0).feasible.weights.tolist()
+        [[1.0, 1.0]]
     """
     costs, limits = _budgets(cost, capacity)
     frozen = [each.freeze(part, x) for each in costs]
@@ -101,6 +106,14 @@ def block_step(
 
     Raises:
         ValueError: see :func:`block_oracle`; a step outside [0, 1]; a gradient of another shape or NaN.
+
+    Example:
+        >>> from solvers import Stage, StagedBlocks, cheapest_start
+        >>> space = StagedBlocks.of([Stage((2, 2), (1, 2))])  # two blocks of two configurations, of which one or both run
+        >>> cost = space.cost(1.0, [1.0, 2.0, 1.0, 3.0])
+        >>> start, gradient = cheapest_start(space, cost, 5.0).x, np.array([0.0, -1.0, 0.0, -1.0, 0.0, 0.0])
+        >>> block_step(start, gradient, space.alpha, space.blocks, cost, 5.0, 1.0).x.tolist()
+        [0.0, 1.0, 0.0, 1.0, 1.0, 0.0]
     """
     if gradient.shape != x.shape:
         raise ValueError(f"gradient: expected shape {x.shape} like the point, got {gradient.shape}")
@@ -147,9 +160,8 @@ def block_frank_wolfe(
         start: (n,) a feasible point; see ``solvers.staged.starts``.
         iterations: number of steps.
         generator: draws the parts, and nothing else.
-        step_rule: of the global step count, see ``solvers.descent.step_rules``; None means the paper's ``open_loop(4)``. Its
-        first step,
-            1, forgets the start of the part it falls on; ``open_loop(4, 8)`` does not.
+        step_rule: of the global step count, see ``solvers.descent.step_rules``; None means the paper's ``open_loop(4)``. Its first
+            step, 1, forgets the start of the part it falls on; ``open_loop(4, 8)`` does not.
         momentum: share of the past in an exponential mean of the gradients, in [0, 1); the paper's Algorithm 1 has 0, its release
             .9.
         probabilities: of the parts; None draws them alike.
@@ -166,6 +178,15 @@ def block_frank_wolfe(
     Raises:
         ValueError: a start that is outside the blocks or above a budget, momentum outside [0, 1), parts that are malformed.
         SolverError: the gradient is not finite.
+
+    Example:
+        >>> from solvers import Stage, StagedBlocks, cheapest_start
+        >>> space = StagedBlocks.of([Stage((2, 2), (1, 2))])
+        >>> cost, generator = space.cost(1.0, [1.0, 2.0, 1.0, 3.0]), np.random.default_rng(0)
+        >>> parts, start = (space.alpha, space.beta), cheapest_start(space, cost, 5.0).x
+        >>> run = block_frank_wolfe(lambda x: -x, space.blocks, parts, cost, 5.0, start, iterations=20, generator=generator)
+        >>> cost.value(run.result.x) <= 5.0 + 1e-9
+        True
     """
     began = time.perf_counter()
     costs, limits = _budgets(cost, capacity)

@@ -88,8 +88,7 @@ def frank_wolfe(
             point as one atom.
         iterations: at most so many steps.
         step_rule: see ``solvers.descent.step_rules``; None means ``open_loop(2)``. The variants need a line search or short steps
-        to gain
-            anything.
+            to gain anything.
         variant: "vanilla" steps towards a vertex; "away" may step away from the worst atom; "pairwise" moves weight from the worst
             atom to the new vertex.
         objective: only for line searches, histories and certificates.
@@ -105,6 +104,12 @@ def frank_wolfe(
     Raises:
         ValueError: an unknown variant, negative iterations, a start of another shape than the gradient.
         SolverError: the gradient is NaN or infinite.
+
+    Example:
+        >>> from solvers import Blocks, SimplexOracle, exact_line_search
+        >>> oracle, start = SimplexOracle(Blocks.of([2])), np.array([1.0, 0.0])
+        >>> frank_wolfe(lambda x: 2 * x, oracle, start, iterations=9, step_rule=exact_line_search()).result.x.tolist()
+        [0.5, 0.5]
     """
     if variant not in ("vanilla", "away", "pairwise"):
         raise ValueError(f"variant: expected 'vanilla', 'away' or 'pairwise', got {variant!r}")

@@ -21,10 +21,10 @@ from numpy.typing import ArrayLike
 
 from solvers.arrays import FloatArray, IntArray
 from solvers.backends import LinearProgramBackend, linear_program
-from solvers.descent.answers import Batch, by_block, infeasible, no_batch, refuse, require_finite
+from solvers.descent.answers import Batch, infeasible, no_batch, refuse, require_finite
 from solvers.descent.hull_tables import HullTable
 from solvers.kernels import NativeBackend, as_kernel_input, uses_kernels
-from solvers.knapsack import Knapsack, exact_sum, relax, relax_along
+from solvers.knapsack import Knapsack, exact_sum, first_best, relax, relax_along
 from solvers.results import Certificate, Result, Status, minimized
 from solvers.sets import Blocks, BudgetedBlocks
 
@@ -45,7 +45,12 @@ class LinearOracle(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SimplexOracle:
-    """The oracle of ``blocks`` alone: each block's whole total on its least entry, the first of equals."""
+    """The oracle of ``blocks`` alone: each block's whole total on its least entry, the first of equals.
+
+    Example:
+        >>> SimplexOracle(Blocks.of([2, 3])).minimize(np.array([1.0, 0.0, 3.0, 4.0, 2.0])).x.tolist()
+        [0.0, 1.0, 0.0, 0.0, 1.0]
+    """
 
     blocks: Blocks
 
@@ -56,11 +61,11 @@ class SimplexOracle:
             ValueError: a gradient of another shape, or NaN.
         """
         began = time.perf_counter()
-        costs = _gradient(gradient, self.blocks.dimension)
-        padded, column = by_block(self.blocks, costs)
-        choice = padded.argmin(axis=1)
+        costs = np.asarray(gradient, dtype=np.float64)
+        if costs.shape != (self.blocks.dimension,) or np.isnan(costs).any():
+            refuse(costs, self.blocks.dimension)
         x = np.zeros(self.blocks.dimension)
-        x[column[np.arange(self.blocks.count), choice]] = self.blocks.totals
+        x[first_best(-costs, np.asarray(self.blocks.offsets))] = self.blocks.totals
         value = float(costs @ x)
         certificate = Certificate(value, value, 0.0, np.zeros(0), maximize=False)
         return Result(x, Status.OPTIMAL, certificate, 1, time.perf_counter() - began)
@@ -71,6 +76,12 @@ class BudgetOracle:
     """The oracle of :class:`BudgetedBlocks`; what does not depend on the gradient is prepared once. Build it with :meth:`of`.
 
     ``dual`` in its certificates holds one multiplier >= 0 a budget: the fall of the optimum per unit of more budget.
+
+    Example:
+        >>> oracle = BudgetOracle.of(BudgetedBlocks.of(Blocks.of([2, 2]), [1.0, 4.0, 1.0, 2.0], 4.5))
+        >>> answer = oracle.minimize(np.array([0.0, -3.0, 0.0, -2.0]))
+        >>> answer.x.tolist(), answer.certificate.dual.tolist()
+        ([0.5, 0.5, 0.0, 1.0], [1.0])
     """
 
     feasible: BudgetedBlocks
@@ -157,13 +168,6 @@ class BudgetOracle:
             dual[row] = evidence.dual
             start = float(evidence.dual[0])
         return Batch(Status.OPTIMAL, x, primal, bound, dual, violation, time.perf_counter() - began)
-
-
-def _gradient(gradient: FloatArray, dimension: int) -> FloatArray:
-    costs = np.asarray(gradient, dtype=np.float64)
-    if costs.shape != (dimension,) or np.isnan(costs).any():
-        refuse(costs, dimension)
-    return costs
 
 
 @dataclass(frozen=True, slots=True, eq=False)

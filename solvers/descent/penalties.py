@@ -66,6 +66,10 @@ def log_power(cost: float, coefficient: float, exponent: float = 0.6) -> tuple[f
 
     Raises:
         ValueError: a cost <= 1: its logarithm is not positive. State the cost in a smaller unit (microseconds).
+
+    Example:
+        >>> log_power(math.e, 0.5)[0]
+        0.5
     """
     if not cost > 1.0:
         raise ValueError(f"log_power: expected a cost above 1, got {cost}: state it in a smaller unit (microseconds)")
@@ -80,6 +84,10 @@ def target_ratio(cost: float, target: float, below: float = -0.07, above: float 
 
     Raises:
         ValueError: a cost or a target that is not positive.
+
+    Example:
+        >>> target_ratio(160.0, 80.0, below=0.0, above=-1.0)
+        (0.5, -0.003125)
     """
     if not (cost > 0.0 and target > 0.0):
         raise ValueError(f"target_ratio: expected a positive cost and target, got {cost} and {target}")
@@ -103,8 +111,7 @@ def gradient_descent(
     """Gradient descent on ``objective + coefficient * penalty(residual)``.
 
     Args:
-        objective: (n,) -> number; its gradient is ``gradient``, (n,) -> (n,).
-        gradient: of the objective.
+        objective, gradient: (n,) -> number, and (n,) -> (n,).
         residual: the constraint that is made soft.
         start: (n,).
         coefficient: of the penalty, >= 0.
@@ -119,6 +126,13 @@ def gradient_descent(
 
     Raises:
         ValueError: a coefficient, a learning rate or a number of steps out of range.
+
+    Example:
+        >>> budget = Residual(lambda x: float(x.sum()) - 1.0, lambda x: np.ones_like(x))
+        >>> settings = {"coefficient": 0.5, "learning_rate": 0.1, "iterations": 200}
+        >>> soft = gradient_descent(lambda x: float((x - 1) @ (x - 1)), lambda x: 2 * (x - 1), budget, np.zeros(2), **settings)
+        >>> round(float(soft.result.x.sum()), 6), soft.result.status  # the budget is 1
+        (1.5, <Status.VIOLATED: 'violated'>)
     """
     if not (coefficient >= 0.0 and learning_rate > 0.0 and iterations >= 0):
         raise ValueError(
@@ -154,12 +168,8 @@ def augmented_lagrangian(
     coefficient)``). Unlike a fixed penalty it tends to the constrained optimum at a finite coefficient.
 
     Args:
-        objective: (n,) -> number; its gradient is ``gradient``, (n,) -> (n,).
-        gradient: of the objective.
-        residual: the constraint.
-        start: (n,).
+        objective, gradient, residual, start, learning_rate: as of :func:`gradient_descent`.
         coefficient: of the quadratic term, > 0.
-        learning_rate: of the descent, > 0.
         rounds: number of multipliers tried.
         iterations: descent steps a round.
         growth: factor on the coefficient after every round, >= 1; keep ``learning_rate`` small enough for the last.
@@ -169,6 +179,13 @@ def augmented_lagrangian(
 
     Raises:
         ValueError: a parameter out of range.
+
+    Example:
+        >>> budget = Residual(lambda x: float(x.sum()) - 1.0, lambda x: np.ones_like(x))
+        >>> settings = {"coefficient": 2.0, "learning_rate": 0.1, "rounds": 30, "iterations": 100}
+        >>> near = augmented_lagrangian(lambda x: float((x - 1) @ (x - 1)), lambda x: 2 * (x - 1), budget, np.zeros(2), **settings)
+        >>> round(float(near.result.x.sum()), 6)
+        1.0
     """
     if not (coefficient > 0.0 and learning_rate > 0.0 and growth >= 1.0 and rounds >= 1 and iterations >= 1):
         raise ValueError(

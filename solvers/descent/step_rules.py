@@ -22,6 +22,11 @@ class Step:
 
     ``slope`` is the fall of the linear model along the whole direction, ``-gradient @ direction`` >= 0. ``gradient`` and
     ``objective`` are the caller's functions; objective is None where none was given.
+
+    Example:
+        >>> step = Step(4, np.array([1.0, 0.0]), np.array([-1.0, 1.0]), 2.0, 1.0, lambda x: 2 * x, lambda x: float(x @ x))
+        >>> [rule(step) for rule in (open_loop(4), short_step(2.0), exact_line_search(), backtracking())]
+        [0.5, 0.5, 0.5, 0.5]
     """
 
     iteration: int

@@ -1,6 +1,6 @@
 """Compiled kernels, where numba is installed: which of the two paths a call takes, and how the kernels are compiled.
 
-The native solvers exist twice, in numpy and as numba kernels (``solvers.kernels_*``); both give the same answers. "native" takes
+The native solvers exist twice, in numpy and as numba kernels (in this room); both give the same answers. "native" takes
 the kernels if numba is there and numpy otherwise, "numpy" always takes numpy. Numba is imported at the first native call, never by
 ``import solvers``; machine code is kept in numba's cache, so only the first call after an installation compiles.
 """
@@ -39,7 +39,7 @@ def compile_kernel(function: Callable[..., Any]) -> Any:
     """Compile ``function``, called from Python, when it is first called, and keep the machine code.
 
     Arithmetic stays as written: error-free sums depend on it. Numba renews what it keeps when the file of ``function`` changes, not
-    when a file of its parts does: after editing a part, delete ``solvers/__pycache__``.
+    when a file of its parts does: after editing a part, delete ``solvers/kernels/__pycache__``.
     """
     from numba import njit
 

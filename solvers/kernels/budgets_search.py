@@ -20,19 +20,10 @@ import numpy as np
 from solvers.arrays import FloatArray, IntArray
 from solvers.kernels import compile_kernel, compile_part
 from solvers.kernels.budgets_dual import INFEASIBLE, PRUNED, descend
+from solvers.kernels.hulls import add
 
 DONE, SLICE, FULL = 0, 1, 2  # tree exhausted; node limit of the call reached; no room for another level
 _MOST_ROUNDED = 6  # fractional groups rounded every way, 2^6 selections; more budgets round the first six
-
-
-@compile_part
-def _add(high: float, low: float, term: float) -> tuple[float, float]:
-    """``high + low + term`` in two floats."""
-    total = high + term
-    virtual = total - high
-    low += (high - (total - virtual)) + (term - virtual)
-    rounded = total + low
-    return rounded, low - (rounded - total)
 
 
 @compile_part
@@ -58,7 +49,7 @@ def _offer(
     for i in range(len(budgets)):
         high, low = fixed[i, 0], fixed[i, 1]
         for g in range(count):
-            high, low = _add(high, low, costs[key[g], i])
+            high, low = add(high, low, costs[key[g], i])
         if high > budgets[i]:
             return False
     best[0] = value
@@ -282,7 +273,7 @@ def search(
         level_ints[level, 4] += 1
         ceiling = level_floats[level, 0] - loss[child]
         for i in range(m):
-            level_fixed[below, i, 0], level_fixed[below, i, 1] = _add(fixed[i, 0], fixed[i, 1], costs[options[child], i])
+            level_fixed[below, i, 0], level_fixed[below, i, 1] = add(fixed[i, 0], fixed[i, 1], costs[options[child], i])
             level_dual[below, i] = level_dual[level, i]
         value = level_floats[level, 1] + values[options[child]]
         path[groups[branch]] = options[child]
@@ -307,7 +298,7 @@ def search(
                 path[groups[g]] = j
                 value += values[j]
                 for i in range(m):
-                    level_fixed[below, i, 0], level_fixed[below, i, 1] = _add(
+                    level_fixed[below, i, 0], level_fixed[below, i, 1] = add(
                         level_fixed[below, i, 0], level_fixed[below, i, 1], costs[j, i]
                     )
             else:

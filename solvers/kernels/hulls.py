@@ -12,20 +12,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from solvers.kernels import compile_part
+from solvers.kernels import compile_part, sums
 
 _RUN = 24  # items sorted by insertion before runs are merged
 
-
-@compile_part
-def add(high, low, term):  # type: ignore[no-untyped-def]
-    """``high + low + term`` in two floats, the leading one correctly rounded (TwoSum)."""
-    total = high + term
-    virtual = total - high
-    error = (high - (total - virtual)) + (term - virtual)
-    rest = low + error
-    rounded = total + rest
-    return rounded, rest - (rounded - total)
+add = compile_part(sums.add)
 
 
 @compile_part

@@ -4,5 +4,5 @@ from solvers.knapsack.budgets import BudgetBackend, BudgetedKnapsack
 from solvers.knapsack.counts import most_probable_counts
 from solvers.knapsack.exact import ExactSelection, solve_exact
 from solvers.knapsack.hulls import Increments, increments
-from solvers.knapsack.program import Knapsack, exact_sum
+from solvers.knapsack.program import Knapsack, exact_sum, first_best
 from solvers.knapsack.relaxation import Relaxation, greedy, relax, relax_along

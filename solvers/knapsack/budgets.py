@@ -52,6 +52,10 @@ class BudgetedKnapsack:
         """Options a group."""
         return np.diff(self.offsets)
 
+    def least_costs(self) -> list[float]:
+        """The least that selections cost under each budget alone."""
+        return [exact_sum(row) for row in np.minimum.reduceat(self.costs, self.offsets[:-1], axis=1)]
+
     def fits(self, choices: IntArray) -> bool:
         """Whether flat ``choices`` meet every budget by their correctly rounded sums."""
         return all(exact_sum(row[choices]) <= limit for row, limit in zip(self.costs, self.budgets.tolist(), strict=True))

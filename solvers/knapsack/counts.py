@@ -123,12 +123,16 @@ def most_probable_counts(
 
     Raises:
         ValueError: malformed weights, units, costs or budget.
+
+    Example:
+        >>> most_probable_counts([np.log([0.25, 0.75])], [4], [[1.0, 5.0]], 12.0).x.tolist()  # the mode, (1, 3), costs 16
+        [2.0, 2.0]
     """
     began = time.perf_counter()
     layers = _read(log_weights, units, costs, budget)
     cheapest = math.fsum(float(layer.units * layer.costs.min()) for layer in layers)
     if cheapest > budget:
-        message = f"nothing fits: the budget is {budget}, the least cost there is is {cheapest}"
+        message = f"nothing fits: the budget is {budget}, the least possible cost is {cheapest}"
         return Result(None, Status.INFEASIBLE, None, 0, time.perf_counter() - began, message)
     dual, upper, inside = _price(layers, budget)
     bound, value = upper, _total_value(layers, inside)

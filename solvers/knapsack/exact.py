@@ -27,7 +27,7 @@ import numpy as np
 
 from solvers.arrays import IntArray
 from solvers.kernels import NativeBackend, as_kernel_input, uses_kernels
-from solvers.knapsack import core as mckp_core
+from solvers.knapsack import core
 from solvers.knapsack.core import Core, Incumbent, Search
 from solvers.knapsack.hulls import Increments, increments
 from solvers.knapsack.program import Knapsack, exact_sum, priced_budget
@@ -81,6 +81,11 @@ def solve_exact(
         state_limit: states kept at once; beyond it only the tens of thousands with the greatest bounds go on, and the gap says so.
         relaxation: ``relax(knapsack, budget)`` where it is known already.
         backend: "native" or "numpy", see ``solvers.kernels``.
+
+    Example:
+        >>> found = solve_exact(Knapsack.of([0.0, 3.0, 0.0, 2.0], [1.0, 4.0, 1.0, 2.0], [0, 2, 4]), 5.0)
+        >>> found.choices.tolist(), found.value
+        ([1, 2], 3.0)
     """
     if uses_kernels(backend):
         start = 0.0 if relaxation is None else relaxation.dual
@@ -119,8 +124,8 @@ def solve_exact(
         loss = np.repeat(top, np.diff(shifted.offsets)) - reduced
         alive = upper - loss > target + tolerance
         bound = max(incumbent.value, float((upper - loss[~alive]).max(initial=-math.inf)))
-        core = Core.of(shifted, np.flatnonzero(alive), relaxed.dual)
-        search = Search(shifted, budget, core, incumbent, cutoff - lift, tolerance, deadline, state_limit)
+        open_part = Core.of(shifted, np.flatnonzero(alive), relaxed.dual)
+        search = Search(shifted, budget, open_part, incumbent, cutoff - lift, tolerance, deadline, state_limit)
         search.run(upper)
         states, stopped = search.kept, search.stopped
         bound = min(upper, max(bound, search.cut_off, incumbent.value))
@@ -137,7 +142,7 @@ def _compiled(
 
     choices, stop = np.empty(knapsack.count, dtype=np.intp), np.zeros(1, dtype=np.bool_)
     arrays = as_kernel_input(knapsack.values), as_kernel_input(knapsack.costs), as_kernel_input(knapsack.offsets)
-    limits = state_limit, mckp_core.BEAM, mckp_core.HARD, mckp_core.TAIL
+    limits = state_limit, core.BEAM, core.HARD, core.TAIL
     arguments = (*arrays, budget, start, cutoff, limits, stop, choices)
     if time_limit_seconds is None:
         found = kernels_exact.solve(*arguments)
@@ -178,7 +183,7 @@ def _answer(
 ) -> ExactSelection:
     """State what was found in the caller's values; ``bound`` is of values that sum to ``lift`` less."""
     value = exact_sum(knapsack.values[choices])
-    bound = max(math.floor(lift + bound + 2.0**-10) if whole else min(lift + bound, relaxed_bound), value)
+    bound = max(float(math.floor(lift + bound + 2.0**-10)) if whole else min(lift + bound, relaxed_bound), value)
     certified = bound - value <= 1e-9 * max(1.0, abs(value)) or (not stopped and bound <= max(value, cutoff) + tolerance)
     return ExactSelection(Status.OPTIMAL if certified else Status.TIME_LIMIT, choices, value, bound, dual, states)
 

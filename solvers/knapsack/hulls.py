@@ -45,12 +45,9 @@ def undominated(knapsack: Knapsack) -> IntArray:
 
     Of options that are equal in both the first stays.
     """
-    return _undominated(knapsack.values, knapsack.costs, knapsack.group)
-
-
-def _undominated(values: FloatArray, costs: FloatArray, group: IntArray) -> IntArray:
-    order = np.lexsort((-values, costs, group))
-    v, g = values[order], group[order]
+    group = knapsack.group
+    order = np.lexsort((-knapsack.values, knapsack.costs, group))
+    v, g = knapsack.values[order], group[order]
     # A running maximum within groups without arithmetic on the values: their ranks are integers, and a group's ranks are lifted
     # above all of the groups before it.
     rank = np.empty(len(v), dtype=np.intp)
@@ -65,7 +62,7 @@ def _undominated(values: FloatArray, costs: FloatArray, group: IntArray) -> IntA
 def increments(knapsack: Knapsack, frontier: IntArray | None = None) -> Increments:
     """The steps of every group's upper hull; ``frontier`` is ``undominated(knapsack)`` where it is known already."""
     group = knapsack.group
-    points = _undominated(knapsack.values, knapsack.costs, group) if frontier is None else frontier
+    points = undominated(knapsack) if frontier is None else frontier
     v, c, g = knapsack.values[points], knapsack.costs[points], group[points]
     first = np.concatenate([[True], g[1:] != g[:-1]])
     base = points[first]

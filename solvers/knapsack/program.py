@@ -67,6 +67,13 @@ def exact_sum(values: FloatArray) -> float:
     return math.fsum(values.tolist())
 
 
+def first_best(values: FloatArray, offsets: IntArray) -> IntArray:
+    """(groups,) flat position of each group's greatest value, the first of equals."""
+    best = np.maximum.reduceat(values, offsets[:-1])
+    hits = np.flatnonzero(values == np.repeat(best, np.diff(offsets)))
+    return hits[np.searchsorted(hits, offsets[:-1])]
+
+
 def lagrangian_bound(knapsack: Knapsack, budget: float, dual: float) -> float:
     """``dual * budget + sum_g max_o (v - dual * c)``: an upper bound on every selection that fits, for any dual >= 0."""
     best = np.maximum.reduceat(knapsack.values - dual * knapsack.costs, knapsack.offsets[:-1])

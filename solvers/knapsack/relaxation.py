@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +26,11 @@ from solvers.knapsack.program import Knapsack, exact_sum, lagrangian_bound
 from solvers.results import Status
 
 _NARROWED = 600  # options beyond which two brackets save more than they cost on the numpy path
-
 _RUNNING = 1e-9  # of the running sum of up to millions of steps: far above its rounding, and only tried, never trusted
+_TIE = 8 * 2.0**-52  # options within this many roundings of a group's best tie with it
+_PASSES = 60  # the lines meet long before
+_WIDEN = 0.02  # first guess of how far the multiplier is from the one to start from
+_PADDING = 4  # most cells a padded table may have per option; more raggedness is left to the hulls of all groups
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +76,12 @@ def relax(knapsack: Knapsack, budget: float, *, start: float = 0.0, backend: Nat
         backend: "native" or "numpy", see ``solvers.kernels``.
 
     Reference: HardCoRe-NAS, Theorem 3.1; Sinha and Zoltners 1979.
+
+    Example:
+        >>> knapsack = Knapsack.of([0.0, 3.0, 0.0, 2.0], [1.0, 4.0, 1.0, 2.0], [0, 2, 4])  # two groups of two options
+        >>> relaxation = relax(knapsack, 4.5)
+        >>> relaxation.point(knapsack).tolist(), relaxation.dual
+        ([0.5, 0.5, 0.0, 1.0], 1.0)
     """
     if uses_kernels(backend):
         from solvers.kernels import relaxation as kernels_relaxation
@@ -163,18 +171,6 @@ def _advance(steps: Increments, taken: int) -> IntArray:
     choices = steps.base.copy()
     choices[steps.group[:taken]] = steps.target[:taken]  # of repeated indices the last, highest step stays
     return choices
-
-
-if TYPE_CHECKING:
-    from solvers.knapsack.program import Knapsack
-
-_TIE = 8 * 2.0**-52  # options within this many roundings of a group's best tie with it
-
-_PASSES = 60  # the lines meet long before
-
-_WIDEN = 0.02  # first guess of how far the multiplier is from the one to start from
-
-_PADDING = 4  # most cells a padded table may have per option; more raggedness is left to the hulls of all groups
 
 
 def bracket(knapsack: Knapsack, budget: float, start: float) -> NDArray[np.bool_] | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
+from solvers.kernels.sums import add
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,13 +82,7 @@ class Tail:
 
 def expand(states: States, window: slice, costs: FloatArray, values: FloatArray, options: IntArray) -> States:
     """Every state of the window with every option; the bounds are still the parents'."""
-    hi, lo = states.hi[window, None], states.lo[window, None]
-    total = hi + costs
-    virtual = total - hi
-    error = (hi - (total - virtual)) + (costs - virtual)  # TwoSum: total + error is hi + costs exactly
-    low = lo + error
-    rounded = total + low
-    rest = low - (rounded - total)
+    rounded, rest = add(states.hi[window, None], states.lo[window, None], costs)
     rows = np.arange(len(states.hi))[window]
     return States(
         rounded.ravel(),

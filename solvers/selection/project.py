@@ -19,9 +19,9 @@ import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
 from solvers.kernels import NativeBackend
-from solvers.knapsack import BudgetBackend, BudgetedKnapsack, Knapsack, exact_sum, greedy, relax, solve_exact
+from solvers.knapsack import BudgetBackend, BudgetedKnapsack, Knapsack, exact_sum, first_best, greedy, relax, solve_exact
 from solvers.results import InfeasibleError, SolverError, Status
-from solvers.selection.tables import Table, read_table
+from solvers.selection.tables import ScoreTable, allowed_program, read_table
 from solvers.selection.verification import SelectionCertificate, verify_selection
 
 Method = Literal["exact", "lp", "greedy", "argmax"]
@@ -114,6 +114,13 @@ def project_to_budget(
         SolverError: a back end fails, or finds nothing within the time limit.
 
     Reference: HardCoRe-NAS Eq. 13 (its projection of alpha, exactly).
+
+    Example:
+        >>> scores = {"stem": {"k3": 0.0, "k5": 3.0}, "head": {"slim": 0.0, "wide": 2.0}}
+        >>> times = {"stem": {"k3": 1.0, "k5": 4.0}, "head": {"slim": 1.0, "wide": 2.0}}
+        >>> best = project_to_budget(scores, times, 5.0)
+        >>> best.by_group, best.value, best.cost
+        ({'stem': 'k5', 'head': 'slim'}, 3.0, 5.0)
     """
     began = time.perf_counter()
     if method not in _METHODS:
@@ -123,23 +130,14 @@ def project_to_budget(
     if time_limit_seconds is not None and not time_limit_seconds > 0:
         raise ValueError(f"time_limit_seconds: expected a positive number or None, got {time_limit_seconds}")
     table = read_table(scores, costs, budget, minimize=minimize)
-    values = -table.scores if minimize else table.scores
-    kept: IntArray | None = None
-    costs, offsets = table.costs, table.offsets
-    if not (table.finite or (allowed := table.allowed()).all()):
-        kept = np.flatnonzero(allowed)
-        values, costs, offsets = values[kept], costs[:, kept], np.searchsorted(kept, offsets)
-        if not np.diff(offsets).all():
-            group = int(np.flatnonzero(np.diff(offsets) == 0)[0])
-            raise InfeasibleError(f"{table.group_label(group)}: every option is forbidden (an infinite cost or score)")
-    program = BudgetedKnapsack(values, costs, table.attainable_budgets(costs, offsets), offsets)
+    program, kept = allowed_program(table, minimize)
+    program = table.within_reach(program)
     if len(table.budgets) == 1 and (backend == "native" or backend == "numpy"):
         answer = _one_budget(program, method, backend, time_limit_seconds)
     else:
         general: BudgetBackend = "highs" if backend == "numpy" else backend
         answer = _any_budgets(program, table, method, general, time_limit_seconds)
-    flat = answer.choices if kept is None else kept[answer.choices]
-    return _selection(table, flat, answer, method, minimize, began)
+    return _selection(table, kept[answer.choices], answer, method, minimize, began)
 
 
 def _one_budget(program: BudgetedKnapsack, method: Method, backend: NativeBackend, time_limit_seconds: float | None) -> _Answer:
@@ -154,17 +152,21 @@ def _one_budget(program: BudgetedKnapsack, method: Method, backend: NativeBacken
         return _Answer(relaxation.choices, relaxation.bound, duals)
     if method == "greedy":
         return _Answer(greedy(knapsack, budget, relaxation), relaxation.bound, duals)
-    return _Answer(_argmax(program), relaxation.bound, duals)
+    return _Answer(first_best(program.values, program.offsets), relaxation.bound, duals)
 
 
 def _any_budgets(
-    program: BudgetedKnapsack, table: Table, method: Method, backend: BudgetBackend, time_limit_seconds: float | None
+    program: BudgetedKnapsack, table: ScoreTable, method: Method, backend: BudgetBackend, time_limit_seconds: float | None
 ) -> _Answer:
     """The same methods for any number of budgets."""
     relaxation = program.relax(backend=backend)
     if method == "argmax":
         bounded = relaxation.x is not None
-        return _Answer(_argmax(program), relaxation.bound if bounded else None, relaxation.duals if bounded else None)
+        return _Answer(
+            first_best(program.values, program.offsets),
+            relaxation.bound if bounded else None,
+            relaxation.duals if bounded else None,
+        )
     stopped, bound = False, relaxation.bound
     if relaxation.x is None:
         choices = None
@@ -179,23 +181,15 @@ def _any_budgets(
     else:
         choices = program.greedy(backend=backend)
     if choices is None:
-        least = table.least_costs(program.costs, program.offsets)
         alone = ", ".join(
             f"{table.budget_label(row)} {limit} (least {low})"
-            for row, (limit, low) in enumerate(zip(table.budgets, least, strict=True))
+            for row, (limit, low) in enumerate(zip(table.budgets, program.least_costs(), strict=True))
         )
         raise InfeasibleError(f"nothing fits: each budget can be met alone but not all together: {alone}")
     return _Answer(choices, bound, relaxation.duals, stopped)
 
 
-def _argmax(program: BudgetedKnapsack) -> IntArray:
-    """The best valued option of each group, the first of equals, whatever it costs."""
-    best = np.maximum.reduceat(program.values, program.offsets[:-1])
-    hits = np.flatnonzero(program.values == np.repeat(best, program.sizes))
-    return hits[np.searchsorted(hits, program.offsets[:-1])]
-
-
-def _selection(table: Table, flat: IntArray, answer: _Answer, method: Method, minimize: bool, began: float) -> Selection:
+def _selection(table: ScoreTable, flat: IntArray, answer: _Answer, method: Method, minimize: bool, began: float) -> Selection:
     """Names, sums and the certificate, all from the table as it was given."""
     value = exact_sum(table.scores[flat])
     totals = [exact_sum(row[flat]) for row in table.costs]
@@ -223,7 +217,7 @@ def _selection(table: Table, flat: IntArray, answer: _Answer, method: Method, mi
     return Selection(choices, value, cost, status, certificate, time.perf_counter() - began, groups)
 
 
-def _spread(table: Table) -> float:
+def _spread(table: ScoreTable) -> float:
     """What separates the best selection from the worst, budgets aside: free of the scores' offset, in proportion to their scale."""
     allowed = np.isfinite(table.scores)
     highest = np.maximum.reduceat(np.where(allowed, table.scores, -np.inf), table.offsets[:-1])

@@ -21,10 +21,11 @@ import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
 from solvers.backends import least_by_scipy
+from solvers.kernels.sums import add
 from solvers.knapsack import BudgetedKnapsack, Knapsack, exact_sum, increments
 from solvers.results import InfeasibleError, SolverError
 from solvers.selection.project import Selection, project_to_budget
-from solvers.selection.tables import Table, read_table
+from solvers.selection.tables import ScoreTable, allowed_program, read_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Frontier:
     budgets: FloatArray
     values: FloatArray
     prices: FloatArray
-    _table: Table
+    _table: ScoreTable
     _minimize: bool
     _base: IntArray  # flat options of the first point
     _steps: IntArray  # (points - 1, 2) group and flat option of each step
@@ -123,7 +124,8 @@ class Frontier:
             raise ValueError("budget: expected a number, got NaN")
         point = bisect.bisect_right(self.budgets, budget) - 1
         if point < 0:
-            raise InfeasibleError(f"nothing fits: the budget is {budget!r}, the least cost there is is {float(self.budgets[0])!r}")
+            asked, least = float(budget), float(self.budgets[0])
+            raise InfeasibleError(f"nothing fits: the budget is {asked!r}, the least possible cost is {least!r}")
         return point
 
 
@@ -138,27 +140,22 @@ def frontier(scores: Any, costs: Any, *, minimize: bool = False) -> Frontier:
         InfeasibleError: every option of a group is forbidden.
 
     Complexity: O(n log n) for n options, then O(1) a point.
+
+    Example:
+        >>> curve = frontier([[0.0, 3.0], [0.0, 2.0]], [[1.0, 4.0], [1.0, 2.0]])
+        >>> curve.budgets.tolist(), curve.values.tolist(), curve.choices(1)
+        ([2.0, 3.0, 6.0], [0.0, 2.0, 5.0], (0, 1))
     """
     table = read_table(scores, costs, math.inf, minimize=minimize)
     program, kept = allowed_program(table, minimize)
     knapsack = Knapsack(program.values, program.costs[0], program.offsets)
     steps = increments(knapsack)
     base = kept[steps.base]
-    budgets, values = [exact_sum(table.costs[0][base])], [exact_sum(table.scores[base])]
-    spent, worth = _Sum(table.costs[0][base]), _Sum(table.scores[base])
     sources, targets = kept[steps.source], kept[steps.target]
-    for old_cost, new_cost, old_score, new_score in zip(
-        table.costs[0][sources].tolist(),
-        table.costs[0][targets].tolist(),
-        table.scores[sources].tolist(),
-        table.scores[targets].tolist(),
-        strict=True,
-    ):
-        budgets.append(spent.exchange(old_cost, new_cost))
-        values.append(worth.exchange(old_score, new_score))
+    budgets, values = (_running_sums(row, base, sources, targets) for row in (table.costs[0], table.scores))
     prices = np.append(steps.slope, 0.0)
     moves = np.stack([steps.group, targets], axis=1) if len(targets) else np.zeros((0, 2), dtype=np.intp)
-    return Frontier(np.array(budgets), np.array(values), prices, table, minimize, base, moves)
+    return Frontier(budgets, values, prices, table, minimize, base, moves)
 
 
 def shadow_prices(scores: Any, costs: Any, budget: Any, *, minimize: bool = False) -> ShadowPrice | dict[Hashable, ShadowPrice]:
@@ -175,13 +172,16 @@ def shadow_prices(scores: Any, costs: Any, budget: Any, *, minimize: bool = Fals
         ValueError: malformed input; it names the group.
         InfeasibleError: not even the relaxation fits.
         SolverError: a linear program fails.
+
+    Example:
+        >>> shadow_prices([[0.0, 3.0], [0.0, 2.0]], [[1.0, 4.0], [1.0, 2.0]], 3.0)
+        ShadowPrice(more=1.0, less=2.0, used=3.0)
     """
     table = read_table(scores, costs, budget, minimize=minimize)
     program, _ = allowed_program(table, minimize)
-    limits = table.attainable_budgets(program.costs, program.offsets)
+    program = table.within_reach(program)
     if table.budget_names is None:
-        return frontier(scores, costs, minimize=minimize).price(float(limits[0]))
-    program = BudgetedKnapsack(program.values, program.costs, limits, program.offsets)
+        return frontier(scores, costs, minimize=minimize).price(float(program.budgets[0]))
     relaxation = program.relax()
     if relaxation.x is None:
         raise InfeasibleError("nothing fits: each budget can be met alone but not all together")
@@ -193,35 +193,15 @@ def shadow_prices(scores: Any, costs: Any, budget: Any, *, minimize: bool = Fals
     }  # fmt: skip
 
 
-class _Sum:
-    """A running sum in two floats, of which the first is the correctly rounded sum (Knuth's TwoSum)."""
-
-    __slots__ = ("high", "low")
-
-    def __init__(self, terms: FloatArray) -> None:
-        self.high = exact_sum(terms)
-        self.low = math.fsum([*terms.tolist(), -self.high])
-
-    def exchange(self, old: float, new: float) -> float:
-        """Take ``old`` out and put ``new`` in."""
-        for term in (-old, new):
-            total = self.high + term
-            virtual = total - self.high
-            self.low += (self.high - (total - virtual)) + (term - virtual)
-            self.high = total + self.low
-            self.low -= self.high - total
-        return self.high
-
-
-def allowed_program(table: Table, minimize: bool) -> tuple[BudgetedKnapsack, IntArray]:
-    """The options that are not forbidden, with scores to be maximized, and where they lie in the table."""
-    kept = np.flatnonzero(table.allowed())
-    offsets = np.searchsorted(kept, table.offsets)
-    if not np.diff(offsets).all():
-        group = int(np.flatnonzero(np.diff(offsets) == 0)[0])
-        raise InfeasibleError(f"{table.group_label(group)}: every option is forbidden (an infinite cost or score)")
-    values = -table.scores[kept] if minimize else table.scores[kept]
-    return BudgetedKnapsack(values, table.costs[:, kept], table.budgets, offsets), kept
+def _running_sums(values: FloatArray, base: IntArray, sources: IntArray, targets: IntArray) -> FloatArray:
+    """(steps + 1,) the sum of ``values[base]``, and after each exchange of a source for its target: correctly rounded each."""
+    high = exact_sum(values[base])
+    low = math.fsum([*values[base].tolist(), -high])
+    sums = [high]
+    for old, new in zip(values[sources].tolist(), values[targets].tolist(), strict=True):
+        high, low = add(*add(high, low, -old), new)
+        sums.append(high)
+    return np.array(sums)
 
 
 def _optimal_duals(program: BudgetedKnapsack, x: FloatArray, spent: FloatArray) -> list[tuple[float, float]]:

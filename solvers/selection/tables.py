@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.knapsack import exact_sum
+from solvers.knapsack import BudgetedKnapsack
 from solvers.results import InfeasibleError
 
 # A budget that was itself a sum of the least costs in another order, or went through a table printed to 15 digits, misses them by
@@ -28,7 +28,7 @@ _Rows = tuple[FloatArray, IntArray]  # flat numbers and where each group starts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Table:
+class ScoreTable:
     """Options as flat arrays. Group g holds ``offsets[g]:offsets[g + 1]``.
 
     Attributes:
@@ -62,28 +62,25 @@ class Table:
         """(n,) bool: options that are not forbidden."""
         return np.isfinite(self.scores) & np.isfinite(self.costs).all(axis=0)
 
-    def least_costs(self, costs: FloatArray, offsets: IntArray) -> list[float]:
-        """The least each budget can cost alone, from the allowed options' ``costs`` (m, k) grouped at ``offsets``."""
-        return [exact_sum(row) for row in np.minimum.reduceat(costs, offsets[:-1], axis=1)]
-
-    def attainable_budgets(self, costs: FloatArray, offsets: IntArray) -> FloatArray:
-        """The budgets (m,), each raised to its least cost where it is below that by at most 1e-12 relative.
+    def within_reach(self, program: BudgetedKnapsack) -> BudgetedKnapsack:
+        """``program`` with each budget raised to its least cost where it is below that by at most 1e-12 relative.
 
         Raises:
             InfeasibleError: a budget is below the least cost by more; it names both.
         """
-        limits = self.budgets
-        for row, least in enumerate(self.least_costs(costs, offsets)):
+        limits = program.budgets
+        for row, least in enumerate(program.least_costs()):
             if least > (limit := float(limits[row])):
                 if least > limit * (1.0 + _ROUND_OFF):
-                    name = "the budget" if self.budget_names is None else f"budget {self.budget_names[row]!r}"
-                    raise InfeasibleError(f"nothing fits: {name} is {limit!r}, the least cost there is is {least!r}")
+                    raise InfeasibleError(
+                        f"nothing fits: {self.budget_label(row)} is {limit!r}, the least possible cost is {least!r}"
+                    )
                 limits = limits.copy()
                 limits[row] = least
-        return limits
+        return replace(program, budgets=limits)
 
 
-def read_table(scores: Any, costs: Any, budget: Any, *, minimize: bool = False) -> Table:
+def read_table(scores: Any, costs: Any, budget: Any, *, minimize: bool = False) -> ScoreTable:
     """Read and check scores, costs and budget; see ``solvers.project_to_budget`` for what may be given.
 
     Raises:
@@ -104,7 +101,7 @@ def read_table(scores: Any, costs: Any, budget: Any, *, minimize: bool = False) 
         row = np.ascontiguousarray(costs, dtype=np.float64).reshape(1, -1)
         # One pass each: a sum is finite only if every term is. Anything else takes the slow, explaining path.
         finite = math.isfinite(float(flat.sum())) and math.isfinite(float(row.sum())) and float(row.min()) >= 0.0
-        table = Table(flat, row, _limits([budget], None), np.arange(0, groups * width + 1, width), finite=finite)
+        table = ScoreTable(flat, row, _limits([budget], None), np.arange(0, groups * width + 1, width), finite=finite)
         if not finite:
             _check(table, minimize)
         return table
@@ -136,7 +133,7 @@ def read_table(scores: Any, costs: Any, budget: Any, *, minimize: bool = False) 
             sizes = np.diff(row_offsets)[group], np.diff(offsets)[group]
             raise ValueError(f"{label}: group {group} has {sizes[0]} options, but {sizes[1]} in scores")
         rows.append(row)
-    table = Table(flat, np.array(rows), _limits(limits, names), offsets, names)
+    table = ScoreTable(flat, np.array(rows), _limits(limits, names), offsets, names)
     _check(table, minimize)
     return table
 
@@ -148,7 +145,7 @@ def _read_named(
     limits: FloatArray,
     names: tuple[Hashable, ...] | None,
     minimize: bool,
-) -> Table:
+) -> ScoreTable:
     """``{group: {option: number}}`` for the scores and for every budget; the order is that of the scores."""
     if not scores:
         raise ValueError("scores: expected at least one group, got an empty mapping")
@@ -174,9 +171,26 @@ def _read_named(
 
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in scores.values()])])
     costs = np.array([flatten(table, label) for table, label in zip(cost_tables, labels, strict=True)])
-    named = Table(flatten(scores, "scores"), costs, limits, offsets, names, groups, options)
+    named = ScoreTable(flatten(scores, "scores"), costs, limits, offsets, names, groups, options)
     _check(named, minimize)
     return named
+
+
+def allowed_program(table: ScoreTable, minimize: bool) -> tuple[BudgetedKnapsack, IntArray]:
+    """The options that are not forbidden, with scores to be maximized, and where they lie in the table.
+
+    Raises:
+        InfeasibleError: every option of a group is forbidden.
+    """
+    values, costs, offsets = -table.scores if minimize else table.scores, table.costs, table.offsets
+    if table.finite or (allowed := table.allowed()).all():
+        return BudgetedKnapsack(values, costs, table.budgets, offsets), np.arange(len(values))
+    kept = np.flatnonzero(allowed)
+    offsets = np.searchsorted(kept, offsets)
+    if not np.diff(offsets).all():
+        group = int(np.flatnonzero(np.diff(offsets) == 0)[0])
+        raise InfeasibleError(f"{table.group_label(group)}: every option is forbidden (an infinite cost or score)")
+    return BudgetedKnapsack(values[kept], costs[:, kept], table.budgets, offsets), kept
 
 
 def _read_rows(data: Any, label: str) -> _Rows:
@@ -252,7 +266,7 @@ def _same_names(label: str, found: Mapping[Any, Any], other_label: str, other: M
         raise ValueError(f"{label}: names differ from {other_label}: {', '.join(parts)}")
 
 
-def _check(table: Table, minimize: bool) -> None:
+def _check(table: ScoreTable, minimize: bool) -> None:
     """NaN, negative costs, and infinities on the wrong side."""
 
     def refuse(bad: NDArray[np.bool_], what: str, values: FloatArray) -> None:

@@ -20,8 +20,7 @@ import numpy as np
 from solvers.arrays import FloatArray, IntArray
 from solvers.backends import least_by_scipy
 from solvers.knapsack import Knapsack, increments
-from solvers.selection.sensitivity import allowed_program
-from solvers.selection.tables import Table, read_table
+from solvers.selection.tables import ScoreTable, allowed_program, read_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +51,11 @@ def unneeded_options(scores: Any, costs: Any, *, minimize: bool = False) -> Unne
 
     Complexity: O(n log n) with one table of costs; with several O(k^2) for a group of k options and a small linear program for
     each option that no other dominates.
+
+    Example:
+        >>> found = unneeded_options([[0.0, 1.0, 1.0, 2.0]], [[1.0, 3.0, 2.5, 3.5]])
+        >>> found.dominated, found.mixed
+        ({(0, 1): (0, 2)}, ((0, 2),))
     """
     budget = dict.fromkeys(costs, math.inf) if _names_budgets(scores, costs) else math.inf
     table = read_table(scores, costs, budget, minimize=minimize)
@@ -85,7 +89,7 @@ def _names_budgets(scores: Any, costs: Any) -> bool:
     return any(isinstance(row, Mapping) for table in costs.values() if isinstance(table, Mapping) for row in table.values())
 
 
-def _label(table: Table, group: int, flat: int) -> tuple[Hashable, Hashable]:
+def _label(table: ScoreTable, group: int, flat: int) -> tuple[Hashable, Hashable]:
     if table.groups is not None and table.options is not None:
         return table.groups[group], table.options[flat]
     return group, flat - int(table.offsets[group])

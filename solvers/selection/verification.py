@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from solvers.arrays import IntArray
-from solvers.knapsack import BudgetedKnapsack, exact_sum
+from solvers.knapsack import exact_sum
 from solvers.results import Certificate, CertificateError, Status
-from solvers.selection.tables import Table, read_table
+from solvers.selection.tables import ScoreTable, allowed_program, read_table
 
 # Relative to the summed greatest scores: the accuracy an exact answer promises.
 _TOLERANCE = 1e-9
@@ -46,6 +46,11 @@ def verify_selection(certificate: SelectionCertificate, scores: Any, costs: Any,
     Raises:
         CertificateError: a claim is wrong, or its bound could not be confirmed.
         ValueError: the data are malformed.
+
+    Example:
+        >>> from solvers import project_to_budget
+        >>> scores, costs = [[0.0, 3.0], [0.0, 2.0]], [[1.0, 4.0], [1.0, 2.0]]
+        >>> verify_selection(project_to_budget(scores, costs, 5.0).certificate, scores, costs, 5.0)
     """
     table = read_table(scores, costs, budget, minimize=not certificate.maximize)
     flat = _flat_choices(certificate.choices, table)
@@ -67,15 +72,13 @@ def verify_selection(certificate: SelectionCertificate, scores: Any, costs: Any,
         _verify_bound(certificate, table, value, violation)
 
 
-def _verify_bound(certificate: SelectionCertificate, table: Table, value: float, violation: float) -> None:
+def _verify_bound(certificate: SelectionCertificate, table: ScoreTable, value: float, violation: float) -> None:
     """The bound is one: by the multipliers, or by solving again."""
     sign = 1.0 if certificate.maximize else -1.0
     bound = sign * float(certificate.bound if certificate.bound is not None else math.nan)
-    kept = np.flatnonzero(table.allowed())
-    offsets = np.searchsorted(kept, table.offsets)
-    costs = table.costs[:, kept]
-    program = BudgetedKnapsack(sign * table.scores[kept], costs, table.attainable_budgets(costs, offsets), offsets)
-    tolerance = _TOLERANCE * exact_sum(np.maximum.reduceat(np.abs(program.values), offsets[:-1]))
+    program, kept = allowed_program(table, minimize=not certificate.maximize)
+    program = table.within_reach(program)
+    tolerance = _TOLERANCE * exact_sum(np.maximum.reduceat(np.abs(program.values), program.offsets[:-1]))
     if math.isnan(bound) or (violation == 0.0 and sign * value > bound + tolerance):
         raise CertificateError(f"the selection is worth {value!r}, better than the bound {certificate.bound!r}")
     if certificate.dual is not None:
@@ -96,7 +99,7 @@ def _verify_bound(certificate: SelectionCertificate, table: Table, value: float,
         raise CertificateError(f"the bound {certificate.bound!r} could not be confirmed: solving again ended '{answer.status}'")
 
 
-def _flat_choices(choices: tuple[Any, ...], table: Table) -> IntArray:
+def _flat_choices(choices: tuple[Any, ...], table: ScoreTable) -> IntArray:
     """Positions of the choices in the flat table."""
     groups = len(table.offsets) - 1
     if len(choices) != groups:

@@ -29,7 +29,12 @@ _ROUND_OFF = 1e-12
 
 
 def unevenness(blocks: Blocks, order: IntArray, x: FloatArray) -> float:
-    """The objective: the summed squares of the differences of neighbours in ``order`` (a permutation within each block)."""
+    """The objective: the summed squares of the differences of neighbours in ``order`` (a permutation within each block).
+
+    Example:
+        >>> unevenness(Blocks.of([2, 2]), np.arange(4), np.array([1.0, 0.0, 0.5, 0.5]))
+        1.0
+    """
     steps = np.diff(x[order])
     inside = np.ones(len(steps), dtype=bool)
     inside[np.asarray(blocks.offsets[1:-1], dtype=np.intp) - 1] = False
@@ -51,6 +56,10 @@ def even_shares(feasible: BudgetedBlocks, order: IntArray, *, backend: Quadratic
     Raises:
         ValueError: several budgets, an order that is not one, an unknown backend.
         SolverError: a back end fails.
+
+    Example:
+        >>> even_shares(BudgetedBlocks.of(Blocks.of([2]), [1.0, 3.0], 1.5), np.arange(2)).x.round(6).tolist()
+        [0.75, 0.25]
     """
     began = time.perf_counter()
     blocks = feasible.blocks
@@ -67,7 +76,7 @@ def even_shares(feasible: BudgetedBlocks, order: IntArray, *, backend: Quadratic
         raise ValueError("order: the weights must rise within each block")
     least = float(weights[np.asarray(blocks.offsets[:-1])] @ blocks.totals)
     if least > capacity + noise:
-        message = f"the budget is {capacity!r}, the least cost there is is {least!r}"
+        message = f"the budget is {capacity!r}, the least possible cost is {least!r}"
         return Result(None, Status.INFEASIBLE, None, 0, time.perf_counter() - began, message)
     if backend == "native":
         shares, multiplier, iterations = _closed_form(blocks, weights, capacity)

@@ -27,7 +27,7 @@ from solvers.kernels import as_kernel_input, uses_kernels
 from solvers.quadratic import Quadratic
 from solvers.results import Certificate, Result, Status
 from solvers.staged.space import StagedBlocks, StagedCost, StagedLayout
-from solvers.staged.starts import cheapest_start
+from solvers.staged.starts import cheapest_start, times_of
 
 # Relative to the budget and the greatest time: round-off of the least cost against a budget that equals it, far above the few ulps
 # of its sum; and what of the budget the point may leave unused.
@@ -55,15 +55,17 @@ def maximum_entropy_start(space: StagedBlocks, cost: Quadratic | StagedCost, bud
 
     Raises:
         ValueError: another cost, or a budget that is NaN.
+
+    Example:
+        >>> from solvers import Stage
+        >>> space = StagedBlocks.of([Stage((2, 2), (1, 2))])
+        >>> cost = space.cost(1.0, [1.0, 2.0, 1.0, 3.0])
+        >>> round(cost.value(maximum_entropy_start(space, cost, 3.0).x), 6)
+        3.0
     """
     began = time.perf_counter()
-    if math.isnan(budget):
-        raise ValueError("budget: expected a number, got NaN")
-    if isinstance(cost, StagedCost):
-        times, fixed = StagedCost.read(space, cost).per_configuration, cost.fixed
-    else:
-        times, fixed = space.per_configuration(cost), cost.offset
-    times = as_kernel_input(times)
+    times = as_kernel_input(times_of(space, cost, budget))
+    fixed = cost.fixed if isinstance(cost, StagedCost) else cost.offset
     evaluate = _compiled() if uses_kernels("native") else _evaluate
     room = budget - fixed
     scale = abs(budget) + max(float(times.max()), -float(times.min()))

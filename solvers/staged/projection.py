@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike
 
 from solvers.arrays import FloatArray, IntArray
 from solvers.backends import BinaryProgram, maximize_binary
-from solvers.knapsack import Knapsack, exact_sum, relax, solve_exact
+from solvers.knapsack import Knapsack, exact_sum, first_best, relax, solve_exact
 from solvers.quadratic import Quadratic
 from solvers.results import Certificate, Result, Status
 from solvers.sets import read_only
@@ -67,6 +67,14 @@ def project_jointly(
         SolverError: the mixed-integer solver fails.
 
     Reference: HardCoRe-NAS Eq. 13, jointly and exactly.
+
+    Example:
+        >>> from solvers import Stage
+        >>> space = StagedBlocks.of([Stage((2, 2), (1, 2))])
+        >>> cost = StagedCost.of(space, 1.0, [1.0, 2.0, 1.0, 3.0])
+        >>> result = project_jointly(space, [0.0, 1.0, 0.0, 1.0, 0.0, 2.0], cost, 5.0)
+        >>> result.x.tolist(), result.certificate.primal
+        ([0.0, 1.0, 1.0, 0.0, 0.0, 1.0], 3.0)
     """
     began = time.perf_counter()
     if backend not in get_args(JointBackend):
@@ -85,7 +93,7 @@ def project_jointly(
         least = part.least(layout)
         if least > limits[row]:
             if least > limits[row] * (1.0 + _ROUND_OFF):
-                message = f"nothing fits: budget {row} is {limits[row]}, the least cost there is is {least}"
+                message = f"nothing fits: budget {row} is {limits[row]}, the least possible cost is {least}"
                 return Result(None, Status.INFEASIBLE, None, 0, time.perf_counter() - began, message)
             limits[row] = least
     if backend == "native" and len(costs) == 1:
@@ -130,7 +138,8 @@ def _best_first(
     """Depth vectors by falling Lagrangian bound, a knapsack each."""
     deadline = math.inf if time_limit_seconds is None else time.perf_counter() + time_limit_seconds
     alpha, times = scores[: layout.configurations[-1]], cost.per_configuration
-    idle, favourite = _best_of_blocks(alpha, layout)
+    favourite = first_best(alpha, layout.configurations)
+    idle = alpha[favourite]
     dual, bound, worth = _joint_dual(layout, scores, cost, budget, idle)
     losses = [best.max() - best for best in np.split(worth, layout.depths[1:-1])]
     best_value, best_configurations, best_options = -math.inf, None, None
@@ -173,13 +182,6 @@ def _best_first(
     return _Found(status, best_configurations, best_options, min(bound, proven), np.array([dual]), solves)
 
 
-def _best_of_blocks(values: FloatArray, layout: StagedLayout) -> tuple[FloatArray, IntArray]:
-    """Each block's greatest value and the first flat configuration that has it."""
-    best = np.maximum.reduceat(values, layout.configurations[:-1])
-    hits = np.flatnonzero(values == np.repeat(best, np.diff(layout.configurations)))
-    return best, hits[np.searchsorted(hits, layout.configurations[:-1])]
-
-
 def _joint_dual(
     layout: StagedLayout, scores: FloatArray, cost: StagedCost, budget: float, idle: FloatArray
 ) -> tuple[float, float, FloatArray]:
@@ -191,17 +193,15 @@ def _joint_dual(
     alpha, beta = scores[: layout.configurations[-1]], scores[layout.configurations[-1] :]
     times, room = cost.per_configuration, budget - cost.fixed
     constant = beta + layout.idle_sums(idle)
-    stage_sizes = np.diff(layout.depths)
 
     def evaluate(multiplier: float) -> tuple[FloatArray, float, float, float]:
         """Worth of the depth options, and of the best selection: priced worth, plain worth, cost."""
-        best, chosen = _best_of_blocks(alpha - multiplier * times, layout)
-        worth = constant + layout.running_sums(best)
-        top = np.maximum.reduceat(worth, layout.depths[:-1])
-        hits = np.flatnonzero(worth == np.repeat(top, stage_sizes))
-        picked = hits[np.searchsorted(hits, layout.depths[:-1])]
+        reduced = alpha - multiplier * times
+        chosen = first_best(reduced, layout.configurations)
+        worth = constant + layout.running_sums(reduced[chosen])
+        picked = first_best(worth, layout.depths)
         spent = math.fsum(times[chosen[layout.runs(picked)]].tolist())
-        priced = math.fsum(top.tolist())
+        priced = math.fsum(worth[picked].tolist())
         return worth, priced, priced + multiplier * spent, spent
 
     worth, priced, high_value, high_cost = evaluate(0.0)
@@ -277,7 +277,8 @@ def _mixed_integer(
     """The program in (y, beta); a running configuration is worth its score below its block's best, an idle block its best."""
     width, depth_options = int(layout.configurations[-1]), int(layout.depths[-1])
     alpha, beta = scores[:width], scores[width:]
-    idle, favourite = _best_of_blocks(alpha, layout)
+    favourite = first_best(alpha, layout.configurations)
+    idle = alpha[favourite]
     objective = np.concatenate([alpha - np.repeat(idle, np.diff(layout.configurations)), beta])
     starts, indices, values, right = [0], [], [], []
     for block, (first, last) in enumerate(zip(layout.configurations[:-1], layout.configurations[1:], strict=True)):

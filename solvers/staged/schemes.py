@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.knapsack import Knapsack, exact_sum, relax, solve_exact
+from solvers.knapsack import Knapsack, exact_sum, first_best, relax, solve_exact
 from solvers.quadratic import Quadratic
 from solvers.results import Certificate, Result, Status
 from solvers.sets import read_only
@@ -37,12 +37,20 @@ def argmax_projection(staged: StagedBlocks, scores: ArrayLike, cost: Quadratic |
 
     Returns:
         x one-hot; OPTIMAL if it happens to fit, else VIOLATED with the excess in ``certificate.violation``.
+
+    Example:
+        >>> from solvers import Stage
+        >>> space = StagedBlocks.of([Stage((2, 2), (1, 2))])
+        >>> cost = StagedCost.of(space, 1.0, [1.0, 2.0, 1.0, 3.0])
+        >>> result = argmax_projection(space, [0.0, 1.0, 0.0, 1.0, 0.0, 2.0], cost, 5.0)
+        >>> print(result.status, result.certificate.violation)
+        violated 1.0
     """
     began = time.perf_counter()
     credit, flat = _read(staged, scores, cost)
     layout = staged.layout
     alpha, beta = credit[staged.alpha], credit[staged.beta]
-    configurations, options = _first_best(alpha, layout.configurations), _first_best(beta, layout.depths)
+    configurations, options = first_best(alpha, layout.configurations), first_best(beta, layout.depths)
     bound = exact_sum(alpha[configurations]) + exact_sum(beta[options])
     return _result(staged, credit, flat, layout, configurations, options, budget, bound, began)
 
@@ -55,19 +63,23 @@ def project_separately(
     A fractional couple goes to its greater share.
 
     Args:
-        staged: the space.
-        scores: (dimension,) finite, the credits; the paper takes ``point`` itself.
-        cost: built by ``staged.cost`` or ``StagedCost.of``.
-        budget: in the unit of the cost.
+        staged, scores, cost, budget: as of :func:`argmax_projection`; the paper takes ``point`` itself for the scores.
         point: (dimension,) the relaxed (alpha*, beta*).
 
     Returns:
         x one-hot; VIOLATED where the halves together exceed the budget; INFEASIBLE if one of the programs has no point.
+
+    Example:
+        >>> from solvers import Stage
+        >>> space = StagedBlocks.of([Stage((2, 2), (1, 2))])
+        >>> cost = StagedCost.of(space, 1.0, [1.0, 2.0, 1.0, 3.0])
+        >>> result = project_separately(space, [0.0, 1.0, 0.0, 1.0, 0.0, 2.0], cost, 5.0, space.blocks.uniform())
+        >>> print(result.status, result.certificate.violation)
+        violated 1.0
     """
     began = time.perf_counter()
     credit, flat = _read(staged, scores, cost)
-    start = read_only(point, "point", (staged.blocks.dimension,))
-    layout = staged.layout
+    layout, start = staged.layout, read_only(point, "point", (staged.blocks.dimension,))
     alpha, beta = credit[staged.alpha], credit[staged.beta]
     shares = _running_shares(start[staged.beta], layout)
     alpha_costs = flat.per_configuration * np.repeat(shares, np.diff(layout.configurations))
@@ -87,11 +99,18 @@ def project_sequentially(
 
     Two knapsacks, whatever the number of stages. Arguments and result as of :func:`project_separately`, but never VIOLATED: at most
     1e-12 relative beyond the budget, where ``point`` itself has no more room than that.
+
+    Example:
+        >>> from solvers import Stage
+        >>> space = StagedBlocks.of([Stage((2, 2), (1, 2))])
+        >>> cost = StagedCost.of(space, 1.0, [1.0, 2.0, 1.0, 3.0])
+        >>> result = project_sequentially(space, [0.0, 1.0, 0.0, 1.0, 0.0, 2.0], cost, 5.0, space.blocks.uniform())
+        >>> print(result.status, result.certificate.violation)
+        feasible 0.0
     """
     began = time.perf_counter()
     credit, flat = _read(staged, scores, cost)
-    start = read_only(point, "point", (staged.blocks.dimension,))
-    layout = staged.layout
+    layout, start = staged.layout, read_only(point, "point", (staged.blocks.dimension,))
     alpha, beta = credit[staged.alpha], credit[staged.beta]
     options = _exact(beta, _depth_costs(start[staged.alpha], flat, layout), layout.depths, flat.fixed, budget)
     configurations = None
@@ -158,13 +177,6 @@ def _exact(values: FloatArray, costs: FloatArray, offsets: IntArray, fixed: floa
     knapsack = _with_fixed(values, costs, offsets, fixed)
     found = solve_exact(knapsack, _attainable(knapsack, budget))
     return None if found.status is Status.INFEASIBLE else found.choices[1:] - 1
-
-
-def _first_best(values: FloatArray, offsets: IntArray) -> IntArray:
-    """Flat position of the first greatest value of each group."""
-    best = np.maximum.reduceat(values, offsets[:-1])
-    hits = np.flatnonzero(values == np.repeat(best, np.diff(offsets)))
-    return hits[np.searchsorted(hits, offsets[:-1])]
 
 
 def _result(

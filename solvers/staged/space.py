@@ -86,7 +86,13 @@ class StagedLayout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StagedBlocks:
-    """The product of simplices of a staged space, and where its parts lie. Build it with :meth:`of`."""
+    """The product of simplices of a staged space, and where its parts lie. Build it with :meth:`of`.
+
+    Example:
+        >>> space = StagedBlocks.of([Stage((2, 2), (1, 2))])  # two blocks of two configurations, of which one or both run
+        >>> space.cost(1.0, [1.0, 2.0, 1.0, 3.0]).value(space.blocks.vertex([1, 1, 1]))
+        6.0
+    """
 
     stages: tuple[Stage, ...]
     blocks: Blocks
@@ -130,23 +136,13 @@ class StagedBlocks:
         """
         times = read_only(per_configuration, "cost per configuration", (self.alpha.stop,))
         theta = np.zeros((self.blocks.dimension, self.blocks.dimension))
-        for index, stage in enumerate(self.stages):
-            depth_options = self.blocks.slice(self.beta_block(index))
-            for position, block in enumerate(self.alpha_blocks(index)):
-                runs = np.asarray(stage.depths) > position
-                theta[self.blocks.slice(block), depth_options] = np.outer(times[self.blocks.slice(block)], runs)
+        theta[self.alpha, self.beta] = times[:, None] * np.repeat(self.runs().T, np.diff(self.layout.configurations), axis=0)
         return Quadratic.of(fixed, np.zeros(self.blocks.dimension), theta)
 
     def runs(self) -> FloatArray:
         """Which depths run which blocks: shape (beta dimension, number of configuration blocks), entries 0 or 1."""
-        table = np.zeros((self.beta.stop - self.beta.start, self.blocks.count - len(self.stages)))
-        row = 0
-        for index, stage in enumerate(self.stages):
-            blocks = self.alpha_blocks(index)
-            for depth in stage.depths:
-                table[row, blocks.start : blocks.start + depth] = 1.0
-                row += 1
-        return table
+        blocks = np.arange(self.blocks.count - len(self.stages))
+        return ((self.layout.first[:, None] <= blocks) & (blocks < self.layout.end[:, None])).astype(np.float64)
 
     def per_configuration(self, cost: Quadratic) -> FloatArray:
         """The inverse of :meth:`cost`: what each configuration costs where its block runs, shape (alpha dimension,).
@@ -168,8 +164,7 @@ class StagedBlocks:
             stage = np.searchsorted(starts, np.arange(len(layout.configurations) - 1), side="right") - 1
             deepest = np.repeat(layout.depths[1:][stage] - 1, np.diff(layout.configurations))
             times = coupling[np.arange(len(deepest)), deepest]
-            block = np.repeat(np.arange(len(stage)), np.diff(layout.configurations))[:, None]
-            runs = (layout.first <= block) & (block < layout.end)  # (alpha, beta)
+            runs = np.repeat(self.runs().T, np.diff(layout.configurations), axis=0)  # (alpha, beta)
             only_here = np.count_nonzero(cost.theta) == np.count_nonzero(coupling)
             if only_here and np.array_equal(coupling, times[:, None] * runs):
                 return times

@@ -39,8 +39,15 @@ def cheapest_start(space: StagedBlocks, cost: Quadratic | StagedCost, budget: fl
 
     Raises:
         ValueError: another cost, or a budget that is NaN.
+
+    Example:
+        >>> from solvers import Stage
+        >>> space = StagedBlocks.of([Stage((2, 2), (1, 2))])
+        >>> cost = space.cost(1.0, [1.0, 2.0, 1.0, 3.0])
+        >>> cheapest_start(space, cost, 3.0).x.tolist()
+        [1.0, 0.0, 1.0, 0.0, 1.0, 0.0]
     """
-    return _cheapest(space, cost, budget, _checked(space, cost, budget))
+    return _cheapest(space, cost, budget, times_of(space, cost, budget))
 
 
 def balanced_start(
@@ -76,9 +83,16 @@ def balanced_start(
         SolverError: the back end fails.
 
     Reference: HardCoRe-NAS, Eq. 27. The paper does not say which part goes first; its release starts with beta.
+
+    Example:
+        >>> from solvers import Stage
+        >>> space = StagedBlocks.of([Stage((2, 2), (1, 2))])
+        >>> cost = space.cost(1.0, [1.0, 2.0, 1.0, 3.0])
+        >>> balanced_start(space, cost, 3.0).x.round(6).tolist()
+        [0.75, 0.25, 0.75, 0.25, 0.5, 0.5]
     """
     began = time.perf_counter()
-    times = _checked(space, cost, budget)
+    times = times_of(space, cost, budget)
     cheapest = _cheapest(space, cost, budget, times)
     if cheapest.x is None:
         return cheapest
@@ -105,7 +119,8 @@ def balanced_start(
     return Result(x, Status.FEASIBLE, certificate, done, time.perf_counter() - began)
 
 
-def _checked(space: StagedBlocks, cost: Quadratic | StagedCost, budget: float) -> FloatArray:
+def times_of(space: StagedBlocks, cost: Quadratic | StagedCost, budget: float) -> FloatArray:
+    """What each configuration costs where its block runs, (alpha dimension,); refuses another cost, and a budget that is NaN."""
     if math.isnan(budget):
         raise ValueError("budget: expected a number, got NaN")
     return StagedCost.read(space, cost).per_configuration if isinstance(cost, StagedCost) else space.per_configuration(cost)
@@ -125,7 +140,7 @@ def _cheapest(space: StagedBlocks, cost: Quadratic | StagedCost, budget: float, 
     else:
         least = cost.value(x)
     if least > budget + _ROUND_OFF * abs(budget):
-        message = f"the budget is {budget!r}, the least cost there is is {least!r}"
+        message = f"the budget is {float(budget)!r}, the least possible cost is {least!r}"
         return Result(None, Status.INFEASIBLE, None, 0, time.perf_counter() - began, message)
     certificate = Certificate(least, least, max(0.0, least - budget), None, maximize=False)
     return Result(x, Status.OPTIMAL, certificate, 1, time.perf_counter() - began)

@@ -44,10 +44,17 @@ def verify_projection(
     Raises:
         CertificateError: a claim is wrong, or its bound could not be confirmed; with the numbers.
         ValueError: the answer holds neither a point nor the claim that there is none, or the data are malformed.
+
+    Example:
+        >>> from solvers import Stage
+        >>> space = StagedBlocks.of([Stage((2, 2), (1, 2))])
+        >>> cost = StagedCost.of(space, 1.0, [1.0, 2.0, 1.0, 3.0])
+        >>> arguments = space, [0.0, 1.0, 0.0, 1.0, 0.0, 2.0], cost, 5.0
+        >>> verify_projection(project_jointly(*arguments), *arguments).certificate.gap
+        0.0
     """
-    costs = [
-        StagedCost.read(staged, part) for part in ([cost] if isinstance(cost, (Quadratic, StagedCost)) else cost)
-    ]  # one a budget
+    parts = [cost] if isinstance(cost, (Quadratic, StagedCost)) else cost
+    costs = [StagedCost.read(staged, part) for part in parts]  # one a budget
     limits = np.atleast_1d(np.asarray(budget, dtype=np.float64))
     credit = np.asarray(scores, dtype=np.float64)
     if result.x is None or result.certificate is None:

@@ -45,6 +45,12 @@ def project_subgraph(
     Raises:
         ValueError: scores of another shape or not finite, or an unknown back end.
         SolverError: the solver fails.
+
+    Example:
+        >>> triangle = [0, 0, 1], [1, 2, 2], 3, [[1.0, 3.0, 1.0]], np.zeros((1, 3)), [0.0], [4.0], np.zeros(3, dtype=bool)
+        >>> result = project_subgraph(SubgraphProgram(*triangle), [1.0, 5.0, 1.0])
+        >>> result.x.tolist(), result.certificate.primal
+        ([0.0, 1.0, 0.0], 5.0)
     """
     return SubgraphModel.of(program, backend=backend).project(scores, time_limit_seconds=time_limit_seconds)
 
@@ -62,6 +68,11 @@ def cheapest_subgraph(program: SubgraphProgram, row: int = 0, *, backend: MilpBa
     Raises:
         ValueError: no such budget.
         SolverError: the solver fails.
+
+    Example:
+        >>> triangle = [0, 0, 1], [1, 2, 2], 3, [[1.0, 3.0, 1.0]], np.zeros((1, 3)), [0.0], [4.0], np.zeros(3, dtype=bool)
+        >>> cheapest_subgraph(SubgraphProgram(*triangle)).x.tolist()
+        [1.0, 0.0, 1.0]
     """
     if not 0 <= row < len(program.limits):
         raise ValueError(f"row: expected a budget's number below {len(program.limits)}, got {row}")
@@ -194,7 +205,7 @@ class SubgraphModel:
     def _why_nothing_fits(self) -> str:
         rows = enumerate(zip(self.cheapest, self.program.limits.tolist(), strict=True))
         least = [(row, limit, result.certificate.primal if result.certificate else math.nan) for row, (result, limit) in rows]
-        told = ", ".join(f"budget {row} is {limit!r} (least cost there is: {low!r})" for row, limit, low in least)
+        told = ", ".join(f"budget {row} is {limit!r} (least possible cost: {low!r})" for row, limit, low in least)
         together = "" if any(low > limit for _, limit, low in least) else "; each can be met, but not all at once"
         return f"no connected sub-graph fits: {told}{together}"
 

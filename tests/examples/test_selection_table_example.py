@@ -14,7 +14,7 @@ def test_it_solves_the_table_beside_it(capsys: pytest.CaptureFixture[str], tmp_p
     main(["--out", str(tmp_path / "selection.json")])
     printed = capsys.readouterr().out
     assert "optimal" in printed
-    assert "least cost there is is 7.7" in " ".join(printed.split())
+    assert "least possible cost is 7.7" in " ".join(printed.split())
     record = json.loads((tmp_path / "selection.json").read_text())
     assert record["totals"]["latency_ms"] <= 20.0
     assert record["totals"]["params"] <= 5e5

@@ -27,7 +27,6 @@ from papers_repro.bsn import (
     pareto_front,
     published_unit,
     runs_of,
-    save_figure,
     switches,
     table_of,
 )
@@ -38,7 +37,7 @@ from papers_repro.bsn.published import CURVES, NETWORKS
 from papers_repro.bsn.reference import learned_published_rows, reference_rows
 from papers_repro.bsn.setup import load_data
 from papers_repro.bsn_tables5to9 import preset as steps_preset
-from papers_repro.harness import print_rows, progress_bars, read_options
+from papers_repro.harness import print_rows, progress_bars, read_options, save_figure
 
 
 @pytest.fixture(scope="module")

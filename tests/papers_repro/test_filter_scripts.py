@@ -52,7 +52,7 @@ def record_of(script: str, out: Path) -> dict:
 
 
 def test_bops_agree_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    filter_bops.main(filter_bops.Options("smoke", out=tmp_path / "run"))
+    run(filter_bops, tmp_path / "run")
     printed = capsys.readouterr().out
     assert "…" not in printed and "31 of 31 agree" in printed
     tables = record_of("filter_bops", tmp_path / "run")["tables"]

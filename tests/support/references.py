@@ -83,17 +83,34 @@ def brute_force(
         costs: per budget, one array a group.
         budgets: one number a budget.
     """
+    picks = list(itertools.product(*(range(len(row)) for row in scores)))
+    tables = [(rows, budget, *_every_sum(rows)) for rows, budget in zip(costs, budgets, strict=True)]
+    may = np.ones(len(picks), dtype=bool)
+    for _, budget, totals, error in tables:
+        may &= totals <= budget + error
+    values, error = _every_sum(scores)
     best: tuple[float, tuple[int, ...]] | None = None
-    for choices in itertools.product(*(range(len(row)) for row in scores)):
-        value = math.fsum(row[o] for row, o in zip(scores, choices, strict=True))
-        if best is not None and value <= best[0]:
-            continue
-        if all(
-            math.fsum(row[o] for row, o in zip(rows, choices, strict=True)) <= budget
-            for rows, budget in zip(costs, budgets, strict=True)
+    for index in np.flatnonzero(may)[np.argsort(-values[may], kind="stable")].tolist():  # by falling value, of equals the first
+        if best is not None and values[index] + error < best[0]:
+            break
+        value = _sum_of(scores, picks[index])
+        if (best is None or value > best[0]) and all(
+            totals[index] < budget - close or _sum_of(rows, picks[index]) <= budget for rows, budget, totals, close in tables
         ):
-            best = (value, choices)
+            best = (value, picks[index])
     return best
+
+
+def _sum_of(rows: Sequence[FloatArray], picks: Sequence[int]) -> float:
+    return math.fsum(row[o] for row, o in zip(rows, picks, strict=True))
+
+
+def _every_sum(rows: Sequence[FloatArray]) -> tuple[FloatArray, float]:
+    """The sum of each selection of one entry a row, in the order of ``itertools.product``, and a bound on their rounding."""
+    totals = np.zeros(1)
+    for row in rows:
+        totals = np.add.outer(totals, np.asarray(row)).ravel()
+    return totals, len(rows) * 2.0**-52 * sum(float(np.abs(row).max()) for row in rows)
 
 
 def _incidence(sizes: Sequence[int]) -> FloatArray:

@@ -49,7 +49,6 @@ class Budgeted(SearchMethod[BudgetedState]):
     """The method. Its defaults are the paper's; the batch is split among ``samples`` sub-graphs.
 
     Attributes:
-        space: the super-network.
         samples: sub-graphs a batch (rows are shared evenly among them); 0 draws one for every example, as the paper does.
         coefficient: of the hinge, as a multiple of 10^-m for a limit of magnitude 10^m, one number for all budgets.
         ramp: share of the steps after the warm-up over which lambda rises linearly from 0; 0 for a constant lambda.

@@ -22,7 +22,6 @@ class ConnectedProgram:
     """Build it with :meth:`of`.
 
     Attributes:
-        space: the super-network.
         model: its edges and the additive budgets, in the solver.
         skipped: names of the costs that do not add up, of which the program knows nothing.
     """
@@ -42,8 +41,8 @@ class ConnectedProgram:
         switched = parts.columns[parts.columns >= 0]
         if len(set(switched.tolist())) < len(switched):
             raise ValueError(f"super-network {space.name!r}: a decision switches several modules; give each one of its own")
-        additive = [budget for budget in problem.budgets if isinstance(budget.cost, ConnectedCost)]
-        costs = [budget.cost for budget in additive if isinstance(budget.cost, ConnectedCost)]
+        additive = [(budget.cost, budget.limit) for budget in problem.budgets if isinstance(budget.cost, ConnectedCost)]
+        costs = [cost for cost, _ in additive]
         program = SubgraphProgram(
             sources=parts.sources,
             targets=parts.targets,
@@ -51,7 +50,7 @@ class ConnectedProgram:
             costs=np.array([cost.per_edge for cost in costs]).reshape(len(costs), len(parts.edges)),
             additions=np.array([cost.per_addition for cost in costs]).reshape(len(costs), len(parts.nodes)),
             fixed=np.array([cost.fixed for cost in costs]),
-            limits=np.array([budget.limit for budget in additive]),
+            limits=np.array([limit for _, limit in additive]),
             required=parts.columns < 0,
         )
         skipped = tuple(budget.cost.name for budget in problem.budgets if not isinstance(budget.cost, ConnectedCost))

@@ -44,10 +44,7 @@ class FilterSearchOptions:
         shares: homogeneous widths, of slimmable training and Eq. 7.
         reference_trainings: of every homogeneous configuration, for Eq. 7.
         samples: configurations in S_k.
-        iterations: of the loop.
         law_batches: at most so many batches an iteration drive the law; 0: all.
-        weights: how weights learn.
-        seed: of everything drawn.
 
     Raises:
         ValueError: an unknown word or a number out of range, or settings that exclude each other.

@@ -70,7 +70,6 @@ class HardRound:
     Attributes:
         limit: what the linearized cost was held to; below the budget where it was tightened.
         linear_cost, true_cost: of the counts it found; None if nothing fitted.
-        certificate: of the linear program.
     """
 
     limit: float
@@ -89,8 +88,6 @@ class HardCounts:
         log_probability: of all decisions together, in nats.
         certificate: of the true program. Its bound is None unless the unconstrained mode fits.
         relaxed_bound: no counts that meet the budget are more probable; true, but loose.
-        rounds: every linear program solved.
-        moves: filters moved at the end.
     """
 
     counts: NDArray[np.int64]

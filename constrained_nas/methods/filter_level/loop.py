@@ -53,7 +53,6 @@ class FilterRun:
     Attributes:
         result: the method's answer (``hard`` or not).
         expected: the expected configuration, rounded: the paper's answer.
-        state: the law at the end.
         losses: mean cross-entropy of the samples at every step of the law.
         history: an entry an iteration: ``iteration``, ``loss``, ``objective`` (what the law stepped along, without the method's own
             term), the method's report, ``expected`` counts, their ``costs``, the law's ``parameters``.

@@ -21,8 +21,6 @@ class LayerSlots:
     """One layer with N candidates.
 
     Attributes:
-        name: of its decision.
-        shape: its blocks, widths and options.
         slots: where its N + 1 logits lie.
         blocks: the block of every candidate, (N,).
         widths: the width of every candidate, (N,); 0 for Prunodes and convolutions.

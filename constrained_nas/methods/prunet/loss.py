@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from constrained_nas.methods.distributions import softmax
 from solvers.arrays import FloatArray
 
 MICROSECONDS_PER_MILLISECOND = 1000.0
@@ -34,7 +35,6 @@ class Mixture:
         options: a (N,), of blocks and, last, the skip if it competes; they sum to 1.
         large: share of the large candidate in every option, (N,); 1 where an option has one candidate only.
         two: which options have two candidates, (N,).
-        temperature: of the Gumbel-softmax.
     """
 
     options: FloatArray
@@ -56,10 +56,7 @@ def gumbel_softmax(logits: FloatArray, noise: FloatArray, temperature: float) ->
     """
     if not temperature > 0:
         raise ValueError(f"temperature: expected a positive number, got {temperature}")
-    keys = (logits + noise) / temperature
-    weights = np.exp(keys - keys.max(-1, keepdims=True))
-    result: FloatArray = weights / weights.sum(-1, keepdims=True)
-    return result
+    return softmax((logits + noise) / temperature)
 
 
 def gumbel_softmax_gradient(weights: FloatArray, gradient: FloatArray, temperature: float) -> FloatArray:

@@ -49,7 +49,6 @@ class PruNet:
     """The method. Its defaults are the paper's for 200 epochs.
 
     Attributes:
-        space: what is searched.
         latency: the cost charged by the loss, in ms: ``graphs.costs.width_latency.width_latency_cost`` of a measured table.
         alpha, beta: of the loss; alpha 0 charges nothing.
         temperature: of the Gumbel-softmax, constant.

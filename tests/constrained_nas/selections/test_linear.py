@@ -55,7 +55,7 @@ def test_refusals() -> None:
     first = tight.budgets[0].cost
     assert isinstance(first, QuadraticCost)
     least = 1.5 + sum(float(part.min()) for part in SPACE.blocks.split(first.quadratic.linear))
-    with pytest.raises(InfeasibleError, match=rf"'first' is 1\.6, the least cost there is is {str(least)[:6]}"):
+    with pytest.raises(InfeasibleError, match=rf"'first' is 1\.6, the least possible cost is {str(least)[:6]}"):
         project_linear(tight, scores)
     theta = np.zeros((9, 9))
     theta[0, 5] = 1.0

@@ -98,7 +98,7 @@ def test_budgets_that_cannot_be(tmp_path: Path) -> None:
         select(table, {"latency": 3.0})
     with pytest.raises(ValueError, match="at least one budget"):
         select(table, {})
-    with pytest.raises(InfeasibleError, match=r"'latency_ms' is 1\.0, the least cost there is is 2\.2"):
+    with pytest.raises(InfeasibleError, match=r"'latency_ms' is 1\.0, the least possible cost is 2\.2"):
         select(table, {"latency_ms": 1.0})
 
 
@@ -121,7 +121,7 @@ def test_the_command_prints_and_writes(monkeypatch: pytest.MonkeyPatch, capsys: 
         (["--budget", "latency_ms=1", "--budget", "latency_ms=2"], "has a budget already"),
         (["--budget", "latency_ms=nan"], "NaN"),
         (["--budget", "ms=1"], "there are: latency_ms, params"),
-        (["--budget", "latency_ms=1"], r"least cost there is is 2\.2"),
+        (["--budget", "latency_ms=1"], r"least possible cost is 2\.2"),
         (["--budget", "latency_ms=6", "--time-limit", "0"], "positive number of seconds"),
         ([], "at least one budget"),
     ],

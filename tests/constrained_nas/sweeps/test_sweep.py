@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from support.fakes import true_table
 
+from constrained_nas.commands.cli import main
 from constrained_nas.commands.sweep import Sweep, draw_sweep, sweep
-from constrained_nas.runs import NetworkRecord, RunSettings
+from constrained_nas.runs import NetworkRecord, RunSettings, TrainingSettings
 from constrained_nas.sweeps import SweepOptions, SweepRecord, parse_grid, run_sweep
 from constrained_nas.sweeps import sweep as sweep_module
 from constrained_nas.sweeps.cell import SweepTask, compute_cell
@@ -253,20 +255,16 @@ def test_what_cannot_be_swept_is_said_before_training(tmp_path: Path) -> None:
     assert not (tmp_path / "never" / "checkpoints").exists()
 
 
-def test_the_command_prints_and_draws(swept: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_and_draws(
+    swept: Path, trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(swept / "cells", trained / "cells")
     command = Sweep(
         "hardcore-small",
         trained,
         budget=("params=20e3,60e3,90e3,120e3",),
         method=("hardcore", "random"),
-        resolution=16,
-        training_digits=100,
-        draws=1,
-        epochs=1,
-        warm_up=1,
-        train_epochs=1,
-        batch_size=16,
+        training=TrainingSettings(resolution=16, training_digits=100, draws=1, epochs=1, warm_up=1, train_epochs=1, batch_size=16),
     )
     sweep(command)
     assert _computed(trained) == 0
@@ -277,8 +275,9 @@ def test_the_command_prints_and_draws(swept: Path, trained: Path, capsys: pytest
     assert draw_sweep(_record(trained).model_copy(update={"fronts": ()}), trained) == []
     with pytest.raises(ValueError, match="--search-at: expected a limit for each of params"):
         sweep(Sweep("hardcore-small", trained, budget=("params=60e3,90e3",), search_at=("macs=3",)))
-    with pytest.raises(ValueError, match=r"^--batch-size: .* \(got 0\)$"):
-        sweep(Sweep("hardcore-small", trained, budget=("params=60e3",), batch_size=0))
+    monkeypatch.setattr(sys, "argv", ["constrained-nas", "sweep", "hardcore-small", "--out", str(trained), "--batch-size", "0"])
+    with pytest.raises(SystemExit, match=r"^constrained-nas: --batch-size: .* \(got 0\)$"):
+        main()
     with pytest.raises(ValueError, match="is for --search once"):
         sweep(Sweep("hardcore-small", trained, budget=("params=60e3",), search_at=("params=6e4",), search="every"))
 

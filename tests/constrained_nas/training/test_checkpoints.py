@@ -48,10 +48,10 @@ def test_other_files(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "none.safetensors")
     foreign = tmp_path / "foreign.safetensors"
     save_file({"a": torch.zeros(1)}, foreign)
-    with pytest.raises(ValueError, match="no checkpoint of this library"):
+    with pytest.raises(ValueError, match="not a checkpoint of this library"):
         load_checkpoint(foreign)
     foreign.write_bytes(b"PK\x03\x04" + bytes(200))  # a zip, as torch.save writes
-    with pytest.raises(ValueError, match="no checkpoint of this library"):
+    with pytest.raises(ValueError, match="not a checkpoint of this library"):
         load_checkpoint(foreign)
 
 

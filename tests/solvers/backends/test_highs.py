@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import LinearConstraint, milp
 
-from solvers.backends import LinearModel, Polyhedron, minimize_quadratic
-from solvers.backends.highs import minimize_mixed_integer
+from solvers.backends import LinearModel, MixedIntegerModel, Polyhedron, linear_program, minimize_quadratic
 from solvers.results import SolverError, Status
 from solvers.sets import Blocks, BudgetedBlocks
 
@@ -91,10 +90,18 @@ def test_a_solver_that_stays_wrong_is_an_error() -> None:
         LinearModel(polyhedron, honest._scaled, honest._scale, lying).minimize(costs)
 
 
+def test_a_multiplier_of_the_wrong_sign_within_the_tolerance_proves_nothing_and_harms_nothing() -> None:
+    polyhedron, costs, feasible = knapsack(6)
+    assert polyhedron.provable(np.full(9, 1e-12)).tolist() == [1e-12] * 8 + [0.0]  # the budget has no lower bound
+    value = LinearModel.of(polyhedron).minimize(costs).certificate.primal
+    for backend in ("highs", "scipy"):
+        assert linear_program(feasible, backend)(costs).certificate.bound == pytest.approx(value, abs=1e-8)
+
+
 def test_infeasible_and_unbounded() -> None:
     contradiction = Polyhedron.of([[1.0, 1.0]], [3.0], [3.0], [0.0, 0.0], [1.0, 1.0])
     assert LinearModel.of(contradiction).minimize(np.ones(2)).status is Status.INFEASIBLE
-    assert minimize_mixed_integer(contradiction, np.ones(2), np.ones(2, dtype=bool)).status is Status.INFEASIBLE
+    assert MixedIntegerModel.of(contradiction, np.ones(2, dtype=bool)).minimize(np.ones(2)).status is Status.INFEASIBLE
     assert minimize_quadratic(contradiction, np.eye(2), np.ones(2)).status is Status.INFEASIBLE
     ray = Polyhedron.of([[1.0, -1.0]], [0.0], [0.0], [0.0, 0.0], [np.inf, np.inf])
     with pytest.raises(SolverError, match=r"[Uu]nbounded"):
@@ -104,7 +111,7 @@ def test_infeasible_and_unbounded() -> None:
 def test_mixed_integer_matches_scipy() -> None:
     for seed in range(15):
         polyhedron, costs, feasible = knapsack(seed)
-        ours = minimize_mixed_integer(polyhedron, costs, np.ones(len(costs), dtype=bool))
+        ours = MixedIntegerModel.of(polyhedron, np.ones(len(costs), dtype=bool)).minimize(costs)
         sums = np.kron(np.eye(8), np.ones(5))
         rows = [LinearConstraint(sums, 1, 1), LinearConstraint(feasible.weights, -np.inf, feasible.capacities)]
         theirs = milp(costs, constraints=rows, integrality=np.ones(len(costs)), options={"mip_rel_gap": 0.0})
@@ -115,7 +122,7 @@ def test_mixed_integer_matches_scipy() -> None:
 
 def test_a_time_limit_is_kept() -> None:
     polyhedron, costs, _ = knapsack(0, groups=60, options=60)
-    result = minimize_mixed_integer(polyhedron, costs, np.ones(len(costs), dtype=bool), time_limit_seconds=0.0)
+    result = MixedIntegerModel.of(polyhedron, np.ones(len(costs), dtype=bool)).minimize(costs, time_limit_seconds=0.0)
     assert result.status in (Status.TIME_LIMIT, Status.OPTIMAL)
     if result.x is not None and result.certificate.bound is not None:
         assert result.certificate.bound <= result.certificate.primal + 1e-9

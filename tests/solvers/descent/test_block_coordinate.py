@@ -216,7 +216,7 @@ def test_an_infeasible_step_leaves_the_point_and_says_so() -> None:
     cost = space.cost(0.0, [1.0, 2.0])
     step = block_step(np.array([0.5, 0.5, 1.0]), np.ones(3), space.alpha, space.blocks, cost, 0.5, 0.5)
     assert step.vertex is None and step.oracle.status is Status.INFEASIBLE
-    assert step.x.tolist() == [0.5, 0.5, 1.0] and "least cost there is is 1.0" in step.oracle.message
+    assert step.x.tolist() == [0.5, 0.5, 1.0] and "least possible cost is 1.0" in step.oracle.message
 
 
 def test_malformed_input() -> None:

@@ -161,7 +161,7 @@ def test_callback_tolerance_and_status() -> None:
 def test_an_empty_set_is_an_answer() -> None:
     oracle = BudgetOracle.of(BudgetedBlocks.of(Blocks.of([2]), [1.0, 2.0], 0.5))
     run = frank_wolfe(lambda x: x, oracle, np.array([1.0, 0.0]), iterations=3)
-    assert run.result.status is Status.INFEASIBLE and "least cost there is is 1.0" in run.result.message
+    assert run.result.status is Status.INFEASIBLE and "least possible cost is 1.0" in run.result.message
 
 
 def test_malformed_input() -> None:

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from support.references import FAMILIES, brute_force, random_options, sizes_to_offsets
 
 from solvers import Status, project_to_budget
-from solvers.knapsack import BudgetedKnapsack, Knapsack, solve_exact
-from solvers.knapsack import budgets as mckp_budgets
+from solvers.knapsack import BudgetedKnapsack, Knapsack, budgets, solve_exact
 from solvers.knapsack.budgets_exact import solve_budgets
 
 # The certified gap of "exact", relative to max(1, |value|).
@@ -177,7 +176,7 @@ def test_without_numba_the_mixed_integer_solver_answers(monkeypatch: pytest.Monk
     scores, costs = rng.random((6, 4)), rng.random((2, 6, 4))
     arguments = scores, {"ms": costs[0], "MB": costs[1]}, {"ms": 2.5, "MB": 2.5}
     native = project_to_budget(*arguments)
-    monkeypatch.setattr(mckp_budgets, "uses_kernels", lambda backend: False)
+    monkeypatch.setattr(budgets, "uses_kernels", lambda backend: False)
     assert project_to_budget(*arguments).choices == native.choices
     assert native.certificate.verify(*arguments) is native.certificate
 

@@ -48,7 +48,7 @@ def test_brute_force(seed: int, layers: int, options: int, whole: bool) -> None:
     if expected == -math.inf:
         assert found.status is Status.INFEASIBLE
         assert found.x is None
-        assert f"the budget is {budget}, the least cost there is is {least}" in found.message
+        assert f"the budget is {budget}, the least possible cost is {least}" in found.message
         return
     assert found.status is Status.OPTIMAL
     assert found.x is not None

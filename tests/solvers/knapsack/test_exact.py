@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from support.references import FAMILIES, brute_force, highs_lp, highs_milp, random_options, sizes_to_offsets
 
 from solvers.kernels import NativeBackend
-from solvers.knapsack import Increments, Knapsack, exact_sum, greedy, increments, relax, solve_exact
-from solvers.knapsack import core as mckp_core
+from solvers.knapsack import Increments, Knapsack, core, exact_sum, greedy, increments, relax, solve_exact
 from solvers.knapsack.hulls import undominated
 from solvers.knapsack.program import lagrangian_bound
 from solvers.results import Status
@@ -97,9 +96,9 @@ def test_listing_and_joining_the_last_groups_equals_brute_force(
     path: NativeBackend, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The list serves searches of thousands of states; here it starts at once, at several lengths, with expansions in small pieces.
-    monkeypatch.setattr(mckp_core, "HARD", 0)
-    monkeypatch.setattr(mckp_core, "TAIL", most)
-    monkeypatch.setattr(mckp_core, "_CHUNK", 8)
+    monkeypatch.setattr(core, "HARD", 0)
+    monkeypatch.setattr(core, "TAIL", most)
+    monkeypatch.setattr(core, "_CHUNK", 8)
     rng = np.random.default_rng(most)
     searched = 0
     for index in range(120):

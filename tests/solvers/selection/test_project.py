@@ -110,7 +110,7 @@ def test_safe_methods_fit_to_the_ulp(method: str, backend: str) -> None:
 
 
 def test_lp_takes_the_cheaper_of_the_couple_and_greedy_goes_on() -> None:
-    scores, costs = [[0.0, 10.0], [0.0, 4.0], [0.0, 1.0]], [[0.0, 5.0], [0.0, 4.0], [0.0, 1.0]]
+    scores, costs = [[0.0, 10.0], [0.0, 4.0], [0.0, 0.9]], [[0.0, 5.0], [0.0, 4.0], [0.0, 1.0]]
     rounded = project_to_budget(scores, costs, 6.5, method="lp")
     assert rounded.choices == (1, 0, 0)  # 1.5 is left: the second group is fractional, its cheaper option costs nothing
     assert project_to_budget(scores, costs, 6.5, method="greedy").choices == (1, 0, 1)
@@ -199,9 +199,9 @@ def test_infinite_budget_is_none() -> None:
 
 
 def test_infeasible_names_the_budget_and_the_least_cost() -> None:
-    with pytest.raises(InfeasibleError, match=r"the budget is 1\.5, the least cost there is is 2\.0"):
+    with pytest.raises(InfeasibleError, match=r"the budget is 1\.5, the least possible cost is 2\.0"):
         project_to_budget([[1.0, 2.0], [1.0, 5.0]], [[1.0, 2.0], [1.0, 2.0]], 1.5)
-    with pytest.raises(InfeasibleError, match=r"budget 'mb' is 0\.5, the least cost there is is 2\.0"):
+    with pytest.raises(InfeasibleError, match=r"budget 'mb' is 0\.5, the least possible cost is 2\.0"):
         project_to_budget([[1.0]], {"ms": [[1.0]], "mb": [[2.0]]}, {"ms": 5.0, "mb": 0.5})
     with pytest.raises(InfeasibleError, match="-1"):
         project_to_budget([[1.0]], [[0.0]], -1.0)

@@ -77,7 +77,7 @@ def test_infeasible_and_malformed() -> None:
     feasible = BudgetedBlocks.of(blocks, [1.0, 2.0, 1.0, 3.0], 1.5)
     order = np.arange(4)
     result = even_shares(feasible, order)
-    assert result.status is Status.INFEASIBLE and "1.5, the least cost there is is 2.0" in result.message
+    assert result.status is Status.INFEASIBLE and "1.5, the least possible cost is 2.0" in result.message
     with pytest.raises(ValueError, match="one budget, got 2"):
         even_shares(BudgetedBlocks.of(blocks, np.ones((2, 4)), [9.0, 9.0]), order)
     with pytest.raises(ValueError, match="permutation"):

@@ -160,8 +160,12 @@ def test_a_quadratic_and_a_flat_cost_are_the_same() -> None:
         budget = program.least + 0.3
         flat = project_jointly(program.staged, program.scores, program.cost, budget)
         dense = project_jointly(program.staged, program.scores, quadratic, budget)
-        assert flat.x is not None and dense.x is not None and np.array_equal(flat.x, dense.x)
-        assert quadratic.value(flat.x) == pytest.approx(program.recost(flat.x), rel=1e-12)
+        assert flat.certificate is not None and dense.certificate is not None
+        assert flat.certificate.primal == pytest.approx(dense.certificate.primal, rel=EXACT, abs=EXACT)
+        for result in (flat, dense):
+            assert result.status is Status.OPTIMAL and result.x is not None
+            assert program.recost(result.x) <= budget and result.certificate.violation == 0.0
+            assert quadratic.value(result.x) == pytest.approx(program.recost(result.x), rel=1e-12)
 
 
 def test_many_stages_need_few_knapsacks() -> None:
@@ -186,7 +190,7 @@ def test_infeasible_names_the_least_cost() -> None:
     scores, cost = np.zeros(5), staged.cost(1.0, [2.0, 3.0, 4.0])
     result = project_jointly(staged, scores, cost, 2.5)
     assert result.status is Status.INFEASIBLE and result.x is None
-    assert "budget 0 is 2.5, the least cost there is is 3.0" in result.message
+    assert "budget 0 is 2.5, the least possible cost is 3.0" in result.message
     point = staged.blocks.uniform()
     for scheme in (project_separately, project_sequentially):
         answer = scheme(staged, scores, cost, 2.5, point)

@@ -171,7 +171,7 @@ def test_infeasible_budgets_name_the_least_cost(start: Start) -> None:
     space = StagedBlocks.of([Stage((2, 2), (1, 2))])
     result = start(space, space.cost(1.0, [2.0, 3.0, 4.0, 5.0]), 2.5)
     assert result.status is Status.INFEASIBLE and result.x is None
-    assert result.message == "the budget is 2.5, the least cost there is is 3.0"
+    assert result.message == "the budget is 2.5, the least possible cost is 3.0"
 
 
 @pytest.mark.parametrize("start", [cheapest_start, balanced_start, maximum_entropy_start])

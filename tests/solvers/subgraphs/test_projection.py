@@ -91,7 +91,7 @@ def check(program: SubgraphProgram, scores: np.ndarray, result: Result, every: E
         assert result.status is Status.INFEASIBLE
         assert result.x is None
         for row, limit in enumerate(program.limits.tolist()):
-            assert f"budget {row} is {limit!r} (least cost there is: {float(every.costs[:, row].min())!r})" in result.message
+            assert f"budget {row} is {limit!r} (least possible cost: {float(every.costs[:, row].min())!r})" in result.message
         alone = (every.costs.min(0) <= program.limits).all()
         assert ("not all at once" in result.message) == alone
         return
@@ -243,7 +243,7 @@ def test_fan_in_is_paid_for() -> None:
             assert result.x.sum() == result.certificate.primal == result.certificate.bound == edges, (limit, backend)
     nothing = project_subgraph(diamond(limits=[4.5]), scores)
     assert nothing.status is Status.INFEASIBLE
-    assert nothing.message == "no connected sub-graph fits: budget 0 is 4.5 (least cost there is: 5.0)"
+    assert nothing.message == "no connected sub-graph fits: budget 0 is 4.5 (least possible cost: 5.0)"
 
 
 def test_a_negative_edge_is_taken_where_it_leads_to_better_ones() -> None:

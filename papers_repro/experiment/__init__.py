@@ -1,0 +1,14 @@
+"""What an experiment that trains or measures begins with, on whatever paper; no part of the harness, as it is slow to import."""
+
+from papers_repro.experiment.setup import (
+    DeviceOptions,
+    DrawingOptions,
+    ImageOptions,
+    Latencies,
+    LoopOptions,
+    MeasuringOptions,
+    ParallelOptions,
+    fresh_supernet,
+    load_images,
+    make_fabric,
+)

@@ -1,0 +1,179 @@
+"""What experiments begin with on whatever paper: the options of data, training and measuring, and the data themselves.
+
+The options of a paper extend these. Where a paper has a default of its own it names the field again; the text stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Generic, Literal, TypeVar
+
+import torch
+from lightning_fabric import Fabric
+
+from constrained_nas.data import DataSplits, cifar, digit_scenes, digits, image_folder, part_labels
+from constrained_nas.latency import TableFit, Timer
+from graphs import MBConvSpace, Supernet
+from graphs.costs import LatencyTable, QuadraticCost, WidthLatencyTable
+from graphs.spaces import GPUNetSpace
+from papers_repro.harness import available_cores
+
+Recipe = Literal["auto_augment", "crop_flip"]
+Table = TypeVar("Table", LatencyTable, WidthLatencyTable)
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """Images and their splits."""
+
+    data: str = "digits"
+    """digits (embedded), cifar10 or cifar100 (binary version, under --data-root), or an image folder with train/ and val/."""
+    data_root: Path = Path("data")
+    """Where the folders of CIFAR lie."""
+    resolution: int = 16
+    """Side of the images in pixels."""
+    training_digits: int = 800
+    """How many of the 1797 digits may be trained and selected on; the others are test digits."""
+
+
+@dataclass(frozen=True)
+class DrawingOptions(ImageOptions):
+    """Images, and how often each is drawn or changed."""
+
+    draws: int = 2
+    """Drawings of each training digit."""
+    test_draws: int = 2
+    """Drawings of each test digit."""
+    augment: bool = True
+    """Crops, flips and the like of images from disk (digits are drawn anew instead)."""
+
+
+@dataclass(frozen=True)
+class DeviceOptions:
+    """Where networks are trained, and whether from the beginning."""
+
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    """Where networks are trained."""
+    resume: bool = False
+    """Use what the output folder already has (tables, checkpoints, finished runs) instead of starting over."""
+
+
+@dataclass(frozen=True)
+class ParallelOptions(DeviceOptions):
+    """The same, with several pieces of work side by side."""
+
+    processes: int = 0
+    """Pieces of work at a time, a process each (CPU only); 0: one a core."""
+
+    def side_by_side(self, pieces: int) -> int:
+        """How many of so many pieces of work run at a time."""
+        return min(self.processes or available_cores(), max(1, pieces)) if self.device == "cpu" else 1
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """How a loop over batches runs."""
+
+    workers: int = 0
+    """Processes that load data, for each training."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    """Of training."""
+
+
+@dataclass(frozen=True)
+class MeasuringOptions:
+    """How latencies are measured."""
+
+    latency_device: str = "cpu"
+    """Where latencies are measured: cpu, cuda, cuda:1 ..."""
+    latency_batch: int = 32
+    """Images in a timed pass."""
+    rounds: int = 30
+    """Timed passes of every network that holds blocks to measure."""
+    calibration_networks: int = 32
+    """Random networks measured whole: half calibrate the table, half check it."""
+    calibration_rounds: int = 30
+    """Timed passes of each of them."""
+    latency_table: Path | None = None
+    """A table measured before (JSON), instead of measuring."""
+
+
+def load_images(options: ImageOptions, share: float, seed: int, *, folder: str = "", recipe: Recipe = "auto_augment") -> DataSplits:
+    """The data; ``seed`` decides the splits (but those of Part Labels) and, for digits, every drawing. Digits and CIFAR
+    are kept, since every training of a process asks for them.
+
+    Args:
+        options: see :class:`ImageOptions`; ``data`` may also be digit-scenes or part-labels.
+        share: of the training examples that is split off, for the architecture or for validation.
+        seed: of the splits.
+        folder: of images, instead of the one that the options name.
+        recipe: of augmentation on CIFAR.
+
+    Raises:
+        FileNotFoundError: the files are not where the options say.
+        ValueError: an option out of range, or damaged files.
+    """
+    name, side = options.data, options.resolution
+    draws, test_draws, augment = 1, 1, True
+    if isinstance(options, DrawingOptions):
+        draws, test_draws, augment = options.draws, options.test_draws, options.augment
+    if name in ("digits", "digit-scenes"):
+        return _drawn(name, side, options.training_digits, draws, test_draws, share, seed)
+    if name == "part-labels":
+        return part_labels(options.data_root, side, augment)
+    if name in ("cifar10", "cifar100"):
+        return _cifar(options.data_root, int(name.removeprefix("cifar")), side, share, augment, seed, recipe)
+    if not Path(folder or name).is_dir():
+        expected = "digits, cifar10, cifar100 or an image folder with train/ and val/"
+        raise FileNotFoundError(f"--data: no folder {folder or name!r}; expected {expected}")
+    return image_folder(folder or name, side, share, augment, seed)
+
+
+@lru_cache(maxsize=3)
+def _drawn(name: str, side: int, training: int, draws: int, test_draws: int, share: float, seed: int) -> DataSplits:
+    return (digits if name == "digits" else digit_scenes)(side, training, draws, test_draws, share, seed)
+
+
+_cifar = lru_cache(maxsize=2)(cifar)
+
+
+def make_fabric(options: DeviceOptions) -> Fabric:
+    """One device, at the options' precision where they have one."""
+    return Fabric(accelerator=options.device, devices=1, precision=getattr(options, "precision", "32-true"))
+
+
+def fresh_supernet(space: MBConvSpace | GPUNetSpace, seed: int) -> Supernet:
+    """Weights drawn from ``seed``; torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return space.supernet()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Latencies(Generic[Table]):
+    """The latencies of a space on this machine.
+
+    Attributes:
+        table, cost: the calibrated table, and the cost model it makes, in ms.
+        timer: how it was measured, to measure whole networks alike.
+        raw_fit: of the uncalibrated table on the calibration networks; None for a table that was loaded.
+        fit: of the calibrated table on networks that took no part in the calibration; None likewise.
+        cheapest_ms, slowest_ms: the least and the greatest latency of any network, by the table.
+        seconds: what measuring took.
+    """
+
+    table: Table
+    cost: QuadraticCost
+    timer: Timer
+    raw_fit: TableFit | None
+    fit: TableFit | None
+    cheapest_ms: float
+    slowest_ms: float
+    seconds: float
+
+    def budgets(self, shares: Sequence[float]) -> list[float]:
+        """Budgets in ms at these shares of the way from the cheapest to the costliest network."""
+        return [self.cheapest_ms + share * (self.slowest_ms - self.cheapest_ms) for share in shares]
