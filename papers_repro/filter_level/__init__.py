@@ -11,5 +11,5 @@ from papers_repro.filter_level.homogeneous_line import (
 )
 from papers_repro.filter_level.pictures import CONFIDENCE, UNITS, draw_accuracies, finish_axes, new_panels, side_by_side
 from papers_repro.filter_level.searches import Answers, plans, run_searches
-from papers_repro.filter_level.setup import KINDS, ContrastOptions, FilterSetup, Kind, SplitOptions, setup_preset
+from papers_repro.filter_level.setup import KINDS, ContrastOptions, Kind, SplitOptions, setup_preset
 from papers_repro.filter_level.trainings import Trained, candidate, train_candidates

@@ -11,7 +11,6 @@ from papers_repro.prunet.searches import Pruned, SearchSpec, run_searches, start
 from papers_repro.prunet.separate_candidates import separate_candidates
 from papers_repro.prunet.setup import (
     PruNetOptions,
-    SetupOptions,
     fit_remark,
     load_data,
     make_space,
