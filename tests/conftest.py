@@ -4,6 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 # Tests run side by side, and on networks this small a second thread costs more than it brings.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Where Python may keep no bytecode beside the sources, it is kept with pytest's own files: compiling torch's sources again in every
@@ -11,3 +13,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
     os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(Path(__file__).parents[1] / ".pytest_cache" / "bytecode")
     sys.dont_write_bytecode = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The papers' scripts first: a file goes to one process, and none should be alone with the longest at the end."""
+    items.sort(key=lambda item: "papers_repro" not in item.path.parts)

@@ -35,7 +35,7 @@ LIBRARIES = {
 NOT_A_SOLVER = ("graphs/costs/width_latency.py", "scipy.optimize.isotonic_regression")  # a fit by least squares
 MOST_FILES = 15  # of a folder
 PAPERS = {"bsn": "bsn", "filter": "filter_level", "hardcore": "hardcore", "prunet": "prunet"}  # prefix of scripts: their folder
-SHARED = ("harness", "experiment")  # of all papers
+SHARED = {"harness", "experiment"}  # folders for every paper
 SCRIPTS = [path for path in sorted((ROOT / "papers_repro").glob("*.py")) if path.name != "__init__.py"]
 BELOW_SCRIPTS = sorted((ROOT / "papers_repro").glob("*/*.py"))
 OPEN_ROOMS = ("solvers.kernels",)  # whose files are imported one by one, each where it is needed
@@ -89,15 +89,25 @@ def test_scripts_stand_at_the_top_and_nothing_else_does() -> None:
     assert started == SCRIPTS
 
 
-def test_a_paper_imports_what_is_its_own_and_the_harness() -> None:
+def test_a_paper_imports_its_own_and_what_all_share() -> None:
     wrong = []
     for path in SCRIPTS + BELOW_SCRIPTS:
         prefix = path.name.split("_")[0]
-        own = {PAPERS[prefix], *SHARED} if path in SCRIPTS else {path.parent.name, *SHARED}
+        own = SHARED | {PAPERS[prefix] if path in SCRIPTS else path.parent.name}
         for module in (module for module, _ in imported(path) if module.startswith("papers_repro.")):
             part = module.split(".")[1]
             if part not in own and not (path in SCRIPTS and part.startswith(f"{prefix}_")):
                 wrong.append((relative(path), module))
+    assert not wrong
+
+
+def test_runs_ask_a_family_and_not_what_kind_of_space_it_has() -> None:
+    wrong = []
+    for path in sorted((ROOT / "constrained_nas" / "runs").rglob("*.py")):
+        for node in ast.walk(tree_of(path)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
+                kinds = re.findall(r"\w*Space\b|\w*Family\b", ast.unparse(node.args[1]))
+                wrong += [(relative(path), kind) for kind in kinds]
     assert not wrong
 
 

@@ -138,8 +138,7 @@ def _onnx_bytes(module: nn.Module, images: Tensor) -> bytes:
         # A copy made in inference mode would keep parameters that torch.export may not touch.
         with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
             warnings.simplefilter("ignore")
-            # Contiguous: other layouts would be exported as permutations.
-            plain = copy.deepcopy(module).cpu().to(memory_format=torch.contiguous_format)
+            plain = copy.deepcopy(module).cpu().to(memory_format=torch.contiguous_format)  # others become permutations
             program = torch.onnx.export(plain, (images.cpu().contiguous().clone(),), dynamo=True, verbose=False)
     except Exception as error:  # the exporter raises many kinds
         raise ValueError(f"the module cannot be exported to ONNX: {_first_line(error)}") from error
