@@ -23,7 +23,8 @@ ROOMS = {
     "papers_repro": [
         ["harness"],
         ["experiment"],
-        ["bsn", "hardcore", "prunet", "filter_level"],
+        ["bsn", "hardcore"],
+        ["prunet", "filter_level"],
         ["scripts (files at the top)"],
     ],
 }
