@@ -20,13 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from constrained_nas.latency import uniform_architecture
-from constrained_nas.runs import (
-    Family,
-    RunSettings,
-    SpaceName,
-    make_space,
-    plan_of,
-)
+from constrained_nas.runs import Family, RunSettings, SpaceName, make_space, plan_of
 from constrained_nas.runs.families import DagFamily, GPUNetFamily
 from graphs import (
     DagSpace,
@@ -107,11 +101,11 @@ def describe(command: Describe) -> None:
             console.print(f"drawn in {command.draw}", highlight=False)
 
 
-def mbconv_space(name: MBConvName) -> MBConvSpace:
-    """The HardCoRe-NAS space of that name."""
+def mbconv_space(name: MBConvName, **size: int) -> MBConvSpace:
+    """The HardCoRe-NAS space of that name; ``size`` may hold another ``resolution``."""
     if name == "hardcore-small":
-        return hardcore_small()
-    return hardcore_imagenet("paper" if name.endswith("paper") else "release")
+        return hardcore_small(**size)
+    return hardcore_imagenet("paper" if name.endswith("paper") else "release", **size)
 
 
 def dag_space(name: DagName) -> DagSpace:

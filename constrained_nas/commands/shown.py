@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as Bars
 
 from constrained_nas.commands.describe import MBConvName, mbconv_space
-from constrained_nas.latency import Clock, Progress, Timer
-from graphs import MBConvSpace, hardcore_imagenet, hardcore_small
+from constrained_nas.latency import Progress, Timer, automatic_clock
+from graphs import MBConvSpace
 
 ProfileClock = Literal["auto", "wall", "processor"]
 
@@ -23,9 +23,7 @@ def space_at(name: MBConvName, resolution: int | None = None) -> MBConvSpace:
         return mbconv_space(name)
     if resolution < 1:
         raise ValueError(f"resolution: expected at least one pixel, got {resolution}")
-    if name == "hardcore-small":
-        return hardcore_small(resolution=resolution)
-    return hardcore_imagenet("paper" if name.endswith("paper") else "release", resolution=resolution)
+    return mbconv_space(name, resolution=resolution)
 
 
 def make_timer(batch: int, threads: int, device: str, clock: ProfileClock) -> Timer:
@@ -36,8 +34,7 @@ def make_timer(batch: int, threads: int, device: str, clock: ProfileClock) -> Ti
     """
     if batch < 1 or threads < 1:
         raise ValueError(f"expected at least one image and one thread, got batch {batch} and {threads} threads")
-    automatic: Clock = "processor" if device == "cpu" and threads == 1 else "wall"
-    return Timer(batch, threads, device, clock=automatic if clock == "auto" else clock)
+    return Timer(batch, threads, device, clock=automatic_clock(device, threads) if clock == "auto" else clock)
 
 
 @contextmanager

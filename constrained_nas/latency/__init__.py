@@ -18,6 +18,6 @@ from constrained_nas.latency.rounds import log_beside, measure_networks, measure
 from constrained_nas.latency.runtimes import RuntimeName, require_runtime, runtime_called
 from constrained_nas.latency.spread_networks import spread_networks
 from constrained_nas.latency.subjects import uniform_architecture
-from constrained_nas.latency.timer import Clock, Measurement, Progress, Timer, device_name
+from constrained_nas.latency.timer import Clock, Measurement, Progress, Timer, automatic_clock, device_name
 from constrained_nas.latency.validation import Validation, timer_of, validate_table
 from constrained_nas.latency.widths import calibrate_width_table, measure_width_table, time_networks

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from constrained_nas.ask_tell import SearchResult
 from constrained_nas.latency import (
-    Clock,
     DeviceRecord,
     DeviceSearch,
     Progress,
     Timer,
+    automatic_clock,
     device_name,
     device_record,
     fit_on_device,
@@ -60,8 +60,8 @@ def measure_run_table(prepared: Prepared, path: Path, progress: Progress | None 
         ValueError: a space without tables, or a device that is not there.
     """
     settings = prepared.settings
-    automatic: Clock = "processor" if settings.latency_device == "cpu" and settings.latency_threads == 1 else "wall"
-    timer = Timer(settings.latency_batch, settings.latency_threads, settings.latency_device, clock=automatic)
+    device, threads = settings.latency_device, settings.latency_threads
+    timer = Timer(settings.latency_batch, threads, device, clock=automatic_clock(device, threads))
     prepared.family.measure_table(timer, settings.seed, path, progress)
 
 
@@ -119,7 +119,7 @@ def fit_found(
         architecture = prepared.family.cheapest(budget.cost)
         if not problem.fits(architecture):
             raise InfeasibleError("the network of least latency breaks another budget")
-        return SearchResult(architecture, problem.costs(architecture), True, problem.space.point(architecture), None)
+        return SearchResult.of(problem, architecture, problem.space.point(architecture))
 
     if path.exists():
         record = load_json(path, DeviceRecord, "device search")

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from constrained_nas.records import ArchitectureRecord, load_architecture
-from constrained_nas.runs.families import Family, plan_of, seeded
+from constrained_nas.runs.families import Family, plan_of
 from constrained_nas.runs.record import load_run
 from constrained_nas.runs.settings import load_settings
 from constrained_nas.runs.setup import untrained
-from constrained_nas.training import load_checkpoint
+from constrained_nas.training import load_checkpoint, seeded
 from graphs import Architecture
 from graphs.files import load_json
 

@@ -113,14 +113,14 @@ def carry_out(folder: Path, progress: Progress | None = None, asked: Asked | Non
     settings = load_settings(folder)
     if (folder / "run.json").exists():
         return load_run(folder)
-    path, seconds = folder / TABLE_FILE, dict[str, float]()
+    plan, path, seconds = plan_of(settings), folder / TABLE_FILE, dict[str, float]()
     resumed = (folder / "checkpoints").exists()
     if settings.measure_table and not path.exists():
         began = time.perf_counter()
-        measure_run_table(untrained(plan_of(settings), folder), path, progress)
+        measure_run_table(untrained(plan, folder), path, progress)
         seconds["latency table"] = time.perf_counter() - began
     if asked is None:
-        asked = checked(plan_of(settings), folder, path if path.exists() else None)
+        asked = checked(plan, folder, path if path.exists() else None)
     prepared, problem = asked.prepared, asked.problem
     seconds["super-network"] = train_prepared(prepared, progress)
     found = search_problem(prepared, problem, asked.costs, prepared.saved("search", progress))

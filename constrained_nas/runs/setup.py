@@ -17,7 +17,8 @@ from lightning_fabric import Fabric
 from constrained_nas.data import DataSplits, load_splits
 from constrained_nas.latency import Progress
 from constrained_nas.problem import SearchProblem
-from constrained_nas.runs.families import Costs, Family, Found, Plan, Prepared, Saved, seeded
+from constrained_nas.runs.families import Costs, Family, Found, Plan, Prepared, Saved
+from constrained_nas.training import seeded
 
 
 def prepare(plan: Plan, folder: Path, progress: Progress | None = None) -> Prepared:

@@ -17,4 +17,5 @@ from constrained_nas.training.loop import (
     train_supernet,
     uniform_rows,
 )
+from constrained_nas.training.seeding import seeded
 from constrained_nas.training.teachers import timm_teacher

@@ -11,11 +11,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
-import torch
 from lightning_fabric import Fabric
 
-from constrained_nas.data import DataSplits, cifar, digit_scenes, digits, image_folder, part_labels
+from constrained_nas.data import DataSplits, cifar, digit_scenes, digits, load_splits, part_labels
 from constrained_nas.latency import TableFit, Timer
+from constrained_nas.training import seeded
 from graphs import MBConvSpace, Supernet
 from graphs.costs import LatencyTable, QuadraticCost, WidthLatencyTable
 from graphs.spaces import GPUNetSpace
@@ -126,10 +126,7 @@ def load_images(options: ImageOptions, share: float, seed: int, *, folder: str =
         return part_labels(options.data_root, side, augment)
     if name in ("cifar10", "cifar100"):
         return _cifar(options.data_root, int(name.removeprefix("cifar")), side, share, augment, seed, recipe)
-    if not Path(folder or name).is_dir():
-        expected = "digits, cifar10, cifar100 or an image folder with train/ and val/"
-        raise FileNotFoundError(f"--data: no folder {folder or name!r}; expected {expected}")
-    return image_folder(folder or name, side, share, augment, seed)
+    return load_splits(folder or name, side, share, seed, augment=augment)
 
 
 @lru_cache(maxsize=3)
@@ -146,10 +143,8 @@ def make_fabric(options: DeviceOptions) -> Fabric:
 
 
 def fresh_supernet(space: MBConvSpace | GPUNetSpace, seed: int) -> Supernet:
-    """Weights drawn from ``seed``; torch's global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return space.supernet()
+    """Weights drawn from ``seed``."""
+    return seeded(space.supernet, seed)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -179,8 +179,7 @@ def _results(
     began = time.perf_counter()
     point = cheapest_start(staged, prepared.cost.quadratic, problem.limits[0]).require_feasible().x
     architecture = space.architecture(point)  # type: ignore[arg-type] # a feasible result has a point
-    cheapest = SearchResult(architecture, problem.costs(architecture), problem.fits(architecture), space.point(architecture), None)
-    yield CHEAPEST, cheapest, time.perf_counter() - began
+    yield CHEAPEST, SearchResult.of(problem, architecture, space.point(architecture)), time.perf_counter() - began
 
 
 @dataclass(frozen=True, slots=True)

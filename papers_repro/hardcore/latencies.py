@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from constrained_nas.latency import Clock, Timer, calibrate, device_name, measure_table
+from constrained_nas.latency import Timer, automatic_clock, calibrate, device_name, measure_table
 from graphs import MBConvSpace
 from graphs.costs import LatencyTable, TableConditions, latency_cost, load_latency_table, require_conditions
 from graphs.files import save_json
@@ -41,9 +41,9 @@ def measure_latencies(
             options ask for.
     """
     began = time.perf_counter()
-    automatic: Clock = "processor" if options.latency_device == "cpu" and options.latency_threads == 1 else "wall"
-    clock = automatic if options.clock == "auto" else options.clock
-    timer = Timer(options.latency_batch, options.latency_threads, options.latency_device, clock=clock)
+    device, threads = options.latency_device, options.latency_threads
+    clock = automatic_clock(device, threads) if options.clock == "auto" else options.clock
+    timer = Timer(options.latency_batch, threads, device, clock=clock)
     saved = folder / "latency_table.json" if folder is not None else None
     source = options.latency_table or (saved if options.resume and saved is not None and saved.exists() else None)
     raw_fit = fit = None

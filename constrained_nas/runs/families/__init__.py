@@ -6,4 +6,3 @@ from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Pre
 from constrained_nas.runs.families.gpunet import GPUNetFamily
 from constrained_nas.runs.families.hardcore import HardCoReFamily
 from constrained_nas.runs.families.named import FAMILIES, family_named, make_space, plan_of
-from constrained_nas.runs.families.weights import seeded

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Self, cast
 
-import torch
 from torch import nn
 
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, Saved
 from constrained_nas.runs.families.weights import extreme_options, fine_tuned, inherited, train_shared
 from constrained_nas.selections import option_scores, project_linear
+from constrained_nas.training import seeded
 from graphs import Architecture, ChoiceSpace, SearchSpace
 from graphs.costs import CostModel, choice_macs, choice_parameters
 
@@ -71,9 +71,9 @@ class ChoiceFamily(Family):
     def search(self, prepared: Prepared, problem: SearchProblem, costs: Costs, method: str, saved: Saved) -> Found:
         """Scores of the options, and the best selection; ``epochs`` passes over the held-out images."""
         supernet = cast(nn.Module, prepared.supernet).to(prepared.fabric.device).eval()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(prepared.settings.seed)  # augmentation draws from torch's global state
-            scores = option_scores(supernet, prepared.data.architecture, prepared.plan.epochs, prepared.settings.seed)
+        passes, seed = prepared.plan.epochs, prepared.settings.seed
+        score = partial(option_scores, supernet, prepared.data.architecture, passes, seed)
+        scores = seeded(score, seed)  # augmentation draws from torch's global state
         select = partial(project_linear, scores=scores)
         return Found(select(problem), select, [{"scores": scores}], supernet)
 

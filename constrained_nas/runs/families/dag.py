@@ -15,8 +15,9 @@ from constrained_nas.methods import Budgeted
 from constrained_nas.methods.budgeted import ConnectedProgram
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, Saved
-from constrained_nas.runs.families.weights import fine_tuned, inherited, search_supernet, seeded
+from constrained_nas.runs.families.weights import fine_tuned, inherited, search_supernet
 from constrained_nas.search import WeightTraining
+from constrained_nas.training import seeded
 from graphs import Architecture, DagSpace, SearchSpace, Supernet, convolutional_neural_fabric, resnet_fabric
 from graphs.costs import CostModel, connected_architecture, connected_macs, connected_parameters
 

@@ -17,8 +17,9 @@ from constrained_nas.latency import Clock, Progress, Timer, calibrate_width_tabl
 from constrained_nas.methods import PruNet
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved
-from constrained_nas.runs.families.weights import extreme_options, fine_tuned, search_supernet, seeded
+from constrained_nas.runs.families.weights import extreme_options, fine_tuned, search_supernet
 from constrained_nas.search import PRUNET_TRAINING
+from constrained_nas.training import seeded
 from graphs import Architecture, GPUNetSpace, SearchSpace, gpunet_imagenet, gpunet_imagewoof, gpunet_small
 from graphs.costs import (
     CostModel,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,18 +15,9 @@ from constrained_nas.data import loader
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Found, Prepared, Saved
 from constrained_nas.search import SearchOptions, WeightTraining, search
-from constrained_nas.training import TrainingOptions, fine_tune, recalibrate, train_supernet
+from constrained_nas.training import TrainingOptions, fine_tune, recalibrate, seeded, train_supernet
 from graphs import Architecture, SearchSpace, Supernet
 from graphs.costs import CostModel, QuadraticCost
-
-Built = TypeVar("Built")
-
-
-def seeded(build: Callable[[], Built], seed: int) -> Built:
-    """Weights drawn from ``seed``; torch's global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build()
 
 
 def search_supernet(
