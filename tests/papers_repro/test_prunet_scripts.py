@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -116,8 +117,24 @@ def test_figure_5_has_both_thresholds(grid: tuple[Path, dict[str, Any]], tmp_pat
     assert all(row["after"] > 0 for row in rows) and rows[1]["slower"] == pytest.approx(rows[1]["after"] / rows[0]["after"])
 
 
+def made_table(measured: Path, folder: Path) -> str:
+    """The table that was measured, with made times: larger kernels, attention and each further filter cost something.
+
+    Where networks lie between a limit and 1 % less then depends on no clock.
+    """
+    table = json.loads(measured.read_text())
+    for number, entry in enumerate(table["entries"]):
+        name, width = entry["option"], re.search(r"_w(\d+)", entry["option"])
+        entry["median"] = (
+            0.1 + 0.03 * ("k5" in name) + 0.05 * ("_se" in name) + 0.0017 * int(width[1] if width else 8) + 0.0003 * (number % 7)
+        )
+    path = folder / "made_table.json"
+    path.write_text(json.dumps({**table, "fixed": 0.4}))
+    return str(path)
+
+
 def test_table_2_hard_networks_fit(grid: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    table = str(grid[0] / "latency_table.json")
+    table = made_table(grid[0] / "latency_table.json", tmp_path)
     found, matching, *_ = run(prunet_table2, tmp_path, *SHORT, "--latency-table", table, "--match.runs", "1", "--peers")["tables"]
     soft, hard, full = found["ours"]
     assert soft["fits"] is None and hard["fits"] == full["fits"] == "1/1"
