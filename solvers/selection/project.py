@@ -131,7 +131,6 @@ def project_to_budget(
         raise ValueError(f"time_limit_seconds: expected a positive number or None, got {time_limit_seconds}")
     table = read_table(scores, costs, budget, minimize=minimize)
     program, kept = allowed_program(table, minimize)
-    program = table.within_reach(program)
     if len(table.budgets) == 1 and (backend == "native" or backend == "numpy"):
         answer = _one_budget(program, method, backend, time_limit_seconds)
     else:
@@ -182,8 +181,8 @@ def _any_budgets(
         choices = program.greedy(backend=backend)
     if choices is None:
         alone = ", ".join(
-            f"{table.budget_label(row)} {limit} (least {low})"
-            for row, (limit, low) in enumerate(zip(table.budgets, program.least_costs(), strict=True))
+            f"{table.budget_label(row)} {limit} (least {table.stated(row, low)})"
+            for row, (limit, low) in enumerate(zip(table.budgets.tolist(), program.least_costs(), strict=True))
         )
         raise InfeasibleError(f"nothing fits: each budget can be met alone but not all together: {alone}")
     return _Answer(choices, bound, relaxation.duals, stopped)
@@ -192,7 +191,7 @@ def _any_budgets(
 def _selection(table: ScoreTable, flat: IntArray, answer: _Answer, method: Method, minimize: bool, began: float) -> Selection:
     """Names, sums and the certificate, all from the table as it was given."""
     value = exact_sum(table.scores[flat])
-    totals = [exact_sum(row[flat]) for row in table.costs]
+    totals = [table.cost(row, flat) for row in range(len(table.costs))]
     violation = max(0.0, *(total - limit for total, limit in zip(totals, table.budgets.tolist(), strict=True)))
     bound = None
     if answer.bound is not None:
@@ -212,7 +211,8 @@ def _selection(table: ScoreTable, flat: IntArray, answer: _Answer, method: Metho
     cost: float | Mapping[Hashable, float] = totals[0]
     if table.budget_names is not None:
         cost = MappingProxyType(dict(zip(table.budget_names, totals, strict=True)))
-    certificate = SelectionCertificate(value, bound, violation, answer.duals, maximize=not minimize, choices=choices)
+    duals = None if answer.duals is None else answer.duals * table.units()
+    certificate = SelectionCertificate(value, bound, violation, duals, maximize=not minimize, choices=choices)
     groups = tuple(range(len(choices))) if table.groups is None else table.groups
     return Selection(choices, value, cost, status, certificate, time.perf_counter() - began, groups)
 

@@ -152,8 +152,10 @@ def frontier(scores: Any, costs: Any, *, minimize: bool = False) -> Frontier:
     steps = increments(knapsack)
     base = kept[steps.base]
     sources, targets = kept[steps.source], kept[steps.target]
-    budgets, values = (_running_sums(row, base, sources, targets) for row in (table.costs[0], table.scores))
-    prices = np.append(steps.slope, 0.0)
+    values = _running_sums(table.scores, base, sources, targets)
+    budgets = _running_sums(program.costs[0], steps.base, steps.source, steps.target)
+    budgets = np.array([table.stated(0, total) for total in budgets.tolist()])
+    prices = np.append(steps.slope * table.units()[0], 0.0)
     moves = np.stack([steps.group, targets], axis=1) if len(targets) else np.zeros((0, 2), dtype=np.intp)
     return Frontier(budgets, values, prices, table, minimize, base, moves)
 
@@ -179,18 +181,16 @@ def shadow_prices(scores: Any, costs: Any, budget: Any, *, minimize: bool = Fals
     """
     table = read_table(scores, costs, budget, minimize=minimize)
     program, _ = allowed_program(table, minimize)
-    program = table.within_reach(program)
     if table.budget_names is None:
-        return frontier(scores, costs, minimize=minimize).price(float(program.budgets[0]))
+        least = table.stated(0, program.least_costs()[0])
+        return frontier(scores, costs, minimize=minimize).price(max(float(table.budgets[0]), least))
     relaxation = program.relax()
     if relaxation.x is None:
         raise InfeasibleError("nothing fits: each budget can be met alone but not all together")
     spent = program.costs @ relaxation.x
     bounds = _optimal_duals(program, relaxation.x, spent)
-    return {
-        name: ShadowPrice(*bound, used=float(used))
-        for name, bound, used in zip(table.budget_names, bounds, spent, strict=True)
-    }  # fmt: skip
+    columns = zip(table.budget_names, bounds, spent.tolist(), table.units().tolist(), strict=True)
+    return {name: ShadowPrice(more * unit, less * unit, used / unit) for name, (more, less), used, unit in columns}
 
 
 def _running_sums(values: FloatArray, base: IntArray, sources: IntArray, targets: IntArray) -> FloatArray:

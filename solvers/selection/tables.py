@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.knapsack import BudgetedKnapsack
+from solvers.knapsack import BudgetedKnapsack, decimal_places, exact_sum, from_units, whole_units
 from solvers.results import InfeasibleError
 
 # A budget that was itself a sum of the least costs in another order, or went through a table printed to 15 digits, misses them by
@@ -39,6 +39,7 @@ class ScoreTable:
         budget_names: None where the caller gave one number.
         groups, options: names, or None where the input was positional.
         finite: known that nothing is forbidden.
+        places: of each budget, the places of its decimals (``solvers.knapsack.decimals``); None where it is held in floats.
     """
 
     scores: FloatArray
@@ -49,6 +50,7 @@ class ScoreTable:
     groups: tuple[Hashable, ...] | None = None
     options: tuple[Hashable, ...] | None = None
     finite: bool = False
+    places: tuple[int | None, ...] = ()
 
     def group_label(self, group: int) -> str:
         """How messages call a group."""
@@ -62,22 +64,45 @@ class ScoreTable:
         """(n,) bool: options that are not forbidden."""
         return np.isfinite(self.scores) & np.isfinite(self.costs).all(axis=0)
 
-    def within_reach(self, program: BudgetedKnapsack) -> BudgetedKnapsack:
-        """``program`` with each budget raised to its least cost where it is below that by at most 1e-12 relative.
+    def cost(self, row: int, flat: IntArray) -> float:
+        """What the options ``flat`` cost in budget ``row``, the correctly rounded sum."""
+        costs = self.costs[row][flat]
+        return self.stated(row, exact_sum(whole_units(costs, self.places[row] or 0)))
+
+    def stated(self, row: int, cost: float) -> float:
+        """A cost of the program in the caller's unit."""
+        return from_units(cost, self.places[row] or 0)
+
+    def units(self) -> FloatArray:
+        """(m,) how many units of the program's costs are one of the caller's."""
+        return np.array([10.0 ** (places or 0) for places in self.places])
+
+    def program(self, values: FloatArray, costs: FloatArray, offsets: IntArray) -> BudgetedKnapsack:
+        """The program of these options, every budget that is written in decimals counted in whole units.
+
+        A budget below its least cost by at most 1e-12 relative is raised to it.
 
         Raises:
             InfeasibleError: a budget is below the least cost by more; it names both.
         """
-        limits = program.budgets
+        rows, limits = costs, self.budgets
+        if any(self.places):
+            units = self.units()
+            rows, limits = costs * units[:, None], limits * units
+            for row, places in enumerate(self.places):
+                if places:
+                    rows[row], limits[row] = np.rint(rows[row]), np.rint(limits[row])
+        program = BudgetedKnapsack(values, rows, limits, offsets)
         for row, least in enumerate(program.least_costs()):
-            if least > (limit := float(limits[row])):
-                if least > limit * (1.0 + _ROUND_OFF):
+            if least > limits[row]:
+                cost, limit = self.stated(row, least), float(self.budgets[row])
+                if cost > limit * (1.0 + _ROUND_OFF):
                     raise InfeasibleError(
-                        f"nothing fits: {self.budget_label(row)} is {limit!r}, the least possible cost is {least!r}"
+                        f"nothing fits: {self.budget_label(row)} is {limit!r}, the least possible cost is {cost!r}"
                     )
                 limits = limits.copy()
                 limits[row] = least
-        return replace(program, budgets=limits)
+        return program if limits is program.budgets else replace(program, budgets=limits)
 
 
 def read_table(scores: Any, costs: Any, budget: Any, *, minimize: bool = False) -> ScoreTable:
@@ -101,7 +126,9 @@ def read_table(scores: Any, costs: Any, budget: Any, *, minimize: bool = False) 
         row = np.ascontiguousarray(costs, dtype=np.float64).reshape(1, -1)
         # One pass each: a sum is finite only if every term is. Anything else takes the slow, explaining path.
         finite = math.isfinite(float(flat.sum())) and math.isfinite(float(row.sum())) and float(row.min()) >= 0.0
-        table = ScoreTable(flat, row, _limits([budget], None), np.arange(0, groups * width + 1, width), finite=finite)
+        cuts, limit = np.arange(0, groups * width + 1, width), _limits([budget], None)
+        places = (decimal_places(row[0], float(limit[0]), cuts),)
+        table = ScoreTable(flat, row, limit, cuts, finite=finite, places=places)
         if not finite:
             _check(table, minimize)
         return table
@@ -135,7 +162,7 @@ def read_table(scores: Any, costs: Any, budget: Any, *, minimize: bool = False) 
         rows.append(row)
     table = ScoreTable(flat, np.array(rows), _limits(limits, names), offsets, names)
     _check(table, minimize)
-    return table
+    return _placed(table)
 
 
 def _read_named(
@@ -173,24 +200,30 @@ def _read_named(
     costs = np.array([flatten(table, label) for table, label in zip(cost_tables, labels, strict=True)])
     named = ScoreTable(flatten(scores, "scores"), costs, limits, offsets, names, groups, options)
     _check(named, minimize)
-    return named
+    return _placed(named)
 
 
 def allowed_program(table: ScoreTable, minimize: bool) -> tuple[BudgetedKnapsack, IntArray]:
-    """The options that are not forbidden, with scores to be maximized, and where they lie in the table.
+    """The options that are not forbidden, with scores to be maximized, and where they lie in the table; see ``ScoreTable.program``.
 
     Raises:
-        InfeasibleError: every option of a group is forbidden.
+        InfeasibleError: every option of a group is forbidden, or a budget is below its least cost.
     """
     values, costs, offsets = -table.scores if minimize else table.scores, table.costs, table.offsets
     if table.finite or (allowed := table.allowed()).all():
-        return BudgetedKnapsack(values, costs, table.budgets, offsets), np.arange(len(values))
+        return table.program(values, costs, offsets), np.arange(len(values))
     kept = np.flatnonzero(allowed)
     offsets = np.searchsorted(kept, offsets)
     if not np.diff(offsets).all():
         group = int(np.flatnonzero(np.diff(offsets) == 0)[0])
         raise InfeasibleError(f"{table.group_label(group)}: every option is forbidden (an infinite cost or score)")
-    return BudgetedKnapsack(values[kept], costs[:, kept], table.budgets, offsets), kept
+    return table.program(values[kept], costs[:, kept], offsets), kept
+
+
+def _placed(table: ScoreTable) -> ScoreTable:
+    """The table with the places of its decimals."""
+    rows = zip(table.costs, table.budgets.tolist(), strict=True)
+    return replace(table, places=tuple(decimal_places(row, limit, table.offsets) for row, limit in rows))
 
 
 def _read_rows(data: Any, label: str) -> _Rows:

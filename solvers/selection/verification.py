@@ -62,7 +62,7 @@ def verify_selection(certificate: SelectionCertificate, scores: Any, costs: Any,
     size = exact_sum(np.abs(table.scores[flat]))
     if not abs(value - certificate.primal) <= _SUM_TOLERANCE * size:
         raise CertificateError(f"the choices are worth {value!r}, the certificate says {certificate.primal!r}")
-    excesses = [exact_sum(row[flat]) - limit for row, limit in zip(table.costs, table.budgets.tolist(), strict=True)]
+    excesses = [table.cost(row, flat) - limit for row, limit in enumerate(table.budgets.tolist())]
     row = int(np.argmax(excesses))
     violation = max(0.0, excesses[row])
     if (violation > 0.0) != (certificate.violation > 0.0) or not math.isclose(violation, certificate.violation, rel_tol=1e-6):
@@ -77,7 +77,6 @@ def _verify_bound(certificate: SelectionCertificate, table: ScoreTable, value: f
     sign = 1.0 if certificate.maximize else -1.0
     bound = sign * float(certificate.bound if certificate.bound is not None else math.nan)
     program, kept = allowed_program(table, minimize=not certificate.maximize)
-    program = table.within_reach(program)
     tolerance = _TOLERANCE * exact_sum(np.maximum.reduceat(np.abs(program.values), program.offsets[:-1]))
     if math.isnan(bound) or (violation == 0.0 and sign * value > bound + tolerance):
         raise CertificateError(f"the selection is worth {value!r}, better than the bound {certificate.bound!r}")

@@ -8,6 +8,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,14 +19,17 @@ from solvers.arrays import FloatArray
 
 __all__ = [
     "FAMILIES",
+    "as_written",
     "brute_force",
     "brute_force_staged",
+    "brute_force_written",
     "compositions",
     "highs_lp",
     "highs_milp",
     "highs_milp_staged",
     "random_options",
     "sizes_to_offsets",
+    "written_cost",
 ]
 
 FAMILIES = ("uniform", "weak", "strong", "subset", "integer", "zero", "duplicates", "single", "proportional", "signed")
@@ -99,6 +104,38 @@ def brute_force(
         ):
             best = (value, picks[index])
     return best
+
+
+def brute_force_written(
+    scores: Sequence[FloatArray], costs: Sequence[Sequence[FloatArray]], budgets: Sequence[float]
+) -> tuple[float, tuple[int, ...]] | None:
+    """The same by the rule of :func:`as_written`."""
+    tables = [as_written(rows, budget) for rows, budget in zip(costs, budgets, strict=True)]
+    return brute_force(scores, [rows for rows, _, _ in tables], [limit for _, limit, _ in tables])
+
+
+def as_written(costs: Sequence[FloatArray], budget: float = math.inf) -> tuple[list[FloatArray], float, Fraction]:
+    """Costs and budget in whole units where all are decimals of at most 15 digits, else as they are; and the size of a unit.
+
+    This is the rule that ``project_to_budget`` states, by the decimal module.
+    """
+    numbers = [Decimal(repr(x)).normalize() for row in costs for x in row.tolist() if math.isfinite(x)]
+    numbers += [Decimal(repr(float(budget))).normalize()] if math.isfinite(budget) else []
+    places = max([0, *(-int(x.as_tuple().exponent) for x in numbers)])
+    if any(len(x.as_tuple().digits) > 15 for x in numbers) or places > 22:
+        return list(costs), budget, Fraction(1)
+    units = [[int(Fraction(repr(x)) * 10**places) if math.isfinite(x) else math.inf for x in row.tolist()] for row in costs]
+    if sum(max([0, *(x for x in row if x != math.inf)]) for row in units) > 2**53:
+        return list(costs), budget, Fraction(1)
+    limit = float(Fraction(repr(float(budget))) * 10**places) if math.isfinite(budget) else budget
+    return [np.array(row, dtype=np.float64) for row in units], limit, Fraction(1, 10**places)
+
+
+def written_cost(rows: Sequence[FloatArray], picks: Sequence[int], budget: float = math.inf) -> float:
+    """What a selection costs as ``project_to_budget`` states it."""
+    units, _, unit = as_written(rows, budget)
+    total = _sum_of(units, picks)
+    return float(Fraction(total) * unit)
 
 
 def _sum_of(rows: Sequence[FloatArray], picks: Sequence[int]) -> float:

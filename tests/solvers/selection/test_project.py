@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
-from support.references import FAMILIES, brute_force, highs_milp, random_options
+from support.references import FAMILIES, brute_force_written, highs_milp, random_options
 
 from solvers import CertificateError, InfeasibleError, Status, project_to_budget
 
@@ -44,7 +44,7 @@ def test_exact_equals_brute_force_with_one_budget(backend: str) -> None:
     rng = np.random.default_rng(0)
     for _ in range(150 if backend in ("native", "numpy") else 25):
         scores, (costs,), (budget,) = random_program(rng, 1)
-        best = brute_force(scores, [costs], [budget])
+        best = brute_force_written(scores, [costs], [budget])
         assert best is not None
         selection = project_to_budget(scores, costs, budget, backend=backend)  # type: ignore[arg-type]
         assert selection.status is Status.OPTIMAL and close(selection.value, best[0])
@@ -59,7 +59,7 @@ def test_exact_equals_brute_force_with_several_budgets(backend: str) -> None:
     for _ in range(60 if backend == "native" else 20):
         scores, costs, limits = random_program(rng, int(rng.integers(2, 4)))
         named_costs, named_limits = dict(zip("abc", costs, strict=False)), dict(zip("abc", limits, strict=False))
-        best = brute_force(scores, costs, limits)
+        best = brute_force_written(scores, costs, limits)
         if best is None:
             infeasible += 1
             for method in SAFE_METHODS:

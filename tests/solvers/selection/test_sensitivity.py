@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.references import FAMILIES, brute_force, highs_lp, random_options
+from support.references import FAMILIES, brute_force_written, highs_lp, random_options, written_cost
 
 from solvers import InfeasibleError, frontier, project_to_budget, shadow_prices, unneeded_options
 
@@ -28,9 +28,7 @@ def tables(draw: st.DrawFn) -> Tables:
 
 def selections(costs: list[np.ndarray]) -> list[float]:
     """The cost of every selection: the budgets at which anything can change."""
-    return sorted(
-        {math.fsum(row[o] for row, o in zip(costs, pick, strict=True)) for pick in itertools.product(*map(_indices, costs))}
-    )
+    return sorted({written_cost(costs, pick) for pick in itertools.product(*map(_indices, costs))})
 
 
 def _indices(row: np.ndarray) -> range:
@@ -45,12 +43,12 @@ def test_every_point_of_the_frontier_is_an_exact_optimum(data: Tables) -> None:
     assert (np.diff(curve.budgets) > 0).all() and (np.diff(curve.prices) <= 0).all() and curve.prices[-1] == 0.0
     for point, (budget, value) in enumerate(zip(curve.budgets.tolist(), curve.values.tolist(), strict=True)):
         choices = curve.choices(point)
-        assert math.fsum(row[o] for row, o in zip(costs, choices, strict=True)) == budget
+        assert written_cost(costs, choices) == budget
         assert math.fsum(row[o] for row, o in zip(scores, choices, strict=True)) == value
-        best = brute_force(scores, [costs], [budget])
+        best = brute_force_written(scores, [costs], [budget])
         assert best is not None and abs(best[0] - value) <= 1e-12  # sums of a few numbers of size 1
     for budget in selections(costs):
-        best = brute_force(scores, [costs], [budget])
+        best = brute_force_written(scores, [costs], [budget])
         assert best is not None and best[0] <= curve.value(budget) + 1e-12
         assert curve.exact(budget).value == pytest.approx(best[0], abs=1e-12)
     with pytest.raises(InfeasibleError, match="least possible cost"):
@@ -135,8 +133,8 @@ def test_dominated_options_are_never_missed(data: Tables) -> None:
     unused = set(found.dominated) | set(found.mixed)
     hull = [np.array([-math.inf if (g, o) in unused else s for o, s in enumerate(row)]) for g, row in enumerate(scores)]
     for budget in selections(costs):
-        best = brute_force(scores, [costs], [budget])
-        again = brute_force([np.where(np.isfinite(row), row, -1e9) for row in without_one], [costs], [budget])
+        best = brute_force_written(scores, [costs], [budget])
+        again = brute_force_written([np.where(np.isfinite(row), row, -1e9) for row in without_one], [costs], [budget])
         assert best is not None and again is not None and abs(best[0] - again[0]) <= 1e-12
     # The relaxation needs nothing but the hull, and of that everything: each option is chosen at some point of the frontier.
     curve, other_curve = frontier(scores, costs), frontier(hull, costs)
@@ -158,7 +156,10 @@ def test_unneeded_options_of_two_budgets() -> None:
         kept = [np.array([-1e3 if (g, o) in found.dominated else s for o, s in enumerate(row)]) for g, row in enumerate(scores)]
         for share in rng.uniform(0.2, 0.9, (6, 2)):
             limits = [share[0] * sum(row.max() for row in first), share[1] * sum(row.max() for row in second)]
-            exact, without = brute_force(scores, [first, second], limits), brute_force(kept, [first, second], limits)
+            exact, without = (
+                brute_force_written(scores, [first, second], limits),
+                brute_force_written(kept, [first, second], limits),
+            )
             assert (exact is None and without is None) or (exact is not None and without is not None and exact[0] == without[0])
             relaxed, hull = highs_lp(scores, [first, second], limits), highs_lp(needed, [first, second], limits)
             assert (relaxed is None) == (hull is None)
