@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from solvers.kernels import compile_kernel, compile_part
+from solvers.kernels.clock import now
 from solvers.kernels.hulls import add, arrange, hull, total
 from solvers.kernels.relaxation import INFEASIBLE, relax
 from solvers.kernels.search import search
@@ -22,6 +23,32 @@ _SWAPS = 50  # rounds of one-swap improvement; each strictly improves, and few a
 _PAIRS = 12  # rounds of exchanging two options at once
 _PAIRED = 1 << 13  # candidates that are sorted for it; where more are left, bounds separate nothing and sorting would not pay
 _EPSILON = 2.0**-52
+
+
+@compile_part
+def _fitting(costs, offsets, budget):  # type: ignore[no-untyped-def]
+    """The options that fit beside the cheapest of all other groups; no others can be chosen, whatever they are worth."""
+    groups = len(offsets) - 1
+    least, size, rest = np.empty(groups), 0.0, 0.0
+    for g in range(groups):
+        lowest = costs[offsets[g]]
+        for option in range(offsets[g] + 1, offsets[g + 1]):
+            lowest = costs[option] if costs[option] < lowest else lowest
+        least[g] = lowest
+        size, rest = add(size, rest, lowest)
+    room = (budget - size) + 8 * _EPSILON * budget  # what rounds away, and more
+    count = 0
+    for g in range(groups):
+        for option in range(offsets[g], offsets[g + 1]):
+            count += costs[option] - least[g] <= room
+    kept = np.empty(count, np.intp)
+    at = 0
+    for g in range(groups):
+        for option in range(offsets[g], offsets[g + 1]):
+            if at < count and costs[option] - least[g] <= room:
+                kept[at] = option
+                at += 1
+    return kept
 
 
 @compile_part
@@ -51,29 +78,28 @@ def _shift(values, costs, offsets, shifted):  # type: ignore[no-untyped-def]
 
 
 @compile_part
-def _losses(values, shifted, costs, offsets, dual, budget, loss):  # type: ignore[no-untyped-def]
-    """How far each option's reduced value is below its group's best; returns the Lagrangian bounds of shifted and plain values."""
-    high = low = plain_high = plain_low = 0.0
+def _losses(shifted, costs, offsets, dual, budget, loss):  # type: ignore[no-untyped-def]
+    """How far each option's reduced value is below its group's best; returns the Lagrangian bound. Both err on the safe side.
+
+    Shifted values are not positive, so reduced ones are sums of equal signs and keep their relative precision.
+    """
+    high = low = size = 0.0
     for g in range(len(offsets) - 1):
         first, last = offsets[g], offsets[g + 1]
-        top = plain = -np.inf
+        top = -np.inf
         for option in range(first, last):
-            priced = dual * costs[option]
-            reduced = shifted[option] - priced
+            reduced = shifted[option] - dual * costs[option]
             loss[option] = reduced
             top = reduced if reduced > top else top
-            plain = values[option] - priced if values[option] - priced > plain else plain
         for option in range(first, last):
-            loss[option] = top - loss[option]
+            loss[option] = (top - loss[option]) * (1.0 - 8 * _EPSILON)
         high, low = add(high, low, top)
-        plain_high, plain_low = add(plain_high, plain_low, plain)
+        size -= top
     if dual > 0.0:  # a sum may exceed the budget by the half ulp that correct rounding gives away
-        allowance = dual * 0.5 * (np.nextafter(budget, np.inf) - budget)
         high, low = add(high, low, dual * budget)
-        high, low = add(high, low, allowance)
-        plain_high, plain_low = add(plain_high, plain_low, dual * budget)
-        plain_high, plain_low = add(plain_high, plain_low, allowance)
-    return high, plain_high
+        high, low = add(high, low, dual * 0.5 * (np.nextafter(budget, np.inf) - budget))
+        size += dual * budget
+    return high + 4 * _EPSILON * size
 
 
 @compile_part
@@ -274,29 +300,41 @@ def _steps(costs, values, cuts):  # type: ignore[no-untyped-def]
 
 
 @compile_kernel
-def solve(values, costs, offsets, budget, start, cutoff, limits, stop, choices):  # type: ignore[no-untyped-def]
-    """The most valuable selection that fits, into ``choices`` (groups,); for ``limits`` see :func:`search`.
+def solve(values, costs, offsets, budget, start, cutoff, limits, seconds, choices):  # type: ignore[no-untyped-def]
+    """The most valuable selection that fits, into ``choices`` (groups,); for ``limits`` and ``seconds`` see :func:`search`.
 
-    Returns (state, lift, bound, plain bound, dual, tolerance, whole, states, stopped): the first bound is of values below each
-    group's best, which sum to ``lift``, the plain one the relaxation's.
+    Returns (state, lift, best, bound, dual, tolerance, whole, states, stopped): what was found and its bound are values below each
+    group's best, which sum to ``lift``; the bound allows for rounding.
     """
+    deadline = now() + seconds
+    kept = _fitting(costs, offsets, budget)
+    if len(kept) == len(costs):
+        return _solve(values, costs, offsets, budget, start, cutoff, limits, deadline, choices)
+    cuts = np.searchsorted(kept, offsets)
+    for g in range(len(choices)):
+        if cuts[g] == cuts[g + 1]:  # nothing fits: the relaxation of the whole says so, with the cheapest selection
+            return _solve(values, costs, offsets, budget, start, cutoff, limits, deadline, choices)
+    answer = _solve(values[kept], costs[kept], cuts, budget, start, cutoff, limits, deadline, choices)
+    for g in range(len(choices)):
+        choices[g] = kept[choices[g]]
+    return answer
+
+
+@compile_part
+def _solve(values, costs, offsets, budget, start, cutoff, limits, deadline, choices):  # type: ignore[no-untyped-def]
+    """The same for options that all fit beside the cheapest ones."""
     state, costlier, _, dual = relax(values, costs, offsets, budget, start, choices)
     if state == INFEASIBLE:
         return state, 0.0, 0.0, 0.0, 0.0, 0.0, False, 0, False
     shifted, loss = np.empty(len(values)), np.empty(len(values))
     lift, spread, whole = _shift(values, costs, offsets, shifted)
-    upper, plain = _losses(values, shifted, costs, offsets, dual, budget, loss)
+    upper = _losses(shifted, costs, offsets, dual, budget, loss)
     best = total(shifted, choices)[0]
-    noise = 4 * _EPSILON * spread  # rounding of a sum of shifted values
-    tolerance = max(noise, 5e-10 * min(spread, abs(lift + best)))
-    if whole and max(spread, abs(lift), dual * budget if dual > 0.0 else 0.0) < 2.0**40:
-        tolerance = 1.0 - 2.0**-10
-        cutoff = math.floor(cutoff) if np.isfinite(cutoff) else cutoff
-    else:
-        whole = False
-    cutoff -= lift
+    whole = whole and max(spread, abs(lift), dual * budget if dual > 0.0 else 0.0) < 2.0**40
+    cutoff = (math.floor(cutoff) if whole and np.isfinite(cutoff) else cutoff) - lift
+    tolerance = _tolerance(whole, lift, best)
     if upper <= max(best, cutoff) + tolerance:
-        return state, lift, max(upper, best), plain, dual, tolerance, whole, 0, False
+        return state, lift, best, max(upper, best), dual, tolerance, whole, 0, False
     candidates, group, least = _gather(loss, offsets, upper - max(best, cutoff) - (tolerance if cutoff > best else 0.0))
     light, beyond = choices.copy(), choices.copy()
     if costlier >= 0:
@@ -311,38 +349,70 @@ def solve(values, costs, offsets, budget, start, cutoff, limits, stop, choices):
             swapped = choices.copy()
             for start in (light, beyond, swapped):
                 best = _improve_by_pairs(shifted, costs, budget, upper, tolerance, several, groups_of, start, best, choices)
-    if not whole:
-        tolerance = max(noise, 5e-10 * min(spread, abs(lift + best)))
-    target = max(best, cutoff)
-    if upper <= target + tolerance:
-        return state, lift, max(upper, best), plain, dual, tolerance, whole, 0, False
-    most = upper - target - tolerance
-    alive = 0
-    for at in range(len(candidates)):
-        if loss[candidates[at]] < most:
-            candidates[alive], group[alive] = candidates[at], group[at]
-            alive += 1
-        elif loss[candidates[at]] < least:
-            least = loss[candidates[at]]
-    cuts, options, decided = _core(shifted, costs, candidates[:alive], group[:alive], loss)
-    core_costs, core_values = costs[options], shifted[options]
-    high, low = total(costs, decided)
-    steps, stages, targets = _steps(core_costs, core_values, cuts)
-    pick = np.full(len(cuts) - 1, -1)
-    fixed = (high, low, total(shifted, decided)[0])
-    goal = (upper, best, cutoff, tolerance)
-    found, cut_off, states, stopped = search(
-        core_costs, core_values, cuts, steps, stages, targets, budget, fixed, goal, limits, stop, pick
-    )
-    if found > best:
-        best = found
-        g = 0
-        for at in range(len(decided)):  # they are in the order of their groups
-            while offsets[g + 1] <= decided[at]:
-                g += 1
-            choices[g] = decided[at]
-        for stage in range(len(pick)):
-            option = options[cuts[stage] + pick[stage]]
-            choices[np.searchsorted(offsets, option, side="right") - 1] = option
-    bound = min(upper, max(max(upper - least, cut_off), best))
-    return state, lift, bound, plain, dual, tolerance, whole, states, stopped
+    states, stopped, ceiling = 0, False, upper
+    while True:
+        tolerance = _tolerance(whole, lift, best)
+        if min(upper, ceiling) <= max(best, cutoff) + tolerance:
+            return state, lift, best, max(min(upper, ceiling), best), dual, tolerance, whole, states, stopped
+        most = upper - max(best, cutoff) - tolerance
+        alive = 0
+        for at in range(len(candidates)):
+            if loss[candidates[at]] < most:
+                candidates[alive], group[alive] = candidates[at], group[at]
+                alive += 1
+            elif loss[candidates[at]] < least:
+                least = loss[candidates[at]]
+        candidates, group = candidates[:alive], group[:alive]
+        cuts, options, decided = _core(shifted, costs, candidates, group, loss)
+        core_costs, core_values = costs[options], shifted[options]
+        steps, stages, targets = _steps(core_costs, core_values, cuts)
+        fixed = (*total(costs, decided), total(shifted, decided)[0])
+        noise = _noise(core_values, cuts, len(stages), fixed[2])
+        if not whole:
+            tolerance = max(tolerance, noise)
+        pick = np.full(len(cuts) - 1, -1)
+        goal = (upper, best, cutoff, tolerance)
+        found, cut_off, kept, stopped = search(
+            core_costs, core_values, cuts, steps, stages, targets, budget, fixed, goal, limits, deadline, pick
+        )
+        states += kept
+        bound = max(upper - least, max(cut_off, best))
+        if not whole and bound > found - noise:
+            bound += noise
+        if found > best:
+            g = 0
+            for at in range(len(decided)):  # they are in the order of their groups
+                while offsets[g + 1] <= decided[at]:
+                    g += 1
+                choices[g] = decided[at]
+            for stage in range(len(pick)):
+                option = options[cuts[stage] + pick[stage]]
+                choices[np.searchsorted(offsets, option, side="right") - 1] = option
+        # An option that loses a fortune blurs all bounds of its core. A better selection may exclude it: then once more.
+        again = found > best and not stopped and tolerance == noise and noise > 2.0 * _tolerance(whole, lift, found)
+        best = max(best, found)
+        ceiling = min(ceiling, max(bound, best))
+        if not again:
+            return state, lift, best, ceiling, dual, tolerance, whole, states, stopped
+
+
+@compile_part
+def _tolerance(whole, lift, best):  # type: ignore[no-untyped-def]
+    """What a selection must gain on ``best`` to be looked for: half the promised 1e-9 of the value, and no more of what is lost.
+
+    So scores may be scaled and shifted at will. Whole values leave nothing strictly between two whole numbers; the guard keeps the
+    rounding of bounds (2^-52 of their terms) below the 2^-10 set aside for it.
+    """
+    return 1.0 - 2.0**-10 if whole else 5e-10 * min(-best, abs(lift + best))
+
+
+@compile_part
+def _noise(values, cuts, steps, fixed):  # type: ignore[no-untyped-def]
+    """The rounding of any sum of a core's values, or of its hull steps."""
+    size = -fixed
+    for stage in range(len(cuts) - 1):
+        least = 0.0
+        for option in range(cuts[stage], cuts[stage + 1]):
+            least = min(least, values[option])
+        size -= least
+    return (len(cuts) + steps + 8) * _EPSILON * size

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from solvers.kernels import compile_part
+from solvers.kernels.clock import now
 from solvers.kernels.hulls import add
 from solvers.kernels.states import extend, last_within, list_tail, longer, merge, remainder
 
@@ -87,7 +88,7 @@ def _narrow(states, parents, options, count, limit):  # type: ignore[no-untyped-
 
 
 @compile_part
-def search(costs, values, cuts, steps, steps_stage, steps_target, budget, fixed, goal, limits, stop, best_pick):  # type: ignore[no-untyped-def]
+def search(costs, values, cuts, steps, steps_stage, steps_target, budget, fixed, goal, limits, deadline, best_pick):  # type: ignore[no-untyped-def]
     """Search the core; ``best_pick`` (stages,) receives the options of an improvement over ``best``.
 
     Args:
@@ -97,14 +98,14 @@ def search(costs, values, cuts, steps, steps_stage, steps_target, budget, fixed,
         goal: upper, best, cutoff, tolerance: what all selections are worth at most, the incumbent's value, and what is of no
             interest: selections worth no more than the greater of the last two plus the tolerance.
         limits: states kept at once, and after that was reached; states that make a list of the last groups pay, and its candidates.
-        stop: (1,) set from another thread to end the search.
+        deadline: of :func:`solvers.kernels.clock.now`; the search ends there.
 
     Returns (best, greatest bound cut off, states kept in all, whether it was stopped).
     """
     upper, best, cutoff, tolerance = goal
     state_limit, beam, hard, listed = limits
     stages = len(cuts) - 1
-    slack = 8 * 2.0**-52 * budget
+    slack = (8 + stages + len(steps_stage)) * 2.0**-52 * budget  # a room is the rounded rest of so many costs
     base = np.zeros((2, stages + 1))  # cost and value of the cheapest options of the stages from here on
     low_cost = low_value = 0.0
     for stage in range(stages - 1, -1, -1):
@@ -132,7 +133,7 @@ def search(costs, values, cuts, steps, steps_stage, steps_target, budget, fixed,
         width = cuts[stage + 1] - cuts[stage]
         ends = np.zeros(width + 1, np.intp)
         for k in range(width):
-            if stop[0]:
+            if now() > deadline:
                 for row in range(count):
                     cut_off = max(cut_off, states[3, row])
                 return best, cut_off, kept, True

@@ -61,11 +61,13 @@ class BudgetedKnapsack:
         return all(exact_sum(row[choices]) <= limit for row, limit in zip(self.costs, self.budgets.tolist(), strict=True))
 
     def lagrangian_bound(self, duals: FloatArray) -> float:
-        """``duals @ budgets + sum_g max_o (v - duals @ c)``, an upper bound for any duals >= 0."""
+        """``duals @ budgets + sum_g max_o (v - duals @ c)``, rounded up: a bound for any duals >= 0."""
         priced = np.flatnonzero(duals)  # an infinite budget has the multiplier 0
-        best = np.maximum.reduceat(self.values - duals[priced] @ self.costs[priced], self.offsets[:-1])
+        paid = duals[priced] @ self.costs[priced]
+        reduced = self.values - paid + (len(priced) + 1) * 2.0**-52 * (np.abs(self.values) + paid)
+        best = np.maximum.reduceat(reduced, self.offsets[:-1])
         terms = (priced_budget(float(self.budgets[row]), float(duals[row])) for row in priced)
-        return math.fsum([*best.tolist(), *itertools.chain.from_iterable(terms)])
+        return math.nextafter(math.fsum([*best.tolist(), *itertools.chain.from_iterable(terms)]), math.inf)
 
     def relax(self, *, backend: BudgetBackend = "native") -> BudgetedRelaxation:
         """The linear relaxation, a vertex; by HiGHS, checked, unless ``backend`` is "native" and numba is installed.

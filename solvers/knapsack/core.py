@@ -108,6 +108,11 @@ class Core:
         """The undominated options of a group, by rising cost."""
         return self.frontier[self.firsts[group] : self.firsts[group + 1]]
 
+    def noise(self) -> float:
+        """The rounding of any sum of the core's values, or of its hull steps."""
+        least = np.minimum.reduceat(self.knapsack.values, self.knapsack.offsets[:-1])
+        return (self.knapsack.count + len(self.steps.cost) + 8) * _EPSILON * -exact_sum(least)
+
     def remainder(self, stage: int, tail: int) -> Remainder:
         """The relaxation of the groups decided after ``stage``, the last ``tail`` of which are also known as a list."""
         base = self.frontier[self.firsts[self.order[stage + 1 :]]]
@@ -166,8 +171,9 @@ class Search:
 
     @property
     def slack(self) -> float:
-        """Room given on top: a state's room is rounded three times, and a sum may exceed the budget by what rounds away."""
-        return 8 * _EPSILON * self.budget if math.isfinite(self.budget) else 0.0
+        """Room given on top: a state's room is the rounded rest of many costs, and a sum may exceed the budget by an ulp's half."""
+        terms = 8 + self.core.knapsack.count + len(self.core.steps.cost)
+        return terms * _EPSILON * self.budget if math.isfinite(self.budget) else 0.0
 
     def run(self, upper: float) -> None:
         """Search the core, whose selections are all worth ``upper`` or less."""

@@ -19,9 +19,8 @@ Knuth, TAOCP 2, Sec. 4.2.2 (TwoSum).
 from __future__ import annotations
 
 import math
-import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,7 +29,7 @@ from solvers.kernels import NativeBackend, as_kernel_input, uses_kernels
 from solvers.knapsack import core
 from solvers.knapsack.core import Core, Incumbent, Search
 from solvers.knapsack.hulls import Increments, increments
-from solvers.knapsack.program import Knapsack, exact_sum, priced_budget
+from solvers.knapsack.program import Knapsack, exact_sum, fitting, priced_budget
 from solvers.knapsack.relaxation import Relaxation, greedy, relax_along
 from solvers.results import Status
 
@@ -93,6 +92,17 @@ def solve_exact(
         if found is not None:
             return found
     deadline = math.inf if time_limit_seconds is None else time.perf_counter() + time_limit_seconds
+    kept = fitting(knapsack.costs[None], np.array([budget]), knapsack.offsets)
+    if kept is None or len(kept) == len(knapsack.values):
+        return _search(knapsack, budget, cutoff, deadline, state_limit, relaxation)
+    found = _search(knapsack.restrict(kept), budget, cutoff, deadline, state_limit, None)
+    return replace(found, choices=kept[found.choices])
+
+
+def _search(
+    knapsack: Knapsack, budget: float, cutoff: float, deadline: float, state_limit: int, relaxation: Relaxation | None
+) -> ExactSelection:
+    """The numpy path, for options that all fit beside the cheapest ones; ``solvers.kernels.exact`` says why it is as it is."""
     steps = increments(knapsack)
     relaxed = relax_along(knapsack, budget, steps) if relaxation is None else relaxation
     if relaxed.status is Status.INFEASIBLE:
@@ -103,35 +113,42 @@ def solve_exact(
     lift = exact_sum(best)
     shifted = Knapsack(knapsack.values - np.repeat(best, np.diff(knapsack.offsets)), knapsack.costs, knapsack.offsets)
     incumbent = Incumbent(relaxed.choices, exact_sum(shifted.values[relaxed.choices]))
-    spread = -exact_sum(shifted.values[steps.base])  # what all budget in the world would add to the cheapest selection
-    noise = 4 * _EPSILON * spread  # rounding of a sum of shifted values
     reduced = shifted.values - relaxed.dual * shifted.costs
     top = np.maximum.reduceat(reduced, shifted.offsets[:-1])
-    upper = math.fsum([*top.tolist(), *priced_budget(budget, relaxed.dual)])
-    if upper > incumbent.value + noise:
-        _improve(shifted, budget, relaxed, steps, incumbent)
-    # Half the promised 1e-9 of the value, and no more of the spread, so that scores may be scaled and shifted at will.
-    tolerance = max(noise, 5e-10 * min(spread, abs(lift + incumbent.value)))
-    # Whole values leave nothing strictly between two whole numbers: a state must promise a whole point more. The guard keeps the
-    # rounding of bounds (2^-52 of their terms) below the 2^-10 set aside for it.
+    priced = priced_budget(budget, relaxed.dual)
+    # Shifted values are not positive, so reduced ones are sums of equal signs and keep their relative precision.
+    upper = math.fsum([*top.tolist(), *priced, 4 * _EPSILON * math.fsum([*(-top).tolist(), *priced])])
+    loss = (np.repeat(top, np.diff(shifted.offsets)) - reduced) * (1.0 - 8 * _EPSILON)
+    spread = -exact_sum(shifted.values[steps.base])  # what all budget in the world would add to the cheapest selection
     whole = max(spread, abs(lift), relaxed.dual * budget if relaxed.dual else 0.0) < 2.0**40 and not (knapsack.values % 1.0).any()
-    if whole:
-        tolerance, cutoff = 1.0 - 2.0**-10, math.floor(cutoff) if math.isfinite(cutoff) else cutoff
-    target = max(incumbent.value, cutoff - lift)
-
-    states, stopped = 0, False
-    if upper > target + tolerance:
-        loss = np.repeat(top, np.diff(shifted.offsets)) - reduced
-        alive = upper - loss > target + tolerance
-        bound = max(incumbent.value, float((upper - loss[~alive]).max(initial=-math.inf)))
-        open_part = Core.of(shifted, np.flatnonzero(alive), relaxed.dual)
-        search = Search(shifted, budget, open_part, incumbent, cutoff - lift, tolerance, deadline, state_limit)
+    cutoff = (math.floor(cutoff) if whole and math.isfinite(cutoff) else cutoff) - lift
+    if upper > max(incumbent.value, cutoff):
+        _improve(shifted, budget, relaxed, steps, incumbent)
+    states, stopped, bound = 0, False, upper
+    while True:
+        # Half the promised 1e-9 of the value, and no more of what is lost, so that scores may be scaled and shifted at will. Whole
+        # values leave nothing strictly between two whole numbers; the guard keeps the rounding of bounds below what it sets aside.
+        start = incumbent.value
+        tolerance = goal = 1.0 - 2.0**-10 if whole else 5e-10 * min(-start, abs(lift + start))
+        if bound <= max(start, cutoff) + tolerance:
+            break
+        alive = upper - loss > max(start, cutoff) + tolerance
+        part = Core.of(shifted, np.flatnonzero(alive), relaxed.dual)
+        noise = part.noise()
+        tolerance = tolerance if whole else max(tolerance, noise)
+        search = Search(shifted, budget, part, incumbent, cutoff, tolerance, deadline, state_limit)
         search.run(upper)
-        states, stopped = search.kept, search.stopped
-        bound = min(upper, max(bound, search.cut_off, incumbent.value))
-    else:
-        bound = max(upper, incumbent.value)
-    return _answer(knapsack, incumbent.choices, lift, bound, cutoff, tolerance, whole, relaxed.dual, relaxed.bound, states, stopped)
+        states, stopped = states + search.kept, search.stopped
+        found = max(float((upper - loss[~alive]).max(initial=-math.inf)), search.cut_off, incumbent.value)
+        if not whole and found > incumbent.value - noise:
+            found += noise
+        bound = min(bound, found)
+        # An option that loses a fortune blurs all bounds of its core. A better selection may exclude it: then once more.
+        if stopped or incumbent.value == start or tolerance > noise or noise <= 2.0 * goal:
+            break
+    bound = max(bound, incumbent.value)
+    answer = incumbent.choices, lift, incumbent.value, bound, cutoff + lift
+    return _answer(knapsack, *answer, tolerance, whole, relaxed.dual, states, stopped)
 
 
 def _compiled(
@@ -140,28 +157,19 @@ def _compiled(
     """The same by the kernels; None where their two-float sums and the correctly rounded one disagree about the budget."""
     from solvers.kernels import exact as kernels_exact
 
-    choices, stop = np.empty(knapsack.count, dtype=np.intp), np.zeros(1, dtype=np.bool_)
+    choices = np.empty(knapsack.count, dtype=np.intp)
     arrays = as_kernel_input(knapsack.values), as_kernel_input(knapsack.costs), as_kernel_input(knapsack.offsets)
     limits = state_limit, core.BEAM, core.HARD, core.TAIL
-    arguments = (*arrays, budget, start, cutoff, limits, stop, choices)
-    if time_limit_seconds is None:
-        found = kernels_exact.solve(*arguments)
-    else:
-        timer = threading.Timer(time_limit_seconds, stop.fill, (True,))  # kernels run without the interpreter's lock
-        timer.daemon = True
-        timer.start()
-        try:
-            found = kernels_exact.solve(*arguments)
-        finally:
-            timer.cancel()
-    state, lift, bound, plain, dual, tolerance, whole, states, stopped = found
+    seconds = math.inf if time_limit_seconds is None else float(time_limit_seconds)
+    found = kernels_exact.solve(*arrays, budget, start, cutoff, limits, seconds, choices)
+    state, lift, best, bound, dual, tolerance, whole, states, stopped = found
     if state == kernels_exact.INFEASIBLE:
         return _nothing_fits(knapsack, choices)
     if exact_sum(knapsack.costs[choices]) > budget:
         return None
     if whole:
         cutoff = math.floor(cutoff) if math.isfinite(cutoff) else cutoff
-    return _answer(knapsack, choices, lift, bound, cutoff, tolerance, whole, dual, plain, states, stopped)
+    return _answer(knapsack, choices, lift, best, bound, cutoff, tolerance, whole, dual, states, stopped)
 
 
 def _nothing_fits(knapsack: Knapsack, cheapest: IntArray) -> ExactSelection:
@@ -172,19 +180,23 @@ def _answer(
     knapsack: Knapsack,
     choices: IntArray,
     lift: float,
+    best: float,
     bound: float,
     cutoff: float,
     tolerance: float,
     whole: bool,
     dual: float,
-    relaxed_bound: float,
     states: int,
     stopped: bool,
 ) -> ExactSelection:
-    """State what was found in the caller's values; ``bound`` is of values that sum to ``lift`` less."""
+    """State what was found in the caller's values; ``best`` and ``bound`` are of values that sum to ``lift`` less."""
     value = exact_sum(knapsack.values[choices])
-    bound = max(float(math.floor(lift + bound + 2.0**-10)) if whole else min(lift + bound, relaxed_bound), value)
-    certified = bound - value <= 1e-9 * max(1.0, abs(value)) or (not stopped and bound <= max(value, cutoff) + tolerance)
+    if whole:
+        bound = max(float(math.floor(lift + bound + 2.0**-10)), value)
+    else:
+        bound = math.nextafter(value + (bound - best), math.inf) if bound > best else value
+    proven = not stopped and bound <= max(value, cutoff) + 2.0 * tolerance
+    certified = bound - value <= 1e-9 * max(1.0, abs(value)) or proven
     return ExactSelection(Status.OPTIMAL if certified else Status.TIME_LIMIT, choices, value, bound, dual, states)
 
 

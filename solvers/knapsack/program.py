@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike
 
 from solvers.arrays import FloatArray, IntArray
 
+_UP = 1.5 * 2.0**-52  # of the size of its terms: more than a product and a difference can round away
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Knapsack:
@@ -67,6 +69,29 @@ def exact_sum(values: FloatArray) -> float:
     return math.fsum(values.tolist())
 
 
+def fitting(costs: FloatArray, budgets: FloatArray, offsets: IntArray) -> IntArray | None:
+    """The options that fit every budget beside the cheapest of all other groups, ascending; None where a group has none.
+
+    What is left out can be in no selection that fits: a proof, as the room is rounded up.
+
+    Args:
+        costs: (m, n). budgets: (m,). offsets: (groups + 1,).
+    """
+    kept = np.arange(costs.shape[1])
+    cuts, rows = offsets, costs
+    while True:
+        least = np.minimum.reduceat(rows, cuts[:-1], axis=1)
+        sums = np.array([exact_sum(row) for row in least])
+        room = (budgets - sums) + 8 * 2.0**-52 * budgets
+        fits = (rows - np.repeat(least, np.diff(cuts), axis=1) <= room[:, None]).all(axis=0)
+        if fits.all():
+            return kept
+        kept, rows = kept[fits], rows[:, fits]
+        cuts = np.searchsorted(kept, offsets)
+        if not np.diff(cuts).all():
+            return None
+
+
 def first_best(values: FloatArray, offsets: IntArray) -> IntArray:
     """(groups,) flat position of each group's greatest value, the first of equals."""
     best = np.maximum.reduceat(values, offsets[:-1])
@@ -75,14 +100,17 @@ def first_best(values: FloatArray, offsets: IntArray) -> IntArray:
 
 
 def lagrangian_bound(knapsack: Knapsack, budget: float, dual: float) -> float:
-    """``dual * budget + sum_g max_o (v - dual * c)``: an upper bound on every selection that fits, for any dual >= 0."""
-    best = np.maximum.reduceat(knapsack.values - dual * knapsack.costs, knapsack.offsets[:-1])
-    return math.fsum([*best.tolist(), *priced_budget(budget, dual)])
+    """``dual * budget + sum_g max_o (v - dual * c)``, rounded up: a bound on every selection that fits, for any dual >= 0."""
+    priced = dual * knapsack.costs
+    reduced = knapsack.values - priced
+    reduced += _UP * (np.abs(knapsack.values) + priced)
+    best = np.maximum.reduceat(reduced, knapsack.offsets[:-1])
+    return math.nextafter(math.fsum([*best.tolist(), *priced_budget(budget, dual)]), math.inf)
 
 
 def priced_budget(budget: float, dual: float) -> tuple[float, float]:
-    """Two terms that sum to what the budget is worth at ``dual``; the second is the half ulp that correct rounding gives away.
+    """Two terms that sum to what the budget is worth at ``dual``, at least; the second allows for rounding.
 
-    A selection fits if its sum *rounds* to the budget or less, so its exact cost may be half an ulp more.
+    A selection fits if its sum *rounds* to the budget or less, so its exact cost may be half an ulp more; the product rounds too.
     """
-    return (dual * budget, dual * 0.5 * math.ulp(budget)) if dual else (0.0, 0.0)
+    return (dual * budget, dual * 1.5 * math.ulp(budget)) if dual else (0.0, 0.0)

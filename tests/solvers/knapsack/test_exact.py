@@ -119,7 +119,8 @@ def test_families_without_bounds_to_go_by_are_solved_to_the_promised_gap(path: N
         budget = 0.45 * groups
         found = solve_exact(knapsack, budget, backend=path)
         assert found.status is Status.OPTIMAL and found.bound - found.value <= EXACT * max(1.0, found.value)
-        assert found.bound <= relax(knapsack, budget, backend=path).bound and math.fsum(knapsack.costs[found.choices]) <= budget
+        assert found.bound <= relax(knapsack, budget, backend=path).bound * (1 + 1e-14)  # the rounding of its terms
+        assert math.fsum(knapsack.costs[found.choices]) <= budget
 
 
 @both_paths
