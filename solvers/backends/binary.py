@@ -23,7 +23,7 @@ from solvers.results import SolverError, Status
 
 MilpBackend = Literal["highs", "scipy"]
 
-_MOST_CUTS = 500  # points within the solver's tolerance of a budget but beyond it; more of them means a hopeless scale
+_MOST_CUTS = 30  # points within the solver's tolerance of a budget but beyond it; more of them means a hopeless scale
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +92,10 @@ def maximize_binary(
             return BinaryAnswer(status, support, value, top, len(cuts))
         cuts.append(support)
         if len(cuts) > _MOST_CUTS:
-            raise SolverError(f"{backend}: {_MOST_CUTS} points in turn exceeded a budget within the solver's tolerance")
+            raise SolverError(
+                f"{backend}: {_MOST_CUTS} selections in turn exceeded a budget by less than the solver's tolerance, as costs "
+                "differ by too little beside their size; use backend='native'"
+            )
 
 
 def _polyhedron(program: BinaryProgram, cuts: list[IntArray]) -> Polyhedron:

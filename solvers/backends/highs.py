@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _FEASIBILITY = 1e-10
 # A finer one than HiGHS 1.15.1's internal 1e-9 makes it prune optimal points of programs with continuous entries now and then.
 _MIXED_FEASIBILITY = 1e-9
+# Entries below it HiGHS takes for 0; its least setting.
+_SMALLEST = 1e-12
 # Its QP solver gets HiGHS's own default: a finer setting only makes it fail more often, as it does on budgets within a millionth of
 # the least cost at any setting.
 _QUADRATIC_FEASIBILITY = 1e-7
@@ -235,7 +237,12 @@ class MixedIntegerModel:
         """Load ``polyhedron`` into a HiGHS model of its own; ``integer`` (n,) says which entries must be whole."""
         scaled, _ = polyhedron.scaled()
         solver = _silent_solver()
-        for option, value in (("mip_rel_gap", 0.0), ("mip_abs_gap", 0.0), ("mip_feasibility_tolerance", _MIXED_FEASIBILITY)):
+        for option, value in (
+            ("mip_rel_gap", 0.0),
+            ("mip_abs_gap", 0.0),
+            ("mip_feasibility_tolerance", _MIXED_FEASIBILITY),
+            ("small_matrix_value", _SMALLEST),
+        ):
             _check(solver.setOptionValue(option, value), option)
         program = _linear_program(scaled, np.zeros(len(scaled.lower)))
         kinds = _highspy().HighsVarType

@@ -1,8 +1,9 @@
 """Compiled kernels, where numba is installed: which of the two paths a call takes, and how the kernels are compiled.
 
-The native solvers exist twice, in numpy and as numba kernels (in this room); both give the same answers. "native" takes
-the kernels if numba is there and numpy otherwise, "numpy" always takes numpy. Numba is imported at the first native call, never by
-``import solvers``; machine code is kept in numba's cache, so only the first call after an installation compiles.
+The native solvers with one budget exist twice, in numpy and as numba kernels (in this room). "native" takes the kernels if numba is
+there and numpy otherwise, "numpy" always takes numpy. Several budgets have the kernels only, which run interpreted without numba.
+Numba is imported at the first native call, never by ``import solvers``; machine code is kept in numba's cache, so only the first
+call after an installation compiles.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ def compile_kernel(function: Callable[..., Any]) -> Any:
     Arithmetic stays as written: error-free sums depend on it. Numba renews what it keeps when the file of ``function`` changes, not
     when a file of its parts does: after editing a part, delete ``solvers/kernels/__pycache__``.
     """
+    if not _installed():
+        return function
     from numba import njit
 
     options: Any = {"nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
@@ -52,6 +55,8 @@ def compile_kernel(function: Callable[..., Any]) -> Any:
 
 def compile_part(function: Callable[..., Any]) -> Any:
     """Compile ``function`` as a part of kernels only: not to be called from Python."""
+    if not _installed():
+        return function
     from numba import njit
 
     options: Any = {"nogil": True, "error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}

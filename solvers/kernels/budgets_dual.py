@@ -18,11 +18,13 @@ import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
 from solvers.kernels import compile_kernel, compile_part
+from solvers.kernels.clock import now
 
 BOUNDED, PRUNED, INFEASIBLE, STALLED = 0, 1, 2, 3  # STALLED: a true bound, but the weights are no vertex (degenerate ties)
 _STEPS = 60  # per budget; a cold start takes some ten, a warm one two or three, degenerate ties end here with a true bound
 _FLAT = 1e-11  # of the gradient against the sizes of its terms: 4 digits above their rounding
 _ROUNDING = 2.0**-52  # a term; the sum of so many
+_LARGEST = 1e250  # multiplier: any proves a bound, and products with costs of at most a few units must stay finite
 _WEIGHT = 1e-9  # a weight so far outside [0, 1] is outside
 
 
@@ -65,6 +67,29 @@ def _weights(columns: FloatArray, count: int, gradient: FloatArray, weight: Floa
             rest[i] += columns[i, a] * weight[a]
 
 
+@compile_part
+def excludes(costs: FloatArray, options: IntArray, cuts: IntArray, count: int, room: FloatArray, weight: FloatArray) -> bool:
+    """Whether ``weight`` (m,) >= 0 proves that nothing fits: the cheapest selection by weighted costs costs more than the room.
+
+    A Farkas combination, beyond the rounding of all its terms.
+    """
+    m = len(room)
+    least, most = 0.0, 0.0
+    size = 0.0
+    for i in range(m):
+        most += weight[i] * room[i]
+        size += abs(weight[i] * room[i])
+    for g in range(count):
+        cheapest = np.inf
+        for p in range(cuts[g], cuts[g + 1]):
+            cost = 0.0
+            for i in range(m):
+                cost += weight[i] * costs[options[p], i]
+            cheapest = min(cheapest, cost)
+        least += cheapest
+    return least - most > 2 * _ROUNDING * (count + m + 4) * (least + size)
+
+
 @compile_kernel
 def descend(
     values: FloatArray,
@@ -79,11 +104,12 @@ def descend(
     kinks: IntArray,
     weight: FloatArray,
     price: FloatArray,
+    deadline: float,
 ) -> tuple[int, float, int]:
     """Minimize the dual over the groups ``options[cuts[g]:cuts[g + 1]]``, g < count, from ``dual`` (m,), which it changes.
 
     Args:
-        values, costs: (n,) and (n, m) of all options.
+        values, costs: (n,) and (n, m) of all options; values are not positive, so that prices keep their relative precision.
         options, cuts, count: the open groups.
         room: (m,) what they may cost, finite.
         target: stop as soon as the bound is no more than this.
@@ -91,6 +117,7 @@ def descend(
         kinks: (m, 2) filled with (group, other option that ties), or (-1, budget) for a multiplier at 0.
         weight: (m,) filled with the share of a kink's option in the relaxation's vertex.
         price: (len(options),) filled with ``v - dual @ c``.
+        deadline: of the kernels' clock; the descent ends there, with STALLED.
 
     Returns:
         Status, the bound at ``dual``, the number of kinks.
@@ -100,6 +127,8 @@ def descend(
     reach, rival = np.empty(count), np.empty(count, dtype=np.intp)
     held = 0
     bound = np.inf
+    for g in range(count):
+        key[g] = options[cuts[g]]
     for step in range(_STEPS * m + 1):
         # A fresh bound at the multipliers; keys change only where they are beaten by more than the rounding of a tie.
         bound = 0.0
@@ -110,7 +139,7 @@ def descend(
             gradient[i] = room[i]
             size = max(size, abs(room[i]))
         for g in range(count):
-            best, top = -1, -np.inf
+            best, top = options[cuts[g]], -np.inf
             mine = -np.inf
             for p in range(cuts[g], cuts[g + 1]):
                 j = options[p]
@@ -134,9 +163,11 @@ def descend(
             for i in range(m):
                 gradient[i] -= costs[key[g], i]
                 size = max(size, costs[key[g], i])
-        bound += _ROUNDING * (count + 4) * terms
+        bound += _ROUNDING * (count + m + 8) * terms
         if bound <= target:
             return PRUNED, bound, held
+        if now() > deadline:
+            return STALLED, bound, held
         while True:
             for k in range(held):
                 g, j = kinks[k, 0], kinks[k, 1]
@@ -186,16 +217,16 @@ def descend(
                 wall, walled = dual[i] / rest[i], i
         for g in range(count):
             _next(g, 0.0, costs, options, cuts, price, rest, key, kinks, held, reach, rival)
-        now = last = 0.0
+        far = last = 0.0
         while True:
             first = -1
             for g in range(count):
                 if reach[g] < np.inf and (first < 0 or reach[g] < reach[first]):
                     first = g
             if first < 0 or wall <= reach[first]:
-                now = wall
+                far = wall
                 break
-            now = last = reach[first]
+            far = last = reach[first]
             j = rival[first]
             turn = 0.0
             for i in range(m):
@@ -208,23 +239,21 @@ def descend(
             slope += turn
             key[first] = j
             held = _forget(kinks, held, first)
-            _next(first, now, costs, options, cuts, price, rest, key, kinks, held, reach, rival)
-        if now == np.inf:
-            # Every group is at its cheapest along the direction. If that is beyond the room, so is every selection.
-            excess, terms = 0.0, 0.0
+            _next(first, far, costs, options, cuts, price, rest, key, kinks, held, reach, rival)
+        if far == np.inf:
+            # The bound falls for ever along the direction, unless rounding says so: then no selection is within the room.
             for i in range(m):
-                excess -= room[i] * rest[i]
-                terms += abs(room[i] * rest[i])
-                for g in range(count):
-                    excess += costs[key[g], i] * rest[i]
-                    terms += abs(costs[key[g], i] * rest[i])
-            if excess < -_ROUNDING * (count + 4) * terms:
+                rest[i] = -min(rest[i], 0.0)
+            if excludes(costs, options, cuts, count, room, rest):
                 return INFEASIBLE, -np.inf, held
+            for i in range(m):
+                rest[i] = -rest[i]
             if last == 0.0:
                 return STALLED, bound, held
-            now, walled = last, -1  # flat from there on, but for rounding
+            far, walled = last, -1  # flat from there on, but for rounding
         for i in range(m):
-            dual[i] = max(0.0, dual[i] - now * rest[i])
+            moved = dual[i] - far * rest[i]
+            dual[i] = min(moved, _LARGEST) if moved > 0.0 else 0.0
         if walled >= 0:
             dual[walled] = 0.0
             kinks[held, 0], kinks[held, 1] = -1, walled

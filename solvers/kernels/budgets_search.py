@@ -20,9 +20,11 @@ import numpy as np
 from solvers.arrays import FloatArray, IntArray
 from solvers.kernels import compile_kernel, compile_part
 from solvers.kernels.budgets_dual import INFEASIBLE, PRUNED, descend
+from solvers.kernels.clock import now
 from solvers.kernels.hulls import add
 
 DONE, SLICE, FULL = 0, 1, 2  # tree exhausted; node limit of the call reached; no room for another level
+_ROUNDING = 2.0**-52
 _MOST_ROUNDED = 6  # fractional groups rounded every way, 2^6 selections; more budgets round the first six
 
 
@@ -159,6 +161,7 @@ def search(
     path: IntArray,
     chosen: IntArray,
     best: FloatArray,
+    deadline: float,
 ) -> int:
     """Go on with the search for at most ``nodes`` nodes. All state lies in the arguments, so that a call can follow a call.
 
@@ -173,6 +176,7 @@ def search(
             a level more.
         path: (groups,) options decided on the way down. chosen: (groups,) the best selection.
         best: (3,) its value, the greatest bound of all that was cut off, nodes opened.
+        deadline: of the kernels' clock; SLICE is the answer after it as well.
     """
     m = len(budgets)
     room, kinks, weight = np.empty(m), np.zeros((m, 2), dtype=np.intp), np.zeros(m)
@@ -186,7 +190,7 @@ def search(
         options, loss = option_pool[option_at:], loss_pool[option_at:]
         fixed = level_fixed[level]
         if place[1] == 1:
-            if best[2] >= limit:
+            if best[2] >= limit or now() > deadline:
                 return SLICE
             best[2] += 1
             place[1] = 0
@@ -199,9 +203,23 @@ def search(
             fixed_value = level_floats[level, 1]
             least = best[0] + tolerance
             status, bound, held = descend(
-                values, costs, options, cuts, count, room, level_dual[level], least - fixed_value, key, kinks, weight, price
+                values,
+                costs,
+                options,
+                cuts,
+                count,
+                room,
+                level_dual[level],
+                least - fixed_value,
+                key,
+                kinks,
+                weight,
+                price,
+                deadline,
             )
-            bound += fixed_value
+            bound += (
+                fixed_value - _ROUNDING * len(path) * fixed_value
+            )  # what is decided is worth less than nothing, as all values are
             level_floats[level, 0] = min(bound, level_floats[level, 0])
             if status == INFEASIBLE:
                 continue
@@ -221,7 +239,7 @@ def search(
                 for p in range(cuts[g], cuts[g + 1]):
                     top = max(top, price[p])
                 for p in range(cuts[g], cuts[g + 1]):
-                    loss[p] = top - price[p]
+                    loss[p] = (top - price[p]) * (1.0 - _ROUNDING * 4 * (m + 1))
             # The most fractional group is branched on; where none is, the one whose second option costs least.
             branch, fraction = -1, 1e-6
             for k in range(held):

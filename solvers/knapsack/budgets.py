@@ -12,30 +12,46 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.backends import BinaryAnswer, BinaryProgram, LinearModel, Polyhedron, maximize_binary
+from solvers.backends import BinaryAnswer, BinaryProgram, LinearModel, MilpBackend, Polyhedron, maximize_binary
 from solvers.kernels import uses_kernels
 from solvers.knapsack.budgets_exact import relax_budgets, solve_budgets
 from solvers.knapsack.hulls import increments
-from solvers.knapsack.program import Knapsack, exact_sum, priced_budget
-from solvers.results import Status
+from solvers.knapsack.program import Knapsack, exact_sum, fitting, priced_budget
+from solvers.knapsack.rational import maximize_exactly
+from solvers.results import SolverError, Status
 from solvers.sets import Blocks, BudgetedBlocks
 
 BudgetBackend = Literal["native", "highs", "scipy"]
 
+_ACCURACY = 1e-9  # relative to a budget: weights of a vertex are accurate to about that
+_MOST = 2.0**1000  # a merged cost of so many budgets is still finite
+_FINER = 0.1  # of the scale: worth solving again
+_MILP_TOLERANCE = 1e-9  # of HiGHS, on an objective scaled to 1
+_INTERPRETED_NODES = 500  # some seconds of interpreted search, where HiGHS has an answer already
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BudgetedRelaxation:
-    """A vertex ``x`` (n,) of the linear relaxation (None if infeasible), multipliers (m,) and the Lagrangian bound they prove."""
+    """The linear relaxation of a program with several budgets.
+
+    Attributes:
+        x: (n,) a vertex that was checked against the budgets; None where none exists or none was found.
+        duals: (m,) multipliers, which prove the bound whether or not they are optimal.
+        bound: the Lagrangian bound; -inf where nothing fits.
+        impossible: nothing fits, proven beyond rounding.
+    """
 
     x: FloatArray | None
     duals: FloatArray
     bound: float
+    impossible: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,57 +85,114 @@ class BudgetedKnapsack:
         terms = (priced_budget(float(self.budgets[row]), float(duals[row])) for row in priced)
         return math.nextafter(math.fsum([*best.tolist(), *itertools.chain.from_iterable(terms)]), math.inf)
 
-    def relax(self, *, backend: BudgetBackend = "native") -> BudgetedRelaxation:
-        """The linear relaxation, a vertex; by HiGHS, checked, unless ``backend`` is "native" and numba is installed.
+    def relax(self, *, backend: BudgetBackend = "native", vertex: bool = True) -> BudgetedRelaxation:
+        """The linear relaxation; by HiGHS where ``backend`` is not "native", or where the native descent finds no ``vertex``.
 
-        The bound is recomputed from the multipliers whoever found them.
+        The bound is recomputed from the multipliers whoever found them, and so is what the vertex costs.
         """
-        if backend == "native" and uses_kernels(backend):
-            feasible, x, duals = relax_budgets(self.values, self.costs, self.budgets, self.offsets)
-            if x is not None or not feasible:
-                return BudgetedRelaxation(x, duals, self.lagrangian_bound(duals) if feasible else -math.inf)
-        finite = np.flatnonzero(np.isfinite(self.budgets))
         duals = np.zeros(len(self.budgets))
+        if backend == "native":
+            impossible, x, duals = relax_budgets(self.values, self.costs, self.budgets, self.offsets)
+            if impossible:
+                return BudgetedRelaxation(None, duals, -math.inf, impossible=True)
+            if not vertex or (x is not None and self._holds(x)):
+                return BudgetedRelaxation(x, duals, self.lagrangian_bound(duals))
+        bound = self.lagrangian_bound(duals)
+        finite = np.flatnonzero(np.isfinite(self.budgets))
         blocks = BudgetedBlocks.of(Blocks.of(self.sizes.tolist()), self.costs[finite], self.budgets[finite])
-        answer = LinearModel.of(Polyhedron.of_budgeted_blocks(blocks)).minimize(-self.values)
+        shifted = self.values - np.repeat(np.maximum.reduceat(self.values, self.offsets[:-1]), self.sizes)
+        try:
+            answer = LinearModel.of(Polyhedron.of_budgeted_blocks(blocks)).minimize(-shifted)
+        except SolverError:  # the search needs no vertex
+            return BudgetedRelaxation(None, duals, bound)
         if answer.x is None or answer.certificate is None or answer.certificate.dual is None:
-            return BudgetedRelaxation(None, duals, -math.inf)
-        duals[finite] = np.maximum(-answer.certificate.dual[len(self.sizes) :], 0.0)
-        return BudgetedRelaxation(answer.x, duals, self.lagrangian_bound(duals))
+            return BudgetedRelaxation(None, duals, bound)
+        others = np.zeros(len(self.budgets))
+        others[finite] = np.maximum(-answer.certificate.dual[len(self.sizes) :], 0.0)
+        if (tighter := self.lagrangian_bound(others)) <= bound:
+            duals, bound = others, tighter
+        return BudgetedRelaxation(answer.x if self._holds(answer.x) else None, duals, bound)
+
+    def relax_exactly(self) -> FloatArray | None:
+        """A vertex (n,) of the relaxation by exact fractions, None where there is none; for small programs, and slow even there."""
+        finite = np.flatnonzero(np.isfinite(self.budgets))
+        rows = np.repeat(np.arange(len(self.sizes))[:, None] == np.arange(len(self.sizes)), self.sizes, axis=1).astype(float)
+        right = [1.0] * len(self.sizes) + self.budgets[finite].tolist()
+        found = maximize_exactly(self.values.tolist(), [*rows.tolist(), *self.costs[finite].tolist()], right, len(self.sizes))
+        return None if found is None else np.array([float(share) for share in found[0]])
+
+    def _holds(self, x: FloatArray) -> bool:
+        """Whether ``x`` meets every budget, to the accuracy that its own entries have."""
+        return bool((self.costs @ x <= self.budgets * (1.0 + _ACCURACY)).all())
 
     def solve(self, *, backend: BudgetBackend = "native", time_limit_seconds: float | None = None) -> BinaryAnswer:
         """The exact optimum; its support holds one option a group, in order.
 
         Args:
-            backend: "native" is the compiled branch and bound, or "highs" where numba is not installed.
+            backend: "native" is the branch and bound, compiled where numba is installed; interpreted it starts from HiGHS's answer.
             time_limit_seconds: stop then with the best selection so far and its true gap.
 
         Raises:
             SolverError: see :func:`solvers.backends.binary.maximize_binary`.
         """
-        if backend == "native" and uses_kernels(backend):
-            found = solve_budgets(self.values, self.costs, self.budgets, self.offsets, time_limit_seconds=time_limit_seconds)
-            if found.choices is None or self.fits(found.choices):
-                return BinaryAnswer(found.status, found.choices, found.value, found.bound, 0)
-            # Two floats carry 106 bits of a sum; where even those round to the other side, the other solver decides.
-        return self._mixed_integer("scipy" if backend == "scipy" else "highs", time_limit_seconds)
+        if backend != "native":
+            return self._mixed_integer(backend, time_limit_seconds)
+        data = self.values, self.costs, self.budgets, self.offsets
+        if uses_kernels(backend):
+            found = solve_budgets(*data, time_limit_seconds=time_limit_seconds)
+            return BinaryAnswer(found.status, found.choices, found.value, found.bound, 0)
+        began = time.perf_counter()
+        try:
+            known = self._mixed_integer("highs", None if time_limit_seconds is None else 0.5 * time_limit_seconds)
+        except SolverError:
+            known = BinaryAnswer(Status.FEASIBLE, None, -math.inf, math.inf, 0)
+        left = None if time_limit_seconds is None else max(1e-3, time_limit_seconds - (time.perf_counter() - began))
+        trusted = known.status is Status.OPTIMAL
+        limits: dict[str, Any] = {"node_limit": _INTERPRETED_NODES} if trusted else {}
+        found = solve_budgets(*data, start=known.support, time_limit_seconds=left, **limits)
+        status, bound = found.status, found.bound
+        if status is not Status.INFEASIBLE and status is not Status.OPTIMAL and trusted and found.value == known.value:
+            status, bound = Status.OPTIMAL, min(bound, known.bound)
+        return BinaryAnswer(status, found.choices, found.value, bound, 0)
 
-    def _mixed_integer(self, backend: Literal["highs", "scipy"], time_limit_seconds: float | None) -> BinaryAnswer:
-        """The same through a mixed-integer solver."""
-        n, groups = len(self.values), len(self.sizes)
+    def _mixed_integer(self, backend: MilpBackend, time_limit_seconds: float | None) -> BinaryAnswer:
+        """The same through a mixed-integer solver, whose tolerances are absolute: so the program is scaled to what matters.
+
+        Options that fit beside no others are out; so are, once a selection is known, those that lose more by themselves. Where that
+        leaves a finer scale, the program is solved again on it.
+        """
+        began = time.perf_counter()
+        kept = fitting(self.costs, self.budgets, self.offsets)
+        if kept is None:
+            return BinaryAnswer(Status.INFEASIBLE, None, -math.inf, -math.inf, 0)
+        best = np.maximum.reduceat(self.values[kept], np.searchsorted(kept, self.offsets)[:-1])
         # Values below each group's best: the solver sees no common offset, and its relative tolerances mean something.
-        best = np.maximum.reduceat(self.values, self.offsets[:-1])
         shifted = self.values - np.repeat(best, self.sizes)
-        fixed = np.zeros(len(self.budgets))
-        program = BinaryProgram(shifted, self.offsets, np.arange(n), np.ones(n), np.ones(groups), self.costs, fixed, self.budgets)
-        answer = maximize_binary(program, backend=backend, time_limit_seconds=time_limit_seconds)
-        if answer.support is None:
-            return replace(answer, bound=answer.bound + exact_sum(best))
+        lift, answer, cuts = exact_sum(best), None, 0
+        while True:
+            offsets = np.searchsorted(kept, self.offsets)
+            unit = -float(shifted[kept].min()) or 1.0
+            rows = offsets, np.arange(len(kept)), np.ones(len(kept)), np.ones(len(self.sizes))
+            program = BinaryProgram(shifted[kept] / unit, *rows, self.costs[:, kept], np.zeros(len(self.budgets)), self.budgets)
+            left = None if time_limit_seconds is None else time_limit_seconds - (time.perf_counter() - began)
+            found = maximize_binary(program, backend=backend, time_limit_seconds=left)
+            cuts += found.cuts
+            if found.support is None:
+                break
+            answer = replace(found, support=kept[found.support], value=exact_sum(shifted[kept[found.support]]))
+            promising = kept[shifted[kept] >= answer.value]  # of a selection nothing is worth less than all of it
+            finer = -float(shifted[promising].min(initial=0.0))
+            if not 0.0 < finer < _FINER * unit or (left is not None and time.perf_counter() - began > 0.5 * left):
+                break
+            kept = promising
+        if answer is None or answer.support is None:
+            return replace(found, bound=lift + unit * found.bound if math.isfinite(found.bound) else found.bound, cuts=cuts)
         value = exact_sum(self.values[answer.support])
-        bound = max(value, value + (answer.bound - answer.value))
-        close = bound - value <= 1e-9 * max(1.0, abs(value))  # judged again: the shift changed what it is relative to
-        status = Status.OPTIMAL if close and answer.status is Status.FEASIBLE else answer.status
-        return replace(answer, value=value, bound=bound, status=status)
+        # By the solver's own account: it leaves out what is better by less than its tolerance.
+        above = unit * (max(0.0, found.bound - found.value) + _MILP_TOLERANCE) if answer.value < 0.0 else 0.0
+        close = above <= 1e-9 * max(1.0, abs(value)) and found.status is not Status.TIME_LIMIT
+        status = found.status if found.status is Status.TIME_LIMIT else Status.OPTIMAL if close else Status.FEASIBLE
+        return BinaryAnswer(status, answer.support, value, value + above, cuts)
 
     def restrict(self, kept: IntArray) -> BudgetedKnapsack:
         """The same with the options ``kept`` only (at least one a group)."""
@@ -133,7 +206,7 @@ class BudgetedKnapsack:
         At a vertex of m budgets at most m groups are fractional, so the first program is tiny.
         """
         if relaxation.x is None:
-            return None
+            return None if relaxation.impossible else self.solve(backend=backend).support
         support = np.flatnonzero(relaxation.x > 1e-9)  # HiGHS is asked for 1e-10, weights of the native vertex are 1e-9 exact
         answer = self.restrict(support).solve(backend=backend)
         if answer.support is not None:
@@ -145,8 +218,10 @@ class BudgetedKnapsack:
 
         Where the merged cheapest selection does not fit, the start is the exact one of least merged cost that does.
         """
-        weights = np.array([1.0 / b if 0.0 < b < math.inf else 1.0 if b == 0.0 else 0.0 for b in self.budgets.tolist()])
-        merged = Knapsack(self.values, weights @ self.costs, self.offsets)
+        finite = np.isfinite(self.budgets)
+        shift = -np.frexp(np.where(finite, self.budgets, 1.0))[1]  # powers of two: budgets of any size weigh alike, none overflows
+        scaled = np.ldexp(self.costs, np.clip(shift, -1000, 1000)[:, None])
+        merged = Knapsack(self.values, np.minimum(scaled, _MOST)[finite].sum(axis=0), self.offsets)
         steps = increments(merged)
         choices = steps.base.copy()
         if not self.fits(choices):

@@ -1,8 +1,8 @@
 """The exact multiple-choice knapsack with several budgets: preparation of the compiled branch and bound, and its answer.
 
 Costs are scaled by powers of two, which changes no sum, so that budgets of any units weigh alike; values are taken below each
-group's best, so that differences keep their digits. The search itself is ``solvers.kernels.budgets_search``; it runs in slices,
-between which the time is looked at. numba is imported here, when the first program is solved.
+group's best, so that differences keep their digits. The search itself is ``solvers.kernels.budgets_search``; it runs in slices.
+The kernels are imported here, when the first program is solved.
 
 Reference: Kellerer, Pferschy and Pisinger, Knapsack Problems, 2004, Ch. 9 and 11.
 """
@@ -10,19 +10,20 @@ Reference: Kellerer, Pferschy and Pisinger, Knapsack Problems, 2004, Ch. 9 and 1
 from __future__ import annotations
 
 import math
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
 from solvers.kernels import as_kernel_input
-from solvers.knapsack.program import exact_sum
+from solvers.knapsack.program import exact_sum, fitting
 from solvers.results import Status
 
 _NODES = 20_000_000  # about a minute; families that need more (real-valued subset sums) would not end in a day either
-_SLICE = 4096  # nodes between two looks at the clock: some ten milliseconds
+_SLICE = 4096  # nodes between two looks at what to do next
 _EPSILON = 2.0**-52
+_FINER = 2.0**-300  # of the scale: beyond it differences are lost in scaling
+_WHOLE = 2.0**40  # whole values of this size leave room for the rounding of bounds between two whole numbers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,8 +31,8 @@ class BudgetedSelection:
     """What :func:`solve_budgets` found.
 
     Attributes:
-        status: OPTIMAL (gap <= 1e-9 max(1, |value|), or nothing beats the cutoff), INFEASIBLE, or TIME_LIMIT when the time or the
-            number of nodes ran out.
+        status: OPTIMAL (gap <= 1e-9 max(1, |value|), or nothing beats the cutoff), INFEASIBLE, TIME_LIMIT when the time ran out,
+            FEASIBLE when the number of nodes did.
         choices: (groups,) flat options that fit; None where none is known.
         value, bound: of ``choices`` (-inf where there are none), and an upper bound on every selection that fits.
         duals: (m,) the multipliers of the linear relaxation.
@@ -46,29 +47,78 @@ class BudgetedSelection:
     nodes: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scaled:
+    """A program as the kernels take it; all scaling is by powers of two, which is exact.
+
+    Attributes:
+        values: (n,) below each group's best, none positive, the least about -1 (unless they are whole numbers).
+        rows: (n, m) costs under the finite budgets, which are about 1.
+        limits: (m,) those budgets; ``room`` (m,) is more than any sum that rounds to them.
+        finite, shift: which budgets they are, and the powers of two they were scaled by.
+        lift: what the values are below: the sum of the groups' best.
+        unit: the power of two that values were scaled by.
+        whole: values are whole numbers, so that nothing lies between two of them.
+    """
+
+    values: FloatArray
+    rows: FloatArray
+    limits: FloatArray
+    room: FloatArray
+    offsets: IntArray
+    finite: IntArray
+    shift: IntArray
+    lift: float
+    unit: int
+    whole: bool
+
+    @classmethod
+    def of(cls, values: FloatArray, costs: FloatArray, budgets: FloatArray, offsets: IntArray) -> _Scaled:
+        finite = np.flatnonzero(np.isfinite(budgets))
+        most = costs[finite].max(axis=1, initial=0.0)
+        sizes = np.where(budgets[finite] > 0.0, np.maximum(budgets[finite], 2.0**-200 * most), most)  # nothing overflows
+        shift = -np.frexp(sizes)[1].astype(np.intp)
+        rows = np.ascontiguousarray(np.ldexp(costs[finite], shift[:, None]).T)
+        limits = np.ldexp(budgets[finite], shift)
+        # A sum fits if it rounds to the budget: half an ulp; the room left at a node is rounded some times more.
+        room = limits + 0.5 * np.spacing(limits) + 8 * _EPSILON * limits
+        best = np.maximum.reduceat(values, offsets[:-1])
+        shifted = values - np.repeat(best, np.diff(offsets))
+        lift, least = exact_sum(best), -float(shifted.min())
+        spread = -exact_sum(np.minimum.reduceat(shifted, offsets[:-1]))
+        whole = max(spread, abs(lift)) < _WHOLE and not (values % 1.0).any()
+        unit = 0 if whole or least == 0.0 else -int(np.frexp(least)[1])
+        return cls(np.ldexp(shifted, unit), rows, limits, room, as_kernel_input(offsets), finite, shift, lift, unit, whole)
+
+    def multipliers(self, dual: FloatArray, count: int) -> FloatArray:
+        """The kernels' ``dual`` for all ``count`` budgets in the caller's units."""
+        duals = np.zeros(count)
+        with np.errstate(over="ignore"):
+            duals[self.finite] = np.minimum(np.ldexp(dual, self.shift - self.unit), 1e300)  # any multiplier proves a bound
+        return duals
+
+
 def relax_budgets(
     values: FloatArray, costs: FloatArray, budgets: FloatArray, offsets: IntArray
 ) -> tuple[bool, FloatArray | None, FloatArray]:
-    """Whether the linear relaxation is feasible, a vertex (n,) of it, and multipliers (m,); arguments: :func:`solve_budgets`.
+    """Whether nothing fits for sure, a vertex (n,) of the relaxation, and multipliers (m,); arguments: :func:`solve_budgets`.
 
     At most one group a budget is fractional. There is no vertex where the descent stalls among degenerate ties.
     """
     from solvers.kernels.budgets_dual import BOUNDED, INFEASIBLE, descend
 
     groups, n = len(offsets) - 1, len(values)
-    finite, shift, rows, limits = _scaled(costs, budgets)
-    m = len(finite)
+    scaled = _Scaled.of(values, costs, budgets, offsets)
+    m = len(scaled.finite)
     dual, weight, kinks = np.zeros(m), np.zeros(m), np.zeros((m, 2), dtype=np.intp)
     key = np.zeros(groups, dtype=np.intp)
-    room = limits + 0.5 * np.spacing(limits)
-    arguments = as_kernel_input(values), rows, np.arange(n), as_kernel_input(offsets), groups, room, dual, -math.inf
-    status, _, held = descend(*arguments, key, kinks, weight, np.empty(n))
-    duals = np.zeros(len(budgets))
+    arguments = scaled.values, scaled.rows, np.arange(n), scaled.offsets, groups, scaled.room, dual, -math.inf
+    status, _, held = descend(*arguments, key, kinks, weight, np.empty(n), math.inf)
     if status == INFEASIBLE:
-        return False, None, duals
-    duals[finite] = np.ldexp(dual, shift)
+        return True, None, np.zeros(len(budgets))
+    duals = scaled.multipliers(dual, len(budgets))
     if status != BOUNDED:
-        return True, None, duals
+        return False, None, duals
     x = np.zeros(n)
     x[key] = 1.0
     for (group, option), share in zip(kinks[:held].tolist(), weight[:held].tolist(), strict=True):
@@ -76,20 +126,7 @@ def relax_budgets(
             share = min(max(share, 0.0), float(x[key[group]]))
             x[option] += share
             x[key[group]] -= share
-    return True, x, duals
-
-
-def _scaled(costs: FloatArray, budgets: FloatArray) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
-    """The finite budgets, the powers of two that make their rows comparable, and scaled costs (n, m) and limits.
-
-    Scaling by a power of two is exact.
-    """
-    finite = np.flatnonzero(np.isfinite(budgets))
-    most = costs[finite].max(axis=1, initial=0.0)
-    sizes = np.where(budgets[finite] > 0.0, np.maximum(budgets[finite], 2.0**-200 * most), most)  # nothing overflows
-    shift = -np.frexp(sizes)[1].astype(np.intp)
-    rows = np.ascontiguousarray(np.ldexp(costs[finite], shift[:, None]).T)
-    return finite, shift, rows, np.ldexp(budgets[finite], shift)
+    return False, x, duals
 
 
 def solve_budgets(
@@ -99,6 +136,7 @@ def solve_budgets(
     offsets: IntArray,
     *,
     cutoff: float = -math.inf,
+    start: IntArray | None = None,
     time_limit_seconds: float | None = None,
     node_limit: int = _NODES,
 ) -> BudgetedSelection:
@@ -110,60 +148,90 @@ def solve_budgets(
         budgets: (m,), infinite means none.
         offsets: (groups + 1,) where each group starts.
         cutoff: selections of this value or less are of no interest; with OPTIMAL and no choices nothing beats it.
+        start: (groups,) flat options of a selection that fits, where one is known.
         time_limit_seconds, node_limit: stop then with the best selection so far and its true gap.
     """
-    from solvers.kernels.budgets_search import DONE, FULL, search
+    seconds = math.inf if time_limit_seconds is None else time_limit_seconds
+    kept = fitting(costs, budgets, offsets)
+    if kept is None:
+        return BudgetedSelection(Status.INFEASIBLE, None, -math.inf, -math.inf, np.zeros(len(budgets)), 0)
+    best = np.maximum.reduceat(values[kept], np.searchsorted(kept, offsets)[:-1])
+    shifted = values - np.repeat(best, np.diff(offsets))
+    while True:
+        cuts = np.searchsorted(kept, offsets)
+        known = None if start is None else np.searchsorted(kept, start)
+        found = _search(values[kept], costs[:, kept], budgets, cuts, cutoff, known, seconds, node_limit)
+        if found.choices is None:
+            return found
+        start = kept[found.choices]
+        # Of a selection nothing is worth less than all of it. Where that leaves a scale on which more can be told apart: once more.
+        finer = kept[shifted[kept] >= exact_sum(shifted[start])]
+        if not -float(shifted[finer].min()) < _FINER * -float(shifted[kept].min()):
+            return replace(found, choices=start)
+        kept = finer
 
-    deadline = math.inf if time_limit_seconds is None else time.perf_counter() + time_limit_seconds
-    finite, shift, rows, limits = _scaled(costs, budgets)
-    lift = np.maximum.reduceat(values, offsets[:-1])
-    shifted = values - np.repeat(lift, np.diff(offsets))
-    base = exact_sum(lift)
-    spread = -exact_sum(np.minimum.reduceat(shifted, offsets[:-1]))
-    noise = 4 * _EPSILON * spread
-    whole = max(spread, abs(base)) < 2.0**40 and not (values % 1.0).any()
-    start = math.floor(cutoff) - base if whole and math.isfinite(cutoff) else cutoff - base
-    # A sum fits if it rounds to the budget: half an ulp; the room left at a node is rounded some times more.
-    slack = 0.5 * np.spacing(limits) + 8 * _EPSILON * limits
-    duals = np.zeros(len(budgets))
-    tree = _Tree.of(rows, limits + slack, offsets)
-    if tree is None:
-        return BudgetedSelection(Status.INFEASIBLE, None, -math.inf, -math.inf, duals, 0)
+
+def _search(
+    values: FloatArray,
+    costs: FloatArray,
+    budgets: FloatArray,
+    offsets: IntArray,
+    cutoff: float,
+    known: IntArray | None,
+    seconds: float,
+    node_limit: int,
+) -> BudgetedSelection:
+    """The same for options that all fit beside the cheapest ones."""
+    from solvers.kernels.budgets_search import DONE, FULL, search
+    from solvers.kernels.clock import read_clock
+
+    deadline = read_clock() + seconds
+    scaled = _Scaled.of(values, costs, budgets, offsets)
+    whole, unit = scaled.whole, scaled.unit
+    floor = math.floor(cutoff) if whole and math.isfinite(cutoff) else cutoff
+    tree = _Tree.of(scaled.rows, scaled.offsets)
     path, chosen = tree.path, np.full(len(offsets) - 1, -1, dtype=np.intp)
-    best = np.array([start, -math.inf, 0.0])
-    root = math.inf
+    best = np.array([math.ldexp(floor - scaled.lift, unit), -math.inf, 0.0])
+    if known is not None and (worth := exact_sum(scaled.values[known])) > best[0]:
+        best[0], chosen = worth, known.copy()
+    root, duals, base = math.inf, np.zeros(len(budgets)), math.ldexp(scaled.lift, unit)
+    slack = scaled.room - scaled.limits
     stopped = False
     while True:
-        # Half the promised 1e-9 of the value, and no more of the spread, so that scores may be scaled and shifted at will.
-        known = abs(base + best[0]) if math.isfinite(best[0]) else 0.0
-        tolerance = 1.0 - 2.0**-10 if whole else max(noise, 5e-10 * min(spread, known))
+        # Half the promised 1e-9 of the value, and no more of what is lost, so that scores may be scaled and shifted at will. Whole
+        # values leave nothing strictly between two whole numbers.
+        lost = float(best[0]) if math.isfinite(best[0]) else 0.0
+        tolerance = 1.0 - 2.0**-10 if whole else 5e-10 * min(max(-lost, 0.0), abs(base + lost))
         code = search(
-            shifted, rows, limits, slack, tolerance, _SLICE if best[2] else 1, tree.place, tree.ints, tree.floats, tree.fixed,
-            tree.dual, tree.groups, tree.cuts, tree.options, tree.loss, path, chosen, best,
+            scaled.values, scaled.rows, scaled.limits, slack, tolerance, _SLICE if best[2] else 1, tree.place, tree.ints,
+            tree.floats, tree.fixed, tree.dual, tree.groups, tree.cuts, tree.options, tree.loss, path, chosen, best, deadline,
         )  # fmt: skip
         if math.isinf(root):
             root = float(tree.floats[0, 0])
-            duals[finite] = np.ldexp(tree.dual[0], shift)
+            duals = scaled.multipliers(tree.dual[0], len(budgets))
         if code == DONE:
             break
         if code == FULL:
             tree.grow()
-        elif time.perf_counter() > deadline or best[2] >= node_limit:
+        elif best[2] >= node_limit or read_clock() > deadline:
             stopped = True
             break
-    upper = max(float(best[0]), float(best[1]), tree.open_bound() if stopped else -math.inf)
-    bound = base + min(upper, root)
-    if whole and math.isfinite(bound):
-        bound = math.floor(bound + 2.0**-10)
+    upper = min(root, max(float(best[0]), float(best[1]), tree.open_bound() if stopped else -math.inf))
     nodes = int(best[2])
+    late = Status.TIME_LIMIT if best[2] < node_limit else Status.FEASIBLE
     if chosen[0] < 0:
         if not stopped and math.isinf(cutoff):
             return BudgetedSelection(Status.INFEASIBLE, None, -math.inf, -math.inf, duals, nodes)
-        return BudgetedSelection(Status.TIME_LIMIT if stopped else Status.OPTIMAL, None, -math.inf, bound, duals, nodes)
+        bound = math.nextafter(scaled.lift + math.ldexp(upper, -unit), math.inf) if math.isfinite(upper) else math.inf
+        return BudgetedSelection(late if stopped else Status.OPTIMAL, None, -math.inf, bound, duals, nodes)
     value = exact_sum(values[chosen])
-    bound = max(bound, value)
+    if whole:
+        bound = max(float(math.floor(scaled.lift + upper + 2.0**-10)), value)
+    else:
+        bound = value + math.ldexp(upper - float(best[0]), -unit)
+        bound = math.nextafter(bound, math.inf) if upper > best[0] else value
     certified = not stopped or bound - value <= 1e-9 * max(1.0, abs(value))
-    return BudgetedSelection(Status.OPTIMAL if certified else Status.TIME_LIMIT, chosen, value, bound, duals, nodes)
+    return BudgetedSelection(Status.OPTIMAL if certified else late, chosen, value, bound, duals, nodes)
 
 
 @dataclass(slots=True)
@@ -182,16 +250,9 @@ class _Tree:
     path: IntArray
 
     @classmethod
-    def of(cls, rows: FloatArray, limits: FloatArray, offsets: IntArray) -> _Tree | None:
-        """The root with the options that fit beside the cheapest of all other groups; None where a group has none."""
+    def of(cls, rows: FloatArray, offsets: IntArray) -> _Tree:
+        """The root, all options open."""
         groups, (n, m) = len(offsets) - 1, rows.shape
-        least = np.minimum.reduceat(rows, offsets[:-1], axis=0)
-        # The sum of the least is rounded some times more than the slack in the limits allows for.
-        room = limits * (1.0 + groups * _EPSILON) - least.sum(axis=0)
-        alive = np.flatnonzero((rows - np.repeat(least, np.diff(offsets), axis=0) <= room).all(axis=1))
-        cuts = np.searchsorted(alive, offsets)
-        if not np.diff(cuts).all():
-            return None
         levels, pool = 16, 4 * n + 64
         tree = cls(
             np.array([0, 1], dtype=np.intp), np.zeros((levels, 5), dtype=np.intp), np.zeros((levels, 2)),
@@ -200,7 +261,7 @@ class _Tree:
             np.zeros(groups, dtype=np.intp),
         )  # fmt: skip
         tree.ints[0, 0], tree.floats[0, 0] = groups, math.inf
-        tree.groups[:groups], tree.cuts[: groups + 1], tree.options[: len(alive)] = np.arange(groups), cuts, alive
+        tree.groups[:groups], tree.cuts[: groups + 1], tree.options[:n] = np.arange(groups), offsets, np.arange(n)
         return tree
 
     def grow(self) -> None:

@@ -158,16 +158,15 @@ def _any_budgets(
     program: BudgetedKnapsack, table: ScoreTable, method: Method, backend: BudgetBackend, time_limit_seconds: float | None
 ) -> _Answer:
     """The same methods for any number of budgets."""
-    relaxation = program.relax(backend=backend)
+    relaxation = program.relax(backend=backend, vertex=method == "lp")
     if method == "argmax":
-        bounded = relaxation.x is not None
         return _Answer(
             first_best(program.values, program.offsets),
-            relaxation.bound if bounded else None,
-            relaxation.duals if bounded else None,
+            None if relaxation.impossible else relaxation.bound,
+            None if relaxation.impossible else relaxation.duals,
         )
     stopped, bound = False, relaxation.bound
-    if relaxation.x is None:
+    if relaxation.impossible:
         choices = None
     elif method == "exact":
         found = program.solve(backend=backend, time_limit_seconds=time_limit_seconds)

@@ -185,10 +185,13 @@ def shadow_prices(scores: Any, costs: Any, budget: Any, *, minimize: bool = Fals
         least = table.stated(0, program.least_costs()[0])
         return frontier(scores, costs, minimize=minimize).price(max(float(table.budgets[0]), least))
     relaxation = program.relax()
-    if relaxation.x is None:
+    x = relaxation.x
+    if x is None and not relaxation.impossible:
+        x = program.relax_exactly()
+    if x is None:
         raise InfeasibleError("nothing fits: each budget can be met alone but not all together")
-    spent = program.costs @ relaxation.x
-    bounds = _optimal_duals(program, relaxation.x, spent)
+    spent = program.costs @ x
+    bounds = _optimal_duals(program, x, spent)
     columns = zip(table.budget_names, bounds, spent.tolist(), table.units().tolist(), strict=True)
     return {name: ShadowPrice(more * unit, less * unit, used / unit) for name, (more, less), used, unit in columns}
 
