@@ -24,6 +24,7 @@ import numpy as np
 
 from benchmarks.instances import Instance
 from solvers.arrays import FloatArray
+from solvers.backends import silence_highs
 
 __all__ = [
     "LIMIT_SECONDS",
@@ -188,6 +189,7 @@ def _model(instance: Instance, costs: Sequence[FloatArray], budgets: Sequence[fl
     program.a_matrix_.value_ = np.concatenate([np.ones(n), *costs])
     if whole:
         program.integrality_ = [highspy.HighsVarType.kInteger] * n
+    silence_highs()
     solver = highspy.Highs()
     for option, value in (
         ("output_flag", False),

@@ -50,9 +50,12 @@ class Blocks:
         """Blocks with the given sizes; each sums to 1 unless ``totals`` says otherwise.
 
         Raises:
-            ValueError: no blocks, an empty block, or a total that is not positive and finite.
+            ValueError: no blocks, an empty block, a size that is not whole, or a total that is not positive and finite.
         """
-        lengths = tuple(int(size) for size in sizes)
+        given = tuple(sizes)
+        lengths = tuple(int(size) for size in given)
+        if lengths != given:
+            raise ValueError(f"Blocks: expected whole sizes, got {list(given)}")
         if not lengths:
             raise ValueError("Blocks: expected at least one block, got none")
         for block, size in enumerate(lengths):

@@ -11,6 +11,7 @@ linear and mixed-integer programming, 2004 (the bound recomputed from the multip
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -284,6 +285,20 @@ class MixedIntegerModel:
         )
 
 
+@functools.cache
+def silence_highs() -> None:
+    """Keep HiGHS's banner off standard output, in this process: for whoever makes a solver, or has cvxpy make one.
+
+    HiGHS 1.16 prints it when the first solver of a process is made, before any option can be set. A solver of the bare class that
+    :class:`highspy.Highs` extends waits until it runs, and by then it is told to print nothing; the banner counts as printed.
+    """
+    import highspy
+
+    first = highspy.Highs.__mro__[1]()
+    _check(first.setOptionValue("log_to_console", False), "log_to_console")
+    _check(first.run(), "run")
+
+
 def _highspy() -> Any:
     """The module, imported at the first use: it costs more than the rest of the package together."""
     import highspy
@@ -292,6 +307,7 @@ def _highspy() -> Any:
 
 
 def _silent_solver(feasibility: float = _FEASIBILITY) -> highspy.Highs:
+    silence_highs()
     solver = _highspy().Highs()
     for option, value in (
         ("output_flag", False),

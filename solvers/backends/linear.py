@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from solvers.arrays import FloatArray
-from solvers.backends.highs import LinearModel, Polyhedron
+from solvers.backends.highs import LinearModel, Polyhedron, silence_highs
 from solvers.results import Certificate, Result, SolverError, Status
 from solvers.sets import BudgetedBlocks
 
@@ -94,6 +94,7 @@ def _cvxpy(polyhedron: Polyhedron, count: int) -> Callable[[FloatArray], Result]
     import cvxpy
     from scipy.sparse import csr_array
 
+    silence_highs()
     scaled, scale = polyhedron.scaled()
     n = len(scaled.lower)
     matrix = csr_array((scaled.values, scaled.indices, scaled.starts), shape=(len(scaled.row_lower), n))

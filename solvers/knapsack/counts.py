@@ -17,12 +17,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from solvers.arrays import FloatArray
+from solvers.kernels.sums import add
+from solvers.knapsack.decimals import decimal_places, from_units, whole_units
 from solvers.knapsack.exact import solve_exact
 from solvers.knapsack.program import Knapsack, exact_sum
 from solvers.results import Certificate, Result, Status
@@ -34,15 +36,21 @@ _FEW = 500
 _ROUND_OFF = 1e-12  # relative; a layer's cost is a sum of a few rounded products
 _PRICES = 200  # evaluations of the dual; chords take a dozen, bisection after that halves the interval
 _TOLERANCE = 1e-9  # what OPTIMAL promises, of max(1, |value|)
+_WHOLE = 2.0**53  # sums of whole numbers are exact up to here
+_LARGEST = 1e300  # sums stay finite below
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Layer:
-    """One layer: which operations are allowed; their log weights and costs (k,); units; ``log j!`` for j up to units."""
+    """One layer: which operations are allowed; their log weights and costs (k,); units; ``log j!`` for j up to units.
+
+    ``halves`` (2, k) are the leading and the other bits of the costs: a count times either is exact.
+    """
 
     kept: NDArray[np.bool_]
     weights: FloatArray
     costs: FloatArray
+    halves: FloatArray
     units: int
     factorials: FloatArray
 
@@ -57,6 +65,26 @@ class _Layer:
         ways = self.factorials[self.units] - self.factorials[counts.astype(np.intp)].sum(-1)
         result: FloatArray = ways + counts @ self.weights
         return result
+
+    @property
+    def cheapest(self) -> FloatArray:
+        """The counts (k,) of least cost: all units to the first of the cheapest operations."""
+        counts = np.zeros(len(self.costs))
+        counts[int(self.costs.argmin())] = self.units
+        return counts
+
+    def exact_terms(self, counts: FloatArray) -> list[float]:
+        """Floats whose unrounded sum is what counts (k,) cost."""
+        terms: list[float] = (self.halves * counts).ravel().tolist()
+        return terms
+
+    def cost(self, counts: FloatArray) -> FloatArray:
+        """What counts (n, k) cost, rounded once: those of equal cost cost the same, whichever operations they name."""
+        high = low = np.zeros(len(counts))
+        for half in self.halves:
+            for term in (counts * half).T:
+                high, low = add(high, low, term)
+        return high
 
     def near(self, price: float, loss: float, limit: int) -> FloatArray | None:
         """The counts (n, k) within ``loss`` of the best at this price that no cheaper ones match; None if more than ``limit``."""
@@ -112,7 +140,9 @@ def most_probable_counts(
         log_weights: for each layer (operations,), log probabilities up to a constant a layer, which is taken off; -inf forbids.
         units: what each layer's counts sum to, at least 1.
         costs: for each layer (operations,), the cost of one unit, not negative. An offset belongs to the budget's side.
-        budget: for the layers' costs together. A layer's cost is ``counts @ costs``; these are added by ``math.fsum``.
+        budget: for the layers' costs together. Costs and budget that are decimals of up to 15 digits are added as these decimals
+            (``solvers.knapsack.decimals``); else a layer's cost is ``counts @ costs`` rounded once, and ``math.fsum`` adds these.
+            Where no such sum fits but the least cost, rounded only once, does, sums of an ulp more do too: see the violation.
         option_limit: compositions enumerated in all; beyond it the answer is the best of those, with the dual's bound.
         time_limit_seconds: of the exact search.
 
@@ -130,11 +160,15 @@ def most_probable_counts(
     """
     began = time.perf_counter()
     layers = _read(log_weights, units, costs, budget)
-    cheapest = math.fsum(float(layer.units * layer.costs.min()) for layer in layers)
-    if cheapest > budget:
-        message = f"nothing fits: the budget is {budget}, the least possible cost is {cheapest}"
+    places, layers, stated = _in_units(layers, float(budget))
+    cheapest = [layer.cheapest for layer in layers]
+    # Of the layers' unrounded costs: that the sum of rounded ones is an ulp more proves nothing.
+    least = _unrounded_cost(layers, cheapest)
+    if least > stated:
+        message = f"nothing fits: the budget is {budget}, the least possible cost is {from_units(least, places)}"
         return Result(None, Status.INFEASIBLE, None, 0, time.perf_counter() - began, message)
-    dual, upper, inside = _price(layers, budget)
+    limit = max(stated, _total_cost(layers, cheapest))
+    dual, upper, inside = _price(layers, limit)
     bound, value = upper, _total_value(layers, inside)
     status, iterations, loss = Status.FEASIBLE, 0, _FIRST_LOSS
     while bound - value > _slack(value):
@@ -146,7 +180,7 @@ def most_probable_counts(
         knapsack = _knapsack(layers, near)
         iterations = len(knapsack.values)
         left = None if time_limit_seconds is None else max(1e-3, time_limit_seconds - (time.perf_counter() - began))
-        found = solve_exact(knapsack, budget, time_limit_seconds=left)
+        found = solve_exact(knapsack, limit, time_limit_seconds=left)
         if found.status is not Status.INFEASIBLE:
             local = found.choices - knapsack.offsets[:-1]
             picks = [rows[choice] for rows, choice in zip(near, local.tolist(), strict=True)]
@@ -160,7 +194,8 @@ def most_probable_counts(
         loss *= _GROWTH
     if bound - value <= _slack(value):
         status = Status.OPTIMAL
-    certificate = Certificate(value, max(bound, value), 0.0, np.array([dual]), maximize=True)
+    violation = max(0.0, _unrounded_cost(layers, inside) - stated) if limit > stated else 0.0
+    certificate = Certificate(value, max(bound, value), violation, np.array([dual * 10.0**places]), maximize=True)
     return Result(_flat(layers, inside), status, certificate, iterations, time.perf_counter() - began)
 
 
@@ -181,8 +216,7 @@ def _price(layers: list[_Layer], budget: float) -> tuple[float, float, list[Floa
     ceiling = max(_ceiling(layer) for layer in layers)
     bound, low_value, low_cost, inside = evaluate(ceiling)
     if low_cost > budget:  # rounding of products; the cheapest operations alone fit, as was checked
-        inside = [np.where(layer.costs == layer.costs.min(), 1.0, 0.0) for layer in layers]
-        inside = [_first(row) * layer.units for row, layer in zip(inside, layers, strict=True)]
+        inside = [layer.cheapest for layer in layers]
         low_value, low_cost = _total_value(layers, inside), _total_cost(layers, inside)
     best = (0.0, upper) if upper <= bound else (ceiling, bound)
     low_price, high_price = 0.0, ceiling  # the minimum lies between
@@ -228,7 +262,7 @@ def _enumerate(layers: list[_Layer], price: float, loss: float, limit: int) -> l
 
 def _knapsack(layers: list[_Layer], near: list[FloatArray]) -> Knapsack:
     values = np.concatenate([layer.value(rows) for layer, rows in zip(layers, near, strict=True)])
-    costs = np.concatenate([(rows * layer.costs).sum(1) for layer, rows in zip(layers, near, strict=True)])
+    costs = np.concatenate([layer.cost(rows) for layer, rows in zip(layers, near, strict=True)])
     return Knapsack.of(values, costs, np.concatenate([[0], np.cumsum([len(rows) for rows in near])]))
 
 
@@ -237,18 +271,16 @@ def _total_value(layers: list[_Layer], counts: list[FloatArray]) -> float:
 
 
 def _total_cost(layers: list[_Layer], counts: list[FloatArray]) -> float:
-    return exact_sum(np.array([float((row * layer.costs).sum()) for layer, row in zip(layers, counts, strict=True)]))
+    return exact_sum(np.array([math.fsum(layer.exact_terms(row)) for layer, row in zip(layers, counts, strict=True)]))
+
+
+def _unrounded_cost(layers: list[_Layer], counts: list[FloatArray]) -> float:
+    """The cost of all layers together, rounded once."""
+    return math.fsum(term for layer, row in zip(layers, counts, strict=True) for term in layer.exact_terms(row))
 
 
 def _slack(value: float) -> float:
     return _TOLERANCE * max(1.0, abs(value))
-
-
-def _first(row: FloatArray) -> FloatArray:
-    """Only the first one of a row of zeros and ones."""
-    result = np.zeros_like(row)
-    result[int(row.argmax())] = 1.0
-    return result
 
 
 def _flat(layers: list[_Layer], counts: list[FloatArray]) -> FloatArray:
@@ -260,9 +292,31 @@ def _flat(layers: list[_Layer], counts: list[FloatArray]) -> FloatArray:
     return np.concatenate(parts)
 
 
+def _halves(costs: FloatArray) -> FloatArray:
+    """(2, k) the leading 27 bits of each cost, and the rest."""
+    mantissa, exponent = np.frexp(costs)
+    leading = np.ldexp(np.rint(np.ldexp(mantissa, 26)), exponent - 26)
+    return np.stack([leading, costs - leading])
+
+
+def _in_units(layers: list[_Layer], budget: float) -> tuple[int, list[_Layer], float]:
+    """Layers and budget in whole units of their decimals' last place, and how many places; as they are where these do not hold."""
+    costs = np.concatenate([layer.costs for layer in layers])
+    offsets = np.concatenate([[0], np.cumsum([len(layer.costs) for layer in layers])])
+    places = decimal_places(costs, budget, offsets)
+    if places:
+        rows = [whole_units(layer.costs, places) for layer in layers]
+        counted = [replace(layer, costs=row, halves=_halves(row)) for layer, row in zip(layers, rows, strict=True)]
+        if sum(float(layer.units * layer.costs.max()) for layer in counted) <= _WHOLE:
+            return places, counted, float(whole_units(np.array(budget), places))
+    return 0, layers, budget
+
+
 def _read(log_weights: Sequence[ArrayLike], units: Sequence[int], costs: Sequence[ArrayLike], budget: float) -> list[_Layer]:
     if not len(log_weights) == len(units) == len(costs) or not len(units):
         raise ValueError(f"expected as many weights, units and costs, got {len(log_weights)}, {len(units)} and {len(costs)}")
+    if not hasattr(budget, "__float__"):  # text has none
+        raise ValueError(f"budget: expected a number, got {type(budget).__name__}")
     if math.isnan(budget):
         raise ValueError("budget: expected a number, got NaN")
     layers = []
@@ -277,8 +331,10 @@ def _read(log_weights: Sequence[ArrayLike], units: Sequence[int], costs: Sequenc
             raise ValueError(f"layer {index}: expected a whole number of units, at least 1, got {total}")
         if not (np.isfinite(cost[kept]).all() and (cost[kept] >= 0).all()):
             raise ValueError(f"layer {index}: costs must be finite and not negative, got {cost.tolist()}")
+        if float(cost[kept].max()) * int(total) * len(units) > _LARGEST:
+            raise ValueError(f"layer {index}: sums of costs overflow a float, scale them down; got {cost.tolist()}")
         largest = weights[kept].max()
         normalized = weights[kept] - (largest + math.log(math.fsum(np.exp(weights[kept] - largest).tolist())))
         factorials = np.array([math.lgamma(count + 1.0) for count in range(int(total) + 1)])
-        layers.append(_Layer(kept, normalized, cost[kept], int(total), factorials))
+        layers.append(_Layer(kept, normalized, cost[kept], _halves(cost[kept]), int(total), factorials))
     return layers

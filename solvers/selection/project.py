@@ -92,7 +92,9 @@ def project_to_budget(
 
     Args:
         scores: (groups, options) array, a list of 1-D arrays of any lengths, torch tensors (also with gradients, on a GPU, in
-            bfloat16), or ``{group: {option: score}}``. A score of -inf forbids its option (+inf with ``minimize``).
+            bfloat16), pandas or polars frames, or ``{group: {option: score}}``. Labels of frames put costs in the order of the
+            scores and name the answer; beside an array they go by position. A score of -inf forbids its option (+inf with
+            ``minimize``).
         costs: like ``scores``, not negative; with several budgets a mapping of budget names to such tables. Infinite forbids.
         budget: a number in the unit of the costs, or a mapping of the same names to numbers; infinite is none.
         method: "exact"; "lp", the relaxation with its fractional group at the cheaper option; "greedy", from the cheapest by value
@@ -110,7 +112,7 @@ def project_to_budget(
 
     Raises:
         InfeasibleError: nothing fits; it names the budget and the least cost there is.
-        ValueError: malformed input; it names the group.
+        ValueError: malformed input, a whole number that float64 cannot hold, labels that differ; it names the group.
         SolverError: a back end fails, or finds nothing within the time limit.
 
     Reference: HardCoRe-NAS Eq. 13 (its projection of alpha, exactly).

@@ -24,6 +24,7 @@ from solvers.backends import least_by_scipy
 from solvers.kernels.sums import add
 from solvers.knapsack import BudgetedKnapsack, Knapsack, exact_sum, increments
 from solvers.results import InfeasibleError, SolverError
+from solvers.selection.numbers import read_number
 from solvers.selection.project import Selection, project_to_budget
 from solvers.selection.tables import ScoreTable, allowed_program, read_table
 
@@ -120,6 +121,7 @@ class Frontier:
         return project_to_budget(scores, costs, budget, minimize=self._minimize, time_limit_seconds=time_limit_seconds)
 
     def _last_point(self, budget: float) -> int:
+        budget = read_number(budget, "budget")
         if math.isnan(budget):
             raise ValueError("budget: expected a number, got NaN")
         point = bisect.bisect_right(self.budgets, budget) - 1

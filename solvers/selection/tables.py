@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from solvers.arrays import FloatArray, IntArray
 from solvers.knapsack import BudgetedKnapsack, decimal_places, exact_sum, from_units, whole_units
 from solvers.results import InfeasibleError
+from solvers.selection.labels import Labels, order_by_labels, shown_labels
+from solvers.selection.numbers import is_exact, read_number, read_rows
 
 # A budget that was itself a sum of the least costs in another order, or went through a table printed to 15 digits, misses them by
 # some ulps: 1e-12 covers thousands of terms.
@@ -23,8 +25,6 @@ _ROUND_OFF = 1e-12
 
 # Sums of sums stay finite below this.
 _LARGEST = 1e300
-
-_Rows = tuple[FloatArray, IntArray]  # flat numbers and where each group starts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,8 +117,8 @@ def read_table(scores: Any, costs: Any, budget: Any, *, minimize: bool = False) 
         and scores.ndim == 2
         and scores.shape == costs.shape
         and scores.size
-        and scores.dtype.kind in "fiub"
-        and costs.dtype.kind in "fiub"
+        and is_exact(scores)
+        and is_exact(costs)
         and not isinstance(budget, Mapping)
     ):
         groups, width = scores.shape
@@ -145,13 +145,15 @@ def read_table(scores: Any, costs: Any, budget: Any, *, minimize: bool = False) 
     labels = ["costs" if names is None else f"costs[{name!r}]" for name in (names or (None,))]
     if isinstance(scores, Mapping):
         return _read_named(scores, cost_tables, labels, _limits(limits, names), names, minimize)
-    flat, offsets = _read_rows(scores, "scores")
+    flat, offsets = read_rows(scores, "scores")
+    found = [Labels.of(table) for table in (scores, *cost_tables)]
+    orders = order_by_labels(found, ["scores", *labels])
     rows = []
-    for cost_table, label in zip(cost_tables, labels, strict=True):
+    for cost_table, label, order in zip(cost_tables, labels, orders, strict=True):
         if isinstance(cost_table, Mapping):
             hint = "; costs by budget name need a budget with the same names" if names is None else ""
             raise ValueError(f"{label}: is a mapping while scores is not; name the groups in both or in neither{hint}")
-        row, row_offsets = _read_rows(cost_table, label)
+        row, row_offsets = read_rows(cost_table, label)
         if len(row_offsets) != len(offsets):
             raise ValueError(f"{label}: holds {len(row_offsets) - 1} groups, scores holds {len(offsets) - 1}")
         different = np.flatnonzero(np.diff(row_offsets) != np.diff(offsets))
@@ -159,8 +161,8 @@ def read_table(scores: Any, costs: Any, budget: Any, *, minimize: bool = False) 
             group = int(different[0])
             sizes = np.diff(row_offsets)[group], np.diff(offsets)[group]
             raise ValueError(f"{label}: group {group} has {sizes[0]} options, but {sizes[1]} in scores")
-        rows.append(row)
-    table = ScoreTable(flat, np.array(rows), _limits(limits, names), offsets, names)
+        rows.append(row if order is None else row[order])
+    table = ScoreTable(flat, np.array(rows), _limits(limits, names), offsets, names, *shown_labels(found, offsets))
     _check(table, minimize)
     return _placed(table)
 
@@ -194,7 +196,7 @@ def _read_named(
     options = tuple(option for row in scores.values() for option in row)
 
     def flatten(table: Mapping[Any, Any], label: str) -> FloatArray:
-        return np.array([_number(table[g][o], f"{label}: group {g!r}, option {o!r}") for g in groups for o in scores[g]])
+        return np.array([read_number(table[g][o], f"{label}: group {g!r}, option {o!r}") for g in groups for o in scores[g]])
 
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in scores.values()])])
     costs = np.array([flatten(table, label) for table, label in zip(cost_tables, labels, strict=True)])
@@ -226,65 +228,9 @@ def _placed(table: ScoreTable) -> ScoreTable:
     return replace(table, places=tuple(decimal_places(row, limit, table.offsets) for row, limit in rows))
 
 
-def _read_rows(data: Any, label: str) -> _Rows:
-    """Flat float64 numbers and offsets of a 2-D array, a tensor, or a sequence of 1-D ones."""
-    data = _to_host(data)
-    if isinstance(data, (str, bytes)) or not hasattr(data, "__len__"):
-        raise ValueError(f"{label}: expected a 2-D array or a list of groups, got {type(data).__name__}")
-    if hasattr(data, "__array__"):
-        array = _floats(data, label)
-        if array.ndim != 2:
-            raise ValueError(f"{label}: expected a 2-D array (groups, options) or a list of groups, got shape {array.shape}")
-        if array.size:
-            return array.ravel(), np.arange(0, array.size + 1, array.shape[1])
-        rows: list[FloatArray] = list(array)
-    else:
-        rows = [_floats(_to_host(row), f"{label}: group {group}") for group, row in enumerate(data)]
-    if not rows:
-        raise ValueError(f"{label}: expected at least one group, got none")
-    for group, row in enumerate(rows):
-        if row.ndim != 1:
-            raise ValueError(f"{label}: group {group} must be one-dimensional, got shape {row.shape}")
-        if not len(row):
-            raise ValueError(f"{label}: group {group} is empty, expected at least one option")
-    return np.concatenate(rows), np.concatenate([[0], np.cumsum([len(row) for row in rows])])
-
-
-def _to_host(data: Any) -> Any:
-    """A tensor (anything with ``detach`` and ``cpu``) as a float64 array; lists of scalar tensors as lists of numbers."""
-    if hasattr(data, "detach") and hasattr(data, "cpu"):
-        return data.detach().cpu().double().numpy()  # double first: numpy has no bfloat16
-    if isinstance(data, (list, tuple)) and data and all(hasattr(item, "detach") and item.ndim == 0 for item in data):
-        return [float(item.detach()) for item in data]
-    return data
-
-
-def _floats(data: Any, label: str) -> FloatArray:
-    if hasattr(data, "toarray"):
-        raise ValueError(f"{label}: expected a dense array, got {type(data).__name__}; call its toarray()")
-    if np.ma.is_masked(data):
-        raise ValueError(f"{label}: expected an array without masked entries; forbid an option by a score of -inf")
-    try:
-        array = np.asarray(data)
-        if array.dtype.kind in "cSUMm":  # complex numbers, text and dates would be cast without a word
-            raise TypeError(f"dtype {array.dtype}")
-        if array.dtype == object and any(item is None for item in array.ravel()):  # None would be cast to NaN
-            raise TypeError("None")
-        return array.astype(np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{label}: expected real numbers, got {error}") from error
-
-
-def _number(value: Any, label: str) -> float:
-    number = _floats(_to_host(value), label)
-    if number.ndim:
-        raise ValueError(f"{label}: expected a number, got shape {number.shape}")
-    return float(number)
-
-
 def _limits(values: Sequence[Any], names: tuple[Hashable, ...] | None) -> FloatArray:
     labels = ["budget"] if names is None else [f"budget {name!r}" for name in names]
-    limits = [value if type(value) is float else _number(value, label) for value, label in zip(values, labels, strict=True)]
+    limits = [value if type(value) is float else read_number(value, label) for value, label in zip(values, labels, strict=True)]
     for limit, label in zip(limits, labels, strict=True):
         if math.isnan(limit):
             raise ValueError(f"{label}: expected a number, got NaN")

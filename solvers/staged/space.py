@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -25,10 +26,19 @@ from solvers.sets import Blocks, read_only
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """``configurations[b]`` options for block b of the chain; option i of the depth runs the first ``depths[i]`` blocks."""
+    """``configurations[b]`` options for block b of the chain; option i of the depth runs the first ``depths[i]`` blocks.
+
+    Raises:
+        ValueError: a number that is not whole, be it 2.0.
+    """
 
     configurations: tuple[int, ...]
     depths: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for name, numbers in (("configurations", self.configurations), ("depths", self.depths)):
+            if not all(isinstance(number, Integral) for number in numbers):
+                raise ValueError(f"Stage: expected {name} as whole numbers, got {numbers}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -118,17 +118,61 @@ def test_forbidden_options_and_the_cheapest_budget() -> None:
     assert most_probable_counts(weights, [4], costs, math.nextafter(8.0, 0.0)).status is Status.INFEASIBLE
 
 
-def test_budgets_of_decimal_fractions_are_held_to_the_sum_as_rounded() -> None:
-    # Three times 0.1 added one by one is 0.30000000000000004; the correctly rounded sum is what the budget is held to.
+def test_budgets_of_decimal_fractions_are_held_to_the_decimals() -> None:
+    # In floats three times 0.1 is 0.30000000000000004, as decimals it is 0.3.
     weights, costs = [np.array([0.0, 1.0])] * 3, [np.array([0.0, 0.1])] * 3
-    exact = float(Fraction(0.1) * 3)
-    found = most_probable_counts(weights, [1, 1, 1], costs, exact)
-    assert found.x is not None
-    assert found.x.tolist() == [0.0, 1.0] * 3
-    below = most_probable_counts(weights, [1, 1, 1], costs, math.nextafter(exact, 0.0))
+    for enough in (float(Fraction(0.1) * 3), 0.3):
+        found = most_probable_counts(weights, [1, 1, 1], costs, enough)
+        assert found.x is not None
+        assert found.x.tolist() == [0.0, 1.0] * 3
+    below = most_probable_counts(weights, [1, 1, 1], costs, math.nextafter(0.3, 0.0))
     assert below.x is not None
     assert below.x.sum() == 3
     assert below.x[1::2].sum() == 2
+
+
+def test_a_budget_that_is_the_decimal_sum_is_feasible() -> None:
+    found = most_probable_counts([[0]], [3], [[0.1]], 0.3).require_feasible()
+    assert found.status is Status.OPTIMAL and found.x.tolist() == [3.0]
+    # As before where the last digit says less.
+    short = most_probable_counts([[0]], [3], [[0.1]], 0.29)
+    assert short.status is Status.INFEASIBLE and "the budget is 0.29, the least possible cost is 0.3" in short.message
+    scaled, plain = (most_probable_counts([[0, 1]], [9], [[unit, 4 * unit]], 21 * unit) for unit in (0.1, 1.0))
+    assert scaled.certificate is not None and plain.certificate is not None
+    assert scaled.x.tolist() == plain.x.tolist() == [5.0, 4.0]  # type: ignore[union-attr]
+    assert scaled.certificate.dual[0] == pytest.approx(10 * plain.certificate.dual[0], rel=1e-12)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_attained_decimal_budgets_against_brute_force_in_whole_numbers(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    layers, options, places = (int(generator.integers(low, high)) for low, high in ((1, 4), (1, 4), (1, 4)))
+    units = generator.integers(1, 6, layers).tolist()
+    weights = [generator.normal(size=options) for _ in units]
+    whole = [generator.integers(0, 10**places, options).astype(float) for _ in units]
+    spread = [generator.multinomial(n, np.full(options, 1 / options)) for n in units]
+    attained = sum(float(a @ c) for a, c in zip(spread, whole, strict=True))
+    found = most_probable_counts(weights, units, [c / 10**places for c in whole], attained / 10**places)
+    assert found.status is Status.OPTIMAL and found.certificate is not None and found.x is not None
+    expected = brute_force(weights, units, whole, attained)
+    assert found.certificate.primal == pytest.approx(expected, abs=1e-9 * max(1.0, abs(expected)))
+    assert sum(float(a @ c) for a, c in zip(np.split(found.x, layers), whole, strict=True)) <= attained
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_measured_costs_whose_rounded_least_is_the_budget_are_feasible(seed: int) -> None:
+    """Layers of several operations of one cost: whatever counts a layer takes cost the same, and their exact sum fits."""
+    generator = np.random.default_rng(seed)
+    units = generator.integers(1, 40, 3).tolist()
+    costs = [np.full(3, generator.random()) for _ in units]
+    weights = [generator.normal(size=3) for _ in units]
+    least = float(sum(n * Fraction(float(c[0])) for n, c in zip(units, costs, strict=True)))
+    found = most_probable_counts(weights, units, costs, least)
+    mode = most_probable_counts(weights, units, costs, math.inf)
+    assert found.status is Status.OPTIMAL and found.certificate is not None and mode.certificate is not None
+    assert found.certificate.primal == pytest.approx(mode.certificate.primal, abs=1e-9)
+    below = most_probable_counts(weights, units, costs, math.nextafter(least, 0.0))
+    assert below.status is Status.INFEASIBLE
 
 
 def test_layers_of_very_different_cost() -> None:
@@ -174,3 +218,7 @@ def test_messages() -> None:
         most_probable_counts(one, [1], [np.array([1.0, -1.0])], 1.0)
     with pytest.raises(ValueError, match="got NaN"):
         most_probable_counts(one, [1], [np.ones(2)], math.nan)
+    with pytest.raises(ValueError, match="budget: expected a number, got str"):
+        most_probable_counts(one, [1], [np.ones(2)], "2")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="layer 0: sums of costs overflow"):
+        most_probable_counts(one, [3], [np.array([1.0, 1e308])], 2.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from support.references import brute_force_staged, highs_milp_staged
 from support.staged_programs import Program, hardcore_program, small_program
 
-from solvers import Quadratic, Stage, StagedBlocks, StagedCost, Status
+from solvers import Blocks, Quadratic, Stage, StagedBlocks, StagedCost, Status
 from solvers.staged import argmax_projection, project_jointly, project_separately, project_sequentially
 
 # The certified gap of "exact", relative to max(1, |value|).
@@ -217,3 +218,13 @@ def test_malformed_programs_are_refused() -> None:
         project_jointly(staged, scores, good, [1.0, 2.0])
     with pytest.raises(ValueError, match="backend"):
         project_jointly(staged, scores, good, 1.0, backend="cplex")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("numbers", [((2.5,), (1,)), ((2,), (0.5,)), ((2.0,), (1,)), (("2",), (1,)), ((2,), (None,))])
+def test_parts_of_an_option_or_a_block_are_refused(numbers: Any) -> None:
+    with pytest.raises(ValueError, match=r"Stage: expected .* as whole numbers, got"):
+        Stage(*numbers)
+    whole = Stage((np.int64(2), 2), (np.int32(1), 2))  # type: ignore[arg-type]
+    assert StagedBlocks.of([whole]).blocks.dimension == 6
+    with pytest.raises(ValueError, match="Blocks: expected whole sizes, got"):
+        Blocks.of([2, 2.5])  # type: ignore[list-item]
