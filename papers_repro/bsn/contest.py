@@ -37,7 +37,7 @@ from graphs import DagSpace, Supernet
 from graphs.files import save_json
 from papers_repro.bsn.networks import COST_NAMES, Family, NetworkSpec, cost_model
 from papers_repro.bsn.published import CostName
-from papers_repro.bsn.runs import BudgetRecord, ContestRun, EpochRecord, Method, RunsRecord
+from papers_repro.bsn.runs import ContestBudget, ContestRun, EpochRecord, Method, RunsRecord
 from papers_repro.bsn.setup import ContestOptions, load_data, super_network
 from papers_repro.experiment import make_fabric
 from papers_repro.harness import ProgressBars, Reports, Scale, run_seeds
@@ -52,7 +52,7 @@ class Run:
     name: str
     network: NetworkSpec
     method: Method
-    budget: BudgetRecord | None
+    budget: ContestBudget | None
     penalty: float
     seed: int
 
@@ -96,7 +96,7 @@ def run_contest(
     return RunsRecord(data=data.name, scale=scale, runs=tuple(done))
 
 
-def budgets_of(network: NetworkSpec, cost: CostName, sizes: Sequence[int], shares: Sequence[float]) -> list[BudgetRecord]:
+def budgets_of(network: NetworkSpec, cost: CostName, sizes: Sequence[int], shares: Sequence[float]) -> list[ContestBudget]:
     """Budgets on a cost, the least first: what reference networks cost, and shares of the whole, rounded down."""
     whole, found = _cost_of(network, cost), dict[float, str]()
     for size in sizes:
@@ -104,7 +104,7 @@ def budgets_of(network: NetworkSpec, cost: CostName, sizes: Sequence[int], share
         found[_cost_of(plain, cost)] = plain.title
     for share in shares:
         found.setdefault(float(math.floor(share * whole)), f"{share:.0%} of the whole")
-    return [BudgetRecord(cost=cost, name=found[limit], limit=limit) for limit in sorted(found) if limit < whole]
+    return [ContestBudget(cost=cost, name=found[limit], limit=limit) for limit in sorted(found) if limit < whole]
 
 
 def _cost_of(network: NetworkSpec, cost: CostName) -> float:
@@ -201,7 +201,7 @@ def _searched(run: Run, options: ContestOptions, settings: dict[str, Any], check
     )
 
 
-def _budget(space: DagSpace, budget: BudgetRecord, aim: float) -> Budget:
+def _budget(space: DagSpace, budget: ContestBudget, aim: float) -> Budget:
     cost = cost_model(space, budget.cost)
     return Budget(cost, aim * budget.limit, cost.unit)
 
