@@ -82,8 +82,6 @@ def draw(record: RunsRecord, method: Method = "soft", cost: CostName | None = No
     """A row a super-network, a column a budget.
 
     Args:
-        record: of a contest.
-        method: whose networks.
         cost: of the budgets; the first of the record if not given.
 
     Raises:

@@ -103,7 +103,6 @@ def fit_found(
         problem: one of its budgets is on the latency.
         found: by a search that can be projected again.
         table: whose conditions are those of the measurement.
-        progress: told after each network.
 
     Raises:
         InfeasibleError: no network fits on the device; with all that were measured.

@@ -25,14 +25,13 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 
 from constrained_nas.ask_tell import SearchResult
-from constrained_nas.data import DataSplits, loader
+from constrained_nas.data import DataSplits
 from constrained_nas.methods.budgeted import Budgeted
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.search import SearchOptions, SearchRun, WeightTraining, search
-from constrained_nas.training import evaluate, recalibrate
+from constrained_nas.training import evaluate, recalibrate_on
 from graphs import DagSpace, Supernet
 from graphs.files import save_json
 from papers_repro.bsn.networks import COST_NAMES, Family, NetworkSpec, cost_model
@@ -75,12 +74,8 @@ def run_contest(
     """Every search of these super-networks under budgets on these costs, and the reference networks.
 
     Args:
-        families, costs: which.
-        options: see :class:`ContestOptions`.
-        scale: is written into the record.
         seed: the first of ``options.seeds``.
         folder: finished runs are kept in ``runs/``, checkpoints in ``checkpoints/``.
-        progress: shows bars.
 
     Raises:
         FileNotFoundError: the data are not there.
@@ -219,14 +214,8 @@ def _score(
 
     def score(result: SearchResult) -> dict[str, float]:
         network = supernet.extract(result.architecture)
-
-        def batches() -> Iterator[Callable[[], Tensor]]:
-            shuffled = loader(data.weights, options.batch_size, torch.Generator().manual_seed(seed), drop_last=True)
-            for _, (images, _) in zip(range(options.recalibration), shuffled, strict=False):
-                yield partial(network, fabric.to_device(images))
-
         if options.recalibration:
-            recalibrate(network, batches)
+            recalibrate_on(network, data.weights, options.batch_size, options.recalibration, seed, fabric)
         network.eval()
         splits = {"validation": data.architecture, "test": data.test}
         return {name: evaluate(network, split, fabric) for name, split in splits.items()}

@@ -77,10 +77,7 @@ def prepare(
     """Load the data, train the super-network and, unless ``latencies`` are given, measure them.
 
     Args:
-        options: see :class:`SetupOptions`.
         seed: of data, weights and training.
-        fabric: where to train; see :func:`make_fabric`.
-        progress: shows bars.
         folder: keeps checkpoints and the table; with ``options.resume`` what is there is used, else it is started over.
         latencies: those of another seed's run of the same options.
 

@@ -94,11 +94,7 @@ def save_record(folder: Path, script: str, scale: Scale, seed: int, options: obj
 
     Args:
         folder: made if missing.
-        script: name of the script, without suffix.
-        scale: of the run.
-        seed: of the run.
         options: a dataclass of every option; paths are left out.
-        tables: what was printed.
         began: ``time.perf_counter()`` at the start.
     """
     record = {

@@ -51,12 +51,10 @@ def retrained(
     """Train a found network from fresh weights, or load what the folder kept of that.
 
     Args:
-        name: of its files.
         seed: of data and weights.
         choices: block and width, or skip, of every layer.
         setup: data and training; what decides nothing in retraining is not compared with what was kept.
         folder: keeps the record and, after every epoch, a checkpoint.
-        progress: shows a bar.
 
     Raises:
         ValueError: a kept record is of other options, or the teacher does not suit the data.

@@ -128,10 +128,7 @@ def run_searches(
 
     Args:
         specs: different names.
-        setup: of all.
-        latencies: of the space.
         folder: keeps records and architectures; call :func:`start_over` first.
-        progress: shows bars.
         retrain: whether accuracies are wanted.
         processes: at a time; as the setup says if None.
 
