@@ -63,6 +63,7 @@ from papers_repro.harness import (
     compared,
     half_width,
     mean,
+    row_of,
     run_seeds,
     started,
     verdict,
@@ -258,15 +259,8 @@ def _difference_rows(options: Options, tested: Sequence[Tested]) -> Rows:
             pairs = zip(_seed(tested, OURS, seed), _seed(tested, method, seed), strict=True)
             differences.append(mean([a.accuracy - b.accuracy for a, b in pairs]))
         all_of = [t for t in tested if t.outcome.method == method]
-        rows.append(
-            {
-                "method": method,
-                "difference": mean(differences),
-                "interval": half_width(differences),
-                "verdict": verdict(differences, "ours"),
-                "violations": f"{sum(not t.outcome.fits for t in all_of)}/{len(all_of)}",
-            }
-        )
+        found = mean(differences), half_width(differences), verdict(differences, "ours")
+        rows.append(row_of(columns, method, *found, f"{sum(not t.outcome.fits for t in all_of)}/{len(all_of)}"))
     ours = [t for t in tested if t.outcome.method == OURS]
     remark = f"Ours: {sum(not t.outcome.fits for t in ours)}/{len(ours)} networks over their budget."
     return Rows("All budgets together", columns, rows, remark=remark)
