@@ -84,10 +84,7 @@ def _proposals(options: Options, found: Sequence[Answers], trained: Sequence[Tra
         Column("cost", "cost/budget", "what the answer costs as a share of the budget", ".4f"),
         Column("fits", "fits", "whether it meets the budget, by the exact sum of its cost"),
         Column(
-            "likeliest",
-            "likeliest",
-            "mean probability of the likeliest option at the end; C.1 begins at .25, others at .5",
-            ".3f",
+            "likeliest", "likeliest", "mean probability of the likeliest option at the end; C.1 begins at .25, others at .5", ".3f"
         ),
         Column("accuracy", "acc. %", f"test accuracy, mean of {options.repeats} trainings", ".2f"),
         Column("difference", "minus line", "accuracy minus that of the homogeneous line at the same cost", "+.2f"),

@@ -152,13 +152,7 @@ def _soft(start: FloatArray, iterations: int, coefficient: float, rate: float) -
     dimension = len(start)
     to_one = Residual(lambda x: float(x.sum()) - 1.0, lambda x: np.ones_like(x), equality=True)
     descent: Descent = gradient_descent(
-        lambda x: float(x @ x),
-        lambda x: 2 * x,
-        to_one,
-        start,
-        coefficient=coefficient,
-        learning_rate=rate,
-        iterations=iterations,
+        lambda x: float(x @ x), lambda x: 2 * x, to_one, start, coefficient=coefficient, learning_rate=rate, iterations=iterations
     )
     errors = np.abs(descent.objectives * dimension - 1.0)
     predicted = 1.0 / (1.0 + coefficient * dimension)

@@ -85,12 +85,7 @@ def check_measurable(prepared: Prepared, table: RunTable) -> Timer:
         raise ValueError(
             f"--rounds {settings.rounds}: a confidence of {settings.confidence:g} over {settings.attempts} attempts needs {needed}"
         )
-    return Timer(
-        settings.latency_batch,
-        settings.latency_threads,
-        settings.latency_device,
-        clock=prepared.family.clock(table),
-    )
+    return Timer(settings.latency_batch, settings.latency_threads, settings.latency_device, clock=prepared.family.clock(table))
 
 
 def fit_found(

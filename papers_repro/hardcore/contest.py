@@ -141,13 +141,7 @@ def _results(
     space, staged = prepared.space.space, prepared.space.staged
     settings = SearchOptions(options.search_epochs, options.search_batch, seed=seed * 1000 + budget)
     ours = HardCoRe(
-        space,
-        staged,
-        options.start,
-        options.step_numerator,
-        options.step_offset,
-        options.gradient_momentum,
-        options.objective,
+        space, staged, options.start, options.step_numerator, options.step_offset, options.gradient_momentum, options.objective
     )
     printed = HardCoRe(space, staged)  # the defaults are Algorithm 1's: balanced start, 4 / (t + 4), credits
     penalty = SoftPenalty(space, staged, options.penalty, options.penalty_rate)

@@ -87,11 +87,7 @@ def inherited(prepared: Prepared, supernet: nn.Module | None, architecture: Arch
 
 
 def fine_tuned(
-    prepared: Prepared,
-    network: nn.Module,
-    data: Dataset[Any],
-    saved: Saved,
-    teacher: nn.Module | None = None,
+    prepared: Prepared, network: nn.Module, data: Dataset[Any], saved: Saved, teacher: nn.Module | None = None
 ) -> nn.Module:
     """The network, trained further on ``data`` towards labels and, with a teacher, its answers; see :meth:`Family.trained`."""
     plan, settings = prepared.plan, prepared.settings
