@@ -192,7 +192,6 @@ def choice_space(module: nn.Module, example_input: Tensor | Sequence[Tensor], na
     The network runs once on ``example_input`` in evaluation mode, and so does every joint option on what its choice was given.
 
     Args:
-        module: the network.
         example_input: one input, or a sequence of several, with the batch first.
         name: of the space, for files and messages.
 

@@ -20,7 +20,7 @@ from constrained_nas.reports import draw_super_network
 from graphs import DagSpace
 from graphs.supernet import EdgeKey
 from papers_repro.bsn import (
-    BudgetRecord,
+    ContestBudget,
     ContestOptions,
     ContestRun,
     CostName,
@@ -82,8 +82,6 @@ def draw(record: RunsRecord, method: Method = "soft", cost: CostName | None = No
     """A row a super-network, a column a budget.
 
     Args:
-        record: of a contest.
-        method: whose networks.
         cost: of the budgets; the first of the record if not given.
 
     Raises:
@@ -125,7 +123,7 @@ def module_use(space: DagSpace, entry: EpochRecord, probabilities: Sequence[floa
     return used
 
 
-def best_found(record: RunsRecord, family: Family, budget: BudgetRecord, method: Method) -> tuple[ContestRun, EpochRecord] | None:
+def best_found(record: RunsRecord, family: Family, budget: ContestBudget, method: Method) -> tuple[ContestRun, EpochRecord] | None:
     """The network of the best validation accuracy among all seeds' that fit; None where none fits."""
     runs = [run for run in runs_of(record, family, budget.cost, method) if run.budget == budget]
     found = [(run, entry) for run in runs if (entry := run.chosen(budget.cost, budget.limit)) is not None]
@@ -160,14 +158,14 @@ def found_rows(record: RunsRecord, method: Method = "soft", cost: CostName | Non
 
 def _found(
     record: RunsRecord, family: Family, method: Method, cost: CostName | None
-) -> list[tuple[BudgetRecord, ContestRun, EpochRecord]]:
+) -> list[tuple[ContestBudget, ContestRun, EpochRecord]]:
     budgets = [run.budget for run in record.runs if run.budget is not None]
     chosen = cost or budgets[0].cost
     found = [(budget, best_found(record, family, budget, method)) for budget in budgets_in(record, family, chosen)]
     return [(budget, *pair) for budget, pair in found if pair is not None]
 
 
-def _caption(budget: BudgetRecord, run: ContestRun, entry: EpochRecord) -> str:
+def _caption(budget: ContestBudget, run: ContestRun, entry: EpochRecord) -> str:
     unit, size = published_unit(budget.cost, [budget.limit])
     within = f"{entry.costs[budget.cost] / size:.4g} of {budget.limit / size:.4g} {unit}"
     return f"{run.network.title}, budget {budget.name}\n{within}, test {100 * entry.test:.1f} %"

@@ -25,7 +25,7 @@ from graphs import FLOAT, PAPER_OPERATIONS, FilterSpace, FilterTopology, Operati
 from graphs.costs import BitOperations, MemoryTraffic, SlimmableMacs, count
 from graphs.spaces import Shortcut
 from papers_repro.filter_level import finish_axes
-from papers_repro.harness import Column, Row, Rows, Scale, ScriptOptions, new_figure, save_figure, started
+from papers_repro.harness import Column, Row, Rows, Scale, ScriptOptions, new_figure, row_of, save_figure, started
 
 SCRIPT = "filter_bops"
 _BITS = ((2, 2), (2, 4), (3, 3), (8, 8), (32, 32))
@@ -108,14 +108,7 @@ def _bits(topologies: dict[Shortcut, FilterTopology]) -> Rows:
             good = abs(ours - other) <= 1e-12 * ours and round(ours / 1e9, 9) == reference
             good &= shortcut == "identity" or memory == _GBOPS[weight_bits, activation_bits][3]
             name = f"{shortcut}, w{weight_bits}a{activation_bits}, {image}-bit image"
-            row: Row = {
-                "name": name,
-                "ours": ours / 1e9,
-                "other": other / 1e9,
-                "reference": reference,
-                "memory": memory,
-            }
-            rows.append(row | {"tick": _tick(good)})
+            rows.append(row_of(columns, name, ours / 1e9, other / 1e9, reference, memory, _tick(good)))
     return Rows("Bit operations of homogeneous ResNet-20", columns, rows)
 
 
@@ -155,8 +148,8 @@ def _macs(topologies: dict[Shortcut, FilterTopology]) -> Rows:
             with_classifier = int(SlimmableMacs(space, classes=10).cost(architecture))
             counted = count(network.extract(), (3, 32, 32)).macs
             good = ours == reference and counted == with_classifier and with_classifier - ours == _CLASSIFIER[share]
-            row: Row = {"name": f"{shortcut}, x{share:g}", "ours": ours, "other": counted - (with_classifier - ours)}
-            rows.append(row | {"reference": reference, "classifier": with_classifier - ours, "tick": _tick(good)})
+            last = with_classifier - ours
+            rows.append(row_of(columns, f"{shortcut}, x{share:g}", ours, counted - last, reference, last, _tick(good)))
     return Rows("Multiply-adds of slimmable ResNet-20", columns, rows)
 
 
@@ -209,8 +202,8 @@ def _sizes(topologies: dict[Shortcut, FilterTopology]) -> Rows:
     stages = topology.width_space(per="stage")
     number = math.prod(stages.units.tolist())
     good = number == 32768 == round(10**stages.log10_size)
-    row: Row = {"name": "a width a stage (32768)", "ours": stages.log10_size, "other": math.log10(number)}
-    rows.append(row | {"reference": math.log10(32768), "tick": _tick(good)})
+    sizes = stages.log10_size, math.log10(number), math.log10(32768)
+    rows.append(row_of(columns, "a width a stage (32768)", *sizes, _tick(good)))
     return Rows("Numbers of configurations", columns, rows)
 
 

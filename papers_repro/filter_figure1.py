@@ -28,7 +28,7 @@ from papers_repro.filter_level import (
     setup_preset,
     train_grid,
 )
-from papers_repro.harness import Column, Row, Rows, Scale, half_width, save_figure, started
+from papers_repro.harness import Column, Row, Rows, Scale, half_width, row_of, save_figure, started
 
 SCRIPT = "filter_figure1"
 
@@ -71,23 +71,13 @@ def _rows(options: Options, kind: Kind, trained: Sequence[Trained], comparisons:
         Column("error", "± 0.6827", "half the interval of the difference; the line's own trainings count too", ".2f"),
         Column("verdict", "verdict", "whether that interval leaves out 0; for one comparison alone"),
     ]
-    compared = {id(each.trained): each for each in comparisons}
+    compared = {id(each.trained): each.gain for each in comparisons}
     rows: list[Row] = []
     for each in sorted(trained, key=lambda each: (not each.candidate.homogeneous, each.candidate.cost)):
-        row: Row = {
-            "name": each.candidate.name,
-            "cost": each.candidate.cost / scale,
-            "accuracy": each.mean,
-            "half": half_width(each.test, CONFIDENCE),
-        }
-        if id(each) in compared:
-            found = compared[id(each)]
-            row |= {
-                "difference": found.gain.difference,
-                "error": found.gain.half(CONFIDENCE),
-                "verdict": found.gain.verdict(CONFIDENCE),
-            }
-        rows.append(row)
+        gain = compared.get(id(each))
+        contrast = () if gain is None else (gain.difference, gain.half(CONFIDENCE), gain.verdict(CONFIDENCE))
+        itself = each.candidate.name, each.candidate.cost / scale, each.mean, half_width(each.test, CONFIDENCE)
+        rows.append(row_of(columns, *itself, *contrast))
     above = sum(each.gain.verdict(CONFIDENCE) == "better" for each in comparisons)
     remark = (
         f"{above} of {len(comparisons)} lie above the line by their 0.6827 interval; by chance alone about "

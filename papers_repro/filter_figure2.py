@@ -40,7 +40,7 @@ from papers_repro.filter_level import (
     side_by_side,
     train_candidates,
 )
-from papers_repro.harness import Column, Row, Rows, Scale, half_width, save_figure, started
+from papers_repro.harness import Column, Row, Rows, Scale, half_width, row_of, save_figure, started
 
 SCRIPT = "filter_figure2"
 _COLOURS = ("#1f6fb2", "#d9741a", "#1a7f5a", "#8e44ad", "#b5472f")
@@ -84,10 +84,7 @@ def _proposals(options: Options, found: Sequence[Answers], trained: Sequence[Tra
         Column("cost", "cost/budget", "what the answer costs as a share of the budget", ".4f"),
         Column("fits", "fits", "whether it meets the budget, by the exact sum of its cost"),
         Column(
-            "likeliest",
-            "likeliest",
-            "mean probability of the likeliest option at the end; C.1 begins at .25, others at .5",
-            ".3f",
+            "likeliest", "likeliest", "mean probability of the likeliest option at the end; C.1 begins at .25, others at .5", ".3f"
         ),
         Column("accuracy", "acc. %", f"test accuracy, mean of {options.repeats} trainings", ".2f"),
         Column("difference", "minus line", "accuracy minus that of the homogeneous line at the same cost", "+.2f"),
@@ -100,14 +97,10 @@ def _proposals(options: Options, found: Sequence[Answers], trained: Sequence[Tra
     for search in found:
         for which, answer in (("expected", search.record.expected), ("hard", search.record.result)):
             each = compared[f"{search.plan.name}, {which}"]
-            row: Row = {
-                "name": each.trained.candidate.name,
-                "cost": answer.budgets[0].value / search.limit,
-                "fits": answer.budgets[0].fits,
-                "likeliest": search.record.history[-1]["likeliest"],
-                "accuracy": each.trained.mean,
-            }
-            itself = homogeneous.get((each.trained.candidate.kind, each.trained.candidate.counts))
+            ours, (budget, *_) = each.trained.candidate, answer.budgets
+            likeliest = search.record.history[-1]["likeliest"]
+            row = row_of(columns, ours.name, budget.value / search.limit, budget.fits, likeliest, each.trained.mean)
+            itself = homogeneous.get((ours.kind, ours.counts))
             if itself is not None:  # the same trainings: there is nothing to compare
                 rows.append(row | {"verdict": f"is {itself}"})
                 continue
@@ -129,13 +122,8 @@ def _line(kind: Kind, options: Options, trained: Sequence[Trained]) -> Rows:
         Column("accuracy", "acc. %", f"test accuracy, mean of {options.repeats} trainings", ".2f"),
         Column("half", "0.6827", "half the interval of that mean", ".2f"),
     ]
-    rows: list[Row] = [
-        {
-            "name": each.candidate.name,
-            "cost": each.candidate.cost / 1e6,
-            "accuracy": each.mean,
-            "half": half_width(each.test, CONFIDENCE),
-        }
+    rows = [
+        row_of(columns, each.candidate.name, each.candidate.cost / 1e6, each.mean, half_width(each.test, CONFIDENCE))
         for each in trained
         if each.candidate.kind == kind and each.candidate.homogeneous
     ]

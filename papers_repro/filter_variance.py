@@ -44,7 +44,7 @@ from papers_repro.filter_level import (
     train_grid,
     typical_deviation,
 )
-from papers_repro.harness import Column, Row, Rows, Scale, save_figure, started
+from papers_repro.harness import Column, Row, Rows, Scale, row_of, save_figure, started
 
 SCRIPT = "filter_variance"
 _LEVEL = 0.05
@@ -180,20 +180,12 @@ def _tests(kind: Kind, trained: Sequence[Trained]) -> Rows:
     ]
     comparisons = compare_with_line(_of(kind, trained))
     adjusted = holm([each.gain.p_value for each in comparisons])
-    rows: list[Row] = [
-        {
-            "name": each.trained.candidate.name,
-            "accuracy": each.trained.mean,
-            "deviation": float(np.std(each.trained.test, ddof=1)),
-            "difference": each.gain.difference,
-            "half": each.gain.half(CONFIDENCE),
-            "wide": each.gain.half(1 - _LEVEL),
-            "verdict": each.gain.verdict(CONFIDENCE),
-            "p": each.gain.p_value,
-            "holm": p,
-        }
-        for each, p in zip(comparisons, adjusted, strict=True)
-    ]
+    rows = []
+    for each, p in zip(comparisons, adjusted, strict=True):
+        ours, gain = each.trained, each.gain
+        trained_alone = ours.candidate.name, ours.mean, float(np.std(ours.test, ddof=1))
+        intervals = gain.difference, gain.half(CONFIDENCE), gain.half(1 - _LEVEL), gain.verdict(CONFIDENCE)
+        rows.append(row_of(columns, *trained_alone, *intervals, gain.p_value, p))
     line = ", ".join(
         f"{each.candidate.name} {each.mean:.2f} (s {np.std(each.test, ddof=1):.2f})"
         for each in _of(kind, trained)

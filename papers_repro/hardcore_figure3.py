@@ -32,7 +32,7 @@ from constrained_nas.reports import draw_validation
 from graphs import MBConvSpace, hardcore_imagenet, hardcore_small
 from graphs.costs import LatencyTable, load_latency_table
 from graphs.files import save_json
-from papers_repro.harness import Column, ProgressBars, Row, Rows, Scale, ScriptOptions, started
+from papers_repro.harness import Column, ProgressBars, Row, Rows, Scale, ScriptOptions, row_of, started
 
 SCRIPT = "hardcore_figure3"
 PUBLISHED: Row = {"what": "HardCoRe-NAS", "slope": 1.003, "r_squared": 0.99}
@@ -136,15 +136,8 @@ def _fit_rows(found: Validation, table: LatencyTable) -> Rows:
         Column("worst", "worst %", "greatest error of an estimate, of the measured latency", ".1f"),
         Column("speed", "speed", "the reference network's time now over its time in the table; divided out", ".3f"),
     ]
-    ours: Row = {
-        "what": f"this machine ({threads}, batch {found.batch})",
-        "slope": found.slope,
-        "intercept": found.intercept,
-        "ratio": found.ratio,
-        "r_squared": found.r_squared,
-        "worst": 100 * found.worst,
-        "speed": found.speed,
-    }
+    what, worst = f"this machine ({threads}, batch {found.batch})", 100 * found.worst
+    ours = row_of(columns, what, found.slope, found.intercept, found.ratio, found.r_squared, worst, found.speed)
     title = f"{len(found.networks)} networks of {found.space} ({found.device}, {found.runtime}, {found.clock} clock)"
     noisy = sum(entry.noisy for entry in table.entries)
     remark = f"{noisy} of {len(table.entries)} entries of the table are noisy ({table.rules})." if table.rules else ""
@@ -165,15 +158,8 @@ def _evidence_rows(table: LatencyTable) -> Rows:
             ".1f",
         ),
     ]
-    ours: list[Row] = [
-        {
-            "what": one.context,
-            "slope": one.slope,
-            "intercept": one.intercept,
-            "r_squared": one.r_squared,
-            "worst": 100 * one.worst,
-            "calibrated": 100 * one.worst_calibrated,
-        }
+    ours = [
+        row_of(columns, one.context, one.slope, one.intercept, one.r_squared, 100 * one.worst, 100 * one.worst_calibrated)
         for one in table.evidence
     ]
     better = max(table.evidence, key=lambda one: one.r_squared).context
@@ -191,16 +177,9 @@ def _network_rows(found: Validation) -> Rows:
         Column("high", "to", "", ".2f"),
         Column("error", "error %", "estimated over measured, less 1", ".1f"),
     ]
-    ours: list[Row] = [
-        {
-            "network": place + 1,
-            "estimated": one.estimated,
-            "measured": one.measured,
-            "low": one.low,
-            "high": one.high,
-            "error": 100 * (one.estimated / one.measured - 1),
-        }
-        for place, one in enumerate(found.networks)
+    ours = [
+        row_of(columns, place, one.estimated, one.measured, one.low, one.high, 100 * (one.estimated / one.measured - 1))
+        for place, one in enumerate(found.networks, start=1)
     ]
     return Rows("The networks", columns, ours)
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colormaps
 
-from papers_repro.harness import Column, Row, Rows, Scale, ScriptOptions, new_figure, save_figure, started
+from papers_repro.harness import Column, Row, Rows, Scale, ScriptOptions, new_figure, row_of, save_figure, started
 from solvers.arrays import FloatArray
 from solvers.descent import (
     ActiveSet,
@@ -152,13 +152,7 @@ def _soft(start: FloatArray, iterations: int, coefficient: float, rate: float) -
     dimension = len(start)
     to_one = Residual(lambda x: float(x.sum()) - 1.0, lambda x: np.ones_like(x), equality=True)
     descent: Descent = gradient_descent(
-        lambda x: float(x @ x),
-        lambda x: 2 * x,
-        to_one,
-        start,
-        coefficient=coefficient,
-        learning_rate=rate,
-        iterations=iterations,
+        lambda x: float(x @ x), lambda x: 2 * x, to_one, start, coefficient=coefficient, learning_rate=rate, iterations=iterations
     )
     errors = np.abs(descent.objectives * dimension - 1.0)
     predicted = 1.0 / (1.0 + coefficient * dimension)
@@ -183,17 +177,10 @@ def _methods_table(curves: Sequence[Curve], options: Options, iterations: int) -
         Column("predicted", "predicted", "1 / (1 + lambda d), the violation of the soft problem's own optimum", ".1e"),
         Column("diverged", "diverged", "the violation grows without bound: the learning rate is above 2 / (2 + 2 lambda d)"),
     )
-    rows = [
-        {
-            "method": curve.name,
-            "reached": curve.reached,
-            "error": float(curve.errors[-1]),
-            "violation": float(curve.violations[-1]),
-            "predicted": curve.predicted if curve.soft else None,
-            "diverged": _diverges(curve) if curve.soft else None,
-        }
-        for curve in curves
-    ]
+    rows = []
+    for curve in curves:
+        soft = (curve.predicted, _diverges(curve)) if curve.soft else (None, None)
+        rows.append(row_of(columns, curve.name, curve.reached, float(curve.errors[-1]), float(curve.violations[-1]), *soft))
     title = f"Toy problem, d = {options.dimension}, at most {iterations} iterations from one interior start"
     return Rows(title, columns, rows, remark="The paper publishes curves, no numbers: no published rows.")
 

@@ -28,7 +28,6 @@ from constrained_nas.ask_tell import SearchResult
 from constrained_nas.latency import Measurement, measure_networks
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.records import save_architecture
-from constrained_nas.training import TrainingOptions
 from graphs import Architecture, MBConvSpace
 from papers_repro.experiment import make_fabric
 from papers_repro.hardcore import (
@@ -49,6 +48,7 @@ from papers_repro.hardcore import (
     run_contest,
     setup_preset,
     table1_rows,
+    training_options,
 )
 from papers_repro.harness import (
     Column,
@@ -63,6 +63,7 @@ from papers_repro.harness import (
     compared,
     half_width,
     mean,
+    row_of,
     run_seeds,
     started,
     verdict,
@@ -141,7 +142,9 @@ def _run_seed(
     prepared = prepare(options.setup, seed, fabric, progress, folder, latencies)
     limits = list(options.budgets_ms) or latencies.budgets(options.shares)
     outcomes = run_contest(prepared, limits, options.contest, seed, fabric, progress, checkpoints, resume)
-    tests = Tests(prepared, _fine_tuning(options, seed), fabric, checkpoints / f"accuracies_seed{seed}.json", resume)
+    epochs, rate = options.contest.fine_tune_epochs, options.contest.fine_tune_rate
+    training = replace(training_options(options.setup, epochs, rate, seed), ema_decay=0.0)
+    tests = Tests(prepared, training, fabric, checkpoints / f"accuracies_seed{seed}.json", resume)
     found = []
     for done, outcome in enumerate(outcomes):
         progress.update(f"seed {seed}: fine-tuning and testing", done, len(outcomes))
@@ -149,21 +152,6 @@ def _run_seed(
         _save(outcome, prepared, folder)
     progress.update(f"seed {seed}: fine-tuning and testing", len(outcomes), len(outcomes))
     return found, prepared.training_seconds
-
-
-def _fine_tuning(options: Options, seed: int) -> TrainingOptions:
-    setup, contest = options.setup, options.contest
-    return TrainingOptions(
-        epochs=contest.fine_tune_epochs,
-        batch_size=setup.batch_size,
-        learning_rate=contest.fine_tune_rate,
-        momentum=setup.momentum,
-        weight_decay=setup.weight_decay,
-        label_smoothing=setup.label_smoothing,
-        mixup=setup.mixup,
-        workers=setup.workers,
-        seed=seed,
-    )
 
 
 def _measure(
@@ -271,15 +259,8 @@ def _difference_rows(options: Options, tested: Sequence[Tested]) -> Rows:
             pairs = zip(_seed(tested, OURS, seed), _seed(tested, method, seed), strict=True)
             differences.append(mean([a.accuracy - b.accuracy for a, b in pairs]))
         all_of = [t for t in tested if t.outcome.method == method]
-        rows.append(
-            {
-                "method": method,
-                "difference": mean(differences),
-                "interval": half_width(differences),
-                "verdict": verdict(differences, "ours"),
-                "violations": f"{sum(not t.outcome.fits for t in all_of)}/{len(all_of)}",
-            }
-        )
+        found = mean(differences), half_width(differences), verdict(differences, "ours")
+        rows.append(row_of(columns, method, *found, f"{sum(not t.outcome.fits for t in all_of)}/{len(all_of)}"))
     ours = [t for t in tested if t.outcome.method == OURS]
     remark = f"Ours: {sum(not t.outcome.fits for t in ours)}/{len(ours)} networks over their budget."
     return Rows("All budgets together", columns, rows, remark=remark)

@@ -17,7 +17,7 @@ from typing import Annotated
 
 import tyro
 
-from papers_repro.harness import Column, Row, Rows, Scale, half_width, mean, started
+from papers_repro.harness import Column, Row, Rows, Scale, half_width, mean, row_of, started
 from papers_repro.prunet import (
     SKIP_SETTINGS,
     GridOptions,
@@ -91,16 +91,9 @@ def front_rows(options: Options, found: Sequence[Pruned], measured: Measured, gr
             own = [place for place in places if found[place].spec.seed == seed]
             points = [(measured.latencies[place].median, found[place].accuracy) for place in own]
             volumes.append(hypervolume(points, (slowest, 0.0), [False, True]))
-        ours.append(
-            {
-                "setting": name,
-                "searches": len(places),
-                "volume": mean(volumes),
-                "interval": half_width(volumes),
-                "accuracy": mean([found[place].accuracy for place in places]),
-                "latency": mean([measured.latencies[place].median for place in places]),
-            }
-        )
+        accuracy = mean([found[place].accuracy for place in places])
+        latency = mean([measured.latencies[place].median for place in places])
+        ours.append(row_of(columns, name, len(places), mean(volumes), half_width(volumes), accuracy, latency))
     return Rows("Fronts of accuracy over measured latency", columns, ours, remark=measured.remark)
 
 
@@ -114,17 +107,11 @@ def network_rows(found: Sequence[Pruned], measured: Measured) -> Rows:
         Column("accuracy", "acc. %", "test accuracy after retraining", ".2f"),
         Column("blocks", "IRBs", "inverted residuals that are left", "d"),
     ]
-    ours: list[Row] = [
-        {
-            "search": f"{entry.spec.alpha:g}, {entry.spec.phi:g}, {entry.spec.scale:g}, {entry.spec.seed}",
-            "estimated": entry.record.latency_ms,
-            "measured": one.median,
-            "loss": entry.record.loss,
-            "accuracy": entry.accuracy,
-            "blocks": entry.record.blocks,
-        }
-        for entry, one in zip(found, measured.latencies, strict=True)
-    ]
+    ours = []
+    for entry, one in zip(found, measured.latencies, strict=True):
+        spec, record = entry.spec, entry.record
+        search = f"{spec.alpha:g}, {spec.phi:g}, {spec.scale:g}, {spec.seed}"
+        ours.append(row_of(columns, search, record.latency_ms, one.median, record.loss, entry.accuracy, record.blocks))
     return Rows("The networks", columns, ours)
 
 

@@ -130,31 +130,20 @@ def exact_rows(options: Options, quiet: dict[float | None, Sweep]) -> Rows:
         Column("clamped_worst", "clamped worst", "its greatest error, in steps", "d"),
     ]
     ours: list[Row] = []
-    for most in options.maxima:
-        of = paper.maximum == most
-        ours.append(
-            {
-                "maximum": str(most),
-                "freeze": float(freeze_progress(most, options.granularity)[0]),
-                "froze": float(np.nanmax(paper.frozen_at[of])),
-                "wanted": _exact(paper, of & paper.wanted),
-                "small": _exact(paper, of & ~paper.wanted),
-                "worst": _worst(paper, of, options.granularity),
-                "clamped": _exact(clamped, of & ~clamped.wanted),
-                "clamped_worst": _worst(clamped, of, options.granularity),
-            }
-        )
-    every = np.ones(len(paper.maximum), dtype=np.bool_)
-    ours.append(
-        {
-            "maximum": "all",
-            "wanted": _exact(paper, paper.wanted),
-            "small": _exact(paper, ~paper.wanted),
-            "worst": _worst(paper, every, options.granularity),
-            "clamped": _exact(clamped, ~clamped.wanted),
-            "clamped_worst": _worst(clamped, every, options.granularity),
+    for most in (*options.maxima, None):
+        of = np.ones(len(paper.maximum), dtype=np.bool_) if most is None else paper.maximum == most
+        row: Row = {"maximum": "all" if most is None else str(most)}
+        if most is not None:
+            freeze = float(freeze_progress(most, options.granularity)[0])
+            row |= {"freeze": freeze, "froze": float(np.nanmax(paper.frozen_at[of]))}
+        row |= {
+            "wanted": _exact(paper, of & paper.wanted),
+            "small": _exact(paper, of & ~paper.wanted),
+            "worst": _worst(paper, of, options.granularity),
+            "clamped": _exact(clamped, of & ~clamped.wanted),
+            "clamped_worst": _worst(clamped, of, options.granularity),
         }
-    )
+        ours.append(row)
     remark = f"{options.steps} steps, no noise. The clamped variant finds {_exact(clamped, clamped.wanted)} of o >= .2."
     return Rows("Algorithm 1 without noise", columns, ours, remark=remark)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from graphs.blocks import BlockChoice
 from graphs.spaces import GPUNetSpace, gpunet_imagenet, gpunet_imagewoof, gpunet_small
-from papers_repro.harness import Column, Row, Rows, Scale, ScriptOptions, started
+from papers_repro.harness import Column, Row, Rows, Scale, ScriptOptions, row_of, started
 from papers_repro.prunet import TABLE3
 
 SCRIPT = "prunet_table1"
@@ -78,43 +78,16 @@ def stage_rows(title: str, space: GPUNetSpace) -> Rows:
         Column("widths", "widths", "hidden widths of the first / of the other layers, narrowest-widest"),
         Column("choices", "choices", "options of the first / of the other layers, the skip included where the shape is kept"),
     ]
-    ours: list[Row] = [
-        {
-            "stage": "0 conv k3",
-            "depth": 1,
-            "stride": s.stem_stride,
-            "channels": s.stem_channels,
-            "blocks": s.stem_activation,
-            "widths": None,
-            "choices": "1",
-        }
-    ]
+    ours = [row_of(columns, "0 conv k3", 1, s.stem_stride, s.stem_channels, s.stem_activation, None, "1")]
     names = {"convolution": "conv", "fused": "fused IRB", "inverted": "IRB"}
     for number, stage in enumerate(s.stages, start=1):
         layers = [shape for name, shape in space.layers.items() if name.startswith(f"stage{number}.")]
         kept = dict.fromkeys(layers)  # the first layer and, where they differ, the others
-        ours.append(
-            {
-                "stage": f"{number} {names[stage.operator]}",
-                "depth": stage.depth,
-                "stride": stage.stride,
-                "channels": stage.channels,
-                "blocks": _candidates(stage.blocks),
-                "widths": " / ".join(f"{shape.widths[0]}-{shape.widths[-1]}" if shape.widths else "-" for shape in kept),
-                "choices": " / ".join(str(len(shape.options)) for shape in kept),
-            }
-        )
-    ours.append(
-        {
-            "stage": "head: conv k1",
-            "depth": 1,
-            "stride": 1,
-            "channels": s.head_channels,
-            "blocks": s.head_activation,
-            "widths": None,
-            "choices": "1",
-        }
-    )
+        name, candidates = f"{number} {names[stage.operator]}", _candidates(stage.blocks)
+        widths = " / ".join(f"{shape.widths[0]}-{shape.widths[-1]}" if shape.widths else "-" for shape in kept)
+        choices = " / ".join(str(len(shape.options)) for shape in kept)
+        ours.append(row_of(columns, name, stage.depth, stage.stride, stage.channels, candidates, widths, choices))
+    ours.append(row_of(columns, "head: conv k1", 1, 1, s.head_channels, s.head_activation, None, "1"))
     remark = (
         f"Resolution {s.resolution}, expansion up to {s.expansion}, granularity {s.granularity} channels; "
         f"{len(space.layers)} searched layers, {len(space.unique_blocks)} different blocks for a latency table."

@@ -21,7 +21,7 @@ from constrained_nas.methods.prunet import PruNet
 from graphs.costs import QuadraticCost
 from graphs.spaces import GPUNetSpace, gpunet_small
 from papers_repro.experiment import fresh_supernet
-from papers_repro.harness import Column, Row, Rows, Scale, half_width, mean, started
+from papers_repro.harness import Column, Row, Rows, Scale, half_width, mean, row_of, started
 from papers_repro.prunet import (
     TABLE3,
     Pruned,
@@ -162,16 +162,8 @@ def memory_rows(options: Options) -> Rows:
             saved_bytes(_bare(one, False), fresh_supernet(one, 0), rows)
             for one in (separate_candidates(space), separate_candidates(space, shares))
         )
-        ours.append(
-            {
-                "granularity": str(granularity),
-                "widths": f"{min(counts)}-{most}",
-                "prunode": prunode / 1e6,
-                "two": two / 1e6,
-                "ratio": prunode / two,
-                "every": every / 1e6,
-            }
-        )
+        bytes_kept = prunode / 1e6, two / 1e6, prunode / two, every / 1e6
+        ours.append(row_of(columns, str(granularity), f"{min(counts)}-{most}", *bytes_kept))
     return Rows("Memory over the number of widths", columns, ours, remark=f"The small space, batch {rows}; exact, no timing.")
 
 

@@ -18,8 +18,6 @@ def gumbel_rows(probabilities: FloatArray, rows: int, generator: np.random.Gener
 
     Args:
         probabilities: (options,), non-negative, summing to 1; an option of probability 0 is never drawn.
-        rows: number of draws.
-        generator: source of the noise.
 
     Returns:
         one-hot gates (rows, options), and the Gumbel noise (rows, options) behind them.

@@ -63,12 +63,6 @@ def make_problem(family: Family, budgets: Mapping[str, float], costs: Mapping[st
 def check_feasible(plan: Plan, family: Family, problem: SearchProblem, costs: Costs) -> None:
     """Check that the plan's method supports the budgets, and that some network meets each of them and all together.
 
-    Args:
-        plan: of the run.
-        family: what is searched.
-        problem: see :func:`make_problem`.
-        costs: those that the space knows, with the latency if there is a table.
-
     Raises:
         ValueError: the method does not; says why and what to use instead.
         InfeasibleError: nothing fits; with the least cost there is.

@@ -38,14 +38,10 @@ def finish_run(
 
     Args:
         prepared: its folder gets the files.
-        problem: what was asked.
         costs: all that the space knows; each enters the record.
-        found: of the search.
         result: its answer, or what the device made of it.
         measured: on the device, if anything was.
         seconds: of the parts before.
-        remarks: for the reader.
-        progress: told after each step.
     """
     plan, settings = prepared.plan, prepared.settings
     began = time.perf_counter()

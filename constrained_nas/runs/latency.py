@@ -85,12 +85,7 @@ def check_measurable(prepared: Prepared, table: RunTable) -> Timer:
         raise ValueError(
             f"--rounds {settings.rounds}: a confidence of {settings.confidence:g} over {settings.attempts} attempts needs {needed}"
         )
-    return Timer(
-        settings.latency_batch,
-        settings.latency_threads,
-        settings.latency_device,
-        clock=prepared.family.clock(table),
-    )
+    return Timer(settings.latency_batch, settings.latency_threads, settings.latency_device, clock=prepared.family.clock(table))
 
 
 def fit_found(
@@ -103,7 +98,6 @@ def fit_found(
         problem: one of its budgets is on the latency.
         found: by a search that can be projected again.
         table: whose conditions are those of the measurement.
-        progress: told after each network.
 
     Raises:
         InfeasibleError: no network fits on the device; with all that were measured.

@@ -9,7 +9,6 @@ def parse_limits(given: Sequence[str], what: str = "NAME") -> dict[str, float]:
     """Limits by name, of ``("latency_ms=40", "params=5e6")``; a name may hold ``=`` itself.
 
     Args:
-        given: as typed.
         what: what the name is of, for messages.
 
     Raises:

@@ -42,8 +42,6 @@ def untrained(plan: Plan, folder: Path, family: Family | None = None) -> Prepare
     """:func:`prepare` without the training, for checks that should come first.
 
     Args:
-        plan: of the run.
-        folder: of the run.
         family: the space; by default it is built by its name for the data.
 
     Raises:
@@ -85,8 +83,6 @@ def search_problem(prepared: Prepared, problem: SearchProblem, costs: Costs, sav
     """One search. A shared super-network (``prepared.supernet``, trained) stays as it is; others are trained on the way.
 
     Args:
-        prepared: see :func:`prepare`.
-        problem: what is asked.
         costs: see ``families.costs_of``; PruNet charges ``latency_ms``.
         saved: of this problem and method alone; the search resumes from it if it exists.
         method: another one than the plan's.

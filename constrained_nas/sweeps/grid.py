@@ -87,9 +87,7 @@ def cells_of(
     """All cells, a table and a method after the other.
 
     Args:
-        grid: see :func:`parse_grid`.
         tables: content hashes; ``[""]`` without a table.
-        methods: of search.
         mode: ``every`` cell searches, or each (table, method) ``once`` and its other cells are projected.
         searched: for ``once``: the budgets that are searched, by table.
     """
@@ -101,14 +99,7 @@ def cells_of(
 
 
 def key_of(cell: Cell, weights: str, settings: str, test: bool) -> str:
-    """The cell's key, 24 hexadecimal digits.
-
-    Args:
-        cell: which.
-        weights: see :func:`weights_hash`.
-        settings: see :func:`settings_key`.
-        test: whether its network is tested.
-    """
+    """The cell's key, 24 hexadecimal digits; ``weights`` and ``settings`` are :func:`weights_hash` and :func:`settings_key`."""
     return _hash([weights, settings, cell.table, cell.method, sorted(cell.limits), sorted(cell.searched), test])
 
 

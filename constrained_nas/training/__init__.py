@@ -13,6 +13,7 @@ from constrained_nas.training.loop import (
     evaluate,
     fine_tune,
     recalibrate,
+    recalibrate_on,
     row_losses,
     train_supernet,
     uniform_rows,

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,17 @@ def recalibrate(network: nn.Module, batches: Callable[[], Iterator[Callable[[], 
     for norm, momentum in zip(norms, kept, strict=True):
         norm.momentum = momentum
     network.eval()
+
+
+def recalibrate_on(network: nn.Module, data: Dataset[Any], batch_size: int, batches: int, seed: int, fabric: Fabric) -> None:
+    """:func:`recalibrate` on at most so many whole batches of images, shuffled by ``seed``."""
+
+    def runs() -> Iterator[Callable[[], Tensor]]:
+        shuffled = loader(data, batch_size, torch.Generator().manual_seed(seed), drop_last=True)
+        for _, (images, _) in zip(range(batches), shuffled, strict=False):
+            yield partial(network, fabric.to_device(images))
+
+    recalibrate(network, runs)
 
 
 def _train(

@@ -39,14 +39,7 @@ class ConvNormActivation(nn.Sequential):
     """Convolution, batch normalization, activation: (B, inputs, H, W) -> (B, outputs, H / stride, W / stride)."""
 
     def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        kernel: int,
-        stride: int = 1,
-        groups: int = 1,
-        activation: str = "relu",
-        bias: bool = False,
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, activation: str = "relu", bias: bool = False
     ) -> None:
         convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=bias)
         parts = {"conv": convolution, "norm": nn.BatchNorm2d(outputs), "activation": activation_module(activation)}
@@ -127,9 +120,7 @@ class PooledLinear(nn.Sequential):
     """ResNet head: average pooling and a linear layer: (B, inputs, H, W) -> (B, classes)."""
 
     def __init__(self, inputs: int, classes: int) -> None:
-        super().__init__(
-            OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), logits=nn.Linear(inputs, classes)),
-        )
+        super().__init__(OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), logits=nn.Linear(inputs, classes)))
 
 
 class PixelClassifier(nn.Sequential):

@@ -26,14 +26,7 @@ Task = Literal["classification", "segmentation"]
 
 
 def convolutional_neural_fabric(
-    columns: int,
-    scales: int,
-    filters: int,
-    *,
-    classes: int,
-    task: Task = "classification",
-    image_channels: int = 3,
-    side: int = 32,
+    columns: int, scales: int, filters: int, *, classes: int, task: Task = "classification", image_channels: int = 3, side: int = 32
 ) -> DagSpace:
     """A fabric of ``columns`` x ``scales`` layers of ``filters`` channels.
 

@@ -198,7 +198,6 @@ class GPUNetSpace:
         """A plain network with fresh weights (from torch's global generator), skipped layers left out.
 
         Args:
-            architecture: of the space.
             stochastic_depth: rate of the last residual block, rising to it linearly; the paper retrains with 0.2.
         """
         parts = OrderedDict[str, nn.Module](stem=self._stem())

@@ -193,7 +193,6 @@ def compile_supernet(
 
     Args:
         dag: a ``MultiDiGraph``; a ``DiGraph`` is copied into one.
-        space: its decisions.
         rows: ``mixture``: gates weigh the outputs, and may need gradients. The other two take one-hot gates and run a module only
             for the rows in whose own sub-graph it lies on a path from source to sink: ``route`` gathers these rows, ``mask`` runs
             all rows and blanks the others. They compute the same, batch normalization (``nn.BatchNorm1d``, ``2d``, ``3d`` inside

@@ -25,21 +25,20 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 
 from constrained_nas.ask_tell import SearchResult
-from constrained_nas.data import DataSplits, loader
+from constrained_nas.data import DataSplits
 from constrained_nas.methods.budgeted import Budgeted
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.search import SearchOptions, SearchRun, WeightTraining, search
-from constrained_nas.training import evaluate, recalibrate
+from constrained_nas.training import evaluate, recalibrate_on
 from graphs import DagSpace, Supernet
 from graphs.files import save_json
 from papers_repro.bsn.networks import COST_NAMES, Family, NetworkSpec, cost_model
 from papers_repro.bsn.published import CostName
-from papers_repro.bsn.runs import BudgetRecord, ContestRun, EpochRecord, Method, RunsRecord
+from papers_repro.bsn.runs import ContestBudget, ContestRun, EpochRecord, Method, RunsRecord
 from papers_repro.bsn.setup import ContestOptions, load_data, super_network
-from papers_repro.experiment import make_fabric
+from papers_repro.experiment import kept_record, make_fabric, one_thread
 from papers_repro.harness import ProgressBars, Reports, Scale, run_seeds
 
 _ADDITIVE: tuple[CostName, ...] = ("macs", "parameters")
@@ -52,7 +51,7 @@ class Run:
     name: str
     network: NetworkSpec
     method: Method
-    budget: BudgetRecord | None
+    budget: ContestBudget | None
     penalty: float
     seed: int
 
@@ -75,12 +74,8 @@ def run_contest(
     """Every search of these super-networks under budgets on these costs, and the reference networks.
 
     Args:
-        families, costs: which.
-        options: see :class:`ContestOptions`.
-        scale: is written into the record.
         seed: the first of ``options.seeds``.
         folder: finished runs are kept in ``runs/``, checkpoints in ``checkpoints/``.
-        progress: shows bars.
 
     Raises:
         FileNotFoundError: the data are not there.
@@ -96,7 +91,7 @@ def run_contest(
     return RunsRecord(data=data.name, scale=scale, runs=tuple(done))
 
 
-def budgets_of(network: NetworkSpec, cost: CostName, sizes: Sequence[int], shares: Sequence[float]) -> list[BudgetRecord]:
+def budgets_of(network: NetworkSpec, cost: CostName, sizes: Sequence[int], shares: Sequence[float]) -> list[ContestBudget]:
     """Budgets on a cost, the least first: what reference networks cost, and shares of the whole, rounded down."""
     whole, found = _cost_of(network, cost), dict[float, str]()
     for size in sizes:
@@ -104,7 +99,7 @@ def budgets_of(network: NetworkSpec, cost: CostName, sizes: Sequence[int], share
         found[_cost_of(plain, cost)] = plain.title
     for share in shares:
         found.setdefault(float(math.floor(share * whole)), f"{share:.0%} of the whole")
-    return [BudgetRecord(cost=cost, name=found[limit], limit=limit) for limit in sorted(found) if limit < whole]
+    return [ContestBudget(cost=cost, name=found[limit], limit=limit) for limit in sorted(found) if limit < whole]
 
 
 def _cost_of(network: NetworkSpec, cost: CostName) -> float:
@@ -138,19 +133,12 @@ def _run(runs: Sequence[Run], options: ContestOptions, folder: Path, number: int
     """One run, or what was kept of it."""
     run, settings = runs[number], _settings(options)
     kept = folder / "runs" / f"{run.name}.json"
-    if kept.exists():
-        record = ContestRun.model_validate_json(kept.read_text(encoding="utf-8"))
-        if (record.network, record.budget, record.penalty, record.settings) != (run.network, run.budget, run.penalty, settings):
-            raise ValueError(f"{kept}: kept from a contest of other options; start over without --resume, or restore the options")
-        return record
-    threads = torch.get_num_threads()
-    if options.device == "cpu":
-        torch.set_num_threads(1)  # the runs share the cores; threads of such small networks only wait for one another
-    try:
-        record = _searched(run, options, settings, folder / "checkpoints" / f"{run.name}.safetensors", progress)
-    finally:
-        torch.set_num_threads(threads)
-    save_json(record, kept)
+    decides = {"network": run.network, "budget": run.budget, "penalty": run.penalty, "settings": settings}
+    record = kept_record(kept, ContestRun, "contest", **decides)
+    if record is None:
+        with one_thread(options.device):
+            record = _searched(run, options, settings, folder / "checkpoints" / f"{run.name}.safetensors", progress)
+        save_json(record, kept)
     return record
 
 
@@ -201,7 +189,7 @@ def _searched(run: Run, options: ContestOptions, settings: dict[str, Any], check
     )
 
 
-def _budget(space: DagSpace, budget: BudgetRecord, aim: float) -> Budget:
+def _budget(space: DagSpace, budget: ContestBudget, aim: float) -> Budget:
     cost = cost_model(space, budget.cost)
     return Budget(cost, aim * budget.limit, cost.unit)
 
@@ -219,14 +207,8 @@ def _score(
 
     def score(result: SearchResult) -> dict[str, float]:
         network = supernet.extract(result.architecture)
-
-        def batches() -> Iterator[Callable[[], Tensor]]:
-            shuffled = loader(data.weights, options.batch_size, torch.Generator().manual_seed(seed), drop_last=True)
-            for _, (images, _) in zip(range(options.recalibration), shuffled, strict=False):
-                yield partial(network, fabric.to_device(images))
-
         if options.recalibration:
-            recalibrate(network, batches)
+            recalibrate_on(network, data.weights, options.batch_size, options.recalibration, seed, fabric)
         network.eval()
         splits = {"validation": data.architecture, "test": data.test}
         return {name: evaluate(network, split, fabric) for name, split in splits.items()}

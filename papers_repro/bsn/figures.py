@@ -22,7 +22,7 @@ from papers_repro.bsn.contest import run_contest
 from papers_repro.bsn.learned import budgets_in, chosen_of_seeds
 from papers_repro.bsn.networks import Family, published_unit
 from papers_repro.bsn.published import CostName, DataName, accuracies_of, curves, networks_of
-from papers_repro.bsn.runs import BudgetRecord, Method, RunsRecord
+from papers_repro.bsn.runs import ContestBudget, Method, RunsRecord
 from papers_repro.bsn.setup import ContestOptions
 from papers_repro.harness import Rows, Script, ScriptOptions, half_width, save_figure
 
@@ -99,7 +99,7 @@ def draw_ours(axes: Axes, record: RunsRecord, family: Family, cost: CostName) ->
     axes.legend(fontsize=8, loc="lower right", frameon=False)
 
 
-def _points(record: RunsRecord, family: Family, budget: BudgetRecord, method: Method, size: float) -> list[tuple[float, float]]:
+def _points(record: RunsRecord, family: Family, budget: ContestBudget, method: Method, size: float) -> list[tuple[float, float]]:
     chosen = chosen_of_seeds(record, family, budget, method)
     return [(entry.costs[budget.cost] / size, 100 * entry.test) for entry in chosen.values() if entry is not None]
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from papers_repro.bsn.networks import Family, published_unit
 from papers_repro.bsn.published import CostName
-from papers_repro.bsn.runs import BudgetRecord, ContestRun, EpochRecord, Method, RunsRecord, pareto_front
+from papers_repro.bsn.runs import ContestBudget, ContestRun, EpochRecord, Method, RunsRecord, pareto_front
 from papers_repro.harness import Column, Row, Rows, compared, half_width
 
 _MEANT: dict[Method, str] = {
@@ -36,13 +36,13 @@ def runs_of(record: RunsRecord, family: Family, cost: CostName, method: Method) 
     ]
 
 
-def budgets_in(record: RunsRecord, family: Family, cost: CostName) -> list[BudgetRecord]:
+def budgets_in(record: RunsRecord, family: Family, cost: CostName) -> list[ContestBudget]:
     """The budgets on a cost, the least first."""
     found = {run.budget for run in record.runs if run.network.family == family and run.budget and run.budget.cost == cost}
     return sorted(found, key=lambda budget: budget.limit)
 
 
-def chosen_of_seeds(record: RunsRecord, family: Family, budget: BudgetRecord, method: Method) -> dict[int, EpochRecord | None]:
+def chosen_of_seeds(record: RunsRecord, family: Family, budget: ContestBudget, method: Method) -> dict[int, EpochRecord | None]:
     """By seed, the network of the best validation accuracy that fits, of all penalties and epochs; None where none fits.
 
     For ``plain``, the reference network that the budget is named after; empty where it is named after none.
@@ -85,7 +85,7 @@ def budget_rows(record: RunsRecord, cost: CostName, families: Sequence[Family]) 
 
 
 def _budget_row(
-    record: RunsRecord, family: Family, budget: BudgetRecord, method: Method, chosen: dict[int, EpochRecord | None], size: float
+    record: RunsRecord, family: Family, budget: ContestBudget, method: Method, chosen: dict[int, EpochRecord | None], size: float
 ) -> Row:
     runs = [run for run in runs_of(record, family, budget.cost, method) if run.budget in (None, budget)]
     if method == "plain":

@@ -42,8 +42,8 @@ class EpochRecord(Record):
     test: float
 
 
-class BudgetRecord(Record):
-    """What a search was to keep within."""
+class ContestBudget(Record):
+    """What a search of a contest was to keep within."""
 
     cost: CostName
     name: str
@@ -65,7 +65,7 @@ class ContestRun(Record):
 
     network: NetworkSpec
     method: Method
-    budget: BudgetRecord | None
+    budget: ContestBudget | None
     penalty: float
     seed: int
     warm_up: int

@@ -9,6 +9,8 @@ from papers_repro.experiment.setup import (
     MeasuringOptions,
     ParallelOptions,
     fresh_supernet,
+    kept_record,
     load_images,
     make_fabric,
+    one_thread,
 )

@@ -5,12 +5,14 @@ The options of a paper extend these. Where a paper has a default of its own it n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
+import torch
 from lightning_fabric import Fabric
 
 from constrained_nas.data import DataSplits, cifar, digit_scenes, digits, load_splits, part_labels
@@ -18,11 +20,13 @@ from constrained_nas.latency import TableFit, Timer
 from constrained_nas.training import seeded
 from graphs import MBConvSpace, Supernet
 from graphs.costs import LatencyTable, QuadraticCost, WidthLatencyTable
+from graphs.files import Record
 from graphs.spaces import GPUNetSpace
 from papers_repro.harness import available_cores
 
 Recipe = Literal["auto_augment", "crop_flip"]
 Table = TypeVar("Table", LatencyTable, WidthLatencyTable)
+Kept = TypeVar("Kept", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,32 @@ _cifar = lru_cache(maxsize=2)(cifar)
 def make_fabric(options: DeviceOptions) -> Fabric:
     """One device, at the options' precision where they have one."""
     return Fabric(accelerator=options.device, devices=1, precision=getattr(options, "precision", "32-true"))
+
+
+@contextmanager
+def one_thread(device: str) -> Iterator[None]:
+    """On a CPU runs share the cores, and threads of such small networks only wait for one another: torch gets one inside."""
+    threads = torch.get_num_threads()
+    if device == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def kept_record(path: Path, kind: type[Kept], what: str, **decides: object) -> Kept | None:
+    """The record that an earlier run left at ``path``, if any.
+
+    Raises:
+        ValueError: one of its fields is not as ``decides`` says: it is of a ``what`` of other options.
+    """
+    if not path.exists():
+        return None
+    record = kind.model_validate_json(path.read_text(encoding="utf-8"))
+    if any(getattr(record, name) != value for name, value in decides.items()):
+        raise ValueError(f"{path}: kept from a {what} of other options; start over without --resume, or restore the options")
+    return record
 
 
 def fresh_supernet(space: MBConvSpace | GPUNetSpace, seed: int) -> Supernet:

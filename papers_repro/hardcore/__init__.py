@@ -8,4 +8,4 @@ from papers_repro.hardcore.points import Instance, frank_wolfe_point, random_poi
 from papers_repro.hardcore.programs import Backend, Problem, draw_problem, search_programs
 from papers_repro.hardcore.published import table1_rows
 from papers_repro.hardcore.rounding import SCHEMES, Checks, Projected, check_joint, project_point
-from papers_repro.hardcore.setup import TrainedSupernet, load_data, make_space, prepare
+from papers_repro.hardcore.setup import TrainedSupernet, load_data, make_space, prepare, training_options

@@ -11,24 +11,22 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
 from constrained_nas.ask_tell import SearchMethod, SearchResult
-from constrained_nas.data import loader
 from constrained_nas.latency import Measurement
 from constrained_nas.methods import HardCoRe, Objective, SoftPenalty, Start, random_feasible
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.search import SearchOptions, SearchRun, search
-from constrained_nas.training import TrainingOptions, evaluate, fine_tune, recalibrate
+from constrained_nas.training import TrainingOptions, evaluate, fine_tune, recalibrate_on
 from graphs import Architecture
 from graphs.files import save_json
 from papers_repro.hardcore.setup import TrainedSupernet
@@ -143,13 +141,7 @@ def _results(
     space, staged = prepared.space.space, prepared.space.staged
     settings = SearchOptions(options.search_epochs, options.search_batch, seed=seed * 1000 + budget)
     ours = HardCoRe(
-        space,
-        staged,
-        options.start,
-        options.step_numerator,
-        options.step_offset,
-        options.gradient_momentum,
-        options.objective,
+        space, staged, options.start, options.step_numerator, options.step_offset, options.gradient_momentum, options.objective
     )
     printed = HardCoRe(space, staged)  # the defaults are Algorithm 1's: balanced start, 4 / (t + 4), credits
     penalty = SoftPenalty(space, staged, options.penalty, options.penalty_rate)
@@ -221,15 +213,7 @@ class Tests:
         """The bare network with the super-network's weights and statistics of its own."""
         network = self.prepared.supernet.extract(architecture)
         network.to(self.fabric.device).to(memory_format=torch.channels_last)
-
-        def batches() -> Iterator[Callable[[], Tensor]]:
-            shuffle = torch.Generator().manual_seed(self.training.seed)
-            for step, (images, _) in enumerate(loader(self.prepared.data.weights, self.training.batch_size, shuffle, True)):
-                if step == 10:
-                    return
-                yield partial(network, self.fabric.to_device(images))
-
-        recalibrate(network, batches)
+        recalibrate_on(network, self.prepared.data.weights, self.training.batch_size, 10, self.training.seed, self.fabric)
         return network
 
 

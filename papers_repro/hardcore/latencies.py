@@ -30,10 +30,7 @@ def measure_latencies(
     """Measure, calibrate and (where there is a folder) save the table; or load the one that the options name or resume from.
 
     Args:
-        space: whose blocks to time; weights do not matter.
-        options: how.
         seed: of the order of the rounds and of the calibration networks.
-        progress: shows bars.
         folder: of the script's results; the table goes to ``latency_table.json`` in it.
 
     Raises:

@@ -83,11 +83,6 @@ def random_point(
     """A Dirichlet point tilted onto a budget.
 
     Args:
-        family: name of the instance's family.
-        staged: the space.
-        cost: its latencies.
-        share: of the budget, strictly between 0 and 1.
-        generator: source of all randomness.
         concentration: of the Dirichlet draws; the smaller, the nearer to one option a block.
         free_option: one configuration of every block costs nothing, as skipping it would.
 
@@ -112,11 +107,7 @@ def undecided_point(
     the same stages: those that are cheap. Made to be hard for it; no search is known to end there.
 
     Args:
-        family: name of the instance's family.
-        staged: the space.
         cost: its latencies; a configuration of each block is made free.
-        share: of the budget, strictly between 0 and 1.
-        generator: source of all randomness.
         scatter: standard deviation of the shares around their common value.
 
     Raises:
@@ -156,11 +147,6 @@ def frank_wolfe_point(
     """Where Algorithm 1 ends on a made-up loss: every running block gains accuracy, with diminishing returns in its latency.
 
     Args:
-        family: name of the instance's family.
-        staged: the space.
-        cost: its latencies.
-        share: of the budget, strictly between 0 and 1.
-        generator: source of all randomness.
         iterations: steps from the balanced start at the paper's 4 / (t + 4).
         noise: of a gradient's entries, relative to their root mean square.
 

@@ -77,10 +77,7 @@ def prepare(
     """Load the data, train the super-network and, unless ``latencies`` are given, measure them.
 
     Args:
-        options: see :class:`SetupOptions`.
         seed: of data, weights and training.
-        fabric: where to train; see :func:`make_fabric`.
-        progress: shows bars.
         folder: keeps checkpoints and the table; with ``options.resume`` what is there is used, else it is started over.
         latencies: those of another seed's run of the same options.
 
@@ -103,8 +100,8 @@ def prepare(
         supernet,
         supernet.gates(space.heaviest()),
         data.weights,
-        _training(options, options.warm_up_epochs, options.learning_rate, seed),
-        _training(options, options.multi_path_epochs, options.multi_path_rate, seed),
+        training_options(options, options.warm_up_epochs, options.learning_rate, seed),
+        training_options(options, options.multi_path_epochs, options.multi_path_rate, seed),
         fabric,
         checkpoint,
         progress.callback(f"seed {seed}"),
@@ -112,7 +109,8 @@ def prepare(
     return TrainedSupernet(space, data, supernet, latencies, time.perf_counter() - began, options.resume and bool(before))
 
 
-def _training(options: SetupOptions, epochs: int, rate: float, seed: int) -> TrainingOptions:
+def training_options(options: SetupOptions, epochs: int, rate: float, seed: int) -> TrainingOptions:
+    """Of so many epochs that begin at this rate, and in all else as the options say."""
     return TrainingOptions(
         epochs=epochs,
         batch_size=options.batch_size,

@@ -54,6 +54,11 @@ class Rows:
     remark: str = ""
 
 
+def row_of(columns: Sequence[Column], *cells: Cell) -> Row:
+    """A row by its cells in the order of the columns; columns beyond the cells are left empty."""
+    return {column.key: cell for column, cell in zip(columns, cells, strict=False)}
+
+
 def print_rows(rows: Rows, console: Console) -> None:
     """Print the table, its published rows in a section of their own, and beneath it what each column means.
 
@@ -94,11 +99,7 @@ def save_record(folder: Path, script: str, scale: Scale, seed: int, options: obj
 
     Args:
         folder: made if missing.
-        script: name of the script, without suffix.
-        scale: of the run.
-        seed: of the run.
         options: a dataclass of every option; paths are left out.
-        tables: what was printed.
         began: ``time.perf_counter()`` at the start.
     """
     record = {

@@ -80,7 +80,6 @@ def started(name: str, preset: Callable[[Scale], Options]) -> Iterator[Script[Op
 
     Args:
         name: of the script, without suffix.
-        preset: see :func:`read_options`.
 
     Raises:
         SystemExit: a value that the options refuse, said in one line.

@@ -47,9 +47,7 @@ def run_seeds(work: Callable[[int, Reports], Answer], seeds: Sequence[int], proc
 
     Args:
         work: picklable, such as ``functools.partial`` of a function at the top of a module; so is what it returns.
-        seeds: one call each.
         processes: seeds at a time; 1 runs them here, one after another, with torch's own number of threads.
-        progress: shows the bars of all seeds.
     """
     if processes <= 1:
         return [work(seed, progress) for seed in seeds]

@@ -70,8 +70,6 @@ def draw_two(
     Args:
         groups: searches by what sets them apart.
         times: latencies in ms, in the order of each group's searches.
-        path: of the picture.
-        task: what was learned.
         unit: what the latencies are, e.g. "estimated latency, ms".
     """
     figure = new_figure(11, 4.6)

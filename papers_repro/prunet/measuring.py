@@ -65,10 +65,8 @@ def measure_found(
     Args:
         found: at least one.
         latencies: whose timer and table to use.
-        space: of the searches.
         rounds: timed passes of every network.
         seed: of the references and of the order.
-        progress: shows a bar.
     """
     architectures = {_key(entry): space.architecture(dict(entry.record.choices)) for entry in found}
     generator = np.random.default_rng(seed)

@@ -22,7 +22,6 @@ def saved_bytes(method: PruNet, supernet: Supernet, rows: int) -> int:
     """Bytes saved for backward by the first step of a search, with every candidate alive.
 
     Args:
-        method: of the same space.
         supernet: put in training mode; weights and statistics stay as they were.
         rows: images in the batch.
     """

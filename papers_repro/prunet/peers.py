@@ -19,7 +19,7 @@ import torch
 
 from constrained_nas.latency import Timer, measure_runs
 from graphs.costs import count
-from papers_repro.harness import Column, Reports, Row, Rows
+from papers_repro.harness import Column, Reports, Row, Rows, row_of
 from papers_repro.prunet.published import COUNTS, FRONT
 
 
@@ -63,18 +63,9 @@ def peer_rows(names: Sequence[str], rounds: int, clock: str, seed: int, progress
         with torch.device("meta"):
             counted = count(timm.create_model(name, pretrained=False), (3, side, side))
         middle, spread = times.get(name, (None, None))
-        ours.append(
-            {
-                "network": paper_name,
-                "resolution": side,
-                "parameters": counted.parameters,
-                "macs": counted.macs,
-                "equal": (counted.parameters, counted.macs) == (parameters, macs),
-                "latency": middle,
-                "spread": spread,
-                "published": published[paper_name],
-            }
-        )
+        equal = (counted.parameters, counted.macs) == (parameters, macs)
+        counts = side, counted.parameters, counted.macs, equal
+        ours.append(row_of(columns, paper_name, *counts, middle, spread, published[paper_name]))
     remark = f"timm {timm.__version__}, fresh weights, {rounds} interleaved rounds, {clock} clock, channels last."
     return Rows("Peers from timm, counted and timed here", columns, ours, remark=remark)
 

@@ -126,12 +126,6 @@ CONSTANT_THRESHOLD = 0.133
 def front_rows(distilled: bool = False) -> list[Row]:
     """Table 2's rows for the columns ``network``, ``top1``, ``latency``, ``parameters`` and ``gflops``."""
     return [
-        {
-            "network": row.name,
-            "top1": row.top1,
-            "latency": row.latency_ms,
-            "parameters": row.parameters,
-            "gflops": row.gflops,
-        }
+        {"network": row.name, "top1": row.top1, "latency": row.latency_ms, "parameters": row.parameters, "gflops": row.gflops}
         for row in (DISTILLED if distilled else FRONT)
     ]

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from constrained_nas.methods.prunet import PruNet, PrunodeSettings, SkipScales
 from constrained_nas.problem import Budget, SearchProblem
@@ -26,7 +25,7 @@ from constrained_nas.search import PRUNET_TRAINING, SearchOptions, search
 from graphs.costs import QuadraticCost, width_latency_cost
 from graphs.files import Record, save_json
 from graphs.spaces import GPUNetSpace
-from papers_repro.experiment import fresh_supernet, make_fabric
+from papers_repro.experiment import fresh_supernet, kept_record, make_fabric, one_thread
 from papers_repro.harness import ProgressBars, Reports, run_seeds
 from papers_repro.prunet.retraining import plain, retrained, settings_of, teacher_of
 from papers_repro.prunet.separate_candidates import separate_candidates
@@ -128,10 +127,7 @@ def run_searches(
 
     Args:
         specs: different names.
-        setup: of all.
-        latencies: of the space.
         folder: keeps records and architectures; call :func:`start_over` first.
-        progress: shows bars.
         retrain: whether accuracies are wanted.
         processes: at a time; as the setup says if None.
 
@@ -181,17 +177,12 @@ def run_search(
     Raises:
         ValueError: a kept record is of other options.
     """
-    threads = torch.get_num_threads()
-    if setup.device == "cpu":
-        torch.set_num_threads(1)  # searches share the cores; threads of such small networks only wait for one another
-    try:
+    with one_thread(setup.device):
         record = _searched(spec, setup, latencies, folder, progress)
         if not retrain:
             return Pruned(spec, record, float("nan"), 0.0)
         trained = retrained(spec.name, spec.seed, record.choices, setup, folder, progress)
         return Pruned(spec, record, 100 * trained.accuracy, trained.seconds)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _run(
@@ -210,10 +201,8 @@ def _searched(spec: SearchSpec, setup: SetupOptions, latencies: WidthLatencies, 
     """One search, or what was kept of it."""
     path, settings = folder / "searches" / f"{spec.name}.json", settings_of(setup, retrain=False)
     described = plain(asdict(spec))
-    if path.exists():
-        kept = SearchRecord.model_validate_json(path.read_text(encoding="utf-8"))
-        if (kept.spec, kept.settings) != (described, settings):
-            raise ValueError(f"{path}: kept from a search of other options; start over without --resume, or restore the options")
+    kept = kept_record(path, SearchRecord, "search", spec=described, settings=settings)
+    if kept is not None:
         return kept
     data = load_data(setup, spec.seed)
     whole = make_space(setup, data.classes, data.image_channels)

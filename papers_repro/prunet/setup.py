@@ -189,10 +189,7 @@ def measure_latencies(space: GPUNetSpace, options: SetupOptions, seed: int, prog
     """Measure, calibrate and save the table; or load the one that the options name or resume from.
 
     Args:
-        space: whose blocks to time; weights do not matter.
-        options: how.
         seed: of the order of the rounds and of the networks.
-        progress: shows bars.
         folder: of the script's results; the table goes to ``latency_table.json`` in it.
 
     Raises:

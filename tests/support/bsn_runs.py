@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from graphs import DagSpace
 from graphs.costs import CostModel
-from papers_repro.bsn import BudgetRecord, ContestRun, CostName, EpochRecord, Family, Method, RunsRecord
+from papers_repro.bsn import ContestBudget, ContestRun, CostName, EpochRecord, Family, Method, RunsRecord
 from papers_repro.bsn.contest import budgets_of
 from papers_repro.bsn.networks import COST_NAMES, NetworkSpec, cost_model
 
@@ -49,7 +49,7 @@ def priced(spec: NetworkSpec) -> tuple[DagSpace, dict[CostName, CostModel]]:
     return space, {name: cost_model(space, name) for name in COST_NAMES}
 
 
-def _made(spec: NetworkSpec, method: Method, budget: BudgetRecord | None, seed: int, generator: np.random.Generator) -> ContestRun:
+def _made(spec: NetworkSpec, method: Method, budget: ContestBudget | None, seed: int, generator: np.random.Generator) -> ContestRun:
     space, costs = priced(spec)
     on, history = np.ones(len(space.space.decisions), dtype=np.bool_), []
     whole = costs["macs"].cost(space.whole)

@@ -173,9 +173,7 @@ class Family(Protocol):
         """The bare network with weights of its own, on the fabric's device, in evaluation mode.
 
         Args:
-            prepared: plan, data and fabric.
             supernet: with trained weights; None where networks are trained from scratch.
-            architecture: which.
             saved: training resumes from it if it exists.
         """
 

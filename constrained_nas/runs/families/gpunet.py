@@ -21,14 +21,7 @@ from constrained_nas.runs.families.weights import extreme_options, fine_tuned, s
 from constrained_nas.search import PRUNET_TRAINING
 from constrained_nas.training import seeded
 from graphs import Architecture, GPUNetSpace, SearchSpace, gpunet_imagenet, gpunet_imagewoof, gpunet_small
-from graphs.costs import (
-    CostModel,
-    QuadraticCost,
-    WidthLatencyTable,
-    load_width_latency_table,
-    width_count_cost,
-    width_latency_cost,
-)
+from graphs.costs import CostModel, QuadraticCost, WidthLatencyTable, load_width_latency_table, width_count_cost, width_latency_cost
 from graphs.files import save_json
 from solvers import Quadratic
 

@@ -47,7 +47,6 @@ def plan_of(settings: RunSettings, family: type[Family] | None = None) -> Plan:
     """What the settings ask for, and what suits the space where they ask for nothing; decided once, at the start of a run.
 
     Args:
-        settings: as they were given.
         family: of the space; by default the one of its name.
     """
     kind = family or family_named(settings.space)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import Dataset
 
 from constrained_nas.ask_tell import SearchMethod
-from constrained_nas.data import loader
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Found, Prepared, Saved
 from constrained_nas.search import SearchOptions, WeightTraining, search
-from constrained_nas.training import TrainingOptions, fine_tune, recalibrate, seeded, train_supernet
+from constrained_nas.training import TrainingOptions, fine_tune, recalibrate_on, seeded, train_supernet
 from graphs import Architecture, SearchSpace, Supernet
 from graphs.costs import CostModel, QuadraticCost
 
@@ -83,23 +80,14 @@ def inherited(prepared: Prepared, supernet: nn.Module | None, architecture: Arch
         raise ValueError(f"networks of {prepared.settings.space} take the super-network's weights, and there is none")
     network = cast(Supernet, supernet).extract(architecture)
     network.to(prepared.fabric.device).to(memory_format=torch.channels_last)
-
-    def batches() -> Iterator[Callable[[], Tensor]]:
-        shuffle = torch.Generator().manual_seed(prepared.settings.seed)
-        shuffled = loader(prepared.data.weights, prepared.plan.batch_size, shuffle, True)
-        for _, (images, _) in zip(range(10), shuffled, strict=False):
-            yield partial(network, prepared.fabric.to_device(images))
-
-    seeded(lambda: recalibrate(network, batches), prepared.settings.seed)  # augmentation draws from torch's global state
+    seed, batch = prepared.settings.seed, prepared.plan.batch_size
+    # augmentation draws from torch's global state
+    seeded(lambda: recalibrate_on(network, prepared.data.weights, batch, 10, seed, prepared.fabric), seed)
     return network
 
 
 def fine_tuned(
-    prepared: Prepared,
-    network: nn.Module,
-    data: Dataset[Any],
-    saved: Saved,
-    teacher: nn.Module | None = None,
+    prepared: Prepared, network: nn.Module, data: Dataset[Any], saved: Saved, teacher: nn.Module | None = None
 ) -> nn.Module:
     """The network, trained further on ``data`` towards labels and, with a teacher, its answers; see :meth:`Family.trained`."""
     plan, settings = prepared.plan, prepared.settings
