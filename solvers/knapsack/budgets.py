@@ -31,6 +31,7 @@ from solvers.sets import Blocks, BudgetedBlocks
 BudgetBackend = Literal["native", "highs", "scipy"]
 
 _ACCURACY = 1e-9  # relative to a budget: weights of a vertex are accurate to about that
+_LARGEST = 1e300  # product of a multiplier with a cost
 _MOST = 2.0**1000  # a merged cost of so many budgets is still finite
 _FINER = 0.1  # of the scale: worth solving again
 _MILP_TOLERANCE = 1e-9  # of HiGHS, on an objective scaled to 1
@@ -78,12 +79,18 @@ class BudgetedKnapsack:
 
     def lagrangian_bound(self, duals: FloatArray) -> float:
         """``duals @ budgets + sum_g max_o (v - duals @ c)``, rounded up: a bound for any duals >= 0."""
+        duals = self.usable(duals)
         priced = np.flatnonzero(duals)  # an infinite budget has the multiplier 0
         paid = duals[priced] @ self.costs[priced]
         reduced = self.values - paid + (len(priced) + 1) * 2.0**-52 * (np.abs(self.values) + paid)
         best = np.maximum.reduceat(reduced, self.offsets[:-1])
         terms = (priced_budget(float(self.budgets[row]), float(duals[row])) for row in priced)
         return math.nextafter(math.fsum([*best.tolist(), *itertools.chain.from_iterable(terms)]), math.inf)
+
+    def usable(self, duals: FloatArray) -> FloatArray:
+        """The multipliers, made smaller where a product with a cost or a budget would overflow: any prove a bound."""
+        largest = np.maximum(self.costs.max(axis=1), np.where(np.isfinite(self.budgets), self.budgets, 0.0))
+        return np.minimum(duals, _LARGEST / len(duals) / np.maximum(largest, 1.0))
 
     def relax(self, *, backend: BudgetBackend = "native", vertex: bool = True) -> BudgetedRelaxation:
         """The linear relaxation; by HiGHS where ``backend`` is not "native", or where the native descent finds no ``vertex``.
@@ -92,7 +99,8 @@ class BudgetedKnapsack:
         """
         duals = np.zeros(len(self.budgets))
         if backend == "native":
-            impossible, x, duals = relax_budgets(self.values, self.costs, self.budgets, self.offsets)
+            impossible, x, found = relax_budgets(self.values, self.costs, self.budgets, self.offsets)
+            duals = self.usable(found)
             if impossible:
                 return BudgetedRelaxation(None, duals, -math.inf, impossible=True)
             if not vertex or (x is not None and self._holds(x)):
@@ -109,6 +117,7 @@ class BudgetedKnapsack:
             return BudgetedRelaxation(None, duals, bound)
         others = np.zeros(len(self.budgets))
         others[finite] = np.maximum(-answer.certificate.dual[len(self.sizes) :], 0.0)
+        others = self.usable(others)
         if (tighter := self.lagrangian_bound(others)) <= bound:
             duals, bound = others, tighter
         return BudgetedRelaxation(answer.x if self._holds(answer.x) else None, duals, bound)
@@ -220,8 +229,9 @@ class BudgetedKnapsack:
         """
         finite = np.isfinite(self.budgets)
         shift = -np.frexp(np.where(finite, self.budgets, 1.0))[1]  # powers of two: budgets of any size weigh alike, none overflows
-        scaled = np.ldexp(self.costs, np.clip(shift, -1000, 1000)[:, None])
-        merged = Knapsack(self.values, np.minimum(scaled, _MOST)[finite].sum(axis=0), self.offsets)
+        with np.errstate(over="ignore"):
+            scaled = np.minimum(np.ldexp(self.costs, shift[:, None]), _MOST)
+        merged = Knapsack(self.values, scaled[finite].sum(axis=0), self.offsets)
         steps = increments(merged)
         choices = steps.base.copy()
         if not self.fits(choices):

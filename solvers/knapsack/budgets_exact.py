@@ -191,10 +191,10 @@ def _search(
     floor = math.floor(cutoff) if whole and math.isfinite(cutoff) else cutoff
     tree = _Tree.of(scaled.rows, scaled.offsets)
     path, chosen = tree.path, np.full(len(offsets) - 1, -1, dtype=np.intp)
-    best = np.array([math.ldexp(floor - scaled.lift, unit), -math.inf, 0.0])
+    best = np.array([_times_power(floor - scaled.lift, unit), -math.inf, 0.0])
     if known is not None and (worth := exact_sum(scaled.values[known])) > best[0]:
         best[0], chosen = worth, known.copy()
-    root, duals, base = math.inf, np.zeros(len(budgets)), math.ldexp(scaled.lift, unit)
+    root, duals, base = math.inf, np.zeros(len(budgets)), _times_power(scaled.lift, unit)
     slack = scaled.room - scaled.limits
     stopped = False
     while True:
@@ -232,6 +232,12 @@ def _search(
         bound = math.nextafter(bound, math.inf) if upper > best[0] else value
     certified = not stopped or bound - value <= 1e-9 * max(1.0, abs(value))
     return BudgetedSelection(Status.OPTIMAL if certified else late, chosen, value, bound, duals, nodes)
+
+
+def _times_power(number: float, exponent: int) -> float:
+    """``number * 2**exponent``, infinite where that is beyond a float."""
+    with np.errstate(over="ignore"):
+        return float(np.ldexp(number, exponent))
 
 
 @dataclass(slots=True)

@@ -1,12 +1,14 @@
 """Rechecking a selection's certificate from the raw data, sharing no algorithm with what produced it.
 
-Sums are recomputed by ``math.fsum``. A bound is proven by weak duality: for any multipliers >= 0, ``duals @ budgets + sum_g max_o
-(v - duals @ c)`` bounds every selection that fits. Where the claimed bound is tighter than that, only a search can prove it, and
-the program is solved again by scipy's mixed-integer solver.
+Sums are recomputed exactly. A bound is proven by weak duality: for any multipliers >= 0, ``duals @ budgets + sum_g max_o (v - duals
+@ c)`` bounds every selection that fits. Where the claimed bound is tighter than that, only a search can prove it: of the options
+that lose less than the multipliers leave, all selections are looked at, or, where these are too many, the program is solved again
+by scipy's mixed-integer solver.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +16,13 @@ from typing import Any
 import numpy as np
 
 from solvers.arrays import IntArray
-from solvers.knapsack import exact_sum
-from solvers.results import Certificate, CertificateError, Status
+from solvers.knapsack import BudgetedKnapsack, exact_sum
+from solvers.results import Certificate, CertificateError, SolverError, Status
 from solvers.selection.tables import ScoreTable, allowed_program, read_table
 
 # Relative to the summed greatest scores: the accuracy an exact answer promises.
 _TOLERANCE = 1e-9
+_ENUMERATED = 1 << 17  # selections: some ms
 # Of sums that were made by fsum and are made again by fsum: only the caller's copies of the data can differ, by a rounding each.
 _SUM_TOLERANCE = 1e-12
 
@@ -40,8 +43,8 @@ def verify_selection(certificate: SelectionCertificate, scores: Any, costs: Any,
     """Recheck every claim of ``certificate`` against the data given to ``solvers.project_to_budget``.
 
     The choices must be valid and allowed, value and cost their correctly rounded sums, the budget met unless a violation is
-    declared, and the bound proven: by weak duality with the stored multipliers where they reach it, else by solving the program
-    again with an independent back end (scipy).
+    declared, and the bound proven: by weak duality with the stored multipliers where they reach it, else by enumeration or by an
+    independent back end (scipy).
 
     Raises:
         CertificateError: a claim is wrong, or its bound could not be confirmed.
@@ -80,22 +83,62 @@ def _verify_bound(certificate: SelectionCertificate, table: ScoreTable, value: f
     tolerance = _TOLERANCE * exact_sum(np.maximum.reduceat(np.abs(program.values), program.offsets[:-1]))
     if math.isnan(bound) or (violation == 0.0 and sign * value > bound + tolerance):
         raise CertificateError(f"the selection is worth {value!r}, better than the bound {certificate.bound!r}")
+    loose = bound + tolerance
+    duals = np.zeros(len(program.budgets))
     if certificate.dual is not None:
         duals = np.asarray(certificate.dual, dtype=np.float64)
         if duals.shape != program.budgets.shape or not (np.isfinite(duals) & (duals >= 0.0)).all():
             raise CertificateError(f"multipliers must be one finite number >= 0 a budget, got {duals.tolist()}")
         if not np.isfinite(program.budgets[duals > 0.0]).all():
             raise CertificateError(f"an infinite budget has the multiplier 0, got {duals.tolist()}")
-        if program.lagrangian_bound(duals) <= bound + tolerance:
-            return
-    answer = program.solve(backend="scipy")
-    if answer.support is not None and answer.value > bound + tolerance:
-        better = (kept[answer.support] - table.offsets[:-1]).tolist()
+        duals = program.usable(duals / table.units())
+    upper = program.lagrangian_bound(duals)
+    if upper <= loose:
+        return
+    # What beats the bound uses only options that lose less than the multipliers leave.
+    reduced = program.values - duals @ program.costs
+    loss = np.repeat(np.maximum.reduceat(reduced, program.offsets[:-1]), program.sizes) - reduced
+    left = np.flatnonzero(~(loss * (1.0 - 1e-12) >= (upper - loose) * (1.0 + 1e-9)))
+    better = _enumerate(program.restrict(left), loose)
+    better = _solve_again(program, certificate) if better is None else left[better]
+    if len(better) and (worth := exact_sum(program.values[better])) > loose:
+        options = (kept[better] - table.offsets[:-1]).tolist()
         raise CertificateError(
-            f"the bound {certificate.bound!r} is none: the option indices {better} fit and are worth {sign * answer.value!r}"
+            f"the bound {certificate.bound!r} is none: the option indices {options} fit and are worth {sign * worth!r}"
         )
+
+
+def _enumerate(program: BudgetedKnapsack, loose: float) -> IntArray | None:
+    """A selection that fits and is worth more than ``loose``, empty where none is; None where there are too many to look at."""
+    sizes = program.sizes
+    if math.prod(sizes.tolist()) > _ENUMERATED:
+        return None
+    values, sums = np.zeros(1), np.zeros((len(program.budgets), 1))
+    for first, last in itertools.pairwise(program.offsets.tolist()):
+        values = (values[:, None] + program.values[first:last]).ravel()
+        sums = (sums[:, :, None] + program.costs[:, None, first:last]).reshape(len(sums), -1)
+    rounding = 2.0**-52 * len(sizes)
+    worth = exact_sum(np.maximum.reduceat(np.abs(program.values), program.offsets[:-1]))
+    limits = program.budgets * (1.0 + rounding)  # plain sums are this far off at most; what may fit is summed exactly
+    hits = np.flatnonzero((values > loose - rounding * worth) & (sums * (1.0 - rounding) <= limits[:, None]).all(axis=0))
+    for hit in hits.tolist():
+        picks = program.offsets[:-1] + np.array(np.unravel_index(hit, sizes.tolist()))
+        if exact_sum(program.values[picks]) > loose and program.fits(picks):
+            return picks
+    return np.empty(0, dtype=np.intp)
+
+
+def _solve_again(program: BudgetedKnapsack, certificate: SelectionCertificate) -> IntArray:
+    """The best selection by scipy's solver; by the library's own where scipy's tolerances cannot tell costs apart."""
+    try:
+        answer = program.solve(backend="scipy")
+        if answer.status is not Status.OPTIMAL:
+            answer = program.solve()
+    except SolverError:
+        answer = program.solve()
     if answer.status is not Status.OPTIMAL:
         raise CertificateError(f"the bound {certificate.bound!r} could not be confirmed: solving again ended '{answer.status}'")
+    return np.empty(0, dtype=np.intp) if answer.support is None else answer.support
 
 
 def _flat_choices(choices: tuple[Any, ...], table: ScoreTable) -> IntArray:
