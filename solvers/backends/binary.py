@@ -55,13 +55,17 @@ class BinaryProgram:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BinaryAnswer:
-    """``support`` of the best point found (None if there is none), its value, a bound on all points that fit, and the cuts used."""
+    """``support`` of the best point found (None if there is none), its value, a bound on all points that fit, and the cuts used.
+
+    ``duals`` are multipliers of the budgets, where the solver has some.
+    """
 
     status: Status
     support: IntArray | None
     value: float
     bound: float
     cuts: int
+    duals: FloatArray | None = None
 
 
 def maximize_binary(

@@ -138,7 +138,8 @@ class Polyhedron:
         greatest = np.zeros(len(self.row_lower))
         np.maximum.at(greatest, self._rows(), np.abs(self.values))
         scale = np.where(greatest > 0, greatest, 1.0)
-        rows = (self.values / scale[self._rows()], self.row_lower / scale, self.row_upper / scale)
+        with np.errstate(over="ignore"):  # a bound far beyond all entries is none
+            rows = (self.values / scale[self._rows()], self.row_lower / scale, self.row_upper / scale)
         return Polyhedron(self.starts, self.indices, *rows, self.lower, self.upper), scale
 
     def _rows(self) -> IntArray:
@@ -190,7 +191,8 @@ class LinearModel:
             primal, bound = float(scaled_costs @ x), self._scaled.dual_bound(scaled_costs, multipliers)
             magnitude = max(1.0, float(np.abs(x).sum()))
             if self._scaled.residual(x) <= _ACCEPT and abs(primal - bound) <= _ACCEPT * magnitude:
-                dual = multipliers * unit / self._scale
+                with np.errstate(over="ignore"):  # for the caller to make smaller
+                    dual = multipliers * unit / self._scale
                 certificate = Certificate(float(costs @ x), bound * unit, self.polyhedron.residual(x), dual, maximize=False)
                 return Result(x, Status.OPTIMAL, certificate, _iterations(self._solver), time.perf_counter() - began)
         raise SolverError(f"HiGHS: objective {primal!r} against the bound {bound!r} of its own multipliers, after a cold solve")

@@ -31,6 +31,8 @@ from solvers.sets import Blocks, BudgetedBlocks
 BudgetBackend = Literal["native", "highs", "scipy"]
 
 _ACCURACY = 1e-9  # relative to a budget: weights of a vertex are accurate to about that
+_ENUMERATED = 1 << 17  # selections: some ms
+_CHECKED = 1 << 12  # selections that are looked at to check a solver with tolerances: less than it takes
 _LARGEST = 1e300  # product of a multiplier with a cost
 _MOST = 2.0**1000  # a merged cost of so many budgets is still finite
 _FINER = 0.1  # of the scale: worth solving again
@@ -145,11 +147,11 @@ class BudgetedKnapsack:
             SolverError: see :func:`solvers.backends.binary.maximize_binary`.
         """
         if backend != "native":
-            return self._mixed_integer(backend, time_limit_seconds)
+            return self._checked(self._mixed_integer(backend, time_limit_seconds), time_limit_seconds)
         data = self.values, self.costs, self.budgets, self.offsets
         if uses_kernels(backend):
             found = solve_budgets(*data, time_limit_seconds=time_limit_seconds)
-            return BinaryAnswer(found.status, found.choices, found.value, found.bound, 0)
+            return BinaryAnswer(found.status, found.choices, found.value, found.bound, 0, self.usable(found.duals))
         began = time.perf_counter()
         try:
             known = self._mixed_integer("highs", None if time_limit_seconds is None else 0.5 * time_limit_seconds)
@@ -162,7 +164,19 @@ class BudgetedKnapsack:
         status, bound = found.status, found.bound
         if status is not Status.INFEASIBLE and status is not Status.OPTIMAL and trusted and found.value == known.value:
             status, bound = Status.OPTIMAL, min(bound, known.bound)
-        return BinaryAnswer(status, found.choices, found.value, bound, 0)
+        return BinaryAnswer(status, found.choices, found.value, bound, 0, self.usable(found.duals))
+
+    def _checked(self, answer: BinaryAnswer, time_limit_seconds: float | None) -> BinaryAnswer:
+        """What a solver with tolerances says, proven where that is cheap; "nothing fits" only with a proof."""
+        better = self.better_by_enumeration(-math.inf if answer.support is None else answer.value, _CHECKED)
+        if better is None:
+            return self.solve(time_limit_seconds=time_limit_seconds) if answer.status is Status.INFEASIBLE else answer
+        while better is not None and len(better):
+            answer = replace(answer, support=better, value=exact_sum(self.values[better]))
+            better = self.better_by_enumeration(answer.value, _CHECKED)
+        if answer.support is None:
+            return replace(answer, status=Status.INFEASIBLE, bound=-math.inf)
+        return replace(answer, status=Status.OPTIMAL, bound=answer.value)
 
     def _mixed_integer(self, backend: MilpBackend, time_limit_seconds: float | None) -> BinaryAnswer:
         """The same through a mixed-integer solver, whose tolerances are absolute: so the program is scaled to what matters.
@@ -202,6 +216,25 @@ class BudgetedKnapsack:
         close = above <= 1e-9 * max(1.0, abs(value)) and found.status is not Status.TIME_LIMIT
         status = found.status if found.status is Status.TIME_LIMIT else Status.OPTIMAL if close else Status.FEASIBLE
         return BinaryAnswer(status, answer.support, value, value + above, cuts)
+
+    def better_by_enumeration(self, worth: float, most: int = _ENUMERATED) -> IntArray | None:
+        """A selection that fits and is worth more than ``worth``, empty where none is; None where over ``most`` are to be seen."""
+        sizes = self.sizes
+        if math.prod(sizes.tolist()) > most:
+            return None
+        values, sums = np.zeros(1), np.zeros((len(self.budgets), 1))
+        for first, last in itertools.pairwise(self.offsets.tolist()):
+            values = (values[:, None] + self.values[first:last]).ravel()
+            sums = (sums[:, :, None] + self.costs[:, None, first:last]).reshape(len(sums), -1)
+        rounding = 2.0**-52 * len(sizes)
+        size = exact_sum(np.maximum.reduceat(np.abs(self.values), self.offsets[:-1]))
+        limits = self.budgets * (1.0 + rounding)  # plain sums are this far off at most; what may fit is summed exactly
+        hits = np.flatnonzero((values > worth - rounding * size) & (sums * (1.0 - rounding) <= limits[:, None]).all(axis=0))
+        for hit in hits.tolist():
+            picks = self.offsets[:-1] + np.array(np.unravel_index(hit, sizes.tolist()))
+            if exact_sum(self.values[picks]) > worth and self.fits(picks):
+                return picks
+        return np.empty(0, dtype=np.intp)
 
     def restrict(self, kept: IntArray) -> BudgetedKnapsack:
         """The same with the options ``kept`` only (at least one a group)."""

@@ -16,11 +16,13 @@ import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
 from solvers.kernels import as_kernel_input
-from solvers.knapsack.program import exact_sum, fitting
+from solvers.knapsack.program import exact_sum, first_best, fitting
 from solvers.results import Status
 
 _NODES = 20_000_000  # about a minute; families that need more (real-valued subset sums) would not end in a day either
 _SLICE = 4096  # nodes between two looks at what to do next
+_ROUNDS = 4  # of the local search for a selection that fits
+_TRIES = 200  # such searches, one after every slice that found nothing either
 _EPSILON = 2.0**-52
 _FINER = 2.0**-300  # of the scale: beyond it differences are lost in scaling
 _WHOLE = 2.0**40  # whole values of this size leave room for the rounding of bounds between two whole numbers
@@ -196,7 +198,7 @@ def _search(
         best[0], chosen = worth, known.copy()
     root, duals, base = math.inf, np.zeros(len(budgets)), _times_power(scaled.lift, unit)
     slack = scaled.room - scaled.limits
-    stopped = False
+    stopped, tries = False, 0
     while True:
         # Half the promised 1e-9 of the value, and no more of what is lost, so that scores may be scaled and shifted at will. Whole
         # values leave nothing strictly between two whole numbers.
@@ -211,6 +213,11 @@ def _search(
             duals = scaled.multipliers(tree.dual[0], len(budgets))
         if code == DONE:
             break
+        if chosen[0] < 0 and math.isinf(best[0]) and tries < _TRIES:
+            tries += 1
+            fallback = _start(scaled, tree.dual[0], tries, deadline)
+            if fallback is not None:
+                best[0], chosen = exact_sum(scaled.values[fallback]), fallback
         if code == FULL:
             tree.grow()
         elif best[2] >= node_limit or read_clock() > deadline:
@@ -232,6 +239,16 @@ def _search(
         bound = math.nextafter(bound, math.inf) if upper > best[0] else value
     certified = not stopped or bound - value <= 1e-9 * max(1.0, abs(value))
     return BudgetedSelection(Status.OPTIMAL if certified else late, chosen, value, bound, duals, nodes)
+
+
+def _start(scaled: _Scaled, dual: FloatArray, seed: int, deadline: float) -> IntArray | None:
+    """A selection that fits, by local search from the options of greatest price; None where none was found."""
+    from solvers.kernels.budgets_start import find_start
+
+    choices = first_best(scaled.values - scaled.rows @ dual, scaled.offsets)
+    found = np.empty_like(choices)
+    arguments = scaled.values, scaled.rows, scaled.limits, scaled.offsets, choices, found
+    return found if math.isfinite(find_start(*arguments, _ROUNDS, seed, deadline)) else None
 
 
 def _times_power(number: float, exponent: int) -> float:

@@ -101,12 +101,14 @@ def project_to_budget(
             per cost; both always fit. "argmax" ignores the budget, the unsafe baseline, and reports its violation.
         minimize: the scores are losses.
         time_limit_seconds: for "exact": stop after this time with the best selection so far and its true gap.
-        backend: "native": compiled kernels where numba is installed, else "numpy", which gives the same answers; or a mixed-integer
-            program by "highs" or "scipy". Several budgets need numba for "native", which means "highs" where it is not installed;
-            so does "numpy" there.
+        backend: "native": compiled kernels where numba is installed, else "numpy", which keeps the same promises; with several
+            budgets both are one search, which starts from HiGHS's answer where numba is not installed. Or a mixed-integer program
+            by "highs" or "scipy", exact to their tolerances.
 
-    Costs are summed by ``math.fsum`` and do not exceed the budget, not by an ulp. Only if nothing fits is the cheapest selection
-    accepted when it exceeds the budget by at most 1e-12 relative (a budget that was itself a sum in another order); the
+    Costs and budgets of at most 15 digits are the decimals they are written as, and summed exactly: three options of cost 0.1 fit a
+    budget of 0.3. Where a budget or one of its costs has more digits, as measured numbers do, sums are correctly rounded
+    (``math.fsum``) and do not exceed the budget, not by an ulp. Only if nothing fits is the cheapest selection accepted when it
+    exceeds the budget by at most 1e-12 relative (a budget that was itself a sum in another order); the
     certificate then states the violation. "lp" and "greedy" with several budgets fall back on the exact program where their own
     selection does not fit.
 
@@ -136,7 +138,7 @@ def project_to_budget(
     if len(table.budgets) == 1 and (backend == "native" or backend == "numpy"):
         answer = _one_budget(program, method, backend, time_limit_seconds)
     else:
-        general: BudgetBackend = "highs" if backend == "numpy" else backend
+        general: BudgetBackend = "native" if backend == "numpy" else backend
         answer = _any_budgets(program, table, method, general, time_limit_seconds)
     return _selection(table, kept[answer.choices], answer, method, minimize, began)
 
@@ -160,33 +162,44 @@ def _any_budgets(
     program: BudgetedKnapsack, table: ScoreTable, method: Method, backend: BudgetBackend, time_limit_seconds: float | None
 ) -> _Answer:
     """The same methods for any number of budgets."""
-    relaxation = program.relax(backend=backend, vertex=method == "lp")
-    if method == "argmax":
-        return _Answer(
-            first_best(program.values, program.offsets),
-            None if relaxation.impossible else relaxation.bound,
-            None if relaxation.impossible else relaxation.duals,
-        )
-    stopped, bound = False, relaxation.bound
-    if relaxation.impossible:
-        choices = None
-    elif method == "exact":
-        found = program.solve(backend=backend, time_limit_seconds=time_limit_seconds)
-        choices, stopped = found.support, found.status is Status.TIME_LIMIT
-        bound = min(found.bound, relaxation.bound)
-        if choices is None and stopped:
-            raise SolverError(f"{backend}: no selection found within {time_limit_seconds} s; allow more time")
-    elif method == "lp":
-        choices = program.round_relaxation(relaxation, backend=backend)
+    if method == "exact":
+        answer = _search(program, backend, time_limit_seconds)
+        if answer is not None:
+            return answer
     else:
-        choices = program.greedy(backend=backend)
-    if choices is None:
-        alone = ", ".join(
-            f"{table.budget_label(row)} {limit} (least {table.stated(row, low)})"
-            for row, (limit, low) in enumerate(zip(table.budgets.tolist(), program.least_costs(), strict=True))
-        )
-        raise InfeasibleError(f"nothing fits: each budget can be met alone but not all together: {alone}")
-    return _Answer(choices, bound, relaxation.duals, stopped)
+        relaxation = program.relax(backend=backend, vertex=method == "lp")
+        if method == "argmax":
+            proven = None if relaxation.impossible else relaxation.bound
+            return _Answer(first_best(program.values, program.offsets), proven, None if proven is None else relaxation.duals)
+        if not relaxation.impossible:
+            lp = method == "lp"
+            choices = program.round_relaxation(relaxation, backend=backend) if lp else program.greedy(backend=backend)
+            if choices is not None:
+                return _Answer(choices, relaxation.bound, relaxation.duals)
+    alone = ", ".join(
+        f"{table.budget_label(row)} {limit} (least {table.stated(row, low)})"
+        for row, (limit, low) in enumerate(zip(table.budgets.tolist(), program.least_costs(), strict=True))
+    )
+    raise InfeasibleError(f"nothing fits: each budget can be met alone but not all together: {alone}")
+
+
+def _search(program: BudgetedKnapsack, backend: BudgetBackend, time_limit_seconds: float | None) -> _Answer | None:
+    """The exact program; None where nothing fits."""
+    began = time.perf_counter()
+    duals, bound = None, math.inf
+    if backend != "native":  # the native search has multipliers of its own
+        relaxation = program.relax(backend=backend)
+        if relaxation.impossible:
+            return None
+        duals, bound = relaxation.duals, relaxation.bound
+    left = None if time_limit_seconds is None else max(1e-3, time_limit_seconds - (time.perf_counter() - began))
+    found = program.solve(backend=backend, time_limit_seconds=left)
+    stopped = found.status is Status.TIME_LIMIT
+    if found.support is None:
+        if not stopped:
+            return None
+        raise SolverError(f"{backend}: no selection found within {time_limit_seconds} s; allow more time")
+    return _Answer(found.support, min(found.bound, bound), found.duals if duals is None else duals, stopped)
 
 
 def _selection(table: ScoreTable, flat: IntArray, answer: _Answer, method: Method, minimize: bool, began: float) -> Selection:

@@ -192,7 +192,7 @@ def shadow_prices(scores: Any, costs: Any, budget: Any, *, minimize: bool = Fals
         x = program.relax_exactly()
     if x is None:
         raise InfeasibleError("nothing fits: each budget can be met alone but not all together")
-    spent = program.costs @ x
+    spent = np.minimum(program.costs @ x, program.budgets)  # beyond it by rounding only
     bounds = _optimal_duals(program, x, spent)
     columns = zip(table.budget_names, bounds, spent.tolist(), table.units().tolist(), strict=True)
     return {name: ShadowPrice(more * unit, less * unit, used / unit) for name, (more, less), used, unit in columns}

@@ -8,7 +8,6 @@ by scipy's mixed-integer solver.
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +21,6 @@ from solvers.selection.tables import ScoreTable, allowed_program, read_table
 
 # Relative to the summed greatest scores: the accuracy an exact answer promises.
 _TOLERANCE = 1e-9
-_ENUMERATED = 1 << 17  # selections: some ms
 # Of sums that were made by fsum and are made again by fsum: only the caller's copies of the data can differ, by a rounding each.
 _SUM_TOLERANCE = 1e-12
 
@@ -99,33 +97,13 @@ def _verify_bound(certificate: SelectionCertificate, table: ScoreTable, value: f
     reduced = program.values - duals @ program.costs
     loss = np.repeat(np.maximum.reduceat(reduced, program.offsets[:-1]), program.sizes) - reduced
     left = np.flatnonzero(~(loss * (1.0 - 1e-12) >= (upper - loose) * (1.0 + 1e-9)))
-    better = _enumerate(program.restrict(left), loose)
+    better = program.restrict(left).better_by_enumeration(loose)
     better = _solve_again(program, certificate) if better is None else left[better]
     if len(better) and (worth := exact_sum(program.values[better])) > loose:
         options = (kept[better] - table.offsets[:-1]).tolist()
         raise CertificateError(
             f"the bound {certificate.bound!r} is none: the option indices {options} fit and are worth {sign * worth!r}"
         )
-
-
-def _enumerate(program: BudgetedKnapsack, loose: float) -> IntArray | None:
-    """A selection that fits and is worth more than ``loose``, empty where none is; None where there are too many to look at."""
-    sizes = program.sizes
-    if math.prod(sizes.tolist()) > _ENUMERATED:
-        return None
-    values, sums = np.zeros(1), np.zeros((len(program.budgets), 1))
-    for first, last in itertools.pairwise(program.offsets.tolist()):
-        values = (values[:, None] + program.values[first:last]).ravel()
-        sums = (sums[:, :, None] + program.costs[:, None, first:last]).reshape(len(sums), -1)
-    rounding = 2.0**-52 * len(sizes)
-    worth = exact_sum(np.maximum.reduceat(np.abs(program.values), program.offsets[:-1]))
-    limits = program.budgets * (1.0 + rounding)  # plain sums are this far off at most; what may fit is summed exactly
-    hits = np.flatnonzero((values > loose - rounding * worth) & (sums * (1.0 - rounding) <= limits[:, None]).all(axis=0))
-    for hit in hits.tolist():
-        picks = program.offsets[:-1] + np.array(np.unravel_index(hit, sizes.tolist()))
-        if exact_sum(program.values[picks]) > loose and program.fits(picks):
-            return picks
-    return np.empty(0, dtype=np.intp)
 
 
 def _solve_again(program: BudgetedKnapsack, certificate: SelectionCertificate) -> IntArray:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
+from support.references import as_written
 
 from solvers import InfeasibleError, SolverError, Status, project_to_budget
-from support.references import as_written
 
 KINDS = ("uniform", "ties", "decimals", "magnitudes", "extreme", "offset", "sentinels", "ulps", "masked", "repeated")
 _WITHIN_REACH = 1e-12  # a budget below its least cost by so much is met by the cheapest selection, as ``project_to_budget`` says
@@ -94,7 +94,7 @@ def draw(kind: str, seed: int) -> FuzzedProgram:
 
 
 def selections(program: FuzzedProgram) -> Iterator[tuple[tuple[int, ...], Fraction, bool, bool]]:
-    """Every allowed selection, its exact worth, whether it fits, and whether it does if budgets are raised to what is within reach."""
+    """Every allowed selection, its exact worth, whether it fits, and whether it does with budgets raised to what is in reach."""
     written = [as_written(table, budget) for table, budget in zip(program.costs, program.budgets, strict=True)]
     worth = [[Fraction(x) if math.isfinite(x) else None for x in row.tolist()] for row in program.scores]
     picks = [
@@ -107,7 +107,11 @@ def selections(program: FuzzedProgram) -> Iterator[tuple[tuple[int, ...], Fracti
     least = []
     for table, limit, _ in written:
         allowed = [
-            [c for o, c in enumerate(row.tolist()) if worth[g][o] is not None and all(math.isfinite(t[g][o]) for t in program.costs)]
+            [
+                c
+                for o, c in enumerate(row.tolist())
+                if worth[g][o] is not None and all(math.isfinite(t[g][o]) for t in program.costs)
+            ]
             for g, row in enumerate(table)
         ]
         least.append(math.fsum(min(row) for row in allowed) if all(allowed) else limit)

@@ -1,0 +1,64 @@
+"""Random programs of every kind that has gone wrong somewhere, by every method and back end, against exact enumeration.
+
+``pytest -m slow`` runs a hundred thousand programs; a tenth of them runs always.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.fuzzed_programs import KINDS, Findings, check, draw
+
+NATIVE = [("exact", "native"), ("lp", "native"), ("greedy", "native"), ("argmax", "native")]
+OTHERS = [("exact", "numpy"), ("lp", "numpy"), ("greedy", "numpy"), ("exact", "highs"), ("lp", "highs"), ("exact", "scipy")]
+_TESTS = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_promise_is_broken(kind: str) -> None:
+    findings = Findings()
+    for seed in range(1000):
+        check(draw(kind, seed), findings, [NATIVE[0], NATIVE[1 + seed % 3]])
+    assert sum(findings.solved.values()) == 2000 and not findings.faults
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_promise_is_broken_by_the_other_back_ends(kind: str) -> None:
+    findings = Findings()
+    for seed in range(1000, 1060 if kind != "ulps" else 1010):
+        check(draw(kind, seed), findings, OTHERS)
+    assert not findings.faults
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_promise_is_broken_in_a_hundred_thousand(kind: str) -> None:
+    findings = Findings()
+    for seed in range(10_000, 20_000):
+        check(draw(kind, seed), findings, NATIVE[:1] + NATIVE[1 + seed % 3 : 2 + seed % 3])
+    assert not findings.faults
+
+
+@pytest.mark.parametrize("environment", ["without numba", "with bounds checked"])
+def test_no_promise_is_broken_in_other_environments(environment: str, tmp_path: Path) -> None:
+    """The kernels interpreted, and compiled with every index checked, in a process of their own."""
+    bounds = environment == "with bounds checked"
+    script = f"""
+import sys
+sys.path.insert(0, {str(_TESTS)!r})
+if {not bounds}:
+    sys.modules["numba"] = None
+from support.fuzzed_programs import KINDS, Findings, check, draw
+findings = Findings()
+for kind in KINDS:
+    for seed in range(2000, {2100 if bounds else 2012}):
+        check(draw(kind, seed), findings, {NATIVE!r})
+print(*findings.faults, sep="\\n")
+"""
+    variables = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)} if bounds else dict(os.environ)
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], env=variables, capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
