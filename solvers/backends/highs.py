@@ -247,11 +247,16 @@ class MixedIntegerModel:
             ("small_matrix_value", _SMALLEST),
         ):
             _check(solver.setOptionValue(option, value), option)
+        solver.HandleUserInterrupt = True  # lets another thread end it
         program = _linear_program(scaled, np.zeros(len(scaled.lower)))
         kinds = _highspy().HighsVarType
         program.integrality_ = [kinds.kInteger if whole else kinds.kContinuous for whole in integer]
         _check(solver.passModel(program), "passModel")
         return cls(polyhedron, integer, solver)
+
+    def cancel(self) -> None:
+        """End a running :meth:`minimize`, from another thread."""
+        self._solver.cancelSolve()
 
     def add_row(self, indices: NDArray[np.integer[Any]], values: FloatArray, upper: float) -> None:
         """Add ``values @ x[indices] <= upper`` for all later solves."""
@@ -346,7 +351,8 @@ def _status(solver: highspy.Highs) -> Status:
         return Status.OPTIMAL
     if status == module.HighsModelStatus.kInfeasible:
         return Status.INFEASIBLE
-    if status in (module.HighsModelStatus.kTimeLimit, module.HighsModelStatus.kIterationLimit):
+    late = module.HighsModelStatus.kTimeLimit, module.HighsModelStatus.kIterationLimit, module.HighsModelStatus.kInterrupt
+    if status in late:
         return Status.TIME_LIMIT
     if status == module.HighsModelStatus.kUnboundedOrInfeasible:
         solver.setOptionValue("presolve", "off")  # presolve cannot tell the two apart, the simplex method can

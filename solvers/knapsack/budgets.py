@@ -21,7 +21,8 @@ import numpy as np
 from solvers.arrays import FloatArray, IntArray
 from solvers.backends import BinaryAnswer, BinaryProgram, LinearModel, MilpBackend, Polyhedron, maximize_binary
 from solvers.kernels import uses_kernels
-from solvers.knapsack.budgets_exact import relax_budgets, solve_budgets
+from solvers.knapsack.budgets_exact import solve_budgets
+from solvers.knapsack.budgets_scaled import relax_budgets
 from solvers.knapsack.hulls import increments
 from solvers.knapsack.program import Knapsack, exact_sum, fitting, priced_budget
 from solvers.knapsack.rational import maximize_exactly

@@ -1,0 +1,137 @@
+"""HiGHS beside the library's own search, in a thread: it is strong where bounds need cuts, and where groups repeat.
+
+Identical groups are merged: it counts how many of them take each option. Its answer is a selection that is checked, and a bound by
+its own account, with its tolerance on top. Programs whose costs differ too widely for its tolerances are not given to it.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any
+
+import numpy as np
+
+from solvers.arrays import FloatArray, IntArray
+from solvers.knapsack.budgets_scaled import ScaledProgram
+from solvers.knapsack.program import exact_sum
+from solvers.results import SolverError
+
+_LEAST_COST = 1e-7  # beside budgets of 1: smaller ones are within the solver's tolerance
+_TOLERANCE = 1e-9  # of its objective, which is scaled to 1
+
+
+class Rival:
+    """One run of HiGHS on a program.
+
+    Attributes:
+        choices: (groups,) the best selection it found that fits, None as long as there is none.
+        bound: what it proved, in scaled values; infinite as long as it did not end.
+        running: it has not ended.
+        fresh: it has ended and was not looked at since.
+    """
+
+    def __init__(self, scaled: ScaledProgram, best: float, seconds: float) -> None:
+        self.choices: IntArray | None = None
+        self.bound = math.inf
+        self._seen = False
+        self._scaled, self._best, self._seconds = scaled, best, seconds
+        self._model: Any = None
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        positive = scaled.rows[scaled.rows > 0.0]
+        if len(scaled.finite) and len(positive) and float(positive.min()) >= _LEAST_COST:
+            self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
+    def fresh(self) -> bool:
+        if self.running or self._seen:
+            return False
+        self._seen = True
+        return True
+
+    def stop(self) -> None:
+        """End the run; what it knows stays."""
+        self._stopped = True
+        if self._model is not None:
+            self._model.cancel()
+        if self.running:
+            self._thread.join(0.05)
+
+    def _run(self) -> None:
+        from solvers.backends import MixedIntegerModel, Polyhedron
+
+        scaled = self._scaled
+        alive = scaled.values >= self._best if math.isfinite(self._best) else np.ones(len(scaled.values), dtype=np.bool_)
+        merged = _Merged.of(scaled, alive)
+        unit = -float(merged.values.min()) or 1.0
+        rows = np.concatenate([merged.sums, scaled.rows[merged.options].T])
+        try:
+            self._model = MixedIntegerModel.of(
+                Polyhedron.of(
+                    rows,
+                    np.concatenate([merged.counts, np.full(len(scaled.limits), -np.inf)]),
+                    np.concatenate([merged.counts, scaled.limits]),
+                    np.zeros(len(merged.options)),
+                    merged.most,
+                ),
+                np.ones(len(merged.options), dtype=np.bool_),
+            )
+            if self._stopped:
+                return
+            limit = None if math.isinf(self._seconds) else max(self._seconds, 1e-3)
+            answer = self._model.minimize(-merged.values / unit, time_limit_seconds=limit)
+        except SolverError:
+            return
+        if answer.x is not None:
+            choices = merged.spread(answer.x)
+            sums = [exact_sum(row) for row in scaled.rows[choices].T]
+            if all(total <= most for total, most in zip(sums, scaled.limits.tolist(), strict=True)):
+                self.choices = choices
+        if answer.certificate is not None and answer.certificate.bound is not None:
+            self.bound = -answer.certificate.bound * unit + _TOLERANCE * unit
+
+
+class _Merged:
+    """A program with identical groups merged into counts of their options.
+
+    Attributes:
+        options: (k,) an option of the first group of each class; ``values`` (k,) theirs, ``most`` (k,) how many groups may take it.
+        sums: (classes, k) rows that add up a class's counts to ``counts`` (classes,).
+    """
+
+    def __init__(self, options: IntArray, values: FloatArray, most: FloatArray, sums: FloatArray, counts: FloatArray) -> None:
+        self.options, self.values, self.most, self.sums, self.counts = options, values, most, sums, counts
+        self._members: list[IntArray] = []
+        self._first: IntArray = np.empty(0, dtype=np.intp)
+        self._offsets: IntArray = np.empty(0, dtype=np.intp)
+
+    @classmethod
+    def of(cls, scaled: ScaledProgram, alive: np.ndarray) -> _Merged:
+        offsets = scaled.offsets.tolist()
+        table = np.column_stack([scaled.values, scaled.rows])
+        classes: dict[bytes, list[int]] = {}
+        for group in range(len(offsets) - 1):
+            classes.setdefault(table[offsets[group] : offsets[group + 1]].tobytes(), []).append(group)
+        members = [np.array(groups) for groups in classes.values()]
+        parts = [offsets[groups[0]] + np.flatnonzero(alive[offsets[groups[0]] : offsets[groups[0] + 1]]) for groups in members]
+        sizes, counts = np.array([len(part) for part in parts]), np.array([len(groups) for groups in members], dtype=float)
+        options = np.concatenate(parts)
+        row = np.repeat(np.arange(len(parts)), sizes)
+        sums = (np.arange(len(parts))[:, None] == row).astype(float)
+        merged = cls(options, scaled.values[options], counts[row], sums, counts)
+        merged._members, merged._first, merged._offsets = members, np.cumsum([0, *sizes]), scaled.offsets
+        return merged
+
+    def spread(self, x: FloatArray) -> IntArray:
+        """(groups,) a selection with these counts."""
+        choices = np.empty(len(self._offsets) - 1, dtype=np.intp)
+        for groups, first, last in zip(self._members, self._first, self._first[1:], strict=False):
+            taken = np.rint(x[first:last]).astype(int)
+            local = self.options[first:last] - self._offsets[groups[0]]
+            choices[groups] = self._offsets[groups] + np.repeat(local, taken)
+        return choices
