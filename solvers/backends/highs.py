@@ -262,10 +262,11 @@ class MixedIntegerModel:
         """Add ``values @ x[indices] <= upper`` for all later solves."""
         _check(self._solver.addRow(-np.inf, float(upper), len(indices), indices.astype(np.int32), values), "addRow")
 
-    def minimize(self, costs: FloatArray, *, time_limit_seconds: float | None = None) -> Result:
+    def minimize(self, costs: FloatArray, *, time_limit_seconds: float | None = None, start: FloatArray | None = None) -> Result:
         """Minimize ``costs @ x`` to a gap of 0 unless the time limit ends it first; x comes back with its integers rounded.
 
-        Recompute rows that must hold strictly. The bound is HiGHS's own account; iterations are its nodes.
+        ``start`` (n,) is a feasible point to begin with. Recompute rows that must hold strictly. The bound is HiGHS's own account;
+        iterations are its nodes.
 
         Raises:
             SolverError: HiGHS fails or says unbounded.
@@ -275,6 +276,10 @@ class MixedIntegerModel:
         limit = np.inf if time_limit_seconds is None else float(time_limit_seconds)
         _check(self._solver.setOptionValue("time_limit", limit), "time_limit")
         _check(self._solver.changeColsCost(n, np.arange(n, dtype=np.int32), costs / unit), "changeColsCost")
+        if start is not None:
+            known = _highspy().HighsSolution()
+            known.col_value = start.tolist()
+            _check(self._solver.setSolution(known), "setSolution")
         _check(self._solver.run(), "run")
         status = _status(self._solver)
         info, seconds = self._solver.getInfo(), time.perf_counter() - began

@@ -24,7 +24,7 @@ from solvers.knapsack.program import exact_sum, fitting
 from solvers.results import Status
 
 _ALONE = 0.01  # seconds before others join: what ends in so little time needs nobody
-_TURN = 0.1  # of the time passed goes to the tree, then as much to neighbourhoods, before the rival is looked at again
+_TURN = 0.1  # of the time passed goes to the tree, then as much to neighbourhoods (a third, where they found nothing the last time)
 _SHORTEST, _LONGEST = 0.002, 0.2  # seconds of such a turn
 _SLICE = 1 << 8  # nodes between two looks at the clock
 _FINER = 2.0**-300  # of the scale: beyond it differences are lost in scaling
@@ -96,8 +96,41 @@ def solve_budgets(
         # Of a selection nothing is worth less than all of it. Where that leaves a scale on which more can be told apart: once more.
         finer = kept[shifted[kept] >= exact_sum(shifted[start])]
         if not -float(shifted[finer].min()) < _FINER * -float(shifted[kept].min()):
-            return replace(found, choices=start)
+            finer = _without_blur(values, costs, budgets, offsets, kept, replace(found, choices=start), limits)
+            if finer is None:
+                return replace(found, choices=start)
         kept = finer
+
+
+def _without_blur(
+    values: FloatArray,
+    costs: FloatArray,
+    budgets: FloatArray,
+    offsets: IntArray,
+    kept: IntArray,
+    found: BudgetedSelection,
+    limits: tuple[float, float, float],
+) -> IntArray | None:
+    """The options without the one that is too good to be true; None where no proof is blurred, or better selections take it.
+
+    An option worth 1e9 times the rest that no selection can afford leaves a bound that is 1e9 roundings away.
+    """
+    blurred = found.status is Status.OPTIMAL and found.bound - found.value > 1e-9 * max(1.0, abs(found.value))
+    if not blurred or found.choices is None:
+        return None
+    group = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[kept]
+    better = values[kept] - values[found.choices][group]
+    worst = int(np.argmax(better))
+    if better[worst] <= 0.0:
+        return None
+    alone = kept[(group != group[worst]) | (kept == kept[worst])]
+    part = alone if fitting(costs[:, alone], budgets, np.searchsorted(alone, offsets)) is not None else None
+    if part is not None:
+        cuts = np.searchsorted(part, offsets)
+        proof = _search(values[part], costs[:, part], budgets, cuts, found.value, None, limits, race=False)
+        if proof.status is not Status.OPTIMAL or proof.choices is not None:
+            return None
+    return kept[kept != kept[worst]]
 
 
 def _search(
@@ -123,7 +156,7 @@ def _search(
     race = race and math.isinf(cutoff)
     rival: Rival | None = None
     others: Neighbourhoods | None = None
-    ceiling = math.inf  # by the rival's own account
+    ceiling, fruitful = math.inf, True  # by the rival's own account; whether neighbourhoods found something
     tree.advance(1, deadline)
     duals = scaled.multipliers(tree.dual, len(budgets))
 
@@ -145,21 +178,25 @@ def _search(
             if not race or ended() or read_clock() < alone:
                 continue
             if rival is None or others is None:
-                others = Neighbourhoods(scaled, tree.dual)
-                rival = Rival(scaled, tree.best, deadline - read_clock())
+                others, fruitful = Neighbourhoods(scaled, tree.dual), True
+                rival = Rival(scaled, tree.choices, deadline - read_clock())
             elif not rival.running:
                 ceiling = min(ceiling, rival.bound)
             if rival.choices is not None:
                 tree.offer(rival.choices)
             if not ended() and tree.choices is not None:
-                until = min(deadline, read_clock() + share)
+                until = min(deadline, read_clock() + (share if fruitful else share / 3))
+                fruitful = False
                 while read_clock() < until and not rival.fresh:
                     better = others.improve(tree.choices, until)
-                    if better is not None:
-                        tree.offer(better)
+                    fruitful = (better is not None and tree.offer(better)) or fruitful
     finally:
         if rival is not None:
             rival.stop()
+    if rival is not None and not rival.running:
+        ceiling = min(ceiling, rival.bound)
+        if rival.choices is not None:
+            tree.offer(rival.choices)
     return _answer(tree, values, duals, min(tree.bound, ceiling), cutoff, read_clock() > deadline)
 
 

@@ -18,6 +18,7 @@ from solvers.knapsack.program import exact_sum
 from solvers.results import SolverError
 
 _LEAST_COST = 1e-7  # beside budgets of 1: smaller ones are within the solver's tolerance
+_SHARE = 0.95  # of the time that is left: its answer is read before that ends
 _TOLERANCE = 1e-9  # of its objective, which is scaled to 1
 
 
@@ -31,11 +32,11 @@ class Rival:
         fresh: it has ended and was not looked at since.
     """
 
-    def __init__(self, scaled: ScaledProgram, best: float, seconds: float) -> None:
+    def __init__(self, scaled: ScaledProgram, start: IntArray | None, seconds: float) -> None:
         self.choices: IntArray | None = None
         self.bound = math.inf
         self._seen = False
-        self._scaled, self._best, self._seconds = scaled, best, seconds
+        self._scaled, self._start, self._seconds = scaled, start, _SHARE * seconds
         self._model: Any = None
         self._stopped = False
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -66,7 +67,8 @@ class Rival:
         from solvers.backends import MixedIntegerModel, Polyhedron
 
         scaled = self._scaled
-        alive = scaled.values >= self._best if math.isfinite(self._best) else np.ones(len(scaled.values), dtype=np.bool_)
+        worst = -math.inf if self._start is None else exact_sum(scaled.values[self._start])
+        alive = scaled.values >= worst  # of a selection nothing is worth less than all of it
         merged = _Merged.of(scaled, alive)
         unit = -float(merged.values.min()) or 1.0
         rows = np.concatenate([merged.sums, scaled.rows[merged.options].T])
@@ -84,7 +86,8 @@ class Rival:
             if self._stopped:
                 return
             limit = None if math.isinf(self._seconds) else max(self._seconds, 1e-3)
-            answer = self._model.minimize(-merged.values / unit, time_limit_seconds=limit)
+            start = None if self._start is None else merged.counts_of(self._start)
+            answer = self._model.minimize(-merged.values / unit, time_limit_seconds=limit, start=start)
         except SolverError:
             return
         if answer.x is not None:
@@ -126,6 +129,14 @@ class _Merged:
         merged = cls(options, scaled.values[options], counts[row], sums, counts)
         merged._members, merged._first, merged._offsets = members, np.cumsum([0, *sizes]), scaled.offsets
         return merged
+
+    def counts_of(self, choices: IntArray) -> FloatArray:
+        """(k,) how many groups of a class take each option."""
+        x = np.zeros(len(self.options))
+        for groups, first, last in zip(self._members, self._first, self._first[1:], strict=False):
+            local = (choices[groups] - self._offsets[groups])[:, None] == self.options[first:last] - self._offsets[groups[0]]
+            x[first:last] = local.sum(axis=0)
+        return x
 
     def spread(self, x: FloatArray) -> IntArray:
         """(groups,) a selection with these counts."""
