@@ -14,7 +14,7 @@ from pydantic import Field
 from constrained_nas.ask_tell import SearchResult
 from constrained_nas.problem import SearchProblem
 from graphs import Architecture, SearchSpace
-from graphs.files import Record, load_json, written_whole
+from graphs.files import Record, load_json, save_text
 
 
 class BudgetRecord(Record):
@@ -84,8 +84,7 @@ def save_architecture(
         bound=None if certificate is None else certificate.bound,
         gap=None if certificate is None else certificate.gap,
     )
-    with written_whole(path) as partial:
-        partial.write_text(record.model_dump_json(indent=1, exclude=None if counts else {"counts"}), encoding="utf-8")
+    save_text(record.model_dump_json(indent=1, exclude=None if counts else {"counts"}), path)
     return record
 
 

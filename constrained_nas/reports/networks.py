@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch
 
+from graphs.files import written_whole
 from graphs.supernet import EdgeKey, layer_of
 
 Positions = Mapping[Hashable, tuple[float, float]]
@@ -117,8 +118,8 @@ def save_figure(figure: Figure, path: Path, dots_per_inch: int = 150, tight: boo
     known = FigureCanvasAgg(figure).get_supported_filetypes()
     if path.suffix.removeprefix(".") not in known:
         raise ValueError(f"{path}: cannot draw this kind of file; there are {', '.join('.' + kind for kind in sorted(known))}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dots_per_inch, bbox_inches="tight" if tight else None)
+    with written_whole(path) as partial:
+        figure.savefig(partial, dpi=dots_per_inch, bbox_inches="tight" if tight else None)
 
 
 def _colour(dag: nx.MultiDiGraph, source: Hashable, target: Hashable) -> str:

@@ -23,7 +23,7 @@ from constrained_nas.reports.pictures import draw_budgets, draw_curves, draw_net
 from constrained_nas.runs import NetworkRecord, RunRecord, SpaceName, family_named
 from constrained_nas.runs.families import DagFamily
 from graphs import DagSpace
-from graphs.files import written_whole
+from graphs.files import save_text
 
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:54em;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse;margin:1em 0}td,th{border-bottom:1px solid #ddd;padding:.25em .8em;text-align:left}
@@ -41,8 +41,7 @@ def write_report(record: RunRecord, folder: Path, name: str = "") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     text = _markdown(record, folder, name or folder.name)
     for file, content in (("report.md", text), ("report.html", _html(text, folder, name or folder.name))):
-        with written_whole(folder / file) as partial:
-            partial.write_text(content, encoding="utf-8")
+        save_text(content, folder / file)
     return folder / "report.md"
 
 

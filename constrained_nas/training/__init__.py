@@ -7,6 +7,7 @@ from constrained_nas.training.checkpoints import (
     part_of,
     restore_optimizer,
     save_checkpoint,
+    save_tensors,
 )
 from constrained_nas.training.loop import (
     TrainingOptions,

@@ -22,8 +22,20 @@ from graphs.files import written_whole
 def save_checkpoint(path: Path | str, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
     """Write tensors and JSON-ready values to ``path``, whole or not at all."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with written_whole(path, shared=False) as partial:
-        save_file(plain, partial, metadata={"values": json.dumps(dict(values))})
+    with written_whole(path, parents=False) as partial:
+        save_tensors(plain, partial, {"values": json.dumps(dict(values))})
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file as it stands, inside ``graphs.files.written_whole``.
+
+    Raises:
+        OSError: the file cannot be written, for example because the disk is full.
+    """
+    try:
+        save_file(dict(tensors), path, metadata=None if metadata is None else dict(metadata))
+    except SafetensorError as error:  # of writing: its only other causes are tensors that share memory, and names that are taken
+        raise OSError(f"{path.parent}: cannot write weights there: {error}") from error
 
 
 def load_checkpoint(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:

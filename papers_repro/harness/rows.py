@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from constrained_nas.latency import device_name
+from graphs.files import save_text
 
 Scale = Literal["smoke", "laptop", "paper"]
 Cell = str | int | float | bool | None
@@ -123,9 +124,8 @@ def save_record(folder: Path, script: str, scale: Scale, seed: int, options: obj
             for rows in tables
         ],
     }
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{script}.json"
-    path.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    save_text(json.dumps(record, indent=1, allow_nan=False) + "\n", path)
     return path
 
 
