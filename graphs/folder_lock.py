@@ -55,14 +55,18 @@ def owned(folder: Path) -> Iterator[None]:
             remove_partial_files(place)
         save_json(Owner(pid=os.getpid(), host=here, since=datetime.now(UTC).isoformat(timespec="seconds")), folder / _OWNER)
         held = _identity(folder)
+        removed = f"{folder} was removed while it was written to: nothing of this run is left there"
         try:
             yield
+        except FileNotFoundError as error:
+            if _identity(folder) != held:
+                raise FileNotFoundError(removed) from error
+            raise
         finally:
-            kept = _identity(folder) == held
-            if kept:
+            if kept := _identity(folder) == held:
                 (folder / _OWNER).unlink(missing_ok=True)
         if not kept:
-            raise FileNotFoundError(f"{folder} was removed while it was written to: nothing of this run is left there")
+            raise FileNotFoundError(removed)
     finally:
         lock.release()
 

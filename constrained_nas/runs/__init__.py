@@ -1,7 +1,8 @@
 """One run in one folder: settings.json to run.json."""
 
 from constrained_nas.runs.checks import check_feasible, check_method, make_problem
-from constrained_nas.runs.families import Costs, Family, Found, Prepared, costs_of, family_named, make_space, plan_of
+from constrained_nas.runs.families import Costs, Family, Found, Plan, Prepared, costs_of, family_named, make_space, plan_of
+from constrained_nas.runs.fingerprint import digest
 from constrained_nas.runs.finish import trained_network
 from constrained_nas.runs.limits import parse_limits
 from constrained_nas.runs.network import RunNetwork, load_network

@@ -6,10 +6,7 @@ import platform
 import time
 from collections.abc import Mapping
 from functools import partial
-from importlib.metadata import version
 
-import numpy as np
-import torch
 from torch import nn
 
 from constrained_nas.ask_tell import SearchResult
@@ -17,6 +14,7 @@ from constrained_nas.latency import Progress, device_name
 from constrained_nas.problem import SearchProblem
 from constrained_nas.records import budget_records, save_architecture
 from constrained_nas.runs.families import Found, Prepared
+from constrained_nas.runs.fingerprint import versions
 from constrained_nas.runs.record import MeasuredBudget, RunRecord, certificate_record, network_record, save_run
 from constrained_nas.training import evaluate, save_checkpoint
 from graphs import Architecture
@@ -31,7 +29,6 @@ def finish_run(
     result: SearchResult,
     measured: MeasuredBudget | None,
     seconds: Mapping[str, float],
-    remarks: tuple[str, ...] = (),
     progress: Progress | None = None,
 ) -> RunRecord:
     """Train and test the found network and its references, and write ``network.safetensors``, ``architecture.json``, ``run.json``.
@@ -44,7 +41,6 @@ def finish_run(
         result: its answer, or what the device made of it.
         measured: on the device, if anything was.
         seconds: of the parts before.
-        remarks: for the reader.
         progress: told after each step.
     """
     plan, settings = prepared.plan, prepared.settings
@@ -69,7 +65,7 @@ def finish_run(
             tested = trained_network(prepared, found.supernet, architecture, f"reference_{name}", progress)[1]
         references.append(told(name, architecture, tested))
     spent["references"] = time.perf_counter() - began
-    said = (*remarks, *((result.remark,) if result.remark else ()))
+    said = (*dict.fromkeys(prepared.remarks), *((result.remark,) if result.remark else ()))
     record = RunRecord(
         space=problem.space.name,
         method=plan.method,
@@ -85,7 +81,7 @@ def finish_run(
         history=tuple(found.history),
         seconds=spent,
         remarks=said,
-        versions={"constrained-nas": version("constrained-nas"), "torch": torch.__version__, "numpy": np.__version__},
+        versions=versions(),
         machine=f"{device_name('cpu')}, {platform.system()}, Python {platform.python_version()}",
     )
     save_run(record, prepared.folder)
@@ -96,5 +92,6 @@ def trained_network(
     prepared: Prepared, supernet: nn.Module | None, architecture: Architecture, name: str, progress: Progress | None = None
 ) -> tuple[nn.Module, float]:
     """The bare network with weights of its own, and its test accuracy in %; see :meth:`Family.trained`."""
-    network = prepared.family.trained(prepared, supernet, architecture, prepared.saved(name, progress))
+    saved = prepared.saved(name, progress, network=prepared.family.decisions.describe(architecture))
+    network = prepared.family.trained(prepared, supernet, architecture, saved)
     return network, 100 * evaluate(network, prepared.data.test, prepared.fabric)

@@ -76,6 +76,9 @@ class TrainingSettings(BaseModel):
     """Crops, flips and AutoAugment on CIFAR and image folders (digits are drawn anew instead)."""
     workers: int = Field(default=0, ge=0)
     """Processes that load data."""
+    threads: int | None = Field(default=None, ge=1, le=4096)
+    """Of torch on the processor, in training and search; by default as many as torch takes. Results depend on it in their last
+    bits, so what is resumed keeps it."""
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     """Where networks are trained."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"

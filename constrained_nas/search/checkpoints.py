@@ -17,7 +17,7 @@ import torch
 from constrained_nas.ask_tell import SearchMethod
 from constrained_nas.problem import SearchProblem
 from constrained_nas.search.weights import WeightTraining, forget_parameters
-from constrained_nas.training import flatten_optimizer, load_same, part_of, restore_optimizer, save_checkpoint
+from constrained_nas.training import Checkpoint, flatten_optimizer, load_same, part_of, restore_optimizer, save_checkpoint
 from graphs import Supernet
 from graphs.supernet import remove_options
 
@@ -57,7 +57,11 @@ def drop_options(method: SearchMethod[State], state: State, supernet: Supernet, 
 
 
 def save_search(
-    journal: Journal[Any], identity: dict[str, Any], checkpoint: Path, supernet: Supernet, optimizer: torch.optim.Optimizer | None
+    journal: Journal[Any],
+    identity: dict[str, Any],
+    checkpoint: Path | Checkpoint,
+    supernet: Supernet,
+    optimizer: torch.optim.Optimizer | None,
 ) -> None:
     """Write the file, whole or not at all."""
     entries = {field.name: getattr(journal.state, field.name) for field in fields(journal.state)}
@@ -75,7 +79,7 @@ def load_search(
     method: SearchMethod[State],
     state: State,
     identity: dict[str, Any],
-    checkpoint: Path,
+    checkpoint: Path | Checkpoint,
     supernet: Supernet,
     optimizer: torch.optim.Optimizer | None,
 ) -> Journal[State]:

@@ -25,7 +25,7 @@ from constrained_nas.data import loader
 from constrained_nas.problem import SearchProblem
 from constrained_nas.search.checkpoints import Journal, drop_options, load_search, save_search, search_identity
 from constrained_nas.search.weights import WeightTraining, make_optimizer, set_rate
-from constrained_nas.training import row_losses
+from constrained_nas.training import Checkpoint, row_losses
 from graphs import Supernet
 
 State = TypeVar("State")
@@ -70,7 +70,7 @@ def search(
     data: Dataset[Any],
     options: SearchOptions,
     fabric: Fabric,
-    checkpoint: Path | None = None,
+    checkpoint: Path | Checkpoint | None = None,
     progress: Callable[[int, int, str], None] | None = None,
     *,
     training: WeightTraining | None = None,

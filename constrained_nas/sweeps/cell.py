@@ -30,6 +30,7 @@ from constrained_nas.runs import (
 )
 from constrained_nas.sweeps.grid import Cell, key_of, settings_key
 from constrained_nas.sweeps.record import CellRecord
+from constrained_nas.training import training_threads
 from graphs import Architecture
 from graphs.costs import LatencyTable, load_latency_table
 from graphs.files import Record, load_json, save_json
@@ -43,13 +44,15 @@ class TestedNetwork(Record):
 
 @dataclass(frozen=True, slots=True)
 class SweepTask:
-    """A cell and where it belongs: the sweep's folder, its settings as JSON, the super-network's hash, whether to test."""
+    """A cell and where it belongs: the sweep's folder, its settings as JSON, a hash of the super-network and of what made it,
+    whether to test, and the number of threads."""
 
     folder: str
     settings: str
     weights: str
     cell: Cell
     test: bool
+    threads: int
 
     @property
     def key(self) -> str:
@@ -77,9 +80,10 @@ def compute_cell(task: SweepTask, prepared: Prepared | None = None) -> None:
     began = time.perf_counter()
     costs = costs_under(prepared, cell.table)
     problem = make_problem(prepared.family, dict(cell.limits), costs)
-    found = _searched(prepared, task, costs)
-    result = found.result if cell.how == "searched" else found.again(problem)
-    accuracy = tested_accuracy(prepared, task.weights, result.architecture) if task.test else None
+    with training_threads(task.threads):
+        found = _searched(prepared, task, costs)
+        result = found.result if cell.how == "searched" else found.again(problem)
+        accuracy = tested_accuracy(prepared, task.weights, result.architecture) if task.test else None
     named = {model.name: model for model in costs.values()}
     record = CellRecord(
         key=task.key,
@@ -100,7 +104,8 @@ def compute_cell(task: SweepTask, prepared: Prepared | None = None) -> None:
 def search_only(task: SweepTask, prepared: Prepared | None = None) -> None:
     """The search behind a cell, into its checkpoint."""
     prepared = prepared or _prepared(task.folder, task.settings)
-    _searched(prepared, task, costs_under(prepared, task.cell.table))
+    with training_threads(task.threads):
+        _searched(prepared, task, costs_under(prepared, task.cell.table))
 
 
 @lru_cache(maxsize=16)

@@ -1,29 +1,30 @@
 """The cells of a sweep: budgets x tables x methods, each with a key that says everything its result depends on.
 
 A budget is given as values (``params=20e3,30e3``) or evenly spaced (``latency_ms=2:6:10``: ten from 2 to 6); several budgets make
-every combination. A key is a hash of the super-network's weights, the table's content, the budgets, the method with its settings,
-and the budgets that were searched where a cell is only projected: a result under that key never has to be computed again.
+every combination. A key is a hash of the super-network's weights and of what made them (data, versions, threads), the table's
+content, the budgets, the method with its settings, and the budgets that were searched where a cell is only projected: a result
+under that key never has to be computed again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from torch import nn
 
-from constrained_nas.runs import MethodName, RunSettings, parse_budgets, plan_of
+from constrained_nas.runs import MethodName, RunSettings, digest, parse_budgets, plan_of
 
 SearchMode = Literal["once", "every"]
-# What decides neither the search nor the test: where things lie, what is measured afterwards, how many processes load data.
+# What decides neither the search nor the test: where things lie, what is measured afterwards, how many processes load data; and
+# data and threads, which are part of what made the weights.
 _ELSEWHERE = {"budget", "table", "measure_table", "method", "measure", "confidence", "attempts", "rounds", "workers", "data_root"}
-_ELSEWHERE |= {"test_references", "latency_device", "latency_batch", "latency_threads"}
+_ELSEWHERE |= {"test_references", "latency_device", "latency_batch", "latency_threads", "data", "threads"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +106,17 @@ def key_of(cell: Cell, weights: str, settings: str, test: bool) -> str:
 
     Args:
         cell: which.
-        weights: see :func:`weights_hash`.
+        weights: of the super-network, see :func:`weights_hash`, and of what made them.
         settings: see :func:`settings_key`.
         test: whether its network is tested.
     """
-    return _hash([weights, settings, cell.table, cell.method, sorted(cell.limits), sorted(cell.searched), test])
+    return digest([weights, settings, cell.table, cell.method, sorted(cell.limits), sorted(cell.searched), test])
 
 
 def settings_key(settings: RunSettings) -> str:
     """A hash of the settings that decide a search and a test."""
     values = plan_of(settings).settings.model_dump(mode="json")
-    return _hash({name: value for name, value in values.items() if name not in _ELSEWHERE})
+    return digest({name: value for name, value in values.items() if name not in _ELSEWHERE})
 
 
 def weights_hash(network: nn.Module) -> str:
@@ -126,7 +127,3 @@ def weights_hash(network: nn.Module) -> str:
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()[:24]
-
-
-def _hash(values: Any) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:24]

@@ -1,6 +1,7 @@
 """Weights: loop, checkpoints, teachers."""
 
 from constrained_nas.training.checkpoints import (
+    Checkpoint,
     flatten_optimizer,
     load_checkpoint,
     load_same,
@@ -18,5 +19,5 @@ from constrained_nas.training.loop import (
     train_supernet,
     uniform_rows,
 )
-from constrained_nas.training.seeding import seeded
+from constrained_nas.training.seeding import seeded, training_threads
 from constrained_nas.training.teachers import timm_teacher

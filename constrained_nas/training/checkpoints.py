@@ -1,12 +1,16 @@
 """Checkpoints that survive a kill and never unpickle: tensors in safetensors, everything else as JSON in its header.
 
-A file is written beside its target and moved over it, so it is whole or not there. Training leaves one after every epoch.
+A file is written beside its target and moved over it, so it is whole or not there. Training leaves one after every epoch. Every
+file holds a hash of its own content, and where it is a :class:`Checkpoint` what made it: it is not taken up for anything else.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +20,51 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from graphs.files import written_whole
+from graphs.files import shortened, written_whole
 
 
-def save_checkpoint(path: Path | str, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-    """Write tensors and JSON-ready values to ``path``, whole or not at all."""
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A file that work is kept in while it is under way, and what decides that work.
+
+    Attributes:
+        path: of the file.
+        made_by: everything that the content depends on, JSON-ready, in nested mappings; a file made by anything else is refused.
+        remarks: where is added what a reader should know of a file that was taken up.
+    """
+
+    path: Path
+    made_by: Mapping[str, Any] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+    def exists(self) -> bool:
+        """Whether there is such a file."""
+        return self.path.exists()
+
+    def named(self, word: str) -> Checkpoint:
+        """Another file of the same work, beside this one: ``word`` comes before the suffix."""
+        return Checkpoint(self.path.with_suffix(f".{word}{self.path.suffix}"), self.made_by, self.remarks)
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+Place = Path | str | Checkpoint
+
+
+def save_checkpoint(path: Place, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+    """Write tensors and JSON-ready values to ``path``, whole or not at all; only its own folder is made where it is missing.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with written_whole(path, parents=False) as partial:
-        save_tensors(plain, partial, {"values": json.dumps(dict(values))})
+    text, made_by = json.dumps(dict(values)), json.dumps(_made_by(path))
+    with written_whole(Path(path), parents=False) as partial:
+        save_tensors(plain, partial, {"values": text, "made_by": made_by, "sha256": _hash(plain, text, made_by)})
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
@@ -38,22 +79,32 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[st
         raise OSError(f"{path.parent}: cannot write weights there: {error}") from error
 
 
-def load_checkpoint(path: Path | str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_checkpoint(path: Place) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what :func:`save_checkpoint` wrote.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is cut off or is no checkpoint.
+        ValueError: the file is cut off or damaged, is no checkpoint, or was made by something else; says by what.
     """
     try:
         with safe_open(str(path), framework="pt") as file:
-            values = json.loads((file.metadata() or {})["values"])
-            return {name: file.get_tensor(name) for name in file.keys()}, values  # noqa: SIM118 - no mapping
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: cut off, or not a checkpoint of this library ({error}); delete it to start over") from error
+            header = file.metadata() or {}
+            text, made_by = header["values"], header.get("made_by", "{}")
+            values, maker = json.loads(text), json.loads(made_by)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, KeyError, json.JSONDecodeError, RecursionError) as error:
+        said = shortened(str(error), 200)
+        raise ValueError(f"{path}: cut off, or not a checkpoint of this library ({said}); delete it to start over") from error
+    if "sha256" in header and header["sha256"] != _hash(tensors, text, made_by):
+        raise ValueError(f"{path}: damaged, its content has another sha256 than it had when written; delete it to start over")
+    if not isinstance(values, dict) or not isinstance(maker, dict):
+        raise ValueError(f"{path}: not a checkpoint of this library; delete it to start over")
+    if isinstance(path, Checkpoint) and path.made_by:
+        _check_maker(path, maker)
+    return tensors, values
 
 
-def load_same(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_same(path: Place, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a checkpoint whose value ``identity`` is this one.
 
     Raises:
@@ -61,9 +112,9 @@ def load_same(path: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor
     """
     tensors, values = load_checkpoint(path)
     saved = values.get("identity", {})
-    was = {name: saved.get(name) for name, value in identity.items() if saved.get(name) != value}
+    was = {name: saved.get(name) for name, value in identity.items() if _deciding(saved.get(name)) != _deciding(value)}
     if was:
-        raise ValueError(f"{path}: saved by another search, with {was}; delete it to start over")
+        raise ValueError(f"{path}: saved by another search, with {shortened(str(was))}; delete it to start over")
     return tensors, values
 
 
@@ -97,7 +148,7 @@ def save_training(
     optimizer: torch.optim.Optimizer,
     average: AveragedModel | None,
     options: dict[str, Any],
-    checkpoint: Path,
+    checkpoint: Place,
     epochs: int,
 ) -> None:
     """Write the weights, the optimizer's state, the moving average if there is one, and the options (JSON-ready)."""
@@ -113,7 +164,7 @@ def load_training(
     optimizer: torch.optim.Optimizer,
     average: AveragedModel | None,
     options: dict[str, Any],
-    checkpoint: Path | None,
+    checkpoint: Path | Checkpoint | None,
 ) -> int:
     """Load the checkpoint, if there is one, and return the number of epochs already done.
 
@@ -123,13 +174,60 @@ def load_training(
     if checkpoint is None or not checkpoint.exists():
         return 0
     tensors, values = load_checkpoint(checkpoint)
-    if values["options"] != options:
-        raise ValueError(f"{checkpoint}: saved under other options ({values['options']}); delete it or restore them")
+    if _deciding(values.get("options")) != _deciding(options):
+        raise ValueError(
+            f"{checkpoint}: saved under other options ({shortened(str(values.get('options')))}); delete it or restore them"
+        )
     try:
         network.load_state_dict(part_of(tensors, "network."))
     except RuntimeError as error:
-        raise ValueError(f"{checkpoint}: saved from another network ({error}); delete it to start over") from error
+        said = shortened(str(error), 200)
+        raise ValueError(f"{checkpoint}: saved from another network ({said}); delete it to start over") from error
     if average is not None:
         average.load_state_dict(part_of(tensors, "average."))
     restore_optimizer(optimizer, tensors, values["groups"])
     return int(values["epochs"])
+
+
+def _made_by(path: Place) -> Mapping[str, Any]:
+    return path.made_by if isinstance(path, Checkpoint) else {}
+
+
+def _deciding(options: Any) -> Any:
+    """Options without the number of processes that load data, which decides nothing."""
+    return {name: value for name, value in options.items() if name != "workers"} if isinstance(options, dict) else options
+
+
+def _hash(tensors: Mapping[str, Tensor], *texts: str) -> str:
+    """Of names, types, shapes and every bit."""
+    whole = hashlib.sha256("\n".join(texts).encode())
+    for name, tensor in sorted(tensors.items()):
+        whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        whole.update(tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
+    return whole.hexdigest()
+
+
+def _check_maker(checkpoint: Checkpoint, was: Mapping[str, Any]) -> None:
+    """Compare what made a file with what would make it now."""
+    if not was:
+        checkpoint.remarks.append(
+            f"{os.path.basename(checkpoint)} does not say what made it, as of an older version: it was trusted"
+        )
+        return
+    before, now = _flat(was), _flat(json.loads(json.dumps(checkpoint.made_by)))
+    differing = [
+        f"{name} {shortened(str(before.get(name, 'not stated')), 80)}, now {shortened(str(now.get(name, 'not stated')), 80)}"
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    ]
+    if differing:
+        more = f"; and {len(differing) - 4} more" if len(differing) > 4 else ""
+        raise ValueError(f"{checkpoint}: made with {'; '.join(differing[:4])}{more}. Restore that, or delete it to start over")
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, names joined by dots."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat

@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import Dataset
 
 from constrained_nas.data import IGNORED, loader
-from constrained_nas.training.checkpoints import load_training, save_training
+from constrained_nas.training.checkpoints import Checkpoint, load_training, save_training
 from graphs import Supernet
 from graphs.blocks import with_stochastic_depth
 
@@ -98,7 +98,7 @@ def train_supernet(
     warm_up: TrainingOptions,
     multi_path: TrainingOptions,
     fabric: Fabric,
-    checkpoint: Path | None = None,
+    checkpoint: Path | Checkpoint | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Train the heaviest network under ``warm_up``, then uniformly sampled paths under ``multi_path``, in place.
@@ -121,7 +121,9 @@ def train_supernet(
         rows = uniform_rows(supernet, len(images), generator)
         return supernet(images, {name: gate.to(images.device) for name, gate in rows.items()})
 
-    first = checkpoint.with_suffix(".heaviest" + checkpoint.suffix) if checkpoint else None
+    if isinstance(checkpoint, Path):
+        checkpoint = Checkpoint(checkpoint)
+    first = checkpoint.named("heaviest") if checkpoint else None
     # The first phase's file is read even if the second has begun: it says under which options it was trained.
     if checkpoint is None or first is None or first.exists() or not checkpoint.exists():
         _train(supernet, one, data, warm_up, fabric, first, progress, "heaviest network")
@@ -135,7 +137,7 @@ def fine_tune(
     fabric: Fabric,
     teacher: nn.Module | None = None,
     temperature: float = 1.0,
-    checkpoint: Path | None = None,
+    checkpoint: Path | Checkpoint | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Train a bare network in place, from the weights it has or ``from_scratch``; with a ``teacher``, towards the mean of the
@@ -224,7 +226,7 @@ def _train(
     data: Dataset[Any],
     options: TrainingOptions,
     fabric: Fabric,
-    checkpoint: Path | None,
+    checkpoint: Path | Checkpoint | None,
     progress: Progress | None,
     what: str,
     teacher: nn.Module | None = None,
