@@ -10,7 +10,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from constrained_nas.runs import RunRecord, load_run
+from constrained_nas.runs import RunRecord, trusted_run
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def report(command: Report) -> None:
     """
     from constrained_nas.reports import certificate_sentence, verdict, write_report
 
-    record = load_run(command.run)
+    record = trusted_run(command.run)
     console = Console()
     with console.status("drawing"):
         path = write_report(record, command.out or command.run, command.run.resolve().name)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from constrained_nas.commands.shown import progress_shown
-from constrained_nas.runs import RunRecord, RunSettings, begin_run, carry_out, load_run, load_settings
+from constrained_nas.runs import RunRecord, RunSettings, begin_run, carry_out, load_settings, trusted_run
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def resume(command: Resume) -> None:
     load_settings(command.run)
     console = Console()
     if (command.run / "run.json").exists():
-        record = load_run(command.run)
+        record = trusted_run(command.run)
         console.print(f"{command.run} is finished: nothing to resume.", highlight=False)
         _print(console, record, command.run)
         return

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from constrained_nas.records import BudgetRecord
-from constrained_nas.runs import RunRecord, load_run
+from constrained_nas.runs import RunRecord, trusted_run
 from graphs.files import Record, save_json, written_whole
 from solvers import non_dominated
 
@@ -64,7 +64,7 @@ def compare_runs(folders: Sequence[Path]) -> Comparison:
     left_out: dict[str, str] = {}
     for name, folder in zip(_names(folders), folders, strict=True):
         try:
-            records[name] = load_run(folder)
+            records[name] = trusted_run(folder)
         except (ValueError, OSError) as error:
             left_out[name] = str(error)
     if not records:

@@ -15,7 +15,8 @@ from constrained_nas.problem import SearchProblem
 from constrained_nas.records import budget_records, save_architecture
 from constrained_nas.runs.families import Found, Prepared
 from constrained_nas.runs.fingerprint import versions
-from constrained_nas.runs.record import MeasuredBudget, RunRecord, certificate_record, network_record, save_run
+from constrained_nas.runs.record import ImageShape, MeasuredBudget, RunRecord, certificate_record, network_record, save_run
+from constrained_nas.runs.verification import hash_files
 from constrained_nas.training import evaluate, save_checkpoint
 from graphs import Architecture
 from graphs.costs import CostModel
@@ -83,6 +84,8 @@ def finish_run(
         remarks=said,
         versions=versions(),
         machine=f"{device_name('cpu')}, {platform.system()}, Python {platform.python_version()}",
+        images=ImageShape(classes=prepared.data.classes, channels=prepared.data.image_channels),
+        files=hash_files(prepared.folder),
     )
     save_run(record, prepared.folder)
     return record

@@ -20,9 +20,10 @@ from constrained_nas.runs.families import Costs, Plan, Prepared, RunTable, costs
 from constrained_nas.runs.fingerprint import digest
 from constrained_nas.runs.finish import finish_run
 from constrained_nas.runs.latency import check_measurable, fit_found, measure_run_table, read_run_table
-from constrained_nas.runs.record import RunRecord, load_run
+from constrained_nas.runs.record import RunRecord
 from constrained_nas.runs.settings import RunSettings, load_settings, save_settings
 from constrained_nas.runs.setup import search_problem, train_prepared, untrained
+from constrained_nas.runs.verification import trusted_run
 from constrained_nas.training import training_threads
 from graphs.files import own_folder, save_json
 from graphs.folder_lock import owned
@@ -126,7 +127,7 @@ def carry_out(folder: Path, progress: Progress | None = None, asked: Asked | Non
     """
     settings = load_settings(folder)
     if (folder / "run.json").exists():
-        return load_run(folder)
+        return trusted_run(folder)
     remarks, threads = list[str](), settings.threads or torch.get_num_threads()
     if settings.threads is None:
         remarks.append(f"the number of threads at the start was not recorded; from here on there were {threads}")

@@ -34,7 +34,16 @@ from constrained_nas.runs import (
     train_prepared,
     untrained,
 )
-from constrained_nas.sweeps.cell import SweepTask, cell_path, compute_cell, costs_under, search_only, table_path, tested_accuracy
+from constrained_nas.sweeps.cell import (
+    SweepTask,
+    cell_path,
+    checked_cell,
+    compute_cell,
+    costs_under,
+    search_only,
+    table_path,
+    tested_accuracy,
+)
 from constrained_nas.sweeps.grid import Cell, SearchMode, cells_of, weights_hash
 from constrained_nas.sweeps.parallel import Backend, run_tasks
 from constrained_nas.sweeps.record import CellRecord, SweepRecord, SweepTable, SweepThreads, fronts_of
@@ -125,7 +134,7 @@ def _swept(plan: Plan, options: SweepOptions, folder: Path, threads: int, progre
     searched = time.perf_counter()
     _run(compute_cell, missing, options, prepared, "cells", progress)
     computed = time.perf_counter()
-    records = {task.cell: load_json(cell_path(folder, task.key), CellRecord, "sweep cell") for task in tasks}
+    records = {task.cell: checked_cell(task, prepared) for task in tasks}
     # What a cell took is left out, so that the file is the same however often the sweep was interrupted.
     kept = [impossible.get(cell) or records[cell].model_copy(update={"seconds": None}) for cell in cells]
     with training_threads(threads):

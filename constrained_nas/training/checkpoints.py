@@ -62,9 +62,11 @@ def save_checkpoint(path: Place, tensors: Mapping[str, Tensor], values: Mapping[
         OSError: the file cannot be written.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text, made_by = json.dumps(dict(values)), json.dumps(_made_by(path))
+    text = json.dumps({"values": dict(values), "made_by": _made_by(path)})
+    # One entry: safetensors writes several in any order, and equal checkpoints should be equal files.
+    header = json.dumps({"content": text, "sha256": _hash(plain, text)})
     with written_whole(Path(path), parents=False) as partial:
-        save_tensors(plain, partial, {"values": text, "made_by": made_by, "sha256": _hash(plain, text, made_by)})
+        save_tensors(plain, partial, {"checkpoint": header})
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
@@ -88,14 +90,12 @@ def load_checkpoint(path: Place) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         with safe_open(str(path), framework="pt") as file:
-            header = file.metadata() or {}
-            text, made_by = header["values"], header.get("made_by", "{}")
-            values, maker = json.loads(text), json.loads(made_by)
+            values, maker, hashed = _header(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, KeyError, json.JSONDecodeError, RecursionError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
         said = shortened(str(error), 200)
         raise ValueError(f"{path}: cut off, or not a checkpoint of this library ({said}); delete it to start over") from error
-    if "sha256" in header and header["sha256"] != _hash(tensors, text, made_by):
+    if hashed is not None and hashed[1] != _hash(tensors, hashed[0]):
         raise ValueError(f"{path}: damaged, its content has another sha256 than it had when written; delete it to start over")
     if not isinstance(values, dict) or not isinstance(maker, dict):
         raise ValueError(f"{path}: not a checkpoint of this library; delete it to start over")
@@ -198,9 +198,18 @@ def _deciding(options: Any) -> Any:
     return {name: value for name, value in options.items() if name != "workers"} if isinstance(options, dict) else options
 
 
-def _hash(tensors: Mapping[str, Tensor], *texts: str) -> str:
-    """Of names, types, shapes and every bit."""
-    whole = hashlib.sha256("\n".join(texts).encode())
+def _header(header: Mapping[str, str]) -> tuple[Any, Any, tuple[str, str] | None]:
+    """Values, what made them, and the text that was hashed with its hash; files of before have values alone."""
+    if "checkpoint" not in header:
+        return json.loads(header["values"]), {}, None
+    written = json.loads(header["checkpoint"])
+    content = json.loads(written["content"])
+    return content["values"], content["made_by"], (written["content"], written["sha256"])
+
+
+def _hash(tensors: Mapping[str, Tensor], text: str) -> str:
+    """Of the text, and of names, types, shapes and every bit."""
+    whole = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
         whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         whole.update(tensor.reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
