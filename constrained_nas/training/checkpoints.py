@@ -56,7 +56,7 @@ Place = Path | str | Checkpoint
 
 
 def save_checkpoint(path: Place, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-    """Write tensors and JSON-ready values to ``path``, whole or not at all; only its own folder is made where it is missing.
+    """Write tensors and JSON-ready values to ``path``, whole or not at all; of a run that was removed no folder is made again.
 
     Raises:
         OSError: the file cannot be written.
@@ -65,7 +65,7 @@ def save_checkpoint(path: Place, tensors: Mapping[str, Tensor], values: Mapping[
     text = json.dumps({"values": dict(values), "made_by": _made_by(path)})
     # One entry: safetensors writes several in any order, and equal checkpoints should be equal files.
     header = json.dumps({"content": text, "sha256": _hash(plain, text)})
-    with written_whole(Path(path), parents=False) as partial:
+    with written_whole(Path(path), parents=not isinstance(path, Checkpoint)) as partial:
         save_tensors(plain, partial, {"checkpoint": header})
 
 

@@ -109,15 +109,15 @@ def save_record(folder: Path, script: str, scale: Scale, seed: int, options: obj
         "seed": seed,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - began, 3),
-        "options": _plain(_fields(options)),
+        "options": plain(_fields(options)),
         "versions": versions(),
         "machine": machine(),
         "tables": [
             {
                 "title": rows.title,
                 "columns": [{"key": column.key, "heading": column.heading, "meaning": column.meaning} for column in rows.columns],
-                "ours": _plain(rows.ours),
-                "published": _plain(rows.published),
+                "ours": plain(rows.ours),
+                "published": plain(rows.published),
                 "source": rows.source,
                 "remark": rows.remark,
             }
@@ -162,16 +162,16 @@ def _written(value: Cell, style: str) -> str:
     return "-" if math.isnan(value) else format(value, style)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON's types: numpy scalars and arrays as numbers and lists, NaN and infinities as null; paths are left out."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items() if not isinstance(entry, Path)}
+        return {str(key): plain(entry) for key, entry in value.items() if not isinstance(entry, Path)}
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value if not isinstance(entry, Path)]
+        return [plain(entry) for entry in value if not isinstance(entry, Path)]
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

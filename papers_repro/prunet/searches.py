@@ -26,7 +26,7 @@ from constrained_nas.search import PRUNET_TRAINING, SearchOptions, search
 from graphs.costs import QuadraticCost, width_latency_cost
 from graphs.files import Record, save_json
 from graphs.spaces import GPUNetSpace
-from papers_repro.experiment import fresh_supernet, make_fabric
+from papers_repro.experiment import fresh_supernet, kept_under, make_fabric
 from papers_repro.harness import ProgressBars, Reports, run_seeds
 from papers_repro.prunet.retraining import plain, retrained, settings_of, teacher_of
 from papers_repro.prunet.separate_candidates import separate_candidates
@@ -213,7 +213,7 @@ def _searched(spec: SearchSpec, setup: SetupOptions, latencies: WidthLatencies, 
     if path.exists():
         kept = SearchRecord.model_validate_json(path.read_text(encoding="utf-8"))
         if (kept.spec, kept.settings) != (described, settings):
-            raise ValueError(f"{path}: kept from a search of other options; start over without --resume, or restore the options")
+            raise ValueError(f"{path}: kept from a search of other options; start over with --no-resume, or restore the options")
         return kept
     data = load_data(setup, spec.seed)
     whole = make_space(setup, data.classes, data.image_channels)
@@ -238,7 +238,7 @@ def _searched(spec: SearchSpec, setup: SetupOptions, latencies: WidthLatencies, 
         data.architecture,
         SearchOptions(setup.epochs, setup.batch_size, workers=setup.workers, seed=spec.seed),
         make_fabric(setup),
-        checkpoint,
+        kept_under(checkpoint, data),
         stamp,
         training=replace(PRUNET_TRAINING, learning_rate=setup.weights_rate),
         weights_data=data.weights,
