@@ -173,6 +173,17 @@ def visible(text: str) -> str:
     return "".join(f"\\x{ord(letter):02x}" if _controls(letter) else letter for letter in text)
 
 
+def csv_cell(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula: text that begins like one is quoted by an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory was exhausted: torch says so by a ``RuntimeError``, as it says that shapes do not meet."""
+    words = ("out of memory", "allocate memory", "not enough memory", "bad_alloc", "DefaultCPUAllocator")
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in str(error) for word in words))
+
+
 def _opened(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe must not be waited for
 

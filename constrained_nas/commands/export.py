@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 
 import torch
 import tyro
-from rich.console import Console
 
+from constrained_nas.commands.console import PlainConsole
 from constrained_nas.export import export_onnx, export_program, export_python
 from constrained_nas.runs import RunNetwork, load_network
 from constrained_nas.runs.families import HardCoReFamily
@@ -44,10 +44,10 @@ def export(command: Export) -> None:
     """
     if not command.to:
         raise ValueError("--to: expected at least one of python, program, onnx, timm")
-    found, console = load_network(command.run), Console()
+    found, console = load_network(command.run), PlainConsole()
     folder = command.out or own_folder(command.run, "export")
     for kind in dict.fromkeys(command.to):
-        console.print(f"{kind}: {_written(found, kind, folder)}", highlight=False, soft_wrap=True)
+        console.print(f"{kind}: {_written(found, kind, folder)}", soft_wrap=True)
 
 
 def _written(found: RunNetwork, kind: str, folder: Path) -> str:

@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from constrained_nas.commands.console import PlainConsole
 from constrained_nas.commands.shown import progress_shown
 from constrained_nas.runs import RunRecord, RunSettings, begin_run, carry_out, load_settings, trusted_run
 
@@ -49,7 +50,7 @@ def search_run(command: Search) -> None:
         FileNotFoundError: data or table are not there.
     """
     asked = begin_run(command.settings, command.out)
-    console = Console()
+    console = PlainConsole()
     with progress_shown(console) as progress, _resumable(command.out):
         record = carry_out(command.out, progress, asked)
     _print(console, record, command.out)
@@ -63,10 +64,10 @@ def resume(command: Resume) -> None:
         ValueError: files that are damaged or of other settings.
     """
     load_settings(command.run)
-    console = Console()
+    console = PlainConsole()
     if (command.run / "run.json").exists():
         record = trusted_run(command.run)
-        console.print(f"{command.run} is finished: nothing to resume.", highlight=False)
+        console.print(f"{command.run} is finished: nothing to resume.")
         _print(console, record, command.run)
         return
     with progress_shown(console) as progress, _resumable(command.run):
@@ -105,10 +106,9 @@ def _print(console: Console, record: RunRecord, folder: Path) -> None:
         console.print(
             f"On the device the median is {told.median:.4g} {told.unit}, at most {told.bound:.4g} with {told.confidence:.0%} "
             f"confidence; {len(told.attempts)} network(s) measured.",
-            highlight=False,
         )
     for line in (_certified(record), *record.remarks, f"written to {folder}"):
-        console.print(line, highlight=False)
+        console.print(line)
 
 
 def _titled(cost: str, unit: str) -> str:

@@ -27,6 +27,8 @@ from constrained_nas.data.identity import files_identity
 
 IGNORED = -100  # the label of a pixel that has none: the default ignore_index of torch's cross-entropy
 
+_MOST_DRAWN = 8 * 2**30  # bytes of digits: they are kept in memory
+
 # How images are augmented and scaled: ``auto_augment`` is HardCoRe-NAS's (crop, flip, AutoAugment; ImageNet's mean and deviation),
 # ``crop_flip`` that of ResNets and Budgeted Super Networks on CIFAR (crop, flip; scaled to [-1, 1]).
 Recipe = Literal["auto_augment", "crop_flip"]
@@ -92,6 +94,12 @@ def digit_parts(
         raise ValueError(
             "digits: expected resolution >= 16, 10 <= training_digits <= 1700, 0 < architecture_share < 1, draws >= 1; got "
             f"{resolution}, {training_digits}, {architecture_share}, {draws} and {test_draws}"
+        )
+    drawn = 4 * resolution**2 * (training_digits * draws + (1797 - training_digits) * test_draws)
+    if drawn > _MOST_DRAWN:
+        raise ValueError(
+            f"digits: {training_digits} digits, each drawn {draws} times with {resolution} x {resolution} pixels, take "
+            f"{drawn / 2**30:,.0f} GiB, and at most {_MOST_DRAWN / 2**30:.0f} may be drawn: take a lower resolution or fewer draws"
         )
     generator = torch.Generator().manual_seed(seed)
     bunch = load_digits()

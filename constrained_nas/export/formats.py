@@ -23,7 +23,7 @@ from constrained_nas.export.python_source import python_source
 from constrained_nas.records import ArchitectureRecord
 from constrained_nas.training import save_tensors
 from graphs.costs import count
-from graphs.files import save_text, written_whole
+from graphs.files import out_of_memory, save_text, written_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,8 @@ def export_program(network: nn.Module, example: Tensor, path: Path | str, *, dyn
     try:
         program = torch.export.export(plain, (images,), dynamic_shapes=_shapes(dynamic_batch))
     except Exception as error:  # the exporter raises many kinds
+        if out_of_memory(error):
+            raise
         raise ValueError(f"torch.export cannot take this network: {_first_line(error)}") from error
     with torch.no_grad():
         difference = _difference(program.module()(images), plain(images))
@@ -124,9 +126,9 @@ def export_onnx(
             torch.onnx.export(
                 plain, (images,), str(partial), dynamic_shapes=_shapes(dynamic_batch), output_names=["output"], **options
             )
-        except OSError:  # a disk that is full says more than the exporter
-            raise
         except Exception as error:  # the exporter raises many kinds
+            if isinstance(error, OSError) or out_of_memory(error):  # these say more than the exporter
+                raise
             raise ValueError(f"the network cannot be exported to ONNX: {_first_line(error)}") from error
         settings = runtime.SessionOptions()
         settings.intra_op_num_threads, settings.log_severity_level = 1, 3

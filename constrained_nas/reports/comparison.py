@@ -14,7 +14,7 @@ from typing import Literal
 
 from constrained_nas.records import BudgetRecord
 from constrained_nas.runs import RunRecord, trusted_run
-from graphs.files import Record, save_json, written_whole
+from graphs.files import Record, csv_cell, save_json, written_whole
 from solvers import non_dominated
 
 _CONDITIONS = ("latency_device", "latency_batch", "latency_threads")
@@ -99,12 +99,12 @@ def save_comparison(comparison: Comparison, folder: Path) -> tuple[Path, Path]:
     head += ["fits", "accuracy (%)", "gap", "seconds", "not dominated"]
     with written_whole(csv_path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(head)
+        writer.writerow(map(csv_cell, head))
         for run in comparison.runs:
             limits = {budget.cost: budget.limit for budget in run.budgets}
             row = [run.run, run.space, run.data, run.method, run.seed, *(limits.get(cost) for cost in limited)]
             row += [run.costs.get(cost) for cost in costs] + [run.measured.get(cost) for cost in measured]
-            writer.writerow([*row, run.fits, run.accuracy, run.gap, run.seconds, run.best])  # None is an empty cell
+            writer.writerow(map(csv_cell, [*row, run.fits, run.accuracy, run.gap, run.seconds, run.best]))  # None is an empty cell
     return json_path, csv_path
 
 

@@ -19,7 +19,9 @@ import numpy as np
 from torch import nn
 
 from constrained_nas.runs import MethodName, RunSettings, digest, parse_budgets, plan_of
+from graphs.files import shortened
 
+_MOST_LIMITS = 10_000
 SearchMode = Literal["once", "every"]
 # What decides neither the search nor the test: where things lie, what is measured afterwards, how many processes load data; and
 # data and threads, which are part of what made the weights.
@@ -63,6 +65,8 @@ def parse_grid(given: Sequence[str]) -> list[tuple[tuple[str, float], ...]]:
             raise ValueError(f"--budget {text}: the same limit twice")
     if not values:
         raise ValueError("no budget: give at least one, for example --budget latency_ms=2:6:10")
+    if math.prod(map(len, values.values())) > _MOST_LIMITS:
+        raise ValueError(f"--budget: at most {_MOST_LIMITS:,} combinations, got {math.prod(map(len, values.values())):,}")
     return [tuple(zip(values, combination, strict=True)) for combination in product(*values.values())]
 
 
@@ -72,6 +76,8 @@ def _spread(text: str, limits: str) -> list[str]:
         ends, number = (float(low), float(high)), int(count)
     except ValueError as error:
         raise ValueError(f"--budget {text}: expected LOW:HIGH:COUNT, two numbers and a whole one, e.g. 2:6:10") from error
+    if number > _MOST_LIMITS:
+        raise ValueError(f"--budget {shortened(text, 60)}: at most {_MOST_LIMITS:,} values")
     if not (number >= 2 and ends[0] < ends[1] and all(map(math.isfinite, ends))):
         raise ValueError(f"--budget {text}: expected LOW below HIGH and at least 2 values")
     # Ten digits: 2:6:21 should say 2.4, not 2.4000000000000004; budgets are not known any better.

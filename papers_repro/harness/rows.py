@@ -20,10 +20,12 @@ from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from constrained_nas.latency import device_name
-from graphs.files import save_text
+from graphs.files import save_text, visible
 
 Scale = Literal["smoke", "laptop", "paper"]
 Cell = str | int | float | bool | None
@@ -76,18 +78,18 @@ def print_rows(rows: Rows, console: Console) -> None:
             column.heading, justify="left" if index == 0 else "right", overflow="fold", min_width=widest if index else None
         )
     for row in rows.ours:
-        table.add_row(*(_written(row.get(column.key), column.style) for column in rows.columns))
+        table.add_row(*(Text(_written(row.get(column.key), column.style)) for column in rows.columns))
     if rows.published:
         table.add_section()
         blank = [""] * (len(rows.columns) - 1)
         table.add_row(f"published ({rows.source})", *blank, style="italic")
         for row in rows.published:
-            table.add_row(*(_written(row.get(column.key), column.style) for column in rows.columns), style="dim")
+            table.add_row(*(Text(_written(row.get(column.key), column.style)) for column in rows.columns), style="dim")
     console.print(table)
     for column in rows.columns:
-        console.print(f"  [bold]{column.heading}[/bold]: {column.meaning}", highlight=False)
+        console.print(f"  [bold]{escape(column.heading)}[/bold]: {escape(column.meaning)}", highlight=False)
     if rows.remark:
-        console.print(rows.remark, highlight=False)
+        console.print(rows.remark, highlight=False, markup=False)
 
 
 def save_record(folder: Path, script: str, scale: Scale, seed: int, options: object, tables: Sequence[Rows], began: float) -> Path:
@@ -158,7 +160,7 @@ def _written(value: Cell, style: str) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (int, str)):
-        return str(value)
+        return visible(str(value))
     return "-" if math.isnan(value) else format(value, style)
 
 

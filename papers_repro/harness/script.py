@@ -66,7 +66,7 @@ class Script(Generic[Options]):
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, markup=False)
 
     def show(self, *tables: Rows) -> None:
         """Print tables and keep them for the record."""

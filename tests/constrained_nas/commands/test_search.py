@@ -231,6 +231,10 @@ def test_a_device_that_no_network_suits(tmp_path: Path, monkeypatch: pytest.Monk
         ({}, {"latency_device": "a phone"}, "'a phone' is asked for"),
         ({"device": "a phone"}, {"latency_device": "a phone"}, "only cpu and cuda can be measured; --no-measure"),
         ({}, {"rounds": 5}, "a confidence of 0.95 over 8 attempts needs 8"),
+        ({"resolution": 224}, {"measure": False}, "resolution 224 where 16 is asked for"),
+        ({"dtype": "float16"}, {"measure": False}, "numbers of type 'float16'; networks are searched and measured in float32"),
+        ({"runtime": "TensorRT 8"}, {"measure": False}, "measured in 'TensorRT 8', which runs on a GPU, for --latency-device cpu"),
+        ({"entries": ()}, {"measure": False}, "has no entry for block"),
     ],
 )
 def test_a_table_for_other_conditions_is_an_error(tmp_path: Path, change: dict[str, Any], more: dict[str, Any], said: str) -> None:
@@ -238,6 +242,19 @@ def test_a_table_for_other_conditions_is_an_error(tmp_path: Path, change: dict[s
     save_json(table, tmp_path / "table.json")
     with pytest.raises(ValueError, match=said):
         begin_run(settings("hardcore-small", "latency_ms=4", table=tmp_path / "table.json", **more), tmp_path / "run")
+
+
+def test_a_table_of_nothing_or_of_more_than_the_space_is_an_error(tmp_path: Path) -> None:
+    table = true_table(timed_space()[0])
+    zeros = tuple(entry.model_copy(update={"median": 0.0}) for entry in table.entries)
+    unknown = (*table.entries, table.entries[0].model_copy(update={"block": "stage9.block1"}))
+    for entries, said in (
+        (zeros, "no block takes any time"),
+        (unknown, r"block .stage9\.block1., .* which .* has not"),
+    ):
+        save_json(table.model_copy(update={"entries": entries}), tmp_path / "table.json")
+        with pytest.raises(ValueError, match=said):
+            begin_run(settings("hardcore-small", "latency_ms=4", table=tmp_path / "table.json", measure=False), tmp_path / "run")
 
 
 def test_the_table_of_another_device_is_trusted_if_asked_to(tmp_path: Path) -> None:
