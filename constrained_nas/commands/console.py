@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
+from constrained_nas.latency import Progress
+from constrained_nas.training import Stopped
 from graphs.files import out_of_memory, shortened, visible
 
 _WORKERS = ("TerminatedWorkerError", "BrokenProcessPool", "WorkerCrashedError", "NodeDiedError")
@@ -22,6 +29,39 @@ class PlainConsole(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         """Any string that is printed, also in a table, becomes text here."""
         return super().render_str(visible(text), **options)
+
+
+@contextmanager
+def stoppable(progress: Progress, again: str) -> Iterator[Progress]:
+    """A callback of progress by which a signal to end (SIGTERM, or Ctrl-C) ends the work after the step that is under way.
+
+    Args:
+        progress: to be told.
+        again: says how to go on.
+
+    A second signal ends it at once. Outside the main thread signals are left alone.
+    """
+    asked = list[int]()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        if len(asked) > 1:
+            raise KeyboardInterrupt
+
+    def passed_on(done: int, total: int, what: str) -> None:
+        progress(done, total, what)
+        if asked:
+            raise Stopped
+
+    here = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)} if here else {}
+    try:
+        yield passed_on
+    except (Stopped, KeyboardInterrupt) as stop:
+        raise SystemExit(f"interrupted; {again}") from stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def told(error: BaseException) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +10,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from constrained_nas.commands.console import PlainConsole
+from constrained_nas.commands.console import PlainConsole, stoppable
 from constrained_nas.commands.shown import progress_shown
 from constrained_nas.runs import RunRecord, RunSettings, begin_run, carry_out, load_settings, trusted_run
 
@@ -51,7 +49,7 @@ def search_run(command: Search) -> None:
     """
     asked = begin_run(command.settings, command.out)
     console = PlainConsole()
-    with progress_shown(console) as progress, _resumable(command.out):
+    with progress_shown(console) as shown, stoppable(shown, _again(command.out)) as progress:
         record = carry_out(command.out, progress, asked)
     _print(console, record, command.out)
 
@@ -70,18 +68,13 @@ def resume(command: Resume) -> None:
         console.print(f"{command.run} is finished: nothing to resume.")
         _print(console, record, command.run)
         return
-    with progress_shown(console) as progress, _resumable(command.run):
+    with progress_shown(console) as shown, stoppable(shown, _again(command.run)) as progress:
         record = carry_out(command.run, progress)
     _print(console, record, command.run)
 
 
-@contextmanager
-def _resumable(folder: Path) -> Iterator[None]:
-    """Whoever interrupts a run is told how to continue it."""
-    try:
-        yield
-    except KeyboardInterrupt as interruption:
-        raise SystemExit(f"interrupted; continue with constrained-nas resume {folder}") from interruption
+def _again(folder: Path) -> str:
+    return f"continue with constrained-nas resume {folder}"
 
 
 def _print(console: Console, record: RunRecord, folder: Path) -> None:

@@ -13,7 +13,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from constrained_nas.commands.console import PlainConsole
+from constrained_nas.commands.console import PlainConsole, stoppable
 from constrained_nas.commands.shown import progress_shown
 from constrained_nas.runs import MethodName, RunSettings, TrainingSettings, parse_budgets
 from constrained_nas.sweeps import Backend, SearchMode, SweepFront, SweepOptions, SweepRecord, parse_grid, run_sweep
@@ -77,7 +77,8 @@ def sweep(command: Sweep) -> None:
     )
     settings = RunSettings(space=command.space, fine_tune_epochs=command.fine_tune_epochs, **command.training.model_dump())
     console = PlainConsole()
-    with progress_shown(console) as progress:
+    again = "the same command computes what is missing"
+    with progress_shown(console) as shown, stoppable(shown, again) as progress:
         record = run_sweep(settings, options, command.out, progress)
         pictures = draw_sweep(record, command.out)
     _print(console, record)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from constrained_nas.records import BudgetRecord
-from constrained_nas.runs import RunRecord, trusted_run
+from constrained_nas.runs import RunRecord, verified_run
 from graphs.files import Record, csv_cell, save_json, written_whole
 from solvers import non_dominated
 
@@ -62,20 +62,22 @@ def compare_runs(folders: Sequence[Path]) -> Comparison:
         raise ValueError("no runs: give the folders of finished searches, for example runs/*")
     records: dict[str, RunRecord] = {}
     left_out: dict[str, str] = {}
+    unknown = list[str]()
     for name, folder in zip(_names(folders), folders, strict=True):
         try:
-            records[name] = trusted_run(folder)
+            records[name], said = verified_run(folder)
+            unknown += [f"{name}: {line}" for line in said]
         except (ValueError, OSError) as error:
             left_out[name] = str(error)
     if not records:
         raise ValueError("none of the runs can be read: " + "; ".join(left_out.values()))
-    runs, remarks = [_compared(name, record) for name, record in records.items()], _remarks(records)
+    runs, remarks = [_compared(name, record) for name, record in records.items()], [*unknown, *_remarks(records)]
     best: dict[str, bool] = {}
     for data in dict.fromkeys(run.data for run in runs):
         group = [run for run in runs if run.data == data]
-        found, said = _front(group)
+        found, notes = _front(group)
         best |= found
-        remarks += said
+        remarks += notes
     runs = [run.model_copy(update={"best": best.get(run.run)}) for run in runs]
     return Comparison(runs=tuple(runs), left_out=left_out, remarks=tuple(remarks))
 

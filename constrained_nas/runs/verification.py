@@ -33,7 +33,13 @@ def hash_files(folder: Path) -> dict[str, str]:
 
 
 def trusted_run(folder: Path | str) -> RunRecord:
-    """Read the record of a finished run and check all of it that can be checked; what cannot is added to its remarks.
+    """The record of :func:`verified_run`; what could not be checked is added to its remarks."""
+    record, said = verified_run(folder)
+    return record.model_copy(update={"remarks": (*record.remarks, *said)}) if said else record
+
+
+def verified_run(folder: Path | str) -> tuple[RunRecord, list[str]]:
+    """Read the record of a finished run and check all of it that can be checked; and what could not.
 
     Raises:
         FileNotFoundError: no search has ended there, or a file that the record names is missing.
@@ -45,16 +51,16 @@ def trusted_run(folder: Path | str) -> RunRecord:
         raise ValueError(f"{run / 'run.json'}: {wrong}")
     said = _check_files(run, record)
     if not (run / SETTINGS_FILE).exists():
-        return _remarked(record, [*said, f"{SETTINGS_FILE} is not there: costs were not computed again"])
+        return record, [*said, f"{SETTINGS_FILE} is not there: costs were not computed again"]
     settings = load_settings(run)
     for wrong in _against_settings(record, settings):
         raise ValueError(f"{run / 'run.json'}: {wrong}")
     family = _family(record, settings)
     if family is None:
-        return _remarked(record, [*said, "the record does not say how many classes there were: costs were not computed again"])
+        return record, [*said, "the record does not say how many classes there were: costs were not computed again"]
     for wrong in _against_space(run, record, family):
         raise ValueError(f"{run / 'run.json'}: {wrong}")
-    return _remarked(record, said)
+    return record, said
 
 
 def check_network(network: NetworkRecord, architecture: Architecture, costs: Mapping[str, CostModel]) -> None:
@@ -169,10 +175,6 @@ def _against_space(run: Path, record: RunRecord, family: Family) -> Iterator[str
             check_network(network, architecture_of(network.choices, space), named)
         except ValueError as error:
             yield str(error)
-
-
-def _remarked(record: RunRecord, said: list[str]) -> RunRecord:
-    return record.model_copy(update={"remarks": (*record.remarks, *said)}) if said else record
 
 
 def _sha256(path: Path) -> str:

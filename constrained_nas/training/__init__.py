@@ -20,4 +20,5 @@ from constrained_nas.training.loop import (
     uniform_rows,
 )
 from constrained_nas.training.seeding import seeded, training_threads
+from constrained_nas.training.stopping import Stopped, Within
 from constrained_nas.training.teachers import timm_teacher

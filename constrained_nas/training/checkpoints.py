@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from constrained_nas.training.stopping import Within
 from graphs.files import shortened, written_whole
 
 
@@ -150,13 +151,20 @@ def save_training(
     options: dict[str, Any],
     checkpoint: Place,
     epochs: int,
+    within: Within | None = None,
 ) -> None:
-    """Write the weights, the optimizer's state, the moving average if there is one, and the options (JSON-ready)."""
+    """Write the weights, the optimizer's state, the moving average if there is one, and the options (JSON-ready).
+
+    ``epochs`` are done, and ``within`` says how far the next one is.
+    """
     tensors, groups = flatten_optimizer(optimizer)
     tensors |= {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     if average is not None:
         tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
-    save_checkpoint(checkpoint, tensors, {"options": options, "epochs": epochs, "groups": groups})
+    values = {"options": options, "epochs": epochs, "groups": groups}
+    if within is not None:
+        tensors, values = tensors | within.tensors, values | {"within": within.saved()}
+    save_checkpoint(checkpoint, tensors, values)
 
 
 def load_training(
@@ -165,14 +173,14 @@ def load_training(
     average: AveragedModel | None,
     options: dict[str, Any],
     checkpoint: Path | Checkpoint | None,
-) -> int:
-    """Load the checkpoint, if there is one, and return the number of epochs already done.
+) -> tuple[int, Within | None]:
+    """Load the checkpoint, if there is one, and return the number of epochs already done, and how far the next one is.
 
     Raises:
         ValueError: the file is cut off, or saved under other options or from another network.
     """
     if checkpoint is None or not checkpoint.exists():
-        return 0
+        return 0, None
     tensors, values = load_checkpoint(checkpoint)
     if _deciding(values.get("options")) != _deciding(options):
         raise ValueError(
@@ -186,7 +194,7 @@ def load_training(
     if average is not None:
         average.load_state_dict(part_of(tensors, "average."))
     restore_optimizer(optimizer, tensors, values["groups"])
-    return int(values["epochs"])
+    return int(values["epochs"]), Within.read(tensors, values)
 
 
 def _made_by(path: Place) -> Mapping[str, Any]:

@@ -24,6 +24,7 @@ from torch.utils.data import Dataset
 
 from constrained_nas.data import IGNORED, loader
 from constrained_nas.training.checkpoints import Checkpoint, load_training, save_training
+from constrained_nas.training.stopping import Stopped, Within
 from graphs import Supernet
 from graphs.blocks import with_stochastic_depth
 
@@ -245,7 +246,7 @@ def _train(
         if options.ema_decay
         else None
     )
-    first = load_training(network, optimizer, average, asdict(options), checkpoint)
+    first, within = load_training(network, optimizer, average, asdict(options), checkpoint)
     steps = len(loader(data, options.batch_size, torch.Generator(), drop_last=True))
     if steps == 0:
         raise ValueError(f"a batch of {options.batch_size} is larger than the data set: choose a smaller batch_size")
@@ -257,6 +258,11 @@ def _train(
         with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
             torch.manual_seed(options.seed * 100_003 + epoch)
             for step, (images, labels) in enumerate(loader(data, options.batch_size, generator, True, options.workers)):
+                if within is not None:
+                    if step < within.steps:
+                        continue
+                    within.restore(fabric.device, generator)
+                    within = None
                 images, labels = _layout(fabric.to_device(images)), fabric.to_device(labels)
                 images, labels, partner, share = _mixup(images, labels, options.mixup, generator)
                 with fabric.autocast():
@@ -275,8 +281,15 @@ def _train(
                 optimizer.step()
                 if average is not None:
                     average.update_parameters(network)
-                if progress:
-                    progress(epoch * steps + step + 1, options.epochs * steps, what)
+                try:
+                    if progress:
+                        progress(epoch * steps + step + 1, options.epochs * steps, what)
+                except Stopped:
+                    if checkpoint is not None:
+                        place = Within.now(step + 1, fabric.device, generator)
+                        save_training(network, optimizer, average, asdict(options), checkpoint, epoch, place)
+                    raise
+        within = None  # also where the last step was done before
         if checkpoint is not None:
             save_training(network, optimizer, average, asdict(options), checkpoint, epoch + 1)
     if average is not None:
