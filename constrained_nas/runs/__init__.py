@@ -10,4 +10,5 @@ from constrained_nas.runs.record import CertificateRecord, NetworkRecord, RunRec
 from constrained_nas.runs.run import begin_run, carry_out
 from constrained_nas.runs.settings import MethodName, RunSettings, SpaceName, TrainingSettings, load_settings, parse_budgets
 from constrained_nas.runs.setup import prepare, search_problem, train_prepared, untrained
+from constrained_nas.runs.soundness import data_remarks
 from constrained_nas.runs.verification import check_network, trusted_run, verified_run

@@ -23,6 +23,7 @@ from constrained_nas.runs.latency import check_measurable, fit_found, measure_ru
 from constrained_nas.runs.record import RunRecord
 from constrained_nas.runs.settings import RunSettings, load_settings, save_settings
 from constrained_nas.runs.setup import search_problem, train_prepared, untrained
+from constrained_nas.runs.soundness import data_remarks
 from constrained_nas.runs.verification import trusted_run
 from constrained_nas.training import training_threads
 from graphs.files import own_folder, save_json
@@ -148,7 +149,7 @@ def _carried_out(
     if asked is None:
         asked = checked(plan, folder, path if path.exists() else None)
     prepared, problem = asked.prepared, asked.problem
-    prepared.remarks.extend(remarks)
+    prepared.remarks.extend([*remarks, *data_remarks(prepared.data)])
     seconds["super-network"] = train_prepared(prepared, progress)
     by_table = {} if asked.table is None else {"table": digest(asked.table.model_dump(mode="json"))}
     found = search_problem(prepared, problem, asked.costs, prepared.saved("search", progress, **by_table))

@@ -27,6 +27,7 @@ from constrained_nas.runs import (
     RunSettings,
     check_feasible,
     check_method,
+    data_remarks,
     digest,
     make_problem,
     network_record,
@@ -153,7 +154,7 @@ def _swept(plan: Plan, options: SweepOptions, folder: Path, threads: int, progre
         cells=tuple(kept),
         references=references,
         fronts=fronts_of(kept, largest, units),
-        remarks=(*dict.fromkeys(prepared.remarks), *_same_networks(kept, tables)),
+        remarks=(*dict.fromkeys([*prepared.remarks, *data_remarks(prepared.data)]), *_same_networks(kept, tables)),
     )
     save_json(record, folder / "sweep.json")
     seconds = {
