@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.killed import killed_after
 from support.tiny import TINY, run, settings
 
 from constrained_nas.runs import RunRecord, begin_run, carry_out, load_run
@@ -89,35 +90,20 @@ def test_a_signal_ends_a_command_and_it_says_how_to_go_on(tmp_path: Path, number
     same(load_run(folder), run(tmp_path / "whole", asked), folder, tmp_path / "whole")
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("space", "budget"), SPACES)
-def test_killed_at_twenty_random_moments_it_ends_as_an_unbroken_run(tmp_path: Path, space: str, budget: str) -> None:
-    """kill -9, again and again, each time somewhere in what is left; kills that came too early or too late are not counted."""
-    generator, folder = random.Random(space), tmp_path / "killed"
-    asked = settings(space, budget, train_epochs=3, fine_tune_epochs=3, epochs=3)
+def test_killed_at_random_moments_it_ends_as_an_unbroken_run(tmp_path: Path, space: str, budget: str, kills: int) -> None:
+    """kill -9 during the work, after a random number of steps, until it has really been interrupted so often."""
+    generator, asked = random.Random(f"{space} {kills}"), settings(space, budget, train_epochs=2, fine_tune_epochs=2)
     whole = run(tmp_path / "whole", asked)
-    begin_run(asked, folder)
-    command = [sys.executable, "-c", RESUME, str(folder)]
-    interrupted, places = 0, set()
-    while interrupted < 20 and not (folder / "run.json").exists():
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        assert process.stdout is not None
-        begun = process.stdout.readline()  # the first step of this process
-        time.sleep(generator.uniform(0.0, 0.15))
-        process.kill()
-        rest = process.communicate()[0]
-        if begun and process.returncode == -signal.SIGKILL:
-            interrupted += 1
-            places.add(re.sub(r"\d+ of \d+ ", "", (begun + rest).splitlines()[-1]))
-    resumed = carry_out(folder)
-    same(resumed, whole, folder, tmp_path / "whole")
-    print(f"{space}: {interrupted} kills in {sorted(places)}")
-    assert interrupted >= 5 and len(places) >= 2
-
-
-RESUME = """
-import sys
-from pathlib import Path
-from constrained_nas.runs import carry_out
-carry_out(Path(sys.argv[1]), lambda done, total, what: print(f"{done} of {total} {what}", flush=True))
-"""
+    interrupted, runs, places = 0, 0, Counter[str]()
+    while interrupted < kills:
+        folder, runs = tmp_path / f"killed{runs}", runs + 1
+        begin_run(asked, folder)
+        while interrupted < kills and not (folder / "run.json").exists():
+            what = killed_after(folder, generator.randrange(1, 12))
+            interrupted += what is not None
+            places.update([re.sub(r"iteration \d+: ", "", what)] if what else [])
+        same(carry_out(folder), whole, folder, tmp_path / "whole")
+    print(f"{space}: {interrupted} kills in {runs} run(s): {dict(places)}")
+    assert kills == 2 or len(places) > 1
