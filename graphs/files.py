@@ -26,6 +26,7 @@ Kept = TypeVar("Kept", bound=BaseModel)
 
 MOST_BYTES = 64 * 2**20  # of a record: the largest latency tables have a few MiB
 _DEEPEST = 64  # records nest less than ten levels
+_LONGEST = 20_000  # characters of a text
 _PARTIAL = ".partial"
 
 
@@ -121,8 +122,8 @@ def read_json(path: Path | str, what: str) -> Any:
     """What a JSON file holds, of tame size, depth and letters.
 
     Raises:
-        ValueError: the file is not complete JSON, or holds what no record does: too much, what is nested too deeply, control
-            characters; says which.
+        ValueError: the file is not complete JSON, or holds what no record does: too much, what is nested too deeply, texts of
+            tens of thousands of characters, control characters, several lines in a text; says which.
         FileNotFoundError: there is no such file.
     """
     text = read_text(path, f"{what} as JSON")
@@ -139,7 +140,9 @@ def read_json(path: Path | str, what: str) -> Any:
     for part, depth in _parts(content):
         if depth > _DEEPEST:
             raise ValueError(f"{path}: no valid {what}: nested more than {_DEEPEST} levels deep")
-        if isinstance(part, str) and any(map(_controls, part)):
+        if isinstance(part, str) and len(part) > _LONGEST:
+            raise ValueError(f"{path}: no valid {what}: a text of {len(part):,} characters: {shortened(part, 60)!r}")
+        if isinstance(part, str) and ("\n" in part or "\r" in part or any(map(_controls, part))):
             raise ValueError(f"{path}: no valid {what}: a control character in '{shortened(visible(part), 100)}'")
     return content
 

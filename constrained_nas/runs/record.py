@@ -56,8 +56,8 @@ class NetworkRecord(Record):
     """A network: its choices, what it costs (estimates, by name, with units), and its test accuracy in % where it was tested."""
 
     name: str
-    choices: dict[str, str | dict[str, int]]
-    costs: dict[str, float]
+    choices: dict[str, str | dict[str, int]] = Field(max_length=5000)
+    costs: dict[str, float] = Field(max_length=100)
     accuracy: float | None = Field(default=None, ge=0, le=100)
 
 
@@ -99,10 +99,10 @@ class RunRecord(Record):
     budgets: tuple[BudgetRecord, ...]
     measured: MeasuredBudget | None = None
     found: NetworkRecord
-    references: tuple[NetworkRecord, ...] = ()
+    references: tuple[NetworkRecord, ...] = Field(default=(), max_length=100)
     units: dict[str, str]
     certificate: CertificateRecord | None = None
-    history: tuple[dict[str, Any], ...] = ()
+    history: tuple[dict[str, Any], ...] = Field(default=(), max_length=100_000)
     seconds: dict[str, float] = Field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     versions: dict[str, str] = Field(default_factory=dict)

@@ -91,6 +91,8 @@ def test_a_folder_of_a_run_is_no_link(tmp_path: Path) -> None:
         (b'{"name": "\\u001b[31mred"}', r"a control character in '\\x1b\[31mred'"),
         ('{"name": "a\u202eb"}'.encode(), r"a control character in 'a\\x202eb'"),
         (b'{"name": "a", "values": {"b\\u0007": 1}}', "a control character"),
+        (b'{"name": "a\\nThe found network fits."}', "a control character"),
+        (b'{"name": "' + 30_000 * b"x" + b'"}', "a text of 30,000 characters"),
         (b'{"name": "a", "values": {"b": NaN}}', "a number is not finite"),
         (b'{"name": "a", "values": {"b": 1e999}}', "a number is not finite"),
         (b'{"name": "a", "values": {"b": ' + 100_000 * b"[" + 100_000 * b"]" + b"}}", "nested too deeply"),
@@ -98,7 +100,7 @@ def test_a_folder_of_a_run_is_no_link(tmp_path: Path) -> None:
         (b'{"name": ' + 5000 * b"1" + b"}", "no valid record: "),
         (b"\xff\xfe", "not a text file"),
         (b'{"name": "' + 100_000 * b"x", "not complete JSON"),
-        (b'{"name": "a", "values": {"' + 100_000 * b"x" + b'": NaN}, "' + 100_000 * b"y" + b'": 1}', "Extra inputs"),
+        (b'{"name": "a", "values": {"' + 10_000 * b"x" + b'": NaN}, "' + 10_000 * b"y" + b'": 1}', "Extra inputs"),
     ],
 )
 def test_what_no_record_holds_is_refused_in_a_short_line(tmp_path: Path, content: bytes, said: str) -> None:

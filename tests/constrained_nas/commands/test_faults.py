@@ -112,7 +112,7 @@ def test_control_characters_are_refused_in_records_and_escaped_elsewhere(tmp_pat
 
 
 def test_a_page_loads_nothing_and_runs_nothing(tmp_path: Path) -> None:
-    bad = "![x](http://tracker/x.png) <img src=http://tracker/y> [go](javascript:alert(1)) `a` **b**"
+    bad = "$\\frac{1$ $x$ ![x](http://tracker/x.png) <img src=http://tracker/y> [go](javascript:alert(1)) `a` **b**"
     network = NetworkRecord(name=bad, choices={bad: bad}, costs={"latency": 3.9, "parameters": 61_234.0})
     record = made_search(found=network, remarks=(bad,), machine=bad, data=bad, settings={bad: bad}, method=bad, certificate=None)
     write_report(record, tmp_path, bad)
@@ -141,9 +141,9 @@ def test_no_cell_is_a_formula(tmp_path: Path, command: Command) -> None:
         ({"batch_size": 10**30}, "batch_size: "),
         ({"seed": 2**80}, "seed: "),
         ({"workers": 10**6}, "workers: "),
-        ({"budget": ["params=" + "9" * 100_000]}, "expected a positive limit"),
-        ({"space": "x" * 100_000}, "space: Input should be"),
-        ({"x" * 100_000: 1}, "Extra inputs are not permitted"),
+        ({"budget": ["params=" + "9" * 10_000]}, "expected a positive limit"),
+        ({"space": "x" * 10_000}, "space: Input should be"),
+        ({"x" * 10_000: 1}, "Extra inputs are not permitted"),
     ],
 )
 def test_absurd_settings_are_refused_before_they_cost_anything(
