@@ -16,10 +16,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class Record(BaseModel):
-    """What is kept in a JSON file, or a part of it: its values do not change, a field it does not know is an error, and so is a
-    number that is not finite."""
+    """What is kept in a JSON file, or a part of it: its values do not change, and a field it does not know is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 Kept = TypeVar("Kept", bound=BaseModel)
