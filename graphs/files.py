@@ -175,6 +175,17 @@ def visible(text: str) -> str:
     return "".join(f"\\x{ord(letter):02x}" if _controls(letter) else letter for letter in text)
 
 
+def require_file(path: Path | str) -> None:
+    """Check that a path is a file, not a pipe or a device that would be waited for.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        ValueError: it is something else.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError(f"{path}: not a file")
+
+
 def csv_cell(value: Any) -> Any:
     """A cell that no spreadsheet takes for a formula: text that begins like one is quoted by an apostrophe."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value

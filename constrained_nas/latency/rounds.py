@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from constrained_nas.latency.robust_times import drift_factors
 from constrained_nas.latency.runtimes import Run
 from constrained_nas.latency.timer import Measurement, Progress, Timer
-from graphs.files import save_text
+from graphs.files import read_text, save_text
 
 Subject = Callable[[], list[float]]  # runs something once: the ms of its parts
 RoundTimes = dict[str, list[float]]  # ms by the name of what ran
@@ -166,7 +166,7 @@ class MeasurementLog:
             path.parent.mkdir(parents=True, exist_ok=True)
             _append(path, header)
             return cls(path, header, [])
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = read_text(path, "list of measurements").splitlines(keepends=True)
         complete = [line for line in lines if line.endswith("\n")]
         try:
             found, *rounds = [json.loads(line) for line in complete] or [None]

@@ -20,7 +20,7 @@ from constrained_nas.runs.record import ImageShape, NetworkRecord, RunRecord, lo
 from constrained_nas.runs.settings import SETTINGS_FILE, RunSettings, load_settings
 from graphs import Architecture
 from graphs.costs import CostModel
-from graphs.files import load_json
+from graphs.files import load_json, require_file
 
 HASHED = ("network.safetensors", "architecture.json", "table.json", DEVICE_FILE)
 _ROUNDING = 1e-9  # sums of a few hundred costs in double precision agree to about 1e-13 of their size
@@ -178,6 +178,7 @@ def _against_space(run: Path, record: RunRecord, family: Family) -> Iterator[str
 
 
 def _sha256(path: Path) -> str:
+    require_file(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -17,7 +17,16 @@ import torch
 from constrained_nas.ask_tell import SearchMethod
 from constrained_nas.problem import SearchProblem
 from constrained_nas.search.weights import WeightTraining, forget_parameters
-from constrained_nas.training import Checkpoint, Within, flatten_optimizer, load_same, part_of, restore_optimizer, save_checkpoint
+from constrained_nas.training import (
+    Checkpoint,
+    Within,
+    flatten_optimizer,
+    load_same,
+    of_another,
+    part_of,
+    restore_optimizer,
+    save_checkpoint,
+)
 from graphs import Supernet
 from graphs.supernet import remove_options
 
@@ -98,14 +107,15 @@ def load_search(
     """
     tensors, values = load_same(checkpoint, identity)
     learned = ("network.", "optimizer.", "generator.")
-    entries = values["state"] | {name: tensor.numpy() for name, tensor in tensors.items() if not name.startswith(learned)}
-    resumed = type(state)(**entries)
-    drop_options(method, resumed, supernet, optimizer)
-    if optimizer is not None:
-        supernet.load_state_dict(part_of(tensors, "network."))
-        restore_optimizer(optimizer, tensors, values["groups"])
-    done, within = int(values["epochs"]), Within.read(tensors, values)
-    return Journal(resumed, done, list(values["losses"]), list(values["history"]), list(values["seconds"]), within)
+    with of_another(checkpoint, "search"):
+        entries = values["state"] | {name: tensor.numpy() for name, tensor in tensors.items() if not name.startswith(learned)}
+        resumed = type(state)(**entries)
+        drop_options(method, resumed, supernet, optimizer)
+        if optimizer is not None:
+            supernet.load_state_dict(part_of(tensors, "network."))
+            restore_optimizer(optimizer, tensors, values["groups"])
+        done, within = int(values["epochs"]), Within.read(tensors, values)
+        return Journal(resumed, done, list(values["losses"]), list(values["history"]), list(values["seconds"]), within)
 
 
 _SCALARS = str | int | float | None

@@ -5,6 +5,7 @@ from constrained_nas.training.checkpoints import (
     flatten_optimizer,
     load_checkpoint,
     load_same,
+    of_another,
     part_of,
     restore_optimizer,
     save_checkpoint,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from constrained_nas.training.stopping import Within
-from graphs.files import shortened, written_whole
+from graphs.files import out_of_memory, require_file, shortened, written_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ def load_checkpoint(path: Place) -> tuple[dict[str, Tensor], dict[str, Any]]:
         FileNotFoundError: there is no such file.
         ValueError: the file is cut off or damaged, is no checkpoint, or was made by something else; says by what.
     """
+    require_file(Path(path))
     try:
         with safe_open(str(path), framework="pt") as file:
             values, maker, hashed = _header(file.metadata() or {})
@@ -186,15 +188,28 @@ def load_training(
         raise ValueError(
             f"{checkpoint}: saved under other options ({shortened(str(values.get('options')))}); delete it or restore them"
         )
-    try:
+    with of_another(checkpoint, "network"):
         network.load_state_dict(part_of(tensors, "network."))
-    except RuntimeError as error:
-        said = shortened(str(error), 200)
-        raise ValueError(f"{checkpoint}: saved from another network ({said}); delete it to start over") from error
-    if average is not None:
-        average.load_state_dict(part_of(tensors, "average."))
-    restore_optimizer(optimizer, tensors, values["groups"])
-    return int(values["epochs"]), Within.read(tensors, values)
+        if average is not None:
+            average.load_state_dict(part_of(tensors, "average."))
+        restore_optimizer(optimizer, tensors, values["groups"])
+        return int(values["epochs"]), Within.read(tensors, values)
+
+
+@contextmanager
+def of_another(checkpoint: Place, what: str) -> Iterator[None]:
+    """Content that does not fit where it is to go is of another network, or of another search.
+
+    Raises:
+        ValueError: it does not; says which file and how.
+    """
+    try:
+        yield
+    except (RuntimeError, KeyError, TypeError, AttributeError, IndexError) as error:
+        if out_of_memory(error):
+            raise
+        said = shortened(" ".join(f"{type(error).__name__}: {error}".split()), 200)
+        raise ValueError(f"{checkpoint}: saved from another {what} ({said}); delete it to start over") from error
 
 
 def _made_by(path: Place) -> Mapping[str, Any]:
