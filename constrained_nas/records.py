@@ -14,7 +14,7 @@ from pydantic import Field
 from constrained_nas.ask_tell import SearchResult
 from constrained_nas.problem import SearchProblem
 from graphs import Architecture, SearchSpace
-from graphs.files import Record, load_json, written_whole
+from graphs.files import Record, load_json, save_text
 
 
 class BudgetRecord(Record):
@@ -84,8 +84,7 @@ def save_architecture(
         bound=None if certificate is None else certificate.bound,
         gap=None if certificate is None else certificate.gap,
     )
-    with written_whole(path) as partial:
-        partial.write_text(record.model_dump_json(indent=1, exclude=None if counts else {"counts"}), encoding="utf-8")
+    save_text(record.model_dump_json(indent=1, exclude=None if counts else {"counts"}), path)
     return record
 
 
@@ -99,27 +98,31 @@ def load_architecture(path: Path | str, space: SearchSpace) -> Architecture:
     record = load_json(path, ArchitectureRecord, "architecture")
     if record.space != space.name:
         raise ValueError(f"{path}: the architecture is of space {record.space!r}, expected {space.name!r}")
-    if not record.counts:
-        return space.choose(record.choices)
     try:
-        return _with_counts(record, space)
+        return architecture_of({**record.choices, **record.counts}, space)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _with_counts(record: ArchitectureRecord, space: SearchSpace) -> Architecture:
+def architecture_of(choices: Mapping[str, str | Mapping[str, int]], space: SearchSpace) -> Architecture:
+    """The architecture that ``space.describe`` describes so.
+
+    Raises:
+        ValueError: a decision is missing or unknown, or has no such option or number of units.
+    """
+    if all(isinstance(given, str) for given in choices.values()):
+        return space.choose({name: str(given) for name, given in choices.items()})
     counts: dict[str, tuple[int, ...]] = {}
     for decision in space.decisions:
-        named = record.counts.get(decision.name)
-        if named is None and decision.name in record.choices:
-            named = {record.choices[decision.name]: 1}
-        if named is None:
+        given = choices.get(decision.name)
+        if given is None:
             raise ValueError(f"space {space.name!r}: missing decision {decision.name!r}")
+        named = {given: 1} if isinstance(given, str) else given
         unknown = sorted(set(named) - set(decision.options))
         if unknown:
             raise ValueError(f"decision {decision.name!r}: no options {unknown}; there are {', '.join(decision.options)}")
         counts[decision.name] = tuple(named.get(option, 0) for option in decision.options)
-    foreign = sorted({*record.counts, *record.choices} - set(counts))
+    foreign = sorted(set(choices) - set(counts))
     if foreign:
         raise ValueError(f"space {space.name!r}: unknown decisions {foreign}")
     architecture = Architecture(counts)

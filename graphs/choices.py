@@ -23,6 +23,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from graphs.files import out_of_memory
 from graphs.space import Architecture, Decision, SearchSpace
 
 MOST_JOINT_OPTIONS = 4096  # of one decision: nested choices multiply
@@ -308,6 +309,8 @@ def _check_shapes(supernet: ChoiceSupernet, choices: Mapping[str, Choice], name:
         try:
             shape = tuple(choices[name](*inputs).shape)
         except (RuntimeError, TypeError, AttributeError) as error:
+            if out_of_memory(error):
+                raise
             shapes = [tuple(value.shape) for value in inputs if isinstance(value, Tensor)]
             raise ValueError(f"choice {name!r}, option {label!r} cannot take inputs of shapes {shapes}: {error}") from error
         if shape != tuple(output.shape):

@@ -47,8 +47,9 @@ class Options(ScriptOptions):
 
     seed: int = 0
     """Of networks, weights and orders."""
-    resume: bool = False
-    """Use the table in the output folder, or the partial measurements of one, instead of starting over."""
+    resume: bool = True
+    """Go on from the table in the output folder, or the partial measurements of one; --no-resume starts over. Where options differ
+    from before, --resume itself has to be given."""
     table: Path | None = None
     """A table measured before (JSON), instead of measuring."""
     space: Literal["small", "imagenet"] = "imagenet"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ import tyro
 from pydantic import ValidationError
 
 from constrained_nas.commands.compare import Compare, compare
+from constrained_nas.commands.console import told
 from constrained_nas.commands.describe import Describe, describe
 from constrained_nas.commands.export import Export, export
 from constrained_nas.commands.import_table import ImportTable, import_table
@@ -21,6 +23,7 @@ from constrained_nas.commands.report import Report, report
 from constrained_nas.commands.search import Resume, Search, resume, search_run
 from constrained_nas.commands.sweep import Sweep, sweep
 from constrained_nas.commands.validate import Validate, validate
+from graphs.files import shortened, visible
 
 _COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
     "describe": (Describe, describe),
@@ -38,20 +41,24 @@ _COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
 
 
 def main() -> None:
-    """Entry point of the console command; what a user can mend ends in one line, not in a traceback."""
+    """Entry point of the console command; what goes wrong ends in one line.
+
+    With CONSTRAINED_NAS_TRACEBACK in the environment the traceback is shown, for a report.
+    """
     kinds: dict[str, Callable[..., Any]] = {name: kind for name, (kind, _) in _COMMANDS.items()}
     try:
         command = tyro.extras.subcommand_cli_from_dict(kinds, prog="constrained-nas")
     except ValidationError as error:  # settings that their own model refuses
-        raise SystemExit(f"constrained-nas: {_first(error)}") from error
+        raise SystemExit(f"constrained-nas: {visible(shortened(_first(error)))}") from error
     carry_out = next(function for kind, function in _COMMANDS.values() if isinstance(command, kind))
     try:
         carry_out(command)
-    except OSError as error:
-        said = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error
-        raise SystemExit(f"constrained-nas: {said}") from error
-    except (ValueError, ImportError, FloatingPointError) as error:  # the last: training that diverged
-        raise SystemExit(f"constrained-nas: {error}") from error
+    except KeyboardInterrupt as error:
+        raise SystemExit("constrained-nas: interrupted") from error
+    except Exception as error:  # whatever it is, a user can do nothing with a traceback
+        if os.environ.get("CONSTRAINED_NAS_TRACEBACK"):
+            raise
+        raise SystemExit(f"constrained-nas: {told(error)}") from error
 
 
 def _first(error: ValidationError) -> str:

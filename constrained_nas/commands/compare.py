@@ -10,7 +10,9 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from constrained_nas.commands.console import PlainConsole
 from constrained_nas.reports import Comparison, compare_runs, save_comparison
 
 
@@ -37,7 +39,7 @@ def compare(command: Compare) -> None:
         OSError: a file cannot be written.
     """
     comparison = compare_runs(command.runs)
-    console = Console()
+    console = PlainConsole()
     if command.json:
         console.print_json(comparison.model_dump_json())
     else:
@@ -45,7 +47,7 @@ def compare(command: Compare) -> None:
     if command.out is not None:
         written = [*save_comparison(comparison, command.out), *_draw(comparison, command.out)]
         if not command.json:
-            console.print(f"written to {', '.join(map(str, written))}", highlight=False, soft_wrap=True)
+            console.print(f"written to {', '.join(map(str, written))}", soft_wrap=True)
     if comparison.left_out:
         raise ValueError("left out: " + "; ".join(comparison.left_out.values()))
 
@@ -74,16 +76,16 @@ def _print(console: Console, comparison: Comparison) -> None:
             *(str(getattr(run, what)) for what in varying),
             run.method,
             *used,
-            "yes" if run.fits else "[bold red]NO",
+            "yes" if run.fits else Text("NO", style="bold red"),
             "not tested" if run.accuracy is None else f"{run.accuracy:.2f}",
             "-" if run.gap is None else f"{run.gap:.2g}",
             f"{run.seconds:,.0f}",
         )
     console.print(table)
     if any(run.best for run in comparison.runs):
-        console.print("* no other run on the same data is as accurate and as cheap, or better", highlight=False)
+        console.print("* no other run on the same data is as accurate and as cheap, or better")
     for remark in comparison.remarks:
-        console.print(f"- {remark}", highlight=False)
+        console.print(f"- {remark}")
 
 
 def _draw(comparison: Comparison, folder: Path) -> list[Path]:

@@ -19,6 +19,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from constrained_nas.commands.console import PlainConsole
 from constrained_nas.latency import uniform_architecture
 from constrained_nas.runs import Family, RunSettings, SpaceName, make_space, plan_of
 from constrained_nas.runs.families import DagFamily, GPUNetFamily
@@ -80,7 +81,7 @@ def describe(command: Describe) -> None:
         ValueError: a kind of picture that cannot be written, or a space that is not drawn.
         OSError: the picture cannot be written.
     """
-    console = Console()
+    console = PlainConsole()
     if command.space in get_args(MBConvName):
         space = mbconv_space(command.space)  # type: ignore[arg-type]
         facts, dag, positions = _mbconv_facts(space), space.dag(), _staged_positions(space)
@@ -98,7 +99,7 @@ def describe(command: Describe) -> None:
     else:
         _print(console, facts, dag)
         if command.draw is not None:
-            console.print(f"drawn in {command.draw}", highlight=False)
+            console.print(f"drawn in {command.draw}")
 
 
 def mbconv_space(name: MBConvName, **size: int) -> MBConvSpace:
@@ -153,7 +154,7 @@ def _describe_counted(console: Console, family: Family, command: Describe) -> No
     console.print(table)
     for end, priced in (("lightest", lightest), ("heaviest", heaviest)):
         said = ", ".join(f"{value:,} {costs[name].unit}" for name, value in priced.items())
-        console.print(f"{end}: {said}", highlight=False)
+        console.print(f"{end}: {said}")
 
 
 def _dag_facts(space: DagSpace) -> dict[str, Any]:
@@ -201,7 +202,7 @@ def _print(console: Console, facts: dict[str, Any], dag: nx.MultiDiGraph) -> Non
         console.print(table)
         for name in ("lightest", "heaviest"):
             priced = facts[name]
-            console.print(f"{name}: {priced['params']:,} parameters, {priced['mult_adds']:,} multiply-adds", highlight=False)
+            console.print(f"{name}: {priced['params']:,} parameters, {priced['mult_adds']:,} multiply-adds")
     else:
         table = Table(title=f"{facts['space']}: 2^{len(decisions)} architectures", title_justify="left", show_header=False)
         table.add_row("layers", f"{len(dag):,}")
@@ -211,7 +212,7 @@ def _print(console: Console, facts: dict[str, Any], dag: nx.MultiDiGraph) -> Non
         table.add_row("", f"{facts['mult_adds_exact']:,} exact")
         console.print(table)
     steps = ", ".join(f"{count} on {machines}" for machines, count in facts["sequential_ops"].items())
-    console.print(f"sequential steps of the {'heaviest' if staged else 'whole'} network: {steps} machines", highlight=False)
+    console.print(f"sequential steps of the {'heaviest' if staged else 'whole'} network: {steps} machines")
 
 
 def _draw(path: Path, dag: nx.MultiDiGraph, title: str, positions: dict[Hashable, tuple[float, float]] | None) -> None:

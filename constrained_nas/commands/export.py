@@ -9,11 +9,12 @@ from typing import Annotated, Literal
 
 import torch
 import tyro
-from rich.console import Console
 
+from constrained_nas.commands.console import PlainConsole
 from constrained_nas.export import export_onnx, export_program, export_python
 from constrained_nas.runs import RunNetwork, load_network
 from constrained_nas.runs.families import HardCoReFamily
+from graphs.files import own_folder, save_text
 from graphs.spaces import architecture_strings
 
 
@@ -43,10 +44,10 @@ def export(command: Export) -> None:
     """
     if not command.to:
         raise ValueError("--to: expected at least one of python, program, onnx, timm")
-    found, console = load_network(command.run), Console()
-    folder = command.out or command.run / "export"
+    found, console = load_network(command.run), PlainConsole()
+    folder = command.out or own_folder(command.run, "export")
     for kind in dict.fromkeys(command.to):
-        console.print(f"{kind}: {_written(found, kind, folder)}", highlight=False, soft_wrap=True)
+        console.print(f"{kind}: {_written(found, kind, folder)}", soft_wrap=True)
 
 
 def _written(found: RunNetwork, kind: str, folder: Path) -> str:
@@ -62,8 +63,7 @@ def _written(found: RunNetwork, kind: str, folder: Path) -> str:
     if not isinstance(found.family, HardCoReFamily):
         raise ValueError(f"timm's block strings are for HardCoRe's spaces, not {found.record.space}: use python or onnx")
     path = folder / "blocks.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     with torch.device("meta"):
         strings = architecture_strings(found.family.space, found.architecture)
-    path.write_text(json.dumps(strings, indent=1) + "\n", encoding="utf-8")
+    save_text(json.dumps(strings, indent=1) + "\n", path)
     return str(path)

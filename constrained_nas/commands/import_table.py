@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
 
+from constrained_nas.commands.console import PlainConsole
 from constrained_nas.commands.describe import MBConvName
 from constrained_nas.commands.shown import space_at
 from constrained_nas.latency import ImportConditions, import_csv_table, import_ofa_table
@@ -69,8 +69,7 @@ def import_table(command: ImportTable) -> None:
     else:
         raise ValueError(f"{command.file}: expected .yaml, .yml or .csv")
     save_json(table, command.out)
-    Console().print(
+    PlainConsole().print(
         f"{command.out}: {len(table.entries)} entries in ms from {table.source}; {table.device}, batch {table.batch}, "
         f"{table.resolution} pixels.",
-        highlight=False,
     )

@@ -10,6 +10,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from constrained_nas.commands.console import PlainConsole
 from constrained_nas.commands.describe import MBConvName
 from constrained_nas.commands.shown import ProfileClock, make_timer, progress_shown, space_at
 from constrained_nas.latency import BlockTiming, Profiled, ProfileSettings, RuntimeName, log_beside, profile_space
@@ -74,9 +75,9 @@ def profile(command: Profile) -> None:
         command.runtime, timer, command.rounds, command.networks, command.timing, command.evidence, command.seed
     )
     log = log_beside(command.out)
-    console = Console()
+    console = PlainConsole()
     if log.exists():
-        console.print(f"resuming from the rounds in {log}", highlight=False)
+        console.print(f"resuming from the rounds in {log}")
     with progress_shown(console) as progress:
         found = profile_space(space, settings, log, progress)
     save_json(found.table, command.out)
@@ -93,12 +94,9 @@ def _report(console: Console, command: Profile, found: Profiled) -> None:
         f"{table.batch}, {table.resolution} pixels, {table.clock} clock).\n"
         f"{dropped / (dropped + samples):.1%} of the samples dropped as outliers; {len(noisy)} entries noisy"
         + (f", e.g. {noisy[0].block} {noisy[0].configuration}: more --rounds make them steadier." if noisy else "."),
-        highlight=False,
     )
     if found.busy > 1.05:
-        console.print(
-            f"The machine is busy: by the wall clock the reference network takes {found.busy:.2f} x as long.", highlight=False
-        )
+        console.print(f"The machine is busy: by the wall clock the reference network takes {found.busy:.2f} x as long.")
     evidence = Table(title="Blocks summed against networks measured whole, before calibration", title_justify="left")
     for heading in ("blocks timed", "measured =", "R^2", "worst error", "worst, calibrated"):
         evidence.add_column(heading, justify="left" if heading.startswith("blocks") else "right")
@@ -108,10 +106,9 @@ def _report(console: Console, command: Profile, found: Profiled) -> None:
     console.print(evidence)
     if len(table.evidence) > 1:
         better = max(table.evidence, key=lambda one: one.r_squared)
-        console.print(f"Blocks timed {better.context!r} predict whole networks better here (R^2).", highlight=False)
+        console.print(f"Blocks timed {better.context!r} predict whole networks better here (R^2).")
     check = found.check
     console.print(
         f"Checked on {command.networks} networks, each half by the calibration on the other: measured = {check.slope:.3f} x "
         f"estimated {check.intercept:+.3g} ms, R^2 {check.r_squared:.4f}, worst error {check.worst:.1%}.",
-        highlight=False,
     )

@@ -10,6 +10,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from constrained_nas.commands.console import PlainConsole
 from constrained_nas.runs import parse_limits
 from constrained_nas.selections import SelectionRecord, SelectionTable, read_selection_table, save_selection, select
 from solvers import SolverError
@@ -56,13 +57,13 @@ def project(command: Project) -> None:
         raise ValueError(str(error)) from error
     if command.out is not None:
         save_selection(found, table, command.out)
-    console = Console()
+    console = PlainConsole()
     if command.json:
         console.print_json(found.model_dump_json())
         return
     _print(console, table, found, command.verify)
     if command.out is not None:
-        console.print(f"written to {command.out}", highlight=False)
+        console.print(f"written to {command.out}")
 
 
 def _print(console: Console, table: SelectionTable, found: SelectionRecord, verified: bool) -> None:
@@ -86,4 +87,4 @@ def _print(console: Console, table: SelectionTable, found: SelectionRecord, veri
     console.print(spent)
     bound = "no bound known" if found.bound is None else f"no selection that fits scores better than {found.bound:.9g}"
     gap = "" if found.gap is None else f" (gap {found.gap:.2g})"
-    console.print(f"{found.status}: {bound}{gap}{', rechecked by another solver' if verified else ''}", highlight=False)
+    console.print(f"{found.status}: {bound}{gap}{', rechecked by another solver' if verified else ''}")

@@ -10,7 +10,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from constrained_nas.runs import RunRecord, load_run
+from constrained_nas.commands.console import PlainConsole
+from constrained_nas.runs import RunRecord, trusted_run
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,14 @@ def report(command: Report) -> None:
     """
     from constrained_nas.reports import certificate_sentence, verdict, write_report
 
-    record = load_run(command.run)
-    console = Console()
+    record = trusted_run(command.run)
+    console = PlainConsole()
     with console.status("drawing"):
         path = write_report(record, command.out or command.run, command.run.resolve().name)
     _print(console, record)
-    console.print(verdict(record), highlight=False)
-    console.print(certificate_sentence(record), highlight=False)
-    console.print(f"written to {path} and {path.with_suffix('.html')}", highlight=False, soft_wrap=True)
+    console.print(verdict(record))
+    console.print(certificate_sentence(record))
+    console.print(f"written to {path} and {path.with_suffix('.html')}", soft_wrap=True)
 
 
 def _print(console: Console, record: RunRecord) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +10,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from constrained_nas.commands.console import PlainConsole, stoppable
 from constrained_nas.commands.shown import progress_shown
-from constrained_nas.runs import RunRecord, RunSettings, begin_run, carry_out, load_run, load_settings
+from constrained_nas.runs import RunRecord, RunSettings, begin_run, carry_out, load_settings, trusted_run
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,8 @@ def search_run(command: Search) -> None:
         FileNotFoundError: data or table are not there.
     """
     asked = begin_run(command.settings, command.out)
-    console = Console()
-    with progress_shown(console) as progress, _resumable(command.out):
+    console = PlainConsole()
+    with progress_shown(console) as shown, stoppable(shown, _again(command.out)) as progress:
         record = carry_out(command.out, progress, asked)
     _print(console, record, command.out)
 
@@ -63,24 +62,19 @@ def resume(command: Resume) -> None:
         ValueError: files that are damaged or of other settings.
     """
     load_settings(command.run)
-    console = Console()
+    console = PlainConsole()
     if (command.run / "run.json").exists():
-        record = load_run(command.run)
-        console.print(f"{command.run} is finished: nothing to resume.", highlight=False)
+        record = trusted_run(command.run)
+        console.print(f"{command.run} is finished: nothing to resume.")
         _print(console, record, command.run)
         return
-    with progress_shown(console) as progress, _resumable(command.run):
+    with progress_shown(console) as shown, stoppable(shown, _again(command.run)) as progress:
         record = carry_out(command.run, progress)
     _print(console, record, command.run)
 
 
-@contextmanager
-def _resumable(folder: Path) -> Iterator[None]:
-    """Whoever interrupts a run is told how to continue it."""
-    try:
-        yield
-    except KeyboardInterrupt as interruption:
-        raise SystemExit(f"interrupted; continue with constrained-nas resume {folder}") from interruption
+def _again(folder: Path) -> str:
+    return f"continue with constrained-nas resume {folder}"
 
 
 def _print(console: Console, record: RunRecord, folder: Path) -> None:
@@ -105,10 +99,9 @@ def _print(console: Console, record: RunRecord, folder: Path) -> None:
         console.print(
             f"On the device the median is {told.median:.4g} {told.unit}, at most {told.bound:.4g} with {told.confidence:.0%} "
             f"confidence; {len(told.attempts)} network(s) measured.",
-            highlight=False,
         )
     for line in (_certified(record), *record.remarks, f"written to {folder}"):
-        console.print(line, highlight=False)
+        console.print(line)
 
 
 def _titled(cost: str, unit: str) -> str:

@@ -41,7 +41,7 @@ def make_timer(batch: int, threads: int, device: str, clock: ProfileClock) -> Ti
 def progress_shown(console: Console) -> Iterator[Progress]:
     """A callback that shows bars with the remaining time inside the block."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

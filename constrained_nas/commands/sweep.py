@@ -13,6 +13,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from constrained_nas.commands.console import PlainConsole, stoppable
 from constrained_nas.commands.shown import progress_shown
 from constrained_nas.runs import MethodName, RunSettings, TrainingSettings, parse_budgets
 from constrained_nas.sweeps import Backend, SearchMode, SweepFront, SweepOptions, SweepRecord, parse_grid, run_sweep
@@ -75,12 +76,13 @@ def sweep(command: Sweep) -> None:
         backend=command.backend,
     )
     settings = RunSettings(space=command.space, fine_tune_epochs=command.fine_tune_epochs, **command.training.model_dump())
-    console = Console()
-    with progress_shown(console) as progress:
+    console = PlainConsole()
+    again = "the same command computes what is missing"
+    with progress_shown(console) as shown, stoppable(shown, again) as progress:
         record = run_sweep(settings, options, command.out, progress)
         pictures = draw_sweep(record, command.out)
     _print(console, record)
-    console.print(f"written to {', '.join(map(str, (command.out / 'sweep.json', *pictures)))}", highlight=False, soft_wrap=True)
+    console.print(f"written to {', '.join(map(str, (command.out / 'sweep.json', *pictures)))}", soft_wrap=True)
 
 
 def draw_sweep(record: SweepRecord, folder: Path) -> list[Path]:
@@ -159,9 +161,9 @@ def _print(console: Console, record: SweepRecord) -> None:
         table.add_row(*start, *used, accuracy, gap)
     console.print(table)
     for front in record.fronts:
-        console.print(_said(front, names), highlight=False)
+        console.print(_said(front, names))
     for remark in record.remarks:
-        console.print(f"- {remark}", highlight=False)
+        console.print(f"- {remark}")
 
 
 def _said(front: SweepFront, tables: dict[str, str]) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 
+from constrained_nas.commands.console import PlainConsole
 from constrained_nas.commands.describe import MBConvName
 from constrained_nas.commands.shown import progress_shown, space_at
 from constrained_nas.latency import timer_of, validate_table
@@ -53,7 +53,7 @@ def validate(command: Validate) -> None:
     table = load_latency_table(command.table)
     space = space_at(command.space, table.resolution)
     timer = timer_of(table, command.device)
-    console = Console()
+    console = PlainConsole()
     with progress_shown(console) as progress:
         found = validate_table(table, space, timer, command.networks, command.rounds, command.seed, progress)
     picture = command.picture or command.table.with_name(command.table.stem + ".validation.png")
@@ -67,5 +67,4 @@ def validate(command: Validate) -> None:
         f"R^2 {found.r_squared:.4f}, worst error {found.worst:.1%}; line through the origin {found.ratio:.3f}.\n"
         f"The machine takes {found.speed:.3f} x as long as when the table was measured; measured times are divided by that.\n"
         f"wrote {picture} and {record}",
-        highlight=False,
     )

@@ -12,8 +12,8 @@ drawn.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -23,7 +23,11 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler, SequentialSampler, Subset, TensorDataset
 
+from constrained_nas.data.identity import files_identity
+
 IGNORED = -100  # the label of a pixel that has none: the default ignore_index of torch's cross-entropy
+
+_MOST_DRAWN = 8 * 2**30  # bytes of digits: they are kept in memory
 
 # How images are augmented and scaled: ``auto_augment`` is HardCoRe-NAS's (crop, flip, AutoAugment; ImageNet's mean and deviation),
 # ``crop_flip`` that of ResNets and Budgeted Super Networks on CIFAR (crop, flip; scaled to [-1, 1]).
@@ -34,7 +38,8 @@ Recipe = Literal["auto_augment", "crop_flip"]
 class DataSplits:
     """Splits of (image (channels, side, side) float, label) pairs, and what they are.
 
-    A label is a class or, for segmentation, one class a pixel: (side, side) int64, ``IGNORED`` where there is none.
+    A label is a class or, for segmentation, one class a pixel: (side, side) int64, ``IGNORED`` where there is none. ``identity``
+    says what images and labels they are, JSON-ready, in numbers or hashes that change with them; nothing where that is not known.
     """
 
     name: str
@@ -44,6 +49,7 @@ class DataSplits:
     classes: int
     image_channels: int
     resolution: int
+    identity: Mapping[str, Any] = field(default_factory=dict)
 
 
 def digits(
@@ -68,7 +74,8 @@ def digits(
     """
     parts, generator = digit_parts(resolution, training_digits, draws, test_draws, architecture_share, seed)
     weights, architecture, test = (TensorDataset(draw_digits(images, resolution, generator), labels) for images, labels in parts)
-    return DataSplits(f"digits-{resolution}", weights, architecture, test, 10, 1, resolution)
+    drawn = {"digits": training_digits, "draws": [draws, test_draws], "share": architecture_share, "seed": seed}
+    return DataSplits(f"digits-{resolution}", weights, architecture, test, 10, 1, resolution, drawn)
 
 
 def digit_parts(
@@ -87,6 +94,12 @@ def digit_parts(
         raise ValueError(
             "digits: expected resolution >= 16, 10 <= training_digits <= 1700, 0 < architecture_share < 1, draws >= 1; got "
             f"{resolution}, {training_digits}, {architecture_share}, {draws} and {test_draws}"
+        )
+    drawn = 4 * resolution**2 * (training_digits * draws + (1797 - training_digits) * test_draws)
+    if drawn > _MOST_DRAWN:
+        raise ValueError(
+            f"digits: {training_digits} digits, each drawn {draws} times with {resolution} x {resolution} pixels, take "
+            f"{drawn / 2**30:,.0f} GiB, and at most {_MOST_DRAWN / 2**30:.0f} may be drawn: take a lower resolution or fewer draws"
         )
     generator = torch.Generator().manual_seed(seed)
     bunch = load_digits()
@@ -176,7 +189,11 @@ def cifar(
     held = _PixelDataset(images, labels, _test_transform(resolution, recipe))
     split = _split_indices(len(labels), architecture_share, seed)
     test_set = _PixelDataset(*test, _test_transform(resolution, recipe))
-    return DataSplits(f"cifar-{classes}", Subset(fitted, split[0]), Subset(held, split[1]), test_set, classes, 3, resolution)
+    identity = files_identity(folder, [folder / name for name in (*training, *testing)])
+    identity |= {"share": architecture_share, "seed": seed, "augment": augment and recipe}
+    return DataSplits(
+        f"cifar-{classes}", Subset(fitted, split[0]), Subset(held, split[1]), test_set, classes, 3, resolution, identity
+    )
 
 
 def image_folder(
@@ -206,8 +223,10 @@ def image_folder(
         different = sorted(set(fitted.classes) ^ set(test.classes))
         raise ValueError(f"{root}: train and {held_out} have different classes, e.g. {different[:5]}")
     split = _split_indices(len(fitted), architecture_share, seed)
-    name = Path(root).name
-    return DataSplits(name, Subset(fitted, split[0]), Subset(held, split[1]), test, len(fitted.classes), 3, resolution)
+    identity = files_identity(root, [path for path, _ in (*fitted.samples, *test.samples)])
+    identity |= {"share": architecture_share, "seed": seed, "augment": augment and recipe}
+    name, classes = Path(root).name, len(fitted.classes)
+    return DataSplits(name, Subset(fitted, split[0]), Subset(held, split[1]), test, classes, 3, resolution, identity)
 
 
 def loader(
@@ -215,12 +234,46 @@ def loader(
 ) -> DataLoader[Any]:
     """Batches of (images, labels): shuffled by ``generator`` where one is given, else in order.
 
-    Tensor data sets are indexed a batch at a time, which is much faster than example by example.
+    Tensor data sets are indexed a batch at a time, which is much faster than example by example. Where other examples are shuffled,
+    each is augmented under a seed of its own, so that the number of processes that load them, ``workers``, changes nothing.
     """
     sampler: Sampler[int] = RandomSampler(dataset, generator=generator) if generator else SequentialSampler(dataset)  # type: ignore[arg-type]
     if isinstance(dataset, TensorDataset):
         return DataLoader(dataset, batch_size=None, sampler=BatchSampler(sampler, batch_size, drop_last))
+    if generator is not None:
+        dataset, sampler = _SeededExamples(dataset), _SeededIndices(sampler, generator)  # type: ignore[assignment]
     return DataLoader(dataset, batch_size, sampler=sampler, drop_last=drop_last, num_workers=workers, generator=generator)
+
+
+class _SeededIndices(Sampler[tuple[int, int]]):
+    """Indices with a seed each, drawn where the order is."""
+
+    def __init__(self, order: Sampler[int], generator: torch.Generator) -> None:
+        self.order, self.generator = order, generator
+
+    def __len__(self) -> int:
+        return len(self.order)  # type: ignore[arg-type] # both kinds have a length
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = list(self.order)
+        seeds = torch.randint(2**31, (len(order),), generator=self.generator).tolist()
+        yield from zip(order, seeds, strict=True)
+
+
+class _SeededExamples(Dataset[Any]):
+    """Examples whose augmentation draws from a seed of their own: whichever process loads them, they are the same."""
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)  # type: ignore[arg-type]
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        index, seed = key
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.dataset[index]
 
 
 class _PixelDataset(Dataset[tuple[Tensor, int]]):

@@ -11,17 +11,19 @@ import copy
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from constrained_nas.export.python_source import python_source
 from constrained_nas.records import ArchitectureRecord
+from constrained_nas.training import save_tensors
 from graphs.costs import count
+from graphs.files import out_of_memory, save_text, written_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +65,19 @@ def export_python(
     written = ExportedPython(folder / f"{name}.py", folder / f"{name}.safetensors")
     title = f"The network {name}." if record is None else f"A network of {record.space}, found by {record.method}."
     source = python_source(plain, title, written.weights.name, _facts(plain, images, record))
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({key: tensor.contiguous() for key, tensor in plain.state_dict().items()}, written.weights)
-    namespace: dict[str, Any] = {"__name__": name}
-    try:
-        exec(compile(source, str(written.source), "exec"), namespace)  # our own text, and the check that it is what it says
-        again = cast(Callable[[str], nn.Module], namespace["load"])(str(written.weights))
-        with torch.no_grad():
-            same = _same(again(images), plain(images))
-    except Exception as error:  # whatever it is, the file would not run for the user either
-        written.weights.unlink()
-        raise ValueError(f"the written network does not run: {_first_line(error)}") from error
-    if not same:
-        written.weights.unlink()
-        raise ValueError("the written network gives different outputs: does the forward use hooks, or attributes that change?")
-    written.source.write_text(source, encoding="utf-8")
+    with written_whole(written.weights) as weights:
+        save_tensors({key: tensor.contiguous() for key, tensor in plain.state_dict().items()}, weights)
+        namespace: dict[str, Any] = {"__name__": name}
+        try:
+            exec(compile(source, str(written.source), "exec"), namespace)  # our own text, and the check that it is what it says
+            again = cast(Callable[[str], nn.Module], namespace["load"])(str(weights))
+            with torch.no_grad():
+                same = _same(again(images), plain(images))
+        except Exception as error:  # whatever it is, the file would not run for the user either
+            raise ValueError(f"the written network does not run: {_first_line(error)}") from error
+        if not same:
+            raise ValueError("the written network gives different outputs: does the forward use hooks, or attributes that change?")
+    save_text(source, written.source)
     return written
 
 
@@ -92,14 +92,18 @@ def export_program(network: nn.Module, example: Tensor, path: Path | str, *, dyn
     try:
         program = torch.export.export(plain, (images,), dynamic_shapes=_shapes(dynamic_batch))
     except Exception as error:  # the exporter raises many kinds
+        if out_of_memory(error):
+            raise
         raise ValueError(f"torch.export cannot take this network: {_first_line(error)}") from error
     with torch.no_grad():
         difference = _difference(program.module()(images), plain(images))
     if not difference <= 1e-5:  # the same kernels in another order of fusion: rounding of float32 at most
         raise ValueError(f"the exported program differs from the network by {difference:.2g} of its greatest output")
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    torch.export.save(program, str(target))
+    content = BytesIO()
+    torch.export.save(program, content)
+    with written_whole(target) as partial:
+        partial.write_bytes(content.getbuffer())
     return target
 
 
@@ -116,22 +120,27 @@ def export_onnx(
     plain = _plain(network)
     images = _traced_images(example, dynamic_batch)
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
     options: dict[str, Any] = {"dynamo": True, "external_data": False, "verbose": False, "input_names": ["images"]}
-    try:
-        torch.onnx.export(plain, (images,), str(target), dynamic_shapes=_shapes(dynamic_batch), output_names=["output"], **options)
-    except Exception as error:  # the exporter raises many kinds
-        raise ValueError(f"the network cannot be exported to ONNX: {_first_line(error)}") from error
-    settings = runtime.SessionOptions()
-    settings.intra_op_num_threads, settings.log_severity_level = 1, 3
-    session = runtime.InferenceSession(str(target), settings, providers=["CPUExecutionProvider"])
-    batches = [images, torch.cat([images, images.flip(0)])[: len(images) + 1]] if dynamic_batch else [images]
-    with torch.no_grad():
-        differences = [_difference(torch.as_tensor(session.run(None, {"images": b.numpy()})[0]), plain(b)) for b in batches]
-    if not max(differences) <= tolerance:
-        target.unlink()
-        raise ValueError(f"onnxruntime differs from torch by {max(differences):.2g} of the greatest output; allowed {tolerance:g}")
-    opset = next(entry.version for entry in onnx.load(str(target)).opset_import if entry.domain in ("", "ai.onnx"))
+    with written_whole(target) as partial:
+        try:
+            torch.onnx.export(
+                plain, (images,), str(partial), dynamic_shapes=_shapes(dynamic_batch), output_names=["output"], **options
+            )
+        except Exception as error:  # the exporter raises many kinds
+            if isinstance(error, OSError) or out_of_memory(error):  # these say more than the exporter
+                raise
+            raise ValueError(f"the network cannot be exported to ONNX: {_first_line(error)}") from error
+        settings = runtime.SessionOptions()
+        settings.intra_op_num_threads, settings.log_severity_level = 1, 3
+        session = runtime.InferenceSession(str(partial), settings, providers=["CPUExecutionProvider"])
+        batches = [images, torch.cat([images, images.flip(0)])[: len(images) + 1]] if dynamic_batch else [images]
+        with torch.no_grad():
+            differences = [_difference(torch.as_tensor(session.run(None, {"images": b.numpy()})[0]), plain(b)) for b in batches]
+        if not max(differences) <= tolerance:
+            raise ValueError(
+                f"onnxruntime differs from torch by {max(differences):.2g} of the greatest output; allowed {tolerance:g}"
+            )
+        opset = next(entry.version for entry in onnx.load(str(partial)).opset_import if entry.domain in ("", "ai.onnx"))
     return ExportedOnnx(target, int(opset), max(differences))
 
 

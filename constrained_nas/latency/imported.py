@@ -29,15 +29,19 @@ from __future__ import annotations
 import csv
 import importlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from graphs import MBConvSpace
 from graphs.costs import LatencyEntry, LatencyTable
+from graphs.files import read_text, shortened
 from graphs.spaces import BlockShape
 
+_MOST_BYTES = 16 * 2**20  # the published tables have less than one MiB
 MILLISECONDS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 
 
@@ -112,7 +116,7 @@ def import_csv_table(path: Path | str, space: MBConvSpace, conditions: ImportCon
         shapes.setdefault(_shape_name(shape), []).append(name)
     values: dict[tuple[str, str], tuple[float, float, int]] = {}
     rests: list[float] = []
-    with Path(path).open(encoding="utf-8", newline="") as file:
+    with _csv_errors(Path(path)), StringIO(read_text(path, "CSV table", _MOST_BYTES), newline="") as file:
         rows = csv.DictReader(file, strict=True)
         columns = set(rows.fieldnames or ())
         if not {"option", "latency"} <= columns or not columns & {"block", "shape"}:
@@ -141,6 +145,14 @@ def import_csv_table(path: Path | str, space: MBConvSpace, conditions: ImportCon
         raise ValueError(f"{path}: no row of the block 'fixed' for the rest of the network (stem, head); it may be 0")
     source = f"{Path(path).name}, CSV in {conditions.unit}"
     return _table(space, conditions, source, values, math.fsum(rests))
+
+
+@contextmanager
+def _csv_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except csv.Error as error:
+        raise ValueError(f"{path}: not CSV that can be read: {error}") from error
 
 
 def _table(
@@ -179,28 +191,41 @@ def _read_yaml(path: Path) -> dict[str, float]:
         yaml: Any = importlib.import_module("yaml")
     except ImportError as error:
         raise ImportError("reading a YAML table needs PyYAML: pip install pyyaml") from error
+    text = read_text(path, "YAML table", _MOST_BYTES)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        content = yaml.load(text, Loader=_without_aliases(yaml))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not YAML that can be read: {shortened(' '.join(str(error).split()))}") from error
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{path}: expected a mapping of layers to latencies")
     latencies = {}
     for key, value in content.items():
         mean = value.get("mean") if isinstance(value, dict) else value
         if mean is None:
-            raise ValueError(f"{path}: {key}: expected a number or 'mean: number', got {value!r}")
+            raise ValueError(f"{path}: {key}: expected a number or 'mean: number', got {shortened(repr(value), 60)}")
         latencies[str(key)] = _number(mean, f"{path}: {key}")
     return latencies
+
+
+def _without_aliases(yaml: Any) -> Any:
+    """PyYAML's safe loader without aliases: a few hundred bytes of them can stand for more than fits into memory."""
+
+    class Loader(yaml.SafeLoader):
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.events.AliasEvent):
+                raise yaml.YAMLError(f"aliases are not read (*{self.peek_event().anchor})")
+            return super().compose_node(parent, index)
+
+    return Loader
 
 
 def _number(text: Any, where: str) -> float:
     try:
         value = float(text)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: expected a number, got {text!r}") from error
+        raise ValueError(f"{where}: expected a number, got {shortened(repr(text), 60)}") from error
     if not math.isfinite(value) or value < 0 or isinstance(text, bool):
-        raise ValueError(f"{where}: expected a number of at least 0, got {text!r}")
+        raise ValueError(f"{where}: expected a number of at least 0, got {shortened(repr(text), 60)}")
     return value
 
 

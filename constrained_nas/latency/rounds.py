@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from constrained_nas.latency.robust_times import drift_factors
 from constrained_nas.latency.runtimes import Run
 from constrained_nas.latency.timer import Measurement, Progress, Timer
-from graphs.files import written_whole
+from graphs.files import read_text, save_text
 
 Subject = Callable[[], list[float]]  # runs something once: the ms of its parts
 RoundTimes = dict[str, list[float]]  # ms by the name of what ran
@@ -166,7 +166,7 @@ class MeasurementLog:
             path.parent.mkdir(parents=True, exist_ok=True)
             _append(path, header)
             return cls(path, header, [])
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = read_text(path, "list of measurements").splitlines(keepends=True)
         complete = [line for line in lines if line.endswith("\n")]
         try:
             found, *rounds = [json.loads(line) for line in complete] or [None]
@@ -182,8 +182,7 @@ class MeasurementLog:
                     "settings they were begun with, or delete the file to start over"
                 )
         if len(complete) < len(lines):  # what follows must not be appended to half a line
-            with written_whole(path) as partial:
-                partial.write_text("".join(complete), encoding="utf-8")
+            save_text("".join(complete), path)
         return cls(path, header, rounds)
 
     def add(self, times: RoundTimes) -> None:
@@ -199,7 +198,11 @@ class MeasurementLog:
 
 
 def _append(path: Path, content: Mapping[str, Any]) -> None:
-    with path.open("a", encoding="utf-8") as file:
+    with open(path, "a", encoding="utf-8", opener=_not_through_a_link) as file:
         file.write(json.dumps(content) + "\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def _not_through_a_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)

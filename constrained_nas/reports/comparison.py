@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from constrained_nas.records import BudgetRecord
-from constrained_nas.runs import RunRecord, load_run
-from graphs.files import Record, save_json, written_whole
+from constrained_nas.runs import RunRecord, verified_run
+from graphs.files import Record, csv_cell, save_json, written_whole
 from solvers import non_dominated
 
 _CONDITIONS = ("latency_device", "latency_batch", "latency_threads")
@@ -62,20 +62,22 @@ def compare_runs(folders: Sequence[Path]) -> Comparison:
         raise ValueError("no runs: give the folders of finished searches, for example runs/*")
     records: dict[str, RunRecord] = {}
     left_out: dict[str, str] = {}
+    unknown = list[str]()
     for name, folder in zip(_names(folders), folders, strict=True):
         try:
-            records[name] = load_run(folder)
+            records[name], said = verified_run(folder)
+            unknown += [f"{name}: {line}" for line in said]
         except (ValueError, OSError) as error:
             left_out[name] = str(error)
     if not records:
         raise ValueError("none of the runs can be read: " + "; ".join(left_out.values()))
-    runs, remarks = [_compared(name, record) for name, record in records.items()], _remarks(records)
+    runs, remarks = [_compared(name, record) for name, record in records.items()], [*unknown, *_remarks(records)]
     best: dict[str, bool] = {}
     for data in dict.fromkeys(run.data for run in runs):
         group = [run for run in runs if run.data == data]
-        found, said = _front(group)
+        found, notes = _front(group)
         best |= found
-        remarks += said
+        remarks += notes
     runs = [run.model_copy(update={"best": best.get(run.run)}) for run in runs]
     return Comparison(runs=tuple(runs), left_out=left_out, remarks=tuple(remarks))
 
@@ -99,12 +101,12 @@ def save_comparison(comparison: Comparison, folder: Path) -> tuple[Path, Path]:
     head += ["fits", "accuracy (%)", "gap", "seconds", "not dominated"]
     with written_whole(csv_path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(head)
+        writer.writerow(map(csv_cell, head))
         for run in comparison.runs:
             limits = {budget.cost: budget.limit for budget in run.budgets}
             row = [run.run, run.space, run.data, run.method, run.seed, *(limits.get(cost) for cost in limited)]
             row += [run.costs.get(cost) for cost in costs] + [run.measured.get(cost) for cost in measured]
-            writer.writerow([*row, run.fits, run.accuracy, run.gap, run.seconds, run.best])  # None is an empty cell
+            writer.writerow(map(csv_cell, [*row, run.fits, run.accuracy, run.gap, run.seconds, run.best]))  # None is an empty cell
     return json_path, csv_path
 
 

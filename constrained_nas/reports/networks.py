@@ -18,7 +18,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch
+from matplotlib.text import Text
 
+from graphs.files import written_whole
 from graphs.supernet import EdgeKey, layer_of
 
 Positions = Mapping[Hashable, tuple[float, float]]
@@ -117,8 +119,12 @@ def save_figure(figure: Figure, path: Path, dots_per_inch: int = 150, tight: boo
     known = FigureCanvasAgg(figure).get_supported_filetypes()
     if path.suffix.removeprefix(".") not in known:
         raise ValueError(f"{path}: cannot draw this kind of file; there are {', '.join('.' + kind for kind in sorted(known))}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dots_per_inch, bbox_inches="tight" if tight else None)
+    ticks = {text for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for text in axis.get_ticklabels(which="both")}
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and text not in ticks:
+            text.set_parse_math(False)  # a dollar in a name is a dollar
+    with written_whole(path) as partial:
+        figure.savefig(partial, dpi=dots_per_inch, bbox_inches="tight" if tight else None)
 
 
 def _colour(dag: nx.MultiDiGraph, source: Hashable, target: Hashable) -> str:

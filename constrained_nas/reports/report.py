@@ -23,11 +23,13 @@ from constrained_nas.reports.pictures import draw_budgets, draw_curves, draw_net
 from constrained_nas.runs import NetworkRecord, RunRecord, SpaceName, family_named
 from constrained_nas.runs.families import DagFamily
 from graphs import DagSpace
-from graphs.files import written_whole
+from graphs.files import save_text, visible
 
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:54em;margin:2em auto;padding:0 1em;color:#222}
 table{border-collapse:collapse;margin:1em 0}td,th{border-bottom:1px solid #ddd;padding:.25em .8em;text-align:left}
 img{max-width:100%}code{background:#f4f4f4;padding:0 .2em}"""
+# Whatever stands in the page, a browser loads nothing for it and runs nothing.
+_POLICY = """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">\n"""
 
 
 def write_report(record: RunRecord, folder: Path, name: str = "") -> Path:
@@ -41,8 +43,7 @@ def write_report(record: RunRecord, folder: Path, name: str = "") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     text = _markdown(record, folder, name or folder.name)
     for file, content in (("report.md", text), ("report.html", _html(text, folder, name or folder.name))):
-        with written_whole(folder / file) as partial:
-            partial.write_text(content, encoding="utf-8")
+        save_text(content, folder / file)
     return folder / "report.md"
 
 
@@ -96,10 +97,10 @@ def certificate_sentence(record: RunRecord) -> str:
 
 
 def _markdown(record: RunRecord, folder: Path, name: str) -> str:
-    lines = [f"# Search {name}: {record.space}, {record.method}", "", verdict(record), ""]
+    lines = [f"# Search {_words(f'{name}: {record.space}, {record.method}')}", "", _words(verdict(record)), ""]
     accuracy = record.found.accuracy
     tested = f"{accuracy:.2f} %" if accuracy is not None else "not tested"
-    lines += [f"Test accuracy: {tested}. Data: {record.data}; seed {record.seed}.", "", "## Budgets", ""]
+    lines += [f"Test accuracy: {tested}. Data: {_words(record.data)}; seed {record.seed}.", "", "## Budgets", ""]
     if record.budgets:
         rows = [_budget_row(record, budget) for budget in record.budgets]
         lines += _table(("cost", "limit", "of the found network", "measured (median)", "fits"), rows)
@@ -107,7 +108,7 @@ def _markdown(record: RunRecord, folder: Path, name: str) -> str:
         draw_budgets(record, folder / "budgets.png"), "budgets.png", "Share of every budget that is used", "no budgets"
     )
     lines += _attempts(record)
-    lines += ["## How good it can be", "", certificate_sentence(record), ""]
+    lines += ["## How good it can be", "", _words(certificate_sentence(record)), ""]
     if record.certificate is not None and record.certificate.prices:
         rows = [(with_unit(cost, record.units.get(cost, "")), f"{price:.4g}") for cost, price in record.certificate.prices.items()]
         lines += _table(("budget", "its price: score for one unit more"), rows)
@@ -123,6 +124,11 @@ def _markdown(record: RunRecord, folder: Path, name: str) -> str:
     lines += _picture(drawn, "networks.png", "Test accuracy over cost: the found network and its references", missing)
     lines += _rest(record)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _words(text: str) -> str:
+    """Words in which Markdown sees no picture, link, emphasis, code or HTML."""
+    return re.sub(r"[\\`*<>\[\]!]|\b_|_\b", r"\\\g<0>", " ".join(visible(text).splitlines()))
 
 
 def _budget_row(record: RunRecord, budget: BudgetRecord) -> tuple[str, ...]:
@@ -202,11 +208,11 @@ def _network_row(network: NetworkRecord, costs: Sequence[str], found: bool) -> t
 def _rest(record: RunRecord) -> list[str]:
     lines = []
     if record.remarks:
-        lines += ["## Remarks", "", *(f"- {remark}" for remark in record.remarks), ""]
+        lines += ["## Remarks", "", *(f"- {_words(remark)}" for remark in record.remarks), ""]
     if record.seconds:
         rows = [(part, f"{seconds:,.1f} s") for part, seconds in record.seconds.items()]
         lines += ["## Time", "", *_table(("part", "seconds"), rows)]
-    lines += ["## Conditions", "", f"Machine: {record.machine or 'not recorded'}.", ""]
+    lines += ["## Conditions", "", f"Machine: {_words(record.machine or 'not recorded')}.", ""]
     settings = {**record.settings, **{f"version of {name}": version for name, version in record.versions.items()}}
     return [*lines, *_table(("setting", "value"), [(name, str(value)) for name, value in settings.items()])] if settings else lines
 
@@ -224,7 +230,7 @@ def _picture(drawn: bool, name: str, caption: str, missing: str) -> list[str]:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    cells = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in (head, *rows)]
+    cells = [[_words(str(cell)).replace("|", "\\|") for cell in row] for row in (head, *rows)]
     lines = ["| " + " | ".join(row) + " |" for row in cells]
     return [lines[0], "|" + " --- |" * len(head), *lines[1:], ""]
 
@@ -238,7 +244,7 @@ def _html(text: str, folder: Path, name: str) -> str:
 
     body = re.sub(r'src="((?:budgets|architecture|search|networks)\.png)"', inside, body)
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(name)}</title>\n'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n{_POLICY}<title>{escape(name)}</title>\n'
         f"<style>{_STYLE}</style></head>\n"
         f"<body>{body}</body></html>\n"
     )

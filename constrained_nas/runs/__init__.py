@@ -1,7 +1,8 @@
 """One run in one folder: settings.json to run.json."""
 
 from constrained_nas.runs.checks import check_feasible, check_method, make_problem
-from constrained_nas.runs.families import Costs, Family, Found, Prepared, costs_of, family_named, make_space, plan_of
+from constrained_nas.runs.families import Costs, Family, Found, Plan, Prepared, costs_of, family_named, make_space, plan_of
+from constrained_nas.runs.fingerprint import digest
 from constrained_nas.runs.finish import trained_network
 from constrained_nas.runs.limits import parse_limits
 from constrained_nas.runs.network import RunNetwork, load_network
@@ -9,3 +10,5 @@ from constrained_nas.runs.record import CertificateRecord, NetworkRecord, RunRec
 from constrained_nas.runs.run import begin_run, carry_out
 from constrained_nas.runs.settings import MethodName, RunSettings, SpaceName, TrainingSettings, load_settings, parse_budgets
 from constrained_nas.runs.setup import prepare, search_problem, train_prepared, untrained
+from constrained_nas.runs.soundness import data_remarks
+from constrained_nas.runs.verification import check_network, trusted_run, verified_run

@@ -6,10 +6,7 @@ import platform
 import time
 from collections.abc import Mapping
 from functools import partial
-from importlib.metadata import version
 
-import numpy as np
-import torch
 from torch import nn
 
 from constrained_nas.ask_tell import SearchResult
@@ -17,7 +14,10 @@ from constrained_nas.latency import Progress, device_name
 from constrained_nas.problem import SearchProblem
 from constrained_nas.records import budget_records, save_architecture
 from constrained_nas.runs.families import Found, Prepared
-from constrained_nas.runs.record import MeasuredBudget, RunRecord, certificate_record, network_record, save_run
+from constrained_nas.runs.fingerprint import versions
+from constrained_nas.runs.record import ImageShape, MeasuredBudget, RunRecord, certificate_record, network_record, save_run
+from constrained_nas.runs.soundness import training_remarks
+from constrained_nas.runs.verification import hash_files
 from constrained_nas.training import evaluate, save_checkpoint
 from graphs import Architecture
 from graphs.costs import CostModel
@@ -31,7 +31,6 @@ def finish_run(
     result: SearchResult,
     measured: MeasuredBudget | None,
     seconds: Mapping[str, float],
-    remarks: tuple[str, ...] = (),
     progress: Progress | None = None,
 ) -> RunRecord:
     """Train and test the found network and its references, and write ``network.safetensors``, ``architecture.json``, ``run.json``.
@@ -42,10 +41,12 @@ def finish_run(
         result: its answer, or what the device made of it.
         measured: on the device, if anything was.
         seconds: of the parts before.
+        progress: told after each step.
     """
     plan, settings = prepared.plan, prepared.settings
     began = time.perf_counter()
     network, accuracy = trained_network(prepared, found.supernet, result.architecture, "network", progress)
+    prepared.remarks.extend(training_remarks(network, prepared.data, prepared.fabric))
     save_checkpoint(prepared.folder / "network.safetensors", network.state_dict(), {})
     timed = {} if measured is None else {measured.cost: (measured.median, measured.fits)}
     save_architecture(problem, result, plan.method, prepared.folder / "architecture.json", timed)
@@ -65,7 +66,7 @@ def finish_run(
             tested = trained_network(prepared, found.supernet, architecture, f"reference_{name}", progress)[1]
         references.append(told(name, architecture, tested))
     spent["references"] = time.perf_counter() - began
-    said = (*remarks, *((result.remark,) if result.remark else ()))
+    said = (*dict.fromkeys(prepared.remarks), *((result.remark,) if result.remark else ()))
     record = RunRecord(
         space=problem.space.name,
         method=plan.method,
@@ -81,8 +82,10 @@ def finish_run(
         history=tuple(found.history),
         seconds=spent,
         remarks=said,
-        versions={"constrained-nas": version("constrained-nas"), "torch": torch.__version__, "numpy": np.__version__},
+        versions=versions(),
         machine=f"{device_name('cpu')}, {platform.system()}, Python {platform.python_version()}",
+        images=ImageShape(classes=prepared.data.classes, channels=prepared.data.image_channels),
+        files=hash_files(prepared.folder),
     )
     save_run(record, prepared.folder)
     return record
@@ -92,5 +95,6 @@ def trained_network(
     prepared: Prepared, supernet: nn.Module | None, architecture: Architecture, name: str, progress: Progress | None = None
 ) -> tuple[nn.Module, float]:
     """The bare network with weights of its own, and its test accuracy in %; see :meth:`Family.trained`."""
-    network = prepared.family.trained(prepared, supernet, architecture, prepared.saved(name, progress))
+    saved = prepared.saved(name, progress, network=prepared.family.decisions.describe(architecture))
+    network = prepared.family.trained(prepared, supernet, architecture, saved)
     return network, 100 * evaluate(network, prepared.data.test, prepared.fabric)

@@ -6,6 +6,7 @@ onto the same limit is the same network.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -44,12 +45,18 @@ def read_run_table(family: Family, path: Path, settings: RunSettings) -> RunTabl
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or of another space, device, batch, number of threads or unit; names both.
+        ValueError: the file is damaged, or of another space, device, batch, number of threads, unit, resolution, type of
+            numbers or runtime; names both.
     """
     name = settings.latency_device
     device = device_name(name) if name == "cpu" or name.startswith("cuda") else name
     table = family.read_table(path)
-    require_conditions(table, TableConditions(device, settings.latency_batch, "ms", settings.latency_threads), str(path))
+    asked = TableConditions(device, settings.latency_batch, "ms", settings.latency_threads, resolution=settings.resolution)
+    require_conditions(table, asked, str(path))
+    if table.dtype != "float32":
+        raise ValueError(f"{path}: measured with numbers of type {table.dtype!r}; networks are searched and measured in float32")
+    if name == "cpu" and re.search("cuda|tensorrt|gpu", table.runtime, re.IGNORECASE):
+        raise ValueError(f"{path}: measured in {table.runtime!r}, which runs on a GPU, for --latency-device cpu")
     return table
 
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from constrained_nas.records import ArchitectureRecord, load_architecture
 from constrained_nas.runs.families import Family, plan_of
-from constrained_nas.runs.record import load_run
 from constrained_nas.runs.settings import load_settings
 from constrained_nas.runs.setup import untrained
+from constrained_nas.runs.verification import trusted_run
 from constrained_nas.training import load_checkpoint, seeded
 from graphs import Architecture
 from graphs.files import load_json
@@ -48,7 +48,7 @@ def load_network(folder: Path | str) -> RunNetwork:
         ValueError: a file is damaged, or the files of the folder do not belong together.
     """
     run = Path(folder)
-    load_run(run)  # says so where no run has ended
+    trusted_run(run)
     prepared = untrained(plan_of(load_settings(run)), run)
     family, path = prepared.family, run / "architecture.json"
     architecture = load_architecture(path, family.decisions)
@@ -58,5 +58,7 @@ def load_network(folder: Path | str) -> RunNetwork:
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise ValueError(f"{run}: network.safetensors holds other weights than architecture.json asks for") from error
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise ValueError(f"{run}: network.safetensors holds weights that are not finite")
     images = torch.stack([prepared.data.test[number][0] for number in range(8)])
     return RunNetwork(network.cpu().eval(), images, family, architecture, load_json(path, ArchitectureRecord, "architecture"))

@@ -56,9 +56,16 @@ class NetworkRecord(Record):
     """A network: its choices, what it costs (estimates, by name, with units), and its test accuracy in % where it was tested."""
 
     name: str
-    choices: dict[str, str | dict[str, int]]
-    costs: dict[str, float]
-    accuracy: float | None = None
+    choices: dict[str, str | dict[str, int]] = Field(max_length=5000)
+    costs: dict[str, float] = Field(max_length=100)
+    accuracy: float | None = Field(default=None, ge=0, le=100)
+
+
+class ImageShape(Record):
+    """What a network was built for besides the resolution, which is a setting."""
+
+    classes: int = Field(ge=1, le=1_000_000)
+    channels: int = Field(ge=1, le=1024)
 
 
 class RunRecord(Record):
@@ -78,10 +85,12 @@ class RunRecord(Record):
         remarks: what a reader should know besides.
         versions: of the libraries.
         machine: what it ran on.
+        images: of the data, so that the space can be built again without them.
+        files: the sha256 of every file that belongs to the record, by name; empty in records of version 1.
     """
 
     kind: Literal["run"] = "run"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     space: str
     method: str
     data: str
@@ -90,14 +99,16 @@ class RunRecord(Record):
     budgets: tuple[BudgetRecord, ...]
     measured: MeasuredBudget | None = None
     found: NetworkRecord
-    references: tuple[NetworkRecord, ...] = ()
+    references: tuple[NetworkRecord, ...] = Field(default=(), max_length=100)
     units: dict[str, str]
     certificate: CertificateRecord | None = None
-    history: tuple[dict[str, Any], ...] = ()
+    history: tuple[dict[str, Any], ...] = Field(default=(), max_length=100_000)
     seconds: dict[str, float] = Field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     versions: dict[str, str] = Field(default_factory=dict)
     machine: str = ""
+    images: ImageShape | None = None
+    files: dict[str, str] = Field(default_factory=dict)
 
 
 def save_run(record: RunRecord, folder: Path | str) -> Path:

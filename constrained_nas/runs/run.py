@@ -11,16 +11,23 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from constrained_nas.latency import Progress
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.checks import check_feasible, check_method, check_tables, make_problem
 from constrained_nas.runs.families import Costs, Plan, Prepared, RunTable, costs_of, plan_of
+from constrained_nas.runs.fingerprint import digest
 from constrained_nas.runs.finish import finish_run
 from constrained_nas.runs.latency import check_measurable, fit_found, measure_run_table, read_run_table
-from constrained_nas.runs.record import RunRecord, load_run
+from constrained_nas.runs.record import RunRecord
 from constrained_nas.runs.settings import RunSettings, load_settings, save_settings
 from constrained_nas.runs.setup import search_problem, train_prepared, untrained
-from graphs.files import save_json
+from constrained_nas.runs.soundness import data_remarks
+from constrained_nas.runs.verification import trusted_run
+from constrained_nas.training import training_threads
+from graphs.files import own_folder, save_json
+from graphs.folder_lock import owned
 
 TABLE_FILE = "table.json"
 
@@ -45,28 +52,36 @@ class Asked:
 def begin_run(settings: RunSettings, folder: Path) -> Asked | None:
     """Check a run and write its settings, and a copy of its table, into its folder; None where its table is yet to be measured.
 
+    The number of threads becomes a setting here, so that a resumed run has the same.
+
     Raises:
         ValueError: a run that cannot be done, or a folder that has one already; says what to do instead.
         FileNotFoundError: data or table are not there.
     """
-    if (folder / "run.json").exists() or (folder / "settings.json").exists():
-        raise ValueError(
-            f"{folder} already contains a run; continue it with constrained-nas resume {folder}, or give another --out"
-        )
-    plan, asked = plan_of(settings), None
+    _check_unused(folder)
+    plan, asked = plan_of(settings.model_copy(update={"threads": settings.threads or torch.get_num_threads()})), None
     chosen = plan.settings
     if not chosen.measure_table:
         asked = checked(plan, folder, chosen.table)
-        if asked.table is not None:
-            save_json(asked.table, folder / TABLE_FILE)
     else:
         check_tables(plan)
         counted = {name: limit for name, limit in chosen.budgets.items() if name != "latency_ms"}
         if counted:  # what a table is not needed for need not wait for it
             without = chosen.model_copy(update={"budget": tuple(f"{n}={v!r}" for n, v in counted.items())})
             checked(replace(plan, settings=without), folder, None)
-    save_settings(chosen, folder)
+    with owned(folder):
+        _check_unused(folder)  # another may have begun one meanwhile
+        if asked is not None and asked.table is not None:
+            save_json(asked.table, folder / TABLE_FILE)
+        save_settings(chosen, folder)
     return asked
+
+
+def _check_unused(folder: Path) -> None:
+    if (folder / "run.json").exists() or (folder / "settings.json").exists():
+        raise ValueError(
+            f"{folder} already contains a run; continue it with constrained-nas resume {folder}, or give another --out"
+        )
 
 
 def checked(plan: Plan, folder: Path, table_path: Path | None) -> Asked:
@@ -107,14 +122,26 @@ def carry_out(folder: Path, progress: Progress | None = None, asked: Asked | Non
 
     Raises:
         FileNotFoundError: no run began there, or data are not there any more.
-        ValueError: files that are damaged or of other settings.
+        ValueError: files that are damaged, or made by anything else than this run would make them by now.
+        BlockingIOError: another process is at work in the folder.
         InfeasibleError: no network fits on the device; with all that were measured.
     """
     settings = load_settings(folder)
     if (folder / "run.json").exists():
-        return load_run(folder)
+        return trusted_run(folder)
+    remarks, threads = list[str](), settings.threads or torch.get_num_threads()
+    if settings.threads is None:
+        remarks.append(f"the number of threads at the start was not recorded; from here on there were {threads}")
+    with owned(folder), training_threads(threads):
+        own_folder(folder, "checkpoints")
+        return _carried_out(folder, settings, progress, asked, remarks)
+
+
+def _carried_out(
+    folder: Path, settings: RunSettings, progress: Progress | None, asked: Asked | None, remarks: list[str]
+) -> RunRecord:
     plan, path, seconds = plan_of(settings), folder / TABLE_FILE, dict[str, float]()
-    resumed = (folder / "checkpoints").exists()
+    resumed = any((folder / "checkpoints").iterdir())
     if settings.measure_table and not path.exists():
         began = time.perf_counter()
         measure_run_table(untrained(plan, folder), path, progress)
@@ -122,15 +149,17 @@ def carry_out(folder: Path, progress: Progress | None = None, asked: Asked | Non
     if asked is None:
         asked = checked(plan, folder, path if path.exists() else None)
     prepared, problem = asked.prepared, asked.problem
+    prepared.remarks.extend([*remarks, *data_remarks(prepared.data)])
     seconds["super-network"] = train_prepared(prepared, progress)
-    found = search_problem(prepared, problem, asked.costs, prepared.saved("search", progress))
+    by_table = {} if asked.table is None else {"table": digest(asked.table.model_dump(mode="json"))}
+    found = search_problem(prepared, problem, asked.costs, prepared.saved("search", progress, **by_table))
     seconds["search"] = found.seconds
-    result, measured, remarks = found.result, None, list[str]()
+    result, measured = found.result, None
     if asked.table is not None and "latency_ms" in settings.budgets and settings.measure:
         if found.tightens:
             result, measured, seconds["device"] = fit_found(prepared, problem, found, asked.table, progress)
         else:
-            remarks.append("the argmax of a soft penalty follows no limit: it was not measured and tightened")
+            prepared.remarks.append("the argmax of a soft penalty follows no limit: it was not measured and tightened")
     if resumed:
-        remarks.append("the run was interrupted: seconds are those since it was resumed")
-    return finish_run(prepared, problem, asked.costs, found, result, measured, seconds, tuple(remarks), progress)
+        prepared.remarks.append("the run was interrupted: seconds are those since it was resumed")
+    return finish_run(prepared, problem, asked.costs, found, result, measured, seconds, progress)

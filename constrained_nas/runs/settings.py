@@ -52,30 +52,33 @@ class TrainingSettings(BaseModel):
     """digits (embedded), cifar10 or cifar100 (binary version, under --data-root), or an image folder with train/ and val/."""
     data_root: Path = Path("data")
     """Where the CIFAR folders lie."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=4_294_967_295)
     """Decides splits, weights, samples and everything else that is drawn."""
-    epochs: int | None = Field(default=None, ge=1)
+    epochs: int | None = Field(default=None, ge=1, le=1_000_000)
     """Of the search (filter-level: its iterations)."""
-    warm_up: int | None = Field(default=None, ge=0)
+    warm_up: int | None = Field(default=None, ge=0, le=1_000_000)
     """Epochs before anything is decided: of the heaviest network, of the whole super-network, or with all blocks equal."""
-    train_epochs: int | None = Field(default=None, ge=1)
+    train_epochs: int | None = Field(default=None, ge=1, le=1_000_000)
     """Of the super-network's paths before the search (hardcore spaces), or of the shared weights in an iteration (filter-level)."""
-    batch_size: int | None = Field(default=None, ge=2)
+    batch_size: int | None = Field(default=None, ge=2, le=1_000_000)
     """Images a step, in training and search."""
     learning_rate: float | None = Field(default=None, gt=0)
     """Of the super-network's weights."""
-    resolution: int | None = Field(default=None, ge=8)
+    resolution: int | None = Field(default=None, ge=8, le=2_048)
     """Side of the images in pixels."""
-    training_digits: int = 800
+    training_digits: int = Field(default=800, ge=1, le=1_797)
     """How many of the 1797 digits may be trained and searched on; the others are test digits."""
-    draws: int = Field(default=4, ge=1)
+    draws: int = Field(default=4, ge=1, le=100_000)
     """Drawings of each training digit."""
     architecture_share: float = Field(default=0.2, gt=0, lt=1)
     """Share of the training examples kept for the search."""
     augment: bool = True
     """Crops, flips and AutoAugment on CIFAR and image folders (digits are drawn anew instead)."""
-    workers: int = Field(default=0, ge=0)
+    workers: int = Field(default=0, ge=0, le=1_024)
     """Processes that load data."""
+    threads: int | None = Field(default=None, ge=1, le=4096)
+    """Of torch on the processor, in training and search; by default as many as torch takes. Results depend on it in their last
+    bits, so what is resumed keeps it."""
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     """Where networks are trained."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
@@ -102,20 +105,20 @@ class RunSettings(TrainingSettings):
     """Measure the found network too, and tighten the budget until its median fits; --no-measure trusts the table."""
     confidence: float = Field(default=0.95, ge=0.5, lt=1)
     """That the median of the network handed back is within the latency budget."""
-    attempts: int = Field(default=8, ge=1)
+    attempts: int = Field(default=8, ge=1, le=1_000)
     """At most so many networks are measured."""
     use: float = Field(default=0.9, ge=0, le=1)
     """While a measured network uses less than this share of the latency budget, a larger one is tried; 0 takes the first that
     fits."""
-    rounds: int = Field(default=40, ge=1)
+    rounds: int = Field(default=40, ge=1, le=1_000_000)
     """Timed passes of each measured network."""
     latency_device: str = "cpu"
     """What the latency budget is about: cpu, cuda, cuda:1 ..., or (with --no-measure) another device's name as its table has it."""
-    latency_batch: int = Field(default=1, ge=1)
+    latency_batch: int = Field(default=1, ge=1, le=100_000)
     """Images at a time."""
-    latency_threads: int = Field(default=1, ge=1)
+    latency_threads: int = Field(default=1, ge=1, le=4_096)
     """Threads of the runtime."""
-    fine_tune_epochs: int | None = Field(default=None, ge=0)
+    fine_tune_epochs: int | None = Field(default=None, ge=0, le=1_000_000)
     """Of the found network at the end: from the super-network's weights, or (prunet, filter-level) from fresh ones."""
     fine_tune_rate: float | None = Field(default=None, gt=0)
     """Learning rate at the start of that."""
@@ -125,7 +128,7 @@ class RunSettings(TrainingSettings):
     """Weight of the excess over a budget: soft-penalty, and what budgeted charges its samples."""
     soft_end: Literal["projection", "argmax"] = "projection"
     """Of soft-penalty: our exact projection, or the usual argmax, which may not fit."""
-    samples: int | None = Field(default=None, ge=1)
+    samples: int | None = Field(default=None, ge=1, le=100_000)
     """Sub-graphs a batch (budgeted), configurations a step (filter-level)."""
 
     @field_validator("budget")

@@ -17,7 +17,16 @@ import torch
 from constrained_nas.ask_tell import SearchMethod
 from constrained_nas.problem import SearchProblem
 from constrained_nas.search.weights import WeightTraining, forget_parameters
-from constrained_nas.training import flatten_optimizer, load_same, part_of, restore_optimizer, save_checkpoint
+from constrained_nas.training import (
+    Checkpoint,
+    Within,
+    flatten_optimizer,
+    load_same,
+    of_another,
+    part_of,
+    restore_optimizer,
+    save_checkpoint,
+)
 from graphs import Supernet
 from graphs.supernet import remove_options
 
@@ -26,13 +35,14 @@ State = TypeVar("State")
 
 @dataclass(slots=True)
 class Journal(Generic[State]):
-    """What a search has come to after ``epochs`` epochs; its fields are those of ``SearchRun``."""
+    """What a search has come to after ``epochs`` epochs, and ``within`` the next; other fields are those of ``SearchRun``."""
 
     state: State
     epochs: int
     losses: list[float]
     history: list[dict[str, Any]]
     seconds: list[float]
+    within: Within | None = None
 
 
 def search_identity(
@@ -57,7 +67,11 @@ def drop_options(method: SearchMethod[State], state: State, supernet: Supernet, 
 
 
 def save_search(
-    journal: Journal[Any], identity: dict[str, Any], checkpoint: Path, supernet: Supernet, optimizer: torch.optim.Optimizer | None
+    journal: Journal[Any],
+    identity: dict[str, Any],
+    checkpoint: Path | Checkpoint,
+    supernet: Supernet,
+    optimizer: torch.optim.Optimizer | None,
 ) -> None:
     """Write the file, whole or not at all."""
     entries = {field.name: getattr(journal.state, field.name) for field in fields(journal.state)}
@@ -68,6 +82,9 @@ def save_search(
     if optimizer is not None:
         learned, values["groups"] = flatten_optimizer(optimizer)
         tensors |= learned | {f"network.{name}": tensor for name, tensor in supernet.state_dict().items()}
+    if journal.within is not None:
+        tensors |= journal.within.tensors
+        values["within"] = journal.within.saved()
     save_checkpoint(checkpoint, tensors, values)
 
 
@@ -75,7 +92,7 @@ def load_search(
     method: SearchMethod[State],
     state: State,
     identity: dict[str, Any],
-    checkpoint: Path,
+    checkpoint: Path | Checkpoint,
     supernet: Supernet,
     optimizer: torch.optim.Optimizer | None,
 ) -> Journal[State]:
@@ -89,14 +106,16 @@ def load_search(
         ValueError: the file is cut off, or of another search.
     """
     tensors, values = load_same(checkpoint, identity)
-    learned = ("network.", "optimizer.")
-    entries = values["state"] | {name: tensor.numpy() for name, tensor in tensors.items() if not name.startswith(learned)}
-    resumed = type(state)(**entries)
-    drop_options(method, resumed, supernet, optimizer)
-    if optimizer is not None:
-        supernet.load_state_dict(part_of(tensors, "network."))
-        restore_optimizer(optimizer, tensors, values["groups"])
-    return Journal(resumed, int(values["epochs"]), list(values["losses"]), list(values["history"]), list(values["seconds"]))
+    learned = ("network.", "optimizer.", "generator.")
+    with of_another(checkpoint, "search"):
+        entries = values["state"] | {name: tensor.numpy() for name, tensor in tensors.items() if not name.startswith(learned)}
+        resumed = type(state)(**entries)
+        drop_options(method, resumed, supernet, optimizer)
+        if optimizer is not None:
+            supernet.load_state_dict(part_of(tensors, "network."))
+            restore_optimizer(optimizer, tensors, values["groups"])
+        done, within = int(values["epochs"]), Within.read(tensors, values)
+        return Journal(resumed, done, list(values["losses"]), list(values["history"]), list(values["seconds"]), within)
 
 
 _SCALARS = str | int | float | None

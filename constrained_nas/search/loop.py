@@ -25,7 +25,7 @@ from constrained_nas.data import loader
 from constrained_nas.problem import SearchProblem
 from constrained_nas.search.checkpoints import Journal, drop_options, load_search, save_search, search_identity
 from constrained_nas.search.weights import WeightTraining, make_optimizer, set_rate
-from constrained_nas.training import row_losses
+from constrained_nas.training import Checkpoint, Stopped, Within, row_losses
 from graphs import Supernet
 
 State = TypeVar("State")
@@ -70,7 +70,7 @@ def search(
     data: Dataset[Any],
     options: SearchOptions,
     fabric: Fabric,
-    checkpoint: Path | None = None,
+    checkpoint: Path | Checkpoint | None = None,
     progress: Callable[[int, int, str], None] | None = None,
     *,
     training: WeightTraining | None = None,
@@ -119,6 +119,12 @@ def search(
                 torch.manual_seed(options.seed * 100_003 + epoch)
                 batches = _batches(data, weights_data, training is not None, options, shuffle)
                 for step, (purpose, images, labels) in enumerate(batches):
+                    if (within := journal.within) is not None:
+                        if step < within.steps:
+                            continue
+                        within.restore(fabric.device)
+                        generator.bit_generator.state = within.values["generator"]
+                        journal.within = None
                     moment = Moment(purpose, epoch, options.epochs, step, steps)
                     proposal = method.ask(problem, state, len(labels), moment, generator)
                     if optimizer is not None and training is not None:
@@ -132,8 +138,18 @@ def search(
                             feedback = Feedback(feedback.losses, feedback.gate_gradients, costs)
                         state = method.tell(problem, state, proposal, feedback, moment)
                     losses.append(float(feedback.losses.mean()))
-                    if progress:
-                        progress(epoch * steps + step + 1, options.epochs * steps, "search")
+                    try:
+                        if progress:
+                            progress(epoch * steps + step + 1, options.epochs * steps, "search")
+                    except Stopped:
+                        if checkpoint is not None:
+                            journal.state = state
+                            journal.within = Within.now(
+                                step + 1, fabric.device, values={"generator": generator.bit_generator.state}
+                            )
+                            save_search(journal, identity, checkpoint, supernet, optimizer)
+                        raise
+            journal.within = None  # also where the last step was done before
             journal.seconds.append((perf_counter() - began) / steps)
             journal.state = state = method.epoch_end(problem, state, moment)
             drop_options(method, state, supernet, optimizer)

@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from pydantic import Field
+
 from constrained_nas.latency import Progress
-from constrained_nas.records import budget_records
+from constrained_nas.records import architecture_of, budget_records
 from constrained_nas.runs import (
     Costs,
     Found,
     Prepared,
     RunSettings,
     certificate_record,
+    check_network,
     costs_of,
     make_problem,
     network_record,
@@ -30,6 +33,7 @@ from constrained_nas.runs import (
 )
 from constrained_nas.sweeps.grid import Cell, key_of, settings_key
 from constrained_nas.sweeps.record import CellRecord
+from constrained_nas.training import training_threads
 from graphs import Architecture
 from graphs.costs import LatencyTable, load_latency_table
 from graphs.files import Record, load_json, save_json
@@ -38,23 +42,48 @@ from graphs.files import Record, load_json, save_json
 class TestedNetwork(Record):
     """The test accuracy of a network, in %."""
 
-    accuracy: float
+    accuracy: float = Field(ge=0, le=100)
 
 
 @dataclass(frozen=True, slots=True)
 class SweepTask:
-    """A cell and where it belongs: the sweep's folder, its settings as JSON, the super-network's hash, whether to test."""
+    """A cell and where it belongs: the sweep's folder, its settings as JSON, a hash of the super-network and of what made it,
+    whether to test, and the number of threads."""
 
     folder: str
     settings: str
     weights: str
     cell: Cell
     test: bool
+    threads: int
 
     @property
     def key(self) -> str:
         """Of the cell."""
         return key_of(self.cell, self.weights, settings_key(RunSettings.model_validate_json(self.settings)), self.test)
+
+
+def checked_cell(task: SweepTask, prepared: Prepared) -> CellRecord:
+    """The record of a cell that is there, which must be of that cell, of a network of the space, and right about its costs.
+
+    Raises:
+        ValueError: it is damaged, or says what is not so.
+    """
+    path, cell = cell_path(Path(task.folder), task.key), task.cell
+    record = load_json(path, CellRecord, "sweep cell")
+    told = record.key, record.method, record.table, tuple(record.limits.items()), record.how
+    if told != (task.key, cell.method, cell.table, cell.limits, cell.how) or record.network is None:
+        raise ValueError(f"{path}: of another cell than its name says; delete it to have it computed again")
+    costs = costs_under(prepared, cell.table)
+    problem = make_problem(prepared.family, dict(cell.limits), costs)
+    try:
+        architecture = architecture_of(record.network.choices, prepared.family.decisions)
+        check_network(record.network, architecture, {model.name: model for model in costs.values()})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; delete it to have it computed again") from error
+    if record.budgets != budget_records(problem, architecture) or (record.network.accuracy is None) == task.test:
+        raise ValueError(f"{path}: says other of its budgets than is so; delete it to have it computed again")
+    return record
 
 
 def cell_path(folder: Path, key: str) -> Path:
@@ -77,9 +106,10 @@ def compute_cell(task: SweepTask, prepared: Prepared | None = None) -> None:
     began = time.perf_counter()
     costs = costs_under(prepared, cell.table)
     problem = make_problem(prepared.family, dict(cell.limits), costs)
-    found = _searched(prepared, task, costs)
-    result = found.result if cell.how == "searched" else found.again(problem)
-    accuracy = tested_accuracy(prepared, task.weights, result.architecture) if task.test else None
+    with training_threads(task.threads):
+        found = _searched(prepared, task, costs)
+        result = found.result if cell.how == "searched" else found.again(problem)
+        accuracy = tested_accuracy(prepared, task.weights, result.architecture) if task.test else None
     named = {model.name: model for model in costs.values()}
     record = CellRecord(
         key=task.key,
@@ -100,7 +130,8 @@ def compute_cell(task: SweepTask, prepared: Prepared | None = None) -> None:
 def search_only(task: SweepTask, prepared: Prepared | None = None) -> None:
     """The search behind a cell, into its checkpoint."""
     prepared = prepared or _prepared(task.folder, task.settings)
-    _searched(prepared, task, costs_under(prepared, task.cell.table))
+    with training_threads(task.threads):
+        _searched(prepared, task, costs_under(prepared, task.cell.table))
 
 
 @lru_cache(maxsize=16)

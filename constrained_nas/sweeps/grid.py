@@ -1,29 +1,32 @@
 """The cells of a sweep: budgets x tables x methods, each with a key that says everything its result depends on.
 
 A budget is given as values (``params=20e3,30e3``) or evenly spaced (``latency_ms=2:6:10``: ten from 2 to 6); several budgets make
-every combination. A key is a hash of the super-network's weights, the table's content, the budgets, the method with its settings,
-and the budgets that were searched where a cell is only projected: a result under that key never has to be computed again.
+every combination. A key is a hash of the super-network's weights and of what made them (data, versions, threads), the table's
+content, the budgets, the method with its settings, and the budgets that were searched where a cell is only projected: a result
+under that key never has to be computed again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from torch import nn
 
-from constrained_nas.runs import MethodName, RunSettings, parse_budgets, plan_of
+from constrained_nas.runs import MethodName, RunSettings, digest, parse_budgets, plan_of
+from graphs.files import shortened
 
+_MOST_LIMITS = 10_000
 SearchMode = Literal["once", "every"]
-# What decides neither the search nor the test: where things lie, what is measured afterwards, how many processes load data.
+# What decides neither the search nor the test: where things lie, what is measured afterwards, how many processes load data; and
+# data and threads, which are part of what made the weights.
 _ELSEWHERE = {"budget", "table", "measure_table", "method", "measure", "confidence", "attempts", "rounds", "workers", "data_root"}
-_ELSEWHERE |= {"test_references", "latency_device", "latency_batch", "latency_threads"}
+_ELSEWHERE |= {"test_references", "latency_device", "latency_batch", "latency_threads", "data", "threads"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,8 @@ def parse_grid(given: Sequence[str]) -> list[tuple[tuple[str, float], ...]]:
             raise ValueError(f"--budget {text}: the same limit twice")
     if not values:
         raise ValueError("no budget: give at least one, for example --budget latency_ms=2:6:10")
+    if math.prod(map(len, values.values())) > _MOST_LIMITS:
+        raise ValueError(f"--budget: at most {_MOST_LIMITS:,} combinations, got {math.prod(map(len, values.values())):,}")
     return [tuple(zip(values, combination, strict=True)) for combination in product(*values.values())]
 
 
@@ -71,6 +76,8 @@ def _spread(text: str, limits: str) -> list[str]:
         ends, number = (float(low), float(high)), int(count)
     except ValueError as error:
         raise ValueError(f"--budget {text}: expected LOW:HIGH:COUNT, two numbers and a whole one, e.g. 2:6:10") from error
+    if number > _MOST_LIMITS:
+        raise ValueError(f"--budget {shortened(text, 60)}: at most {_MOST_LIMITS:,} values")
     if not (number >= 2 and ends[0] < ends[1] and all(map(math.isfinite, ends))):
         raise ValueError(f"--budget {text}: expected LOW below HIGH and at least 2 values")
     # Ten digits: 2:6:21 should say 2.4, not 2.4000000000000004; budgets are not known any better.
@@ -99,14 +106,21 @@ def cells_of(
 
 
 def key_of(cell: Cell, weights: str, settings: str, test: bool) -> str:
-    """The cell's key, 24 hexadecimal digits; ``weights`` and ``settings`` are :func:`weights_hash` and :func:`settings_key`."""
-    return _hash([weights, settings, cell.table, cell.method, sorted(cell.limits), sorted(cell.searched), test])
+    """The cell's key, 24 hexadecimal digits.
+
+    Args:
+        cell: which.
+        weights: of the super-network, see :func:`weights_hash`, and of what made them.
+        settings: see :func:`settings_key`.
+        test: whether its network is tested.
+    """
+    return digest([weights, settings, cell.table, cell.method, sorted(cell.limits), sorted(cell.searched), test])
 
 
 def settings_key(settings: RunSettings) -> str:
     """A hash of the settings that decide a search and a test."""
     values = plan_of(settings).settings.model_dump(mode="json")
-    return _hash({name: value for name, value in values.items() if name not in _ELSEWHERE})
+    return digest({name: value for name, value in values.items() if name not in _ELSEWHERE})
 
 
 def weights_hash(network: nn.Module) -> str:
@@ -117,7 +131,3 @@ def weights_hash(network: nn.Module) -> str:
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()[:24]
-
-
-def _hash(values: Any) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:24]

@@ -54,6 +54,14 @@ class SweepTable(Record):
     threads: int
 
 
+class SweepThreads(Record):
+    """Threads of torch in the training of the super-network, and in every search and test: their last bits depend on it, so that a
+    sweep keeps both however many workers it has later."""
+
+    training: int = Field(ge=1, le=4096)
+    cells: int = Field(ge=1, le=4096)
+
+
 class SweepFront(Record):
     """The Pareto front of test accuracy over one cost, among the cells that fit.
 

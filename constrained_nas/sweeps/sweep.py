@@ -9,35 +9,49 @@ middle of the grid, and what that search has learned is projected, exactly and w
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from constrained_nas.latency import Progress
 from constrained_nas.runs import (
     MethodName,
     NetworkRecord,
+    Plan,
     Prepared,
     RunSettings,
     check_feasible,
     check_method,
+    data_remarks,
+    digest,
     make_problem,
     network_record,
     plan_of,
     train_prepared,
     untrained,
 )
-from constrained_nas.sweeps.cell import SweepTask, cell_path, compute_cell, costs_under, search_only, table_path, tested_accuracy
+from constrained_nas.sweeps.cell import (
+    SweepTask,
+    cell_path,
+    checked_cell,
+    compute_cell,
+    costs_under,
+    search_only,
+    table_path,
+    tested_accuracy,
+)
 from constrained_nas.sweeps.grid import Cell, SearchMode, cells_of, weights_hash
 from constrained_nas.sweeps.parallel import Backend, run_tasks
-from constrained_nas.sweeps.record import CellRecord, SweepRecord, SweepTable, fronts_of
+from constrained_nas.sweeps.record import CellRecord, SweepRecord, SweepTable, SweepThreads, fronts_of
+from constrained_nas.training import training_threads
 from graphs.costs import load_latency_table
-from graphs.files import load_json, save_json
+from graphs.files import load_json, own_folder, read_json, save_json
+from graphs.folder_lock import owned
 from solvers import InfeasibleError
 
 Limits = tuple[tuple[str, float], ...]
@@ -80,6 +94,7 @@ def run_sweep(settings: RunSettings, options: SweepOptions, folder: Path, progre
         ValueError: a space whose methods share no super-network, a method that does not suit it, a table that is missing, not
             needed, damaged or of another space, or budgets of which none can be met.
         FileNotFoundError: data or a table are not there.
+        BlockingIOError: another process is at work in the folder.
     """
     plan = plan_of(settings)
     if not plan.family.shares_supernet:
@@ -91,16 +106,28 @@ def run_sweep(settings: RunSettings, options: SweepOptions, folder: Path, progre
         raise ValueError(f"jobs: expected at least 1, got {options.jobs}")
     for method in options.methods:
         check_method(plan, method)
+    with owned(folder):
+        threads = _threads(settings, options, folder)
+        with training_threads(threads.training):
+            chosen = settings.model_copy(update={"threads": threads.training})
+            return _swept(plan_of(chosen), options, folder, threads.cells, progress)
+
+
+def _swept(plan: Plan, options: SweepOptions, folder: Path, threads: int, progress: Progress | None) -> SweepRecord:
+    times = _times(folder)
     prepared = untrained(plan, folder)
     tables = _tables(options, prepared)
     hashes = [table.hash for table in tables] or [""]
     cells, impossible = _cells(prepared, options, hashes)
     possible = [cell for cell in cells if cell not in impossible]
+    for name in ("checkpoints", "cells", "tests"):
+        own_folder(folder, name)
     began = time.perf_counter()
     train_prepared(prepared, progress)
     trained = time.perf_counter()
     weights, text = weights_hash(_supernet(prepared)), prepared.settings.model_dump_json()
-    tasks = [SweepTask(str(folder), text, weights, cell, options.test) for cell in possible]
+    made = digest([weights, dict(prepared.saved("supernet").checkpoint.made_by), threads])
+    tasks = [SweepTask(str(folder), text, made, cell, options.test, threads) for cell in possible]
     missing = [task for task in tasks if not cell_path(folder, task.key).exists()]
     if options.search == "once":
         firsts = {(task.cell.method, task.cell.table): task for task in missing if task.cell.method != "random"}
@@ -108,10 +135,11 @@ def run_sweep(settings: RunSettings, options: SweepOptions, folder: Path, progre
     searched = time.perf_counter()
     _run(compute_cell, missing, options, prepared, "cells", progress)
     computed = time.perf_counter()
-    records = {task.cell: load_json(cell_path(folder, task.key), CellRecord, "sweep cell") for task in tasks}
+    records = {task.cell: checked_cell(task, prepared) for task in tasks}
     # What a cell took is left out, so that the file is the same however often the sweep was interrupted.
     kept = [impossible.get(cell) or records[cell].model_copy(update={"seconds": None}) for cell in cells]
-    references, largest = _references(prepared, options, tables, weights, progress)
+    with training_threads(threads):
+        references, largest = _references(prepared, options, tables, made, progress)
     units = {model.name: model.unit for content in hashes for model in costs_under(prepared, content).values()}
     record = SweepRecord(
         space=prepared.family.decisions.name,
@@ -126,21 +154,19 @@ def run_sweep(settings: RunSettings, options: SweepOptions, folder: Path, progre
         cells=tuple(kept),
         references=references,
         fronts=fronts_of(kept, largest, units),
-        remarks=tuple(_same_networks(kept, tables)),
+        remarks=(*dict.fromkeys([*prepared.remarks, *data_remarks(prepared.data)]), *_same_networks(kept, tables)),
     )
     save_json(record, folder / "sweep.json")
-    _note_times(
-        folder,
-        {
-            "super-network": trained - began,
-            "searches": searched - trained,
-            "cells": computed - searched,
-            "references and fronts": time.perf_counter() - computed,
-            "cells computed": len(missing),
-            "cells in all": len(tasks),
-            "jobs": options.jobs,
-        },
-    )
+    seconds = {
+        "super-network": trained - began,
+        "searches": searched - trained,
+        "cells": computed - searched,
+        "references and fronts": time.perf_counter() - computed,
+        "cells computed": len(missing),
+        "cells in all": len(tasks),
+        "jobs": options.jobs,
+    }
+    save_json([*times, seconds], folder / "times.json")
     return record
 
 
@@ -179,6 +205,7 @@ def _tables(options: SweepOptions, prepared: Prepared) -> list[SweepTable]:
         content = hashlib.sha256(table.model_dump_json().encode()).hexdigest()[:24]
         if any(other.hash == content for other in tables):
             raise ValueError(f"{path}: the same table twice")
+        own_folder(prepared.folder, "tables")
         save_json(table, table_path(prepared.folder, content))
         costs_under(prepared, content)  # says so if it is of another space
         tables.append(SweepTable(hash=content, name=path.stem, device=table.device, batch=table.batch, threads=table.threads))
@@ -259,8 +286,22 @@ def _tested(prepared: Prepared, options: SweepOptions) -> str:
     return f"fine-tuned for {epochs} epoch(s)" if epochs else "with the super-network's weights"
 
 
-def _note_times(folder: Path, seconds: dict[str, float]) -> None:
-    """Append what this call took (s) to ``times.json``."""
+def _times(folder: Path) -> list[dict[str, float]]:
+    """What earlier calls took (s)."""
     path = folder / "times.json"
-    told = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    save_json([*told, seconds], path)
+    told = read_json(path, "list of times") if path.exists() else []
+    if not isinstance(told, list):
+        raise ValueError(f"{path}: expected a list of times; delete it to begin a new one")
+    return told
+
+
+def _threads(settings: RunSettings, options: SweepOptions, folder: Path) -> SweepThreads:
+    """Those that the sweep began with, or now begins with: workers side by side share them."""
+    path = folder / "threads.json"
+    if path.exists():
+        began = load_json(path, SweepThreads, "number of threads")
+        return began if settings.threads is None else began.model_copy(update={"training": settings.threads})
+    training = settings.threads or torch.get_num_threads()
+    threads = SweepThreads(training=training, cells=max(1, training // options.jobs))
+    save_json(threads, path)
+    return threads

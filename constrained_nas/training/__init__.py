@@ -1,12 +1,15 @@
 """Weights: loop, checkpoints, teachers."""
 
 from constrained_nas.training.checkpoints import (
+    Checkpoint,
     flatten_optimizer,
     load_checkpoint,
     load_same,
+    of_another,
     part_of,
     restore_optimizer,
     save_checkpoint,
+    save_tensors,
 )
 from constrained_nas.training.loop import (
     TrainingOptions,
@@ -18,5 +21,6 @@ from constrained_nas.training.loop import (
     train_supernet,
     uniform_rows,
 )
-from constrained_nas.training.seeding import seeded
+from constrained_nas.training.seeding import seeded, training_threads
+from constrained_nas.training.stopping import Stopped, Within
 from constrained_nas.training.teachers import timm_teacher

@@ -24,7 +24,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import Dataset
 
 from constrained_nas.data import IGNORED, loader
-from constrained_nas.training.checkpoints import load_training, save_training
+from constrained_nas.training.checkpoints import Checkpoint, load_training, save_training
+from constrained_nas.training.stopping import Stopped, Within
 from graphs import Supernet
 from graphs.blocks import with_stochastic_depth
 
@@ -99,7 +100,7 @@ def train_supernet(
     warm_up: TrainingOptions,
     multi_path: TrainingOptions,
     fabric: Fabric,
-    checkpoint: Path | None = None,
+    checkpoint: Path | Checkpoint | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Train the heaviest network under ``warm_up``, then uniformly sampled paths under ``multi_path``, in place.
@@ -122,7 +123,9 @@ def train_supernet(
         rows = uniform_rows(supernet, len(images), generator)
         return supernet(images, {name: gate.to(images.device) for name, gate in rows.items()})
 
-    first = checkpoint.with_suffix(".heaviest" + checkpoint.suffix) if checkpoint else None
+    if isinstance(checkpoint, Path):
+        checkpoint = Checkpoint(checkpoint)
+    first = checkpoint.named("heaviest") if checkpoint else None
     # The first phase's file is read even if the second has begun: it says under which options it was trained.
     if checkpoint is None or first is None or first.exists() or not checkpoint.exists():
         _train(supernet, one, data, warm_up, fabric, first, progress, "heaviest network")
@@ -136,7 +139,7 @@ def fine_tune(
     fabric: Fabric,
     teacher: nn.Module | None = None,
     temperature: float = 1.0,
-    checkpoint: Path | None = None,
+    checkpoint: Path | Checkpoint | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Train a bare network in place, from the weights it has or ``from_scratch``; with a ``teacher``, towards the mean of the
@@ -236,7 +239,7 @@ def _train(
     data: Dataset[Any],
     options: TrainingOptions,
     fabric: Fabric,
-    checkpoint: Path | None,
+    checkpoint: Path | Checkpoint | None,
     progress: Progress | None,
     what: str,
     teacher: nn.Module | None = None,
@@ -255,7 +258,7 @@ def _train(
         if options.ema_decay
         else None
     )
-    first = load_training(network, optimizer, average, asdict(options), checkpoint)
+    first, within = load_training(network, optimizer, average, asdict(options), checkpoint)
     steps = len(loader(data, options.batch_size, torch.Generator(), drop_last=True))
     if steps == 0:
         raise ValueError(f"a batch of {options.batch_size} is larger than the data set: choose a smaller batch_size")
@@ -267,6 +270,11 @@ def _train(
         with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
             torch.manual_seed(options.seed * 100_003 + epoch)
             for step, (images, labels) in enumerate(loader(data, options.batch_size, generator, True, options.workers)):
+                if within is not None:
+                    if step < within.steps:
+                        continue
+                    within.restore(fabric.device, generator)
+                    within = None
                 images, labels = _layout(fabric.to_device(images)), fabric.to_device(labels)
                 images, labels, partner, share = _mixup(images, labels, options.mixup, generator)
                 with fabric.autocast():
@@ -285,8 +293,15 @@ def _train(
                 optimizer.step()
                 if average is not None:
                     average.update_parameters(network)
-                if progress:
-                    progress(epoch * steps + step + 1, options.epochs * steps, what)
+                try:
+                    if progress:
+                        progress(epoch * steps + step + 1, options.epochs * steps, what)
+                except Stopped:
+                    if checkpoint is not None:
+                        place = Within.now(step + 1, fabric.device, generator)
+                        save_training(network, optimizer, average, asdict(options), checkpoint, epoch, place)
+                    raise
+        within = None  # also where the last step was done before
         if checkpoint is not None:
             save_training(network, optimizer, average, asdict(options), checkpoint, epoch + 1)
     if average is not None:

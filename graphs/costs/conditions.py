@@ -91,16 +91,24 @@ def medians_by_key(
     """The medians of a table's ``entries``, of which there must be one for every key that is ``wanted``.
 
     Raises:
-        ValueError: the table is of another space, or has none or two entries for a block; names the first, as ``called(*key)``.
+        ValueError: the table is of another space, has none or two entries for a block or one for a block that the space has not
+            (names the first, as ``called(*key)``), or nothing but zeros.
     """
     if table.space != space:
         raise ValueError(f"the latency table is of space {table.space!r}, the search is in {space!r}: measure this space")
     medians: dict[BlockKey, float] = {}
+    known = set(wanted := list(wanted))
     for key, median in entries:
+        if key not in known:
+            raise ValueError(
+                f"the latency table has an entry for {called(*key)}, which {space!r} has not: was it measured for another?"
+            )
         if key in medians:
             raise ValueError(f"the latency table has two entries for {called(*key)}")
         medians[key] = median
     for key in wanted:
         if key not in medians:
             raise ValueError(f"the latency table has no entry for {called(*key)}")
+    if medians and not any(medians.values()):
+        raise ValueError("the latency table says that no block takes any time: it was not measured")
     return medians

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from graphs.blocks import ElasticInvertedResidual
 from graphs.costs.models import QuadraticCost
+from graphs.files import out_of_memory
 from graphs.spaces import BlockShape, MBConvSpace
 
 
@@ -55,6 +56,8 @@ def count(module: nn.Module, input_shape: tuple[int, ...]) -> Counts:
         with torch.no_grad():
             module.eval()(torch.zeros(1, *input_shape, device=reference.device, dtype=reference.dtype))
     except RuntimeError as error:
+        if out_of_memory(error):
+            raise
         raise ValueError(f"cannot count the module on input shape {input_shape}: {error}") from error
     finally:
         module.train(training)

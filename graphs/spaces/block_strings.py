@@ -35,6 +35,7 @@ Stages = Sequence[Sequence[str]]
 _CODES = {"re": "relu", "hs": "hard_swish", "sw": "swish"}
 _DEFAULT = "hard_swish"  # what a string without n.. means in the published networks
 _NUMBER = r"\d+(?:\.\d+)?"
+_MOST = {"r": 1000, "k": 999, "s": 999, "c": 1_000_000}  # beyond these a string is a slip, and memory would run out
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,9 @@ class BlockString:
         fractions = [name for name in ("r", "k", "s", "c") if "." in numbers[name] or int(numbers[name]) < 1]
         if fractions or int(numbers["k"]) % 2 == 0:
             raise ValueError(f"block string {text!r}: r, k, s and c must be whole numbers from 1 up, k odd")
+        large = [name for name, most in _MOST.items() if float(numbers[name]) > most]
+        if large or float(numbers.get("e", 1)) > _MOST["c"]:
+            raise ValueError(f"block string {text!r}: at most {', '.join(f'{name}{most}' for name, most in _MOST.items())}")
         expansion, share = float(numbers.get("e", 1)), float(numbers.get("se", 0))
         if (kind != "ir" and (expansion != 1 or share)) or expansion <= 0:
             raise ValueError(f"block string {text!r}: e must be above 0, and only ir blocks have an e other than 1 or an se")

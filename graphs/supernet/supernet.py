@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from graphs.files import out_of_memory
 from graphs.space import Architecture, SearchSpace
 from graphs.supernet.connectivity import Connectivity
 from graphs.supernet.dag import Edge, EdgeKey, as_multigraph, edge_of, layer_of
@@ -251,6 +252,8 @@ def _check_shape(dag: nx.MultiDiGraph, space: SearchSpace, key: EdgeKey, module:
     try:
         shape = tuple(module(*arguments).shape[1:])
     except RuntimeError as error:
+        if out_of_memory(error):
+            raise
         raise ValueError(
             f"edge {key!r}: its module cannot take the shape {layer_of(dag, source).shape} of {source!r}: {error}"
         ) from error

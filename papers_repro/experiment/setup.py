@@ -17,12 +17,12 @@ from lightning_fabric import Fabric
 
 from constrained_nas.data import DataSplits, cifar, digit_scenes, digits, load_splits, part_labels
 from constrained_nas.latency import TableFit, Timer
-from constrained_nas.training import seeded
+from constrained_nas.training import Checkpoint, seeded
 from graphs import MBConvSpace, Supernet
 from graphs.costs import LatencyTable, QuadraticCost, WidthLatencyTable
 from graphs.files import Record
 from graphs.spaces import GPUNetSpace
-from papers_repro.harness import available_cores
+from papers_repro.harness import available_cores, versions
 
 Recipe = Literal["auto_augment", "crop_flip"]
 Table = TypeVar("Table", LatencyTable, WidthLatencyTable)
@@ -61,8 +61,9 @@ class DeviceOptions:
 
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     """Where networks are trained."""
-    resume: bool = False
-    """Use what the output folder already has (tables, checkpoints, finished runs) instead of starting over."""
+    resume: bool = True
+    """Go on from what the output folder already has (tables, checkpoints, finished runs); --no-resume starts over. Where options
+    differ from before, --resume itself has to be given."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,13 @@ def load_images(options: ImageOptions, share: float, seed: int, *, folder: str =
     if name in ("cifar10", "cifar100"):
         return _cifar(options.data_root, int(name.removeprefix("cifar")), side, share, augment, seed, recipe)
     return load_splits(folder or name, side, share, seed, augment=augment)
+
+
+def kept_under(path: Path, data: DataSplits) -> Checkpoint:
+    """Where work on ``data`` is kept while it is under way; it is not taken up on other data, or with other versions of torch."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made_by = {name: number for name, number in versions().items() if name in ("constrained-nas", "numpy", "torch")}
+    return Checkpoint(path, {"data": {"name": data.name, **data.identity}, "versions": made_by})
 
 
 @lru_cache(maxsize=3)

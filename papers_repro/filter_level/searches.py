@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from constrained_nas.methods.filter_level import (
     FilterLevel,
@@ -30,7 +30,7 @@ from constrained_nas.methods.filter_level import (
 )
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.records import save_architecture
-from papers_repro.experiment import make_fabric
+from papers_repro.experiment import kept_under, make_fabric
 from papers_repro.filter_level.setup import FilterSetup, Kind, cost_of, load_splits, network_builder, space_of
 from papers_repro.filter_level.trainings import Counts
 from papers_repro.harness import ProgressBars, Reports, Scale, run_seeds
@@ -124,8 +124,11 @@ def _run(
     if not setup.resume:
         checkpoint.unlink(missing_ok=True)
     build = network_builder(setup, plan.kind, statistics_of(method, plan.options))
-    data = load_splits(setup, seed).weights
-    run = filter_search(problem, method, build, data, plan.options, make_fabric(setup), checkpoint, progress.callback(plan.name))
+    data = load_splits(setup, seed)
+    # The search asks a path only whether it exists, and hands it on to be written and read.
+    kept = cast(Path, kept_under(checkpoint, data))
+    report = progress.callback(plan.name)
+    run = filter_search(problem, method, build, data.weights, plan.options, make_fabric(setup), kept, report)
     record = save_filter_search(problem, method, plan.options, run, plan.name, folder / "searches" / f"{name}.json")
     save_architecture(problem, run.result, plan.name, folder / "architectures" / f"{name}_hard.json")
     save_architecture(problem, run.expected, plan.name, folder / "architectures" / f"{name}_expected.json")

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,9 +27,10 @@ from constrained_nas.latency import Measurement
 from constrained_nas.methods import HardCoRe, Objective, SoftPenalty, Start, random_feasible
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.search import SearchOptions, SearchRun, search
-from constrained_nas.training import TrainingOptions, evaluate, fine_tune, recalibrate_on
+from constrained_nas.training import Checkpoint, TrainingOptions, evaluate, fine_tune, recalibrate
 from graphs import Architecture
-from graphs.files import save_json
+from graphs.files import read_json, save_json
+from papers_repro.experiment import kept_under
 from papers_repro.hardcore.setup import TrainedSupernet
 from papers_repro.harness import Reports, mean, new_figure, save_figure
 from solvers import Certificate, cheapest_start
@@ -147,11 +149,11 @@ def _results(
     penalty = SoftPenalty(space, staged, options.penalty, options.penalty_rate)
     label = f"seed {seed}, budget {problem.limits[0]:.3g} ms"
 
-    def checkpoint(name: str) -> Path:
+    def checkpoint(name: str) -> Checkpoint:
         path = checkpoints / f"search_{name}_seed{seed}_budget{budget}.safetensors"
         if not resume:
             path.unlink(missing_ok=True)
-        return path
+        return kept_under(path, prepared.data)
 
     def searched(name: str, method: SearchMethod[State]) -> tuple[SearchRun[State], float]:
         began = time.perf_counter()
@@ -193,8 +195,13 @@ class Tests:
     def __init__(self, prepared: TrainedSupernet, training: TrainingOptions, fabric: Fabric, memory: Path, resume: bool) -> None:
         self.prepared, self.training, self.fabric, self.memory = prepared, training, fabric, memory
         self.known: dict[str, dict[str, float]] = {}
+        options = {name: value for name, value in asdict(training).items() if name != "workers"}
+        self.made_by = {"training": options, **kept_under(memory, prepared.data).made_by}
         if resume and memory.exists():
-            self.known = json.loads(memory.read_text(encoding="utf-8"))
+            kept = read_json(memory, "list of accuracies")
+            if not isinstance(kept, dict) or json.loads(json.dumps(self.made_by)) != kept.get("made_by"):
+                raise ValueError(f"{memory}: of other options, data or versions; start over with --no-resume, or restore them")
+            self.known = kept["known"]
         self.teacher = self._extract(prepared.space.heaviest())
 
     def accuracy(self, architecture: Architecture) -> tuple[float, float]:
@@ -206,7 +213,7 @@ class Tests:
             fine_tune(network, self.prepared.data.weights, self.training, self.fabric, self.teacher)
             seconds = time.perf_counter() - began
             self.known[key] = {"accuracy": evaluate(network, self.prepared.data.test, self.fabric), "seconds": seconds}
-            save_json(self.known, self.memory)
+            save_json({"made_by": self.made_by, "known": self.known}, self.memory)
         return self.known[key]["accuracy"], self.known[key]["seconds"]
 
     def _extract(self, architecture: Architecture) -> nn.Module:

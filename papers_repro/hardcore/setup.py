@@ -18,7 +18,7 @@ from constrained_nas.data import DataSplits
 from constrained_nas.training import TrainingOptions, train_supernet
 from graphs import MBConvSpace, Supernet, hardcore_imagenet, hardcore_small
 from graphs.costs import LatencyTable, QuadraticCost
-from papers_repro.experiment import fresh_supernet, load_images
+from papers_repro.experiment import fresh_supernet, kept_under, load_images
 from papers_repro.hardcore.latencies import BlockLatencies, measure_latencies
 from papers_repro.hardcore.options import SetupOptions
 from papers_repro.harness import Reports
@@ -103,7 +103,7 @@ def prepare(
         training_options(options, options.warm_up_epochs, options.learning_rate, seed),
         training_options(options, options.multi_path_epochs, options.multi_path_rate, seed),
         fabric,
-        checkpoint,
+        None if checkpoint is None else kept_under(checkpoint, data),
         progress.callback(f"seed {seed}"),
     )
     return TrainedSupernet(space, data, supernet, latencies, time.perf_counter() - began, options.resume and bool(before))

@@ -20,9 +20,12 @@ from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from constrained_nas.latency import device_name
+from graphs.files import save_text, visible
 
 Scale = Literal["smoke", "laptop", "paper"]
 Cell = str | int | float | bool | None
@@ -80,18 +83,18 @@ def print_rows(rows: Rows, console: Console) -> None:
             column.heading, justify="left" if index == 0 else "right", overflow="fold", min_width=widest if index else None
         )
     for row in rows.ours:
-        table.add_row(*(_written(row.get(column.key), column.style) for column in rows.columns))
+        table.add_row(*(Text(_written(row.get(column.key), column.style)) for column in rows.columns))
     if rows.published:
         table.add_section()
         blank = [""] * (len(rows.columns) - 1)
         table.add_row(f"published ({rows.source})", *blank, style="italic")
         for row in rows.published:
-            table.add_row(*(_written(row.get(column.key), column.style) for column in rows.columns), style="dim")
+            table.add_row(*(Text(_written(row.get(column.key), column.style)) for column in rows.columns), style="dim")
     console.print(table)
     for column in rows.columns:
-        console.print(f"  [bold]{column.heading}[/bold]: {column.meaning}", highlight=False)
+        console.print(f"  [bold]{escape(column.heading)}[/bold]: {escape(column.meaning)}", highlight=False)
     if rows.remark:
-        console.print(rows.remark, highlight=False)
+        console.print(rows.remark, highlight=False, markup=False)
 
 
 def save_record(folder: Path, script: str, scale: Scale, seed: int, options: object, tables: Sequence[Rows], began: float) -> Path:
@@ -109,24 +112,23 @@ def save_record(folder: Path, script: str, scale: Scale, seed: int, options: obj
         "seed": seed,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - began, 3),
-        "options": _plain(_fields(options)),
+        "options": plain(_fields(options)),
         "versions": versions(),
         "machine": machine(),
         "tables": [
             {
                 "title": rows.title,
                 "columns": [{"key": column.key, "heading": column.heading, "meaning": column.meaning} for column in rows.columns],
-                "ours": _plain(rows.ours),
-                "published": _plain(rows.published),
+                "ours": plain(rows.ours),
+                "published": plain(rows.published),
                 "source": rows.source,
                 "remark": rows.remark,
             }
             for rows in tables
         ],
     }
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{script}.json"
-    path.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    save_text(json.dumps(record, indent=1, allow_nan=False) + "\n", path)
     return path
 
 
@@ -159,20 +161,20 @@ def _written(value: Cell, style: str) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (int, str)):
-        return str(value)
+        return visible(str(value))
     return "-" if math.isnan(value) else format(value, style)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """JSON's types: numpy scalars and arrays as numbers and lists, NaN and infinities as null; paths are left out."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items() if not isinstance(entry, Path)}
+        return {str(key): plain(entry) for key, entry in value.items() if not isinstance(entry, Path)}
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value if not isinstance(entry, Path)]
+        return [plain(entry) for entry in value if not isinstance(entry, Path)]
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain(value.item())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -13,7 +13,9 @@ from typing import Generic, TypeVar
 
 from rich.console import Console
 
+from graphs.folder_lock import owned
 from papers_repro.harness.command_line import read_options
+from papers_repro.harness.kept import check_kept
 from papers_repro.harness.progress import ProgressBars, progress_bars
 from papers_repro.harness.rows import Rows, Scale, print_rows, save_record
 
@@ -64,7 +66,7 @@ class Script(Generic[Options]):
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, markup=False)
 
     def show(self, *tables: Rows) -> None:
         """Print tables and keep them for the record."""
@@ -82,14 +84,28 @@ def started(name: str, preset: Callable[[Scale], Options]) -> Iterator[Script[Op
         name: of the script, without suffix.
 
     Raises:
-        SystemExit: a value that the options refuse, said in one line.
+        SystemExit: a value that the options refuse, a folder that another process is writing to, or that holds results of other
+            options, said in one line.
     """
     options, began = read_options(preset), time.perf_counter()
     folder = Path("runs") / name if options.out is None else options.out
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with owned(folder):
+            yield from _running(name, options, folder, began)
+    except BlockingIOError as error:
+        raise SystemExit(str(error)) from error
+
+
+def _running(name: str, options: Options, folder: Path, began: float) -> Iterator[Script[Options]]:
+    try:
+        goes_on = check_kept(folder, name, options, "--resume" in sys.argv[1:])
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
     console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120)
     script = Script(name, options, options.scale, folder, console)
     script.say(f"{name}, scale {options.scale}: results go to {folder}")
+    if goes_on:
+        script.say("going on from what is there; --no-resume starts over")
     yield script
     record = save_record(folder, name, script.scale, options.seed, script.options, script.tables, began)
     beside = [entry for entry in (f"{name}.png", "searches/", "architectures/") if (folder / entry).exists()]

@@ -32,7 +32,7 @@ def test_round_trip_with_budgets_and_certificate(tmp_path: Path) -> None:
     assert record.budgets[0].value == result.costs["parameters"]
     assert result.certificate is not None
     assert record.bound == result.certificate.bound
-    assert not list((tmp_path / "deep").glob("*.partial"))
+    assert not list((tmp_path / "deep").glob("*.partial*"))
 
 
 def test_a_violated_budget_is_written_as_such(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -202,3 +203,13 @@ def table_of(space: MBConvSpace, generator: np.random.Generator, **changes: obje
         "entries": entries,
     }
     return LatencyTable.model_validate(content | changes)
+
+
+def killer(what: str, at: int) -> Callable[[int, int, str], None]:
+    """A callback of progress that interrupts the run at that step of that part."""
+
+    def progress(done: int, total: int, now: str) -> None:
+        if now == what and done == at:
+            raise KeyboardInterrupt
+
+    return progress

@@ -7,7 +7,7 @@ it. Everything else in ``constrained_nas.runs`` speaks to this protocol and neve
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -18,7 +18,9 @@ from constrained_nas.ask_tell import SearchResult
 from constrained_nas.data import DataSplits
 from constrained_nas.latency import Clock, Progress, Timer
 from constrained_nas.problem import SearchProblem
+from constrained_nas.runs.fingerprint import fingerprint
 from constrained_nas.runs.settings import RunSettings
+from constrained_nas.training import Checkpoint
 from graphs import Architecture, GPUNetSpace, MBConvSpace, SearchSpace
 from graphs.costs import CostModel, LatencyTable, WidthLatencyTable
 
@@ -58,6 +60,7 @@ class Prepared:
         fabric: where networks are trained.
         supernet: of a family whose searches share one, trained before them; else None.
         folder: of the run; its checkpoints lie in ``checkpoints``.
+        remarks: what was noticed on the way, for the record.
     """
 
     plan: Plan
@@ -66,23 +69,37 @@ class Prepared:
     fabric: Fabric
     supernet: nn.Module | None
     folder: Path
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def settings(self) -> RunSettings:
         """The settings, none of them open."""
         return self.plan.settings
 
-    def saved(self, name: str, progress: Progress | None = None) -> Saved:
-        """Where something of that name is kept while it is under way."""
-        return Saved(self.folder / "checkpoints" / f"{name}.safetensors", progress)
+    def saved(self, name: str, progress: Progress | None = None, **more: Any) -> Saved:
+        """Where something of that name is kept while it is under way.
+
+        Args:
+            name: ``supernet`` is the one that serves every search.
+            progress: told after each step.
+            more: what decides it besides the settings, JSON-ready.
+        """
+        decided = fingerprint(self.settings, self.family.decisions, self.data, self.fabric, shared=name == "supernet")
+        path = self.folder / "checkpoints" / f"{name}.safetensors"
+        return Saved(Checkpoint(path, decided | more, self.remarks), progress)
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
     """Where a search or training keeps its state after every epoch, and who is told after each step."""
 
-    path: Path
+    checkpoint: Checkpoint
     progress: Progress | None = None
+
+    @property
+    def path(self) -> Path:
+        """Of the file."""
+        return self.checkpoint.path
 
     def told(self, done: int, total: int, what: str) -> None:
         """Pass on that ``done`` of ``total`` steps of training the network of this checkpoint are done."""

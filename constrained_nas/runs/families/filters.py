@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
@@ -87,7 +88,8 @@ class FilterFamily(Family):
         """Filter-level compression, ended by the most probable counts within the budget."""
         level, options = self._method(), self._options(prepared.plan)
         build = partial(self.make, statistics_of(level, options))
-        run = filter_search(problem, level, build, prepared.data.weights, options, prepared.fabric, saved.path, saved.progress)
+        kept = cast(Path, saved.checkpoint)  # the search asks it only whether it exists, and hands it on to be written and read
+        run = filter_search(problem, level, build, prepared.data.weights, options, prepared.fabric, kept, saved.progress)
         return Found(run.result, lambda other: level.finish(other, run.state), run.history, None)
 
     def trained(self, prepared: Prepared, supernet: nn.Module | None, architecture: Architecture, saved: Saved) -> nn.Module:

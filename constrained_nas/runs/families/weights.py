@@ -40,7 +40,7 @@ def search_supernet(
         data.weights if together else data.architecture,
         options,
         prepared.fabric,
-        saved.path,
+        saved.checkpoint,
         saved.progress,
         training=training,
         weights_data=data.weights if training is not None and not together else None,
@@ -65,7 +65,7 @@ def train_shared(prepared: Prepared, heaviest: Architecture, saved: Saved) -> No
         options(plan.warm_up, plan.learning_rate),
         options(plan.train_epochs, 0.6 * plan.learning_rate),  # the paths begin lower: they take up trained weights
         prepared.fabric,
-        saved.path,
+        saved.checkpoint,
         saved.progress,
     )
 
@@ -94,7 +94,7 @@ def fine_tuned(
     options = TrainingOptions(
         plan.fine_tune_epochs, plan.batch_size, plan.fine_tune_rate, mixup=0.0, workers=settings.workers, seed=settings.seed
     )
-    fine_tune(network, data, options, prepared.fabric, teacher, checkpoint=saved.path, progress=saved.told)
+    fine_tune(network, data, options, prepared.fabric, teacher, checkpoint=saved.checkpoint, progress=saved.told)
     return network.to(prepared.fabric.device).eval()
 
 

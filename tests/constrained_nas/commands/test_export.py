@@ -16,6 +16,7 @@ from support.tiny import run, settings
 from constrained_nas.commands.cli import main
 from constrained_nas.runs import load_network, load_run, plan_of, untrained
 from constrained_nas.training import evaluate
+from graphs.files import read_json, save_json
 
 RUNS = {
     "hardcore-small": "params=60e3",
@@ -82,5 +83,10 @@ def test_what_does_not_belong_together_is_refused(finished: Path, tmp_path: Path
     tensors = load_file(path)
     first = next(name for name in tensors if name.endswith("weight"))
     save_file({name: tensor for name, tensor in tensors.items() if name != first}, path, metadata={"values": "{}"})
+    with pytest.raises(ValueError, match=r"network\.safetensors: not as the run left it"):
+        load_network(tmp_path / "copy")
+    record = read_json(tmp_path / "copy" / "run.json", "record")
+    del record["files"]["network.safetensors"]
+    save_json(record, tmp_path / "copy" / "run.json")
     with pytest.raises(ValueError, match=r"holds other weights than architecture\.json asks for"):
         load_network(tmp_path / "copy")

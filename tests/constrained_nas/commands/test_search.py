@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.fakes import true_table
-from support.tiny import TINY, run, settings
+from support.tiny import TINY, killer, run, settings
 
 from constrained_nas.commands.cli import main
 from constrained_nas.records import load_architecture
@@ -25,6 +25,7 @@ from constrained_nas.runs.families import HardCoReFamily
 from graphs import Architecture, MBConvSpace, hardcore_small
 from graphs.costs import QuadraticCost, latency_cost
 from graphs.files import save_json
+from graphs.folder_lock import owned
 from solvers import InfeasibleError
 
 
@@ -119,18 +120,6 @@ def test_training_on_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest
         begin_run(settings("hardcore-small", "params=60e3", device="cuda"), tmp_path / "run")
 
 
-class KilledError(Exception):
-    """Stands for the signal."""
-
-
-def killer(what: str, at: int) -> Callable[[int, int, str], None]:
-    def progress(done: int, total: int, now: str) -> None:
-        if now == what and done == at:
-            raise KilledError
-
-    return progress
-
-
 @pytest.mark.parametrize(
     ("space", "budget", "kills"),
     [
@@ -145,7 +134,7 @@ def test_a_killed_run_ends_as_an_unbroken_one(tmp_path: Path, space: str, budget
     whole = run(tmp_path / "whole", asked)
     begin_run(asked, tmp_path / "killed")
     for what, at in kills:
-        with pytest.raises(KilledError):
+        with pytest.raises(KeyboardInterrupt):
             carry_out(tmp_path / "killed", killer(what, at))
     resumed = carry_out(tmp_path / "killed")
     timed = {"seconds", "remarks"}
@@ -182,7 +171,7 @@ def test_a_latency_budget_holds_on_a_device_slower_than_its_table(tmp_path: Path
     measured = slower_device(monkeypatch, 1.2)
     begin_run(settings("hardcore-small", "latency_ms=4", "params=90e3", table=tmp_path / "table.json"), tmp_path / "run")
     (tmp_path / "table.json").unlink()  # the run has a copy
-    with pytest.raises(KilledError):
+    with pytest.raises(KeyboardInterrupt):
         carry_out(tmp_path / "run", killer("training: network", 2))
     attempts = len(measured)
     record = carry_out(tmp_path / "run")
@@ -242,6 +231,10 @@ def test_a_device_that_no_network_suits(tmp_path: Path, monkeypatch: pytest.Monk
         ({}, {"latency_device": "a phone"}, "'a phone' is asked for"),
         ({"device": "a phone"}, {"latency_device": "a phone"}, "only cpu and cuda can be measured; --no-measure"),
         ({}, {"rounds": 5}, "a confidence of 0.95 over 8 attempts needs 8"),
+        ({"resolution": 224}, {"measure": False}, "resolution 224 where 16 is asked for"),
+        ({"dtype": "float16"}, {"measure": False}, "numbers of type 'float16'; networks are searched and measured in float32"),
+        ({"runtime": "TensorRT 8"}, {"measure": False}, "measured in 'TensorRT 8', which runs on a GPU, for --latency-device cpu"),
+        ({"entries": ()}, {"measure": False}, "has no entry for block"),
     ],
 )
 def test_a_table_for_other_conditions_is_an_error(tmp_path: Path, change: dict[str, Any], more: dict[str, Any], said: str) -> None:
@@ -251,11 +244,47 @@ def test_a_table_for_other_conditions_is_an_error(tmp_path: Path, change: dict[s
         begin_run(settings("hardcore-small", "latency_ms=4", table=tmp_path / "table.json", **more), tmp_path / "run")
 
 
+def test_a_table_of_nothing_or_of_more_than_the_space_is_an_error(tmp_path: Path) -> None:
+    table = true_table(timed_space()[0])
+    zeros = tuple(entry.model_copy(update={"median": 0.0}) for entry in table.entries)
+    unknown = (*table.entries, table.entries[0].model_copy(update={"block": "stage9.block1"}))
+    for entries, said in (
+        (zeros, "no block takes any time"),
+        (unknown, r"block .stage9\.block1., .* which .* has not"),
+    ):
+        save_json(table.model_copy(update={"entries": entries}), tmp_path / "table.json")
+        with pytest.raises(ValueError, match=said):
+            begin_run(settings("hardcore-small", "latency_ms=4", table=tmp_path / "table.json", measure=False), tmp_path / "run")
+
+
 def test_the_table_of_another_device_is_trusted_if_asked_to(tmp_path: Path) -> None:
     save_json(true_table(timed_space()[0]).model_copy(update={"device": "a phone"}), tmp_path / "table.json")
     asked = {"table": tmp_path / "table.json", "latency_device": "a phone", "measure": False, "fine_tune_epochs": 0}
     record = run(tmp_path / "run", settings("hardcore-small", "latency_ms=4", **asked))
     assert record.measured is None and record.budgets[0].fits
+
+
+def test_one_search_a_folder(tmp_path: Path) -> None:
+    with owned(tmp_path / "run"), pytest.raises(BlockingIOError, match=r"is in use by process .*give another folder"):
+        begin_run(settings("hardcore-small", "params=60e3"), tmp_path / "run")
+    begin_run(settings("hardcore-small", "params=60e3"), tmp_path / "run")
+    with owned(tmp_path / "run"), pytest.raises(BlockingIOError, match="is in use by process"):
+        carry_out(tmp_path / "run")
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_folder_that_is_removed_meanwhile_is_an_error(tmp_path: Path, again: bool) -> None:
+    folder = tmp_path / "run"
+    begin_run(settings("hardcore-small", "params=60e3"), folder)
+
+    def remove(done: int, total: int, now: str) -> None:
+        if (now, done) == ("search", 1):
+            folder.rename(tmp_path / "moved")
+            if again:
+                folder.mkdir()
+
+    with pytest.raises(FileNotFoundError, match="run was removed while it was written to"):
+        carry_out(folder, remove)
 
 
 def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.tasks import Square, write_square
+from support.tasks import Square, die, write_square
 
+from constrained_nas.commands.console import told
 from constrained_nas.sweeps import Backend
 from constrained_nas.sweeps.parallel import run_tasks
 
@@ -37,3 +38,11 @@ def test_what_a_task_raises_arrives(jobs: int, tmp_path: Path) -> None:
 def test_no_jobs_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="expected at least 1"):
         run_tasks(write_square, [Square(str(tmp_path), 1)], 0, "joblib")
+
+
+def test_a_worker_that_is_killed_is_called_that(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError) as raised:  # of a kind that is loky's own
+        run_tasks(die, [Square(str(tmp_path), 1), Square(str(tmp_path), 2)], 2, "joblib")
+    assert told(raised.value).startswith(
+        "a worker process was killed, perhaps for memory: started again, what is missing is computed"
+    )

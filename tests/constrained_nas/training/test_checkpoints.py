@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from constrained_nas.training import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
+from constrained_nas.training.checkpoints import load_training
 
 
 def test_round_trip_is_exact(tmp_path: Path) -> None:
@@ -53,6 +55,27 @@ def test_other_files(tmp_path: Path) -> None:
     foreign.write_bytes(b"PK\x03\x04" + bytes(200))  # a zip, as torch.save writes
     with pytest.raises(ValueError, match="not a checkpoint of this library"):
         load_checkpoint(foreign)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="not a file"):
+        load_checkpoint(tmp_path / "pipe")
+
+
+def test_content_that_fits_nowhere_is_of_another_training(tmp_path: Path) -> None:
+    path, network = tmp_path / "c.safetensors", nn.Linear(2, 2)
+    optimizer, options = torch.optim.SGD(network.parameters(), 0.1), {"epochs": 1}
+    for tensors, values in (
+        ({}, {}),
+        ({"network.weight": torch.zeros(3)}, {}),
+        ({f"network.{n}": t for n, t in network.state_dict().items()}, {}),
+        ({f"network.{n}": t for n, t in network.state_dict().items()}, {"groups": 3, "epochs": 1}),
+        ({f"network.{n}": t for n, t in network.state_dict().items()}, {"groups": optimizer.state_dict()["param_groups"]}),
+    ):
+        save_checkpoint(path, tensors, {"options": options, **values})
+        with pytest.raises(ValueError, match=r"saved from another network .*delete it to start over"):
+            load_training(network, optimizer, None, options, path)
 
 
 @pytest.mark.parametrize("make", [lambda p: torch.optim.SGD(p, 0.1, 0.9, nesterov=True), lambda p: torch.optim.AdamW(p, 0.01)])

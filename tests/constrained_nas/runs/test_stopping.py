@@ -1,0 +1,109 @@
+"""A run that is asked to end keeps the step it is at, and ends later as if nothing had happened."""
+
+from __future__ import annotations
+
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from support.killed import killed_after
+from support.tiny import TINY, run, settings
+
+from constrained_nas.runs import RunRecord, begin_run, carry_out, load_run
+from constrained_nas.training import Stopped
+
+SPACES = [
+    ("hardcore-small", "params=60e3"),
+    ("cnf-small", "params=12e3"),
+    ("gpunet-small", "params=40e3"),
+    ("resnet8-bits", "bops=30e6"),
+]
+
+
+def stopping_after(steps: int) -> Callable[[int, int, str], None]:
+    left = steps
+
+    def progress(done: int, total: int, what: str) -> None:
+        nonlocal left
+        left -= 1
+        if left <= 0:
+            raise Stopped
+
+    return progress
+
+
+def same(first: RunRecord, second: RunRecord, *folders: Path) -> None:
+    timed = {"seconds", "remarks"}
+    assert first.model_dump(exclude=timed) == second.model_dump(exclude=timed)  # with the sha256 of the weights
+    networks = [load_file(folder / "network.safetensors") for folder in folders]
+    assert all(torch.equal(tensor, networks[1][name]) for name, tensor in networks[0].items())
+
+
+@pytest.mark.parametrize(("space", "budget"), SPACES[:3])
+def test_stopped_every_few_steps_it_ends_as_an_unbroken_run(tmp_path: Path, space: str, budget: str) -> None:
+    asked = settings(space, budget, train_epochs=2, fine_tune_epochs=2)
+    whole = run(tmp_path / "whole", asked)
+    begin_run(asked, tmp_path / "stopped")
+    record, stops = None, 0
+    while record is None:
+        try:
+            record = carry_out(tmp_path / "stopped", stopping_after(3))
+        except Stopped:
+            stops += 1
+            assert stops < 60  # every time three steps further
+    assert stops >= 5
+    same(record, whole, tmp_path / "stopped", tmp_path / "whole")
+
+
+def typed(space: str, budget: str, folder: Path, *more: str) -> list[str]:
+    tiny = [part for name, value in TINY.items() if value is not False for part in (f"--{name}".replace("_", "-"), str(value))]
+    code = "from constrained_nas.commands.cli import main; main()"
+    command = ["search", space, "--budget", budget, "--no-test-references", "--out", str(folder), *tiny, *more]
+    return [sys.executable, "-c", code, *command]
+
+
+LONG = ("--training-digits", "200", "--draws", "2")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_command_and_it_says_how_to_go_on(tmp_path: Path, number: int) -> None:
+    folder = tmp_path / "run"
+    process = subprocess.Popen(typed(*SPACES[0], folder, *LONG), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    while not list(folder.glob("checkpoints/supernet*")) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1 and said == f"interrupted; continue with constrained-nas resume {folder}\n"
+    assert not (folder / ".owner.json").exists()
+    again = [sys.executable, "-c", "from constrained_nas.commands.cli import main; main()", "resume", str(folder)]
+    subprocess.run(again, check=True, capture_output=True, timeout=300)
+    asked = settings(*SPACES[0], training_digits=200, draws=2, threads=load_run(folder).settings["threads"])
+    same(load_run(folder), run(tmp_path / "whole", asked), folder, tmp_path / "whole")
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("space", "budget"), SPACES)
+def test_killed_at_random_moments_it_ends_as_an_unbroken_run(tmp_path: Path, space: str, budget: str, kills: int) -> None:
+    """kill -9 during the work, after a random number of steps, until it has really been interrupted so often."""
+    generator, asked = random.Random(f"{space} {kills}"), settings(space, budget, train_epochs=2, fine_tune_epochs=2)
+    whole = run(tmp_path / "whole", asked)
+    interrupted, runs, places = 0, 0, Counter[str]()
+    while interrupted < kills:
+        folder, runs = tmp_path / f"killed{runs}", runs + 1
+        begin_run(asked, folder)
+        while interrupted < kills and not (folder / "run.json").exists():
+            what = killed_after(folder, generator.randrange(1, 12))
+            interrupted += what is not None
+            places.update([re.sub(r"iteration \d+: ", "", what)] if what else [])
+        same(carry_out(folder), whole, folder, tmp_path / "whole")
+    print(f"{space}: {interrupted} kills in {runs} run(s): {dict(places)}")
+    assert kills == 2 or len(places) > 1
