@@ -38,7 +38,7 @@ from papers_repro.bsn.networks import COST_NAMES, Family, NetworkSpec, cost_mode
 from papers_repro.bsn.published import CostName
 from papers_repro.bsn.runs import ContestBudget, ContestRun, EpochRecord, Method, RunsRecord
 from papers_repro.bsn.setup import ContestOptions, load_data, super_network
-from papers_repro.experiment import kept_under, make_fabric
+from papers_repro.experiment import kept_record, kept_under, make_fabric, one_thread
 from papers_repro.harness import ProgressBars, Reports, Scale, run_seeds
 
 _ADDITIVE: tuple[CostName, ...] = ("macs", "parameters")
@@ -133,19 +133,12 @@ def _run(runs: Sequence[Run], options: ContestOptions, folder: Path, number: int
     """One run, or what was kept of it."""
     run, settings = runs[number], _settings(options)
     kept = folder / "runs" / f"{run.name}.json"
-    if kept.exists():
-        record = ContestRun.model_validate_json(kept.read_text(encoding="utf-8"))
-        if (record.network, record.budget, record.penalty, record.settings) != (run.network, run.budget, run.penalty, settings):
-            raise ValueError(f"{kept}: kept from a contest of other options; start over with --no-resume, or restore the options")
-        return record
-    threads = torch.get_num_threads()
-    if options.device == "cpu":
-        torch.set_num_threads(1)  # the runs share the cores; threads of such small networks only wait for one another
-    try:
-        record = _searched(run, options, settings, folder / "checkpoints" / f"{run.name}.safetensors", progress)
-    finally:
-        torch.set_num_threads(threads)
-    save_json(record, kept)
+    decides = {"network": run.network, "budget": run.budget, "penalty": run.penalty, "settings": settings}
+    record = kept_record(kept, ContestRun, "contest", **decides)
+    if record is None:
+        with one_thread(options.device):
+            record = _searched(run, options, settings, folder / "checkpoints" / f"{run.name}.safetensors", progress)
+        save_json(record, kept)
     return record
 
 

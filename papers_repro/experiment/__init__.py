@@ -9,6 +9,7 @@ from papers_repro.experiment.setup import (
     MeasuringOptions,
     ParallelOptions,
     fresh_supernet,
+    kept_record,
     kept_under,
     load_images,
     make_fabric,

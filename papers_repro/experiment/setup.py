@@ -176,7 +176,7 @@ def kept_record(path: Path, kind: type[Kept], what: str, **decides: object) -> K
         return None
     record = kind.model_validate_json(path.read_text(encoding="utf-8"))
     if any(getattr(record, name) != value for name, value in decides.items()):
-        raise ValueError(f"{path}: kept from a {what} of other options; start over without --resume, or restore the options")
+        raise ValueError(f"{path}: kept from a {what} of other options; start over with --no-resume, or restore the options")
     return record
 
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +26,7 @@ from constrained_nas.latency import Measurement
 from constrained_nas.methods import HardCoRe, Objective, SoftPenalty, Start, random_feasible
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.search import SearchOptions, SearchRun, search
-from constrained_nas.training import Checkpoint, TrainingOptions, evaluate, fine_tune, recalibrate
+from constrained_nas.training import Checkpoint, TrainingOptions, evaluate, fine_tune, recalibrate_on
 from graphs import Architecture
 from graphs.files import read_json, save_json
 from papers_repro.experiment import kept_under

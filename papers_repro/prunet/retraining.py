@@ -21,7 +21,7 @@ from torch.utils.data import ConcatDataset, Dataset
 from constrained_nas.data import DataSplits
 from constrained_nas.training import TrainingOptions, evaluate, fine_tune, timm_teacher
 from graphs.files import Record, save_json
-from papers_repro.experiment import kept_under, make_fabric
+from papers_repro.experiment import kept_record, kept_under, make_fabric
 from papers_repro.harness import Reports
 from papers_repro.prunet.setup import SetupOptions, load_data, make_space
 
@@ -60,10 +60,8 @@ def retrained(
         ValueError: a kept record is of other options, or the teacher does not suit the data.
     """
     path, settings = folder / "retrained" / f"{name}.json", settings_of(setup, retrain=True)
-    if path.exists():
-        kept = Retrained.model_validate_json(path.read_text(encoding="utf-8"))
-        if (kept.choices, kept.settings) != (choices, settings):
-            raise ValueError(f"{path}: kept from a training of other options; start over with --no-resume, or restore the options")
+    kept = kept_record(path, Retrained, "training", choices=choices, settings=settings)
+    if kept is not None:
         return kept
     data, fabric, began = load_data(setup, seed, retrain=True), make_fabric(setup), time.perf_counter()
     space = make_space(setup, data.classes, data.image_channels)

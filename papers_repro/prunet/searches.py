@@ -25,7 +25,7 @@ from constrained_nas.search import PRUNET_TRAINING, SearchOptions, search
 from graphs.costs import QuadraticCost, width_latency_cost
 from graphs.files import Record, save_json
 from graphs.spaces import GPUNetSpace
-from papers_repro.experiment import fresh_supernet, kept_under, make_fabric
+from papers_repro.experiment import fresh_supernet, kept_record, kept_under, make_fabric, one_thread
 from papers_repro.harness import ProgressBars, Reports, run_seeds
 from papers_repro.prunet.retraining import plain, retrained, settings_of, teacher_of
 from papers_repro.prunet.separate_candidates import separate_candidates
@@ -201,10 +201,8 @@ def _searched(spec: SearchSpec, setup: SetupOptions, latencies: WidthLatencies, 
     """One search, or what was kept of it."""
     path, settings = folder / "searches" / f"{spec.name}.json", settings_of(setup, retrain=False)
     described = plain(asdict(spec))
-    if path.exists():
-        kept = SearchRecord.model_validate_json(path.read_text(encoding="utf-8"))
-        if (kept.spec, kept.settings) != (described, settings):
-            raise ValueError(f"{path}: kept from a search of other options; start over with --no-resume, or restore the options")
+    kept = kept_record(path, SearchRecord, "search", spec=described, settings=settings)
+    if kept is not None:
         return kept
     data = load_data(setup, spec.seed)
     whole = make_space(setup, data.classes, data.image_channels)
