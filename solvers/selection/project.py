@@ -8,10 +8,11 @@ Reference: Nayman et al., HardCoRe-NAS, Sec. 3.4, Eq. 13; ``solvers.knapsack.rel
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
@@ -21,11 +22,13 @@ from solvers.arrays import FloatArray, IntArray
 from solvers.kernels import NativeBackend
 from solvers.knapsack import BudgetBackend, BudgetedKnapsack, Knapsack, exact_sum, first_best, greedy, relax, solve_exact
 from solvers.results import InfeasibleError, SolverError, Status
+from solvers.selection.constraints import ConstrainedProgram, Rules, constrained_program
 from solvers.selection.tables import ScoreTable, allowed_program, read_table
 from solvers.selection.verification import SelectionCertificate, verify_selection
 
 Method = Literal["exact", "lp", "greedy", "argmax"]
 Backend = Literal["native", "numpy", "highs", "scipy"]
+_MOMENT = 0.3  # seconds, of native search before HiGHS takes over a program with rules
 _METHODS, _BACKENDS = get_args(Method), get_args(Backend)
 
 
@@ -69,7 +72,7 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Answer:
+class Answer:
     """What a method found: flat choices, a bound for maximization (None: unknown), multipliers, whether it is proven or ran out."""
 
     choices: IntArray
@@ -87,6 +90,9 @@ def project_to_budget(
     minimize: bool = False,
     time_limit_seconds: float | None = None,
     backend: Backend = "native",
+    links: Any = None,
+    needs: Any = None,
+    forbids: Any = None,
 ) -> Selection:
     """Choose one option a group so that the summed score is greatest and the summed cost is within the budget.
 
@@ -96,7 +102,8 @@ def project_to_budget(
             scores and name the answer; beside an array they go by position. A score of -inf forbids its option (+inf with
             ``minimize``).
         costs: like ``scores``, not negative; with several budgets a mapping of budget names to such tables. Infinite forbids.
-        budget: a number in the unit of the costs, or a mapping of the same names to numbers; infinite is none.
+        budget: a number in the unit of the costs, ``(lower, upper)`` for bounds from both sides (None: none), or ``"60%"``, that
+            share of the sum of each group's costliest allowed option; or a mapping of the same names to such. Infinite is none.
         method: "exact"; "lp", the relaxation with its fractional group at the cheaper option; "greedy", from the cheapest by value
             per cost; both always fit. "argmax" ignores the budget, the unsafe baseline, and reports its violation.
         minimize: the scores are losses.
@@ -104,6 +111,10 @@ def project_to_budget(
         backend: "native": compiled kernels where numba is installed, else "numpy", which gives the same answers; or a mixed-integer
             program by "highs" or "scipy". Several budgets need numba for "native", which means "highs" where it is not installed;
             so does "numpy" there.
+        links: tuples of groups that take the same option, ``[("up", "gate"), ...]``: the same name, or the same index where
+            options have no names. They are merged, which only makes the program smaller.
+        needs, forbids: pairs of options, ``[(("up", "2 bit"), ("down", "8 bit")), ...]``: whoever takes the first must take the
+            second, or must not. A few of them: "native" hands such a program to "highs" where it takes more than a moment.
 
     Costs are summed by ``math.fsum`` and do not exceed the budget, not by an ulp. Only if nothing fits is the cheapest selection
     accepted when it exceeds the budget by at most 1e-12 relative (a budget that was itself a sum in another order); the
@@ -123,6 +134,12 @@ def project_to_budget(
         >>> best = project_to_budget(scores, times, 5.0)
         >>> best.by_group, best.value, best.cost
         ({'stem': 'k5', 'head': 'slim'}, 3.0, 5.0)
+        >>> layers = {"up": {"4 bit": 0, "8 bit": 3}, "gate": {"4 bit": 0, "8 bit": 1}, "down": {"4 bit": 0, "8 bit": 2.5}}
+        >>> sizes = {layer: {"4 bit": 1.0, "8 bit": 2.0} for layer in layers}
+        >>> project_to_budget(layers, sizes, 5.0, links=[("up", "gate")]).by_group
+        {'up': '8 bit', 'gate': '8 bit', 'down': '4 bit'}
+        >>> project_to_budget(layers, sizes, (None, "75%"), forbids=[(("up", "8 bit"), ("down", "8 bit"))]).by_group
+        {'up': '8 bit', 'gate': '4 bit', 'down': '4 bit'}
     """
     began = time.perf_counter()
     if method not in _METHODS:
@@ -132,37 +149,97 @@ def project_to_budget(
     if time_limit_seconds is not None and not time_limit_seconds > 0:
         raise ValueError(f"time_limit_seconds: expected a positive number or None, got {time_limit_seconds}")
     table = read_table(scores, costs, budget, minimize=minimize)
-    program, kept = allowed_program(table, minimize)
-    if len(table.budgets) == 1 and (backend == "native" or backend == "numpy"):
-        answer = _one_budget(program, method, backend, time_limit_seconds)
+    if links is None and needs is None and forbids is None and table.floors is None:
+        program, kept = allowed_program(table, minimize)
+        answer = _solve(program, table, method, backend, time_limit_seconds)
+        return _selection(table, kept[answer.choices], answer, method, minimize, began)
+    rules = Rules.read(table, links, needs, forbids)
+    if method == "argmax" and rules.clashes:
+        raise ValueError("method: 'argmax' cannot tell what options need or forbid; use 'exact', 'lp' or 'greedy'")
+    flat, answer = solve_constrained(table, rules, method, backend, minimize, time_limit_seconds)
+    return _selection(table, flat, answer, method, minimize, began, rules)
+
+
+def solve_constrained(
+    table: ScoreTable, rules: Rules, method: Method, backend: Backend, minimize: bool, time_limit_seconds: float | None
+) -> tuple[IntArray, Answer]:
+    """The options of the table that a method chooses under floors and rules, and its answer with one multiplier a budget.
+
+    Raises:
+        InfeasibleError, SolverError: see :func:`project_to_budget`.
+    """
+    wide = constrained_program(table, rules, minimize=minimize)
+    if rules.clashes and backend == "native" and method == "exact":
+        answer = _race(wide, time_limit_seconds)
     else:
-        general: BudgetBackend = "highs" if backend == "numpy" else backend
-        answer = _any_budgets(program, table, method, general, time_limit_seconds)
-    return _selection(table, kept[answer.choices], answer, method, minimize, began)
+        answer = _solve(wide.program, wide, method, backend, time_limit_seconds)
+    flat = wide.expand(answer.choices)
+    if not wide.exact and method != "argmax" and table.excess(flat) > 0.0:  # it misses by rounding: only what surely fits, then
+        narrow = constrained_program(table, rules, minimize=minimize, widened=False)
+        with contextlib.suppress(InfeasibleError):
+            other = _solve(narrow.program, narrow, method, backend, time_limit_seconds)
+            if table.excess(narrow.expand(other.choices)) == 0.0:
+                flat, answer = narrow.expand(other.choices), replace(answer, stopped=other.stopped)
+    duals = None if answer.duals is None else wide.net_duals(answer.duals, len(table.budgets))
+    return flat, replace(answer, duals=duals)
 
 
-def _one_budget(program: BudgetedKnapsack, method: Method, backend: NativeBackend, time_limit_seconds: float | None) -> _Answer:
+def _race(wide: ConstrainedProgram, time_limit_seconds: float | None) -> Answer:
+    """The exact answer by the native search where that takes a moment, by HiGHS where it takes longer."""
+    answer: Answer | None = None
+    with contextlib.suppress(SolverError):
+        answer = _solve(wide.program, wide, "exact", "native", min(_MOMENT, time_limit_seconds or math.inf))
+        if not answer.stopped or (time_limit_seconds is not None and time_limit_seconds <= _MOMENT):
+            return answer
+    left = None if time_limit_seconds is None else max(1e-3, time_limit_seconds - _MOMENT)
+    other = _solve(wide.program, wide, "exact", "highs", left)
+    if answer is None:
+        return other
+    ahead = exact_sum(wide.program.values[answer.choices]) > exact_sum(wide.program.values[other.choices])
+    bounds = [bound for bound in (answer.bound, other.bound) if bound is not None]
+    return replace(answer if ahead else other, bound=min(bounds, default=None), stopped=other.stopped)
+
+
+def _solve(
+    program: BudgetedKnapsack,
+    stated: ScoreTable | ConstrainedProgram,
+    method: Method,
+    backend: Backend,
+    time_limit_seconds: float | None,
+) -> Answer:
+    """Any method and back end; ``stated`` says what a program that has no solution asks."""
+    if len(program.budgets) == 1 and (backend == "native" or backend == "numpy"):
+        return _one_budget(program, method, backend, time_limit_seconds)
+    general: BudgetBackend = "highs" if backend == "numpy" else backend
+    return _any_budgets(program, stated, method, general, time_limit_seconds)
+
+
+def _one_budget(program: BudgetedKnapsack, method: Method, backend: NativeBackend, time_limit_seconds: float | None) -> Answer:
     """The native methods."""
     knapsack, budget = Knapsack(program.values, program.costs[0], program.offsets), float(program.budgets[0])
     if method == "exact":
         found = solve_exact(knapsack, budget, time_limit_seconds=time_limit_seconds, backend=backend)
-        return _Answer(found.choices, found.bound, np.array([found.dual]), found.status is Status.TIME_LIMIT)
+        return Answer(found.choices, found.bound, np.array([found.dual]), found.status is Status.TIME_LIMIT)
     relaxation = relax(knapsack, budget, backend=backend)
     duals = np.array([relaxation.dual])
     if method == "lp":
-        return _Answer(relaxation.choices, relaxation.bound, duals)
+        return Answer(relaxation.choices, relaxation.bound, duals)
     if method == "greedy":
-        return _Answer(greedy(knapsack, budget, relaxation), relaxation.bound, duals)
-    return _Answer(first_best(program.values, program.offsets), relaxation.bound, duals)
+        return Answer(greedy(knapsack, budget, relaxation), relaxation.bound, duals)
+    return Answer(first_best(program.values, program.offsets), relaxation.bound, duals)
 
 
 def _any_budgets(
-    program: BudgetedKnapsack, table: ScoreTable, method: Method, backend: BudgetBackend, time_limit_seconds: float | None
-) -> _Answer:
+    program: BudgetedKnapsack,
+    stated: ScoreTable | ConstrainedProgram,
+    method: Method,
+    backend: BudgetBackend,
+    time_limit_seconds: float | None,
+) -> Answer:
     """The same methods for any number of budgets."""
     relaxation = program.relax(backend=backend, vertex=method == "lp")
     if method == "argmax":
-        return _Answer(
+        return Answer(
             first_best(program.values, program.offsets),
             None if relaxation.impossible else relaxation.bound,
             None if relaxation.impossible else relaxation.duals,
@@ -181,19 +258,18 @@ def _any_budgets(
     else:
         choices = program.greedy(backend=backend)
     if choices is None:
-        alone = ", ".join(
-            f"{table.budget_label(row)} {limit} (least {table.stated(row, low)})"
-            for row, (limit, low) in enumerate(zip(table.budgets.tolist(), program.least_costs(), strict=True))
-        )
-        raise InfeasibleError(f"nothing fits: each budget can be met alone but not all together: {alone}")
-    return _Answer(choices, bound, relaxation.duals, stopped)
+        asked = ", ".join(stated.asked(program.least_costs()))
+        raise InfeasibleError(f"nothing fits: each budget can be met alone but not all together: {asked}")
+    return Answer(choices, bound, relaxation.duals, stopped)
 
 
-def _selection(table: ScoreTable, flat: IntArray, answer: _Answer, method: Method, minimize: bool, began: float) -> Selection:
+def _selection(
+    table: ScoreTable, flat: IntArray, answer: Answer, method: Method, minimize: bool, began: float, rules: Rules | None = None
+) -> Selection:
     """Names, sums and the certificate, all from the table as it was given."""
     value = exact_sum(table.scores[flat])
     totals = [table.cost(row, flat) for row in range(len(table.costs))]
-    violation = max(0.0, *(total - limit for total, limit in zip(totals, table.budgets.tolist(), strict=True)))
+    violation = table.violation(totals)
     bound = None
     if answer.bound is not None:
         bound = float(-answer.bound if minimize else answer.bound)
@@ -213,7 +289,7 @@ def _selection(table: ScoreTable, flat: IntArray, answer: _Answer, method: Metho
     if table.budget_names is not None:
         cost = MappingProxyType(dict(zip(table.budget_names, totals, strict=True)))
     duals = None if answer.duals is None else answer.duals * table.units()
-    certificate = SelectionCertificate(value, bound, violation, duals, maximize=not minimize, choices=choices)
+    certificate = SelectionCertificate(value, bound, violation, duals, maximize=not minimize, choices=choices, rules=rules)
     groups = tuple(range(len(choices))) if table.groups is None else table.groups
     return Selection(choices, value, cost, status, certificate, time.perf_counter() - began, groups)
 
