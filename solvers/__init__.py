@@ -33,12 +33,14 @@ from solvers.pareto import hypervolume, non_dominated
 from solvers.quadratic import Quadratic
 from solvers.results import Certificate, CertificateError, InfeasibleError, Result, SolverError, Status
 from solvers.selection import (
+    CostCertificate,
     Frontier,
     Selection,
     SelectionCertificate,
     ShadowPrice,
     Unneeded,
     frontier,
+    minimize_cost,
     project_to_budget,
     shadow_prices,
     unneeded_options,
@@ -72,6 +74,7 @@ __all__ = [  # noqa: RUF022 (the front door first)
     "BudgetedBlocks",
     "Certificate",
     "CertificateError",
+    "CostCertificate",
     "ExactSelection",
     "Frontier",
     "Increments",
@@ -114,6 +117,7 @@ __all__ = [  # noqa: RUF022 (the front door first)
     "hypervolume",
     "log_power",
     "maximum_entropy_start",
+    "minimize_cost",
     "most_probable_counts",
     "non_dominated",
     "open_loop",

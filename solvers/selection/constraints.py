@@ -268,7 +268,7 @@ def _attainable(
         return least
     floor, cost = float(table.floors[row]) if table.floors is not None else -math.inf, table.stated(row, greatest - least)
     if cost < floor - abs(floor) * ROUND_OFF:
-        what = f"{table.budget_label(row)} has the lower bound {floor!r}, the greatest possible cost is {cost!r}"
+        what = f"{table.budget_label(row)} must be at least {floor!r}, the greatest possible sum is {cost!r}"
         raise InfeasibleError(f"nothing fits: {what}")
     return least
 

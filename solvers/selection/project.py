@@ -24,7 +24,7 @@ from solvers.knapsack import BudgetBackend, BudgetedKnapsack, Knapsack, exact_su
 from solvers.results import InfeasibleError, SolverError, Status
 from solvers.selection.constraints import ConstrainedProgram, Rules, constrained_program
 from solvers.selection.tables import ScoreTable, allowed_program, read_table
-from solvers.selection.verification import SelectionCertificate, verify_selection
+from solvers.selection.verification import SelectionCertificate
 
 Method = Literal["exact", "lp", "greedy", "argmax"]
 Backend = Literal["native", "numpy", "highs", "scipy"]
@@ -67,7 +67,7 @@ class Selection:
             CertificateError: a claim is wrong.
             ValueError: the data are malformed.
         """
-        verify_selection(self.certificate, scores, costs, budget)
+        self.certificate.verify(scores, costs, budget)
         return self
 
 
@@ -152,12 +152,12 @@ def project_to_budget(
     if links is None and needs is None and forbids is None and table.floors is None:
         program, kept = allowed_program(table, minimize)
         answer = _solve(program, table, method, backend, time_limit_seconds)
-        return _selection(table, kept[answer.choices], answer, method, minimize, began)
+        return selection_of(table, kept[answer.choices], answer, method, minimize, began)
     rules = Rules.read(table, links, needs, forbids)
     if method == "argmax" and rules.clashes:
         raise ValueError("method: 'argmax' cannot tell what options need or forbid; use 'exact', 'lp' or 'greedy'")
     flat, answer = solve_constrained(table, rules, method, backend, minimize, time_limit_seconds)
-    return _selection(table, flat, answer, method, minimize, began, rules)
+    return selection_of(table, flat, answer, method, minimize, began, rules)
 
 
 def solve_constrained(
@@ -263,10 +263,10 @@ def _any_budgets(
     return Answer(choices, bound, relaxation.duals, stopped)
 
 
-def _selection(
+def selection_of(
     table: ScoreTable, flat: IntArray, answer: Answer, method: Method, minimize: bool, began: float, rules: Rules | None = None
 ) -> Selection:
-    """Names, sums and the certificate, all from the table as it was given."""
+    """Names, sums and the certificate of the options ``flat``, all from the table as it was given."""
     value = exact_sum(table.scores[flat])
     totals = [table.cost(row, flat) for row in range(len(table.costs))]
     violation = table.violation(totals)

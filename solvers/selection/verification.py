@@ -62,7 +62,15 @@ def verify_selection(certificate: SelectionCertificate, scores: Any, costs: Any,
         >>> scores, costs = [[0.0, 3.0], [0.0, 2.0]], [[1.0, 4.0], [1.0, 2.0]]
         >>> verify_selection(project_to_budget(scores, costs, 5.0).certificate, scores, costs, 5.0)
     """
-    table = read_table(scores, costs, budget, minimize=not certificate.maximize)
+    verify_table(certificate, read_table(scores, costs, budget, minimize=not certificate.maximize))
+
+
+def verify_table(certificate: SelectionCertificate, table: ScoreTable) -> None:
+    """The same of data that are read already.
+
+    Raises:
+        CertificateError: a claim is wrong, or its bound could not be confirmed.
+    """
     flat = _flat_choices(certificate.choices, table)
     forbidden = np.flatnonzero(~table.allowed()[flat])
     if len(forbidden):

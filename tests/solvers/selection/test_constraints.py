@@ -165,7 +165,7 @@ def test_certificates_notice_broken_rules() -> None:
         ({"budget": ("80%", 4.0)}, "budget: the lower bound 5.0 is above the upper bound 4.0"),
         ({"budget": (1.0, 2.0, 3.0)}, r"budget: expected a number or a pair \(lower, upper\), got 3 numbers"),
         ({"budget": (math.nan, 2.0)}, "budget, lower bound: expected a number, got NaN"),
-        ({"budget": (6.5, 7.0)}, "the budget has the lower bound 6.5, the greatest possible cost is 6.0"),
+        ({"budget": (6.5, 7.0)}, "the budget must be at least 6.5, the greatest possible sum is 6.0"),
     ],
 )
 def test_malformed_conditions_are_named(options: dict[str, Any], message: str) -> None:
