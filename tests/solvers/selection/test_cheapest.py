@@ -65,11 +65,9 @@ def test_the_certificate_is_about_the_cost() -> None:
         replace(found.certificate, bound=3.5).verify(SCORES, COSTS, 1.5)
     with pytest.raises(CertificateError, match="is exceeded by"):
         found.verify(SCORES, COSTS, 1.6)
+    other = minimize_cost(SCORES, COSTS, at_least=2.0).certificate
     with pytest.raises(CertificateError, match="is none"):
-        other = minimize_cost(SCORES, COSTS, at_least=2.0).certificate
         replace(other, choices=("l", "l"), primal=6.0, bound=6.0).verify(SCORES, COSTS, 1.5)
-            SCORES, COSTS, 1.5
-        )
 
 
 def test_options_of_minus_infinity_are_forbidden() -> None:
