@@ -220,11 +220,15 @@ class _Merger:
         """(size,) sums rounded up (``toward`` 1.0) or down (-1.0)."""
         if self.alone and len(parts) == 1:
             return self._plain(parts)
-        terms: list[list[float]] = [[] for _ in range(self.size)]
+        sums = self._plain(parts)
+        several = np.bincount(self.owner, minlength=self.size)[self.owner] * len(parts) > 1
+        terms: dict[int, list[float]] = {}
         for part in parts:
-            for option, number in zip(self.owner.tolist(), part[self.live].tolist(), strict=True):
-                terms[option].append(number)
-        return np.array([_directed(each, toward) for each in terms])
+            for option, number in zip(self.owner[several].tolist(), part[self.live[several]].tolist(), strict=True):
+                terms.setdefault(option, []).append(number)
+        for option, each in terms.items():
+            sums[option] = _directed(each, toward)
+        return sums
 
     def _plain(self, parts: Sequence[FloatArray]) -> FloatArray:
         return np.bincount(self.owner, np.sum([part[self.live] for part in parts], axis=0), self.size).astype(np.float64)
