@@ -5,8 +5,8 @@ from below turns into a limit from above on what a selection spends less than th
 sum greatest - floor``. "a forbids b" is a budget of 1 in which both cost 1; "a needs b" forbids a beside every other option of b's
 group.
 
-Costs written in decimals are counted in whole units, so all this is exact. Where measured costs round, the program is made in two
-ways: widened, so that it holds every selection that fits, and narrowed, so that it holds no other.
+Costs written in decimals are counted in whole units, so all this is exact. Where measured costs round, the program is widened by as
+much: it holds every selection that fits, and maybe some that miss a bound by rounding, which whoever solves it leaves out.
 """
 
 from __future__ import annotations
@@ -140,11 +140,8 @@ class ConstrainedProgram:
         return net
 
 
-def constrained_program(table: ScoreTable, rules: Rules, *, minimize: bool, widened: bool = True) -> ConstrainedProgram:
+def constrained_program(table: ScoreTable, rules: Rules, *, minimize: bool) -> ConstrainedProgram:
     """The program of a table under its budgets, floors and rules.
-
-    Args:
-        widened: where costs round, whether selections may be let in that miss a budget by rounding, or kept out that do not.
 
     Raises:
         InfeasibleError: every option of a group is forbidden, or a bound cannot be met by itself; it names the bound.
@@ -165,7 +162,7 @@ def constrained_program(table: ScoreTable, rules: Rules, *, minimize: bool, wide
         raise InfeasibleError(f"{table.group_label(group)}: every option of it{hint} is forbidden (an infinite cost or score)")
     owner = np.where(alive[leader], (np.cumsum(alive) - 1)[leader], -1)
     offsets = np.concatenate([[0], np.cumsum(sizes)])
-    merge = _Merger(owner, len(kept), -1.0 if widened else 1.0)
+    merge = _Merger(owner, len(kept))
     values = merge.sums(-table.scores if minimize else table.scores, toward=1.0)  # rounded up: a bound stays one
     costs: list[FloatArray] = []
     limits: list[float] = []
@@ -183,7 +180,9 @@ def constrained_program(table: ScoreTable, rules: Rules, *, minimize: bool, wide
             greatest = np.maximum.reduceat(np.where(owner < 0, -np.inf, units), table.offsets[:-1])
             costs.append(merge.costs(greatest[spans], -units, whole=whole))
             terms = [*greatest.tolist(), -float(below)]
-            room = math.fsum(terms) if whole else _stepped(terms, math.ulp(floor), widened)
+            # A selection whose cost rounds to its floor may be half an ulp below it.
+            merge.exact = merge.exact and whole
+            room = math.fsum(terms) if whole else math.nextafter(math.fsum([*terms, math.ulp(floor)]), math.inf)
             limits.append(_attainable(room, costs[-1], offsets, table, row, exact_sum(greatest)))
             rows.append((row, -1.0))
     if not rows:
@@ -202,18 +201,18 @@ def constrained_program(table: ScoreTable, rules: Rules, *, minimize: bool, wide
 class _Merger:
     """Sums over the options that are one option of the program."""
 
-    def __init__(self, owner: IntArray, size: int, toward: float) -> None:
+    def __init__(self, owner: IntArray, size: int) -> None:
         self.live = np.flatnonzero(owner >= 0)
-        self.owner, self.size, self.toward = owner[self.live], size, toward
+        self.owner, self.size = owner[self.live], size
         self.alone = len(self.live) == size
         self.exact = True
 
     def costs(self, *parts: FloatArray, whole: bool = False) -> FloatArray:
-        """(size,) summed costs; rounded the way of the program where they are not whole numbers."""
+        """(size,) summed costs, rounded down where they are no floats."""
         if whole or (self.alone and len(parts) == 1):
             return self._plain(parts)
-        sums = self.sums(*parts, toward=self.toward)
-        self.exact = self.exact and bool((sums == self.sums(*parts, toward=-self.toward)).all())
+        sums = self.sums(*parts, toward=-1.0)
+        self.exact = self.exact and bool((sums == self.sums(*parts, toward=1.0)).all())
         return sums
 
     def sums(self, *parts: FloatArray, toward: float) -> FloatArray:
@@ -239,16 +238,6 @@ def _directed(terms: Sequence[float], toward: float) -> float:
     total = math.fsum(terms)
     missed = math.fsum([*terms, -total])
     return math.nextafter(total, toward * math.inf) if missed * toward > 0.0 else total
-
-
-def _stepped(terms: Sequence[float], ulp: float, widened: bool) -> float:
-    """The limit that ``terms`` sum to, looser or tighter by more than the rounding of the sums that are held against it.
-
-    A selection whose cost rounds to its floor may be half an ulp below it.
-    """
-    if widened:
-        return math.nextafter(math.fsum([*terms, ulp]), math.inf)
-    return math.nextafter(math.nextafter(math.fsum(terms), -math.inf), -math.inf)
 
 
 def _attainable(

@@ -20,7 +20,7 @@ import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
 from solvers.kernels import NativeBackend
-from solvers.knapsack import BudgetBackend, BudgetedKnapsack, Knapsack, exact_sum, first_best, greedy, relax, solve_exact
+from solvers.knapsack import BudgetBackend, BudgetedKnapsack, Knapsack, exact_sum, first_best, greedy, ranked, relax, solve_exact
 from solvers.results import InfeasibleError, SolverError, Status
 from solvers.selection.constraints import ConstrainedProgram, Rules, constrained_program
 from solvers.selection.tables import ScoreTable, allowed_program, read_table
@@ -29,6 +29,7 @@ from solvers.selection.verification import SelectionCertificate
 Method = Literal["exact", "lp", "greedy", "argmax"]
 Backend = Literal["native", "numpy", "highs", "scipy"]
 _MOMENT = 0.3  # seconds, of native search before HiGHS takes over a program with rules
+_MISSES = 1000  # selections in turn that miss a bound by rounding: a hopeless scale
 _METHODS, _BACKENDS = get_args(Method), get_args(Backend)
 
 
@@ -168,18 +169,24 @@ def solve_constrained(
     Raises:
         InfeasibleError, SolverError: see :func:`project_to_budget`.
     """
+    began = time.perf_counter()
     wide = constrained_program(table, rules, minimize=minimize)
     if rules.clashes and backend == "native" and method == "exact":
         answer = _race(wide, time_limit_seconds)
     else:
         answer = _solve(wide.program, wide, method, backend, time_limit_seconds)
     flat = wide.expand(answer.choices)
-    if not wide.exact and method != "argmax" and table.excess(flat) > 0.0:  # it misses by rounding: only what surely fits, then
-        narrow = constrained_program(table, rules, minimize=minimize, widened=False)
-        with contextlib.suppress(InfeasibleError):
-            other = _solve(narrow.program, narrow, method, backend, time_limit_seconds)
-            if table.excess(narrow.expand(other.choices)) == 0.0:
-                flat, answer = narrow.expand(other.choices), replace(answer, stopped=other.stopped)
+    if not wide.exact and method != "argmax" and table.excess(flat) > 0.0:  # by rounding: the best of those that do not
+        left = None if time_limit_seconds is None else max(1e-3, time_limit_seconds - (time.perf_counter() - began))
+        with contextlib.suppress(TimeoutError):
+            for count, (bound, choices) in enumerate(ranked(wide.program, backend=backend, time_limit_seconds=left)):
+                if table.excess(wide.expand(choices)) == 0.0:
+                    flat, answer = wide.expand(choices), replace(answer, bound=bound if method == "exact" else answer.bound)
+                    break
+                if count == _MISSES:
+                    raise SolverError(
+                        f"{_MISSES} selections in turn miss a bound by rounding; round the costs to 15 digits or fewer"
+                    )
     duals = None if answer.duals is None else wide.net_duals(answer.duals, len(table.budgets))
     return flat, replace(answer, duals=duals)
 
