@@ -35,6 +35,7 @@ from solvers.results import Certificate, CertificateError, InfeasibleError, Resu
 from solvers.selection import (
     CostCertificate,
     Frontier,
+    RobustCertificate,
     Selection,
     SelectionCertificate,
     Selections,
@@ -44,6 +45,7 @@ from solvers.selection import (
     frontier,
     minimize_cost,
     project_many,
+    project_robustly,
     project_to_budget,
     shadow_prices,
     unneeded_options,
@@ -65,7 +67,7 @@ from solvers.staged import (
     unevenness,
     verify_projection,
 )
-from solvers.subgraphs import SubgraphModel, SubgraphProgram, cheapest_subgraph, project_subgraph
+from solvers.subgraphs import ChainCertificate, SubgraphModel, SubgraphProgram, cheapest_subgraph, project_chain, project_subgraph
 
 __all__ = [  # noqa: RUF022 (the front door first)
     "project_to_budget",
@@ -76,6 +78,7 @@ __all__ = [  # noqa: RUF022 (the front door first)
     "BudgetOracle",
     "BudgetedBlocks",
     "Certificate",
+    "ChainCertificate",
     "CertificateError",
     "CostCertificate",
     "ExactSelection",
@@ -89,6 +92,7 @@ __all__ = [  # noqa: RUF022 (the front door first)
     "Relaxation",
     "Residual",
     "Result",
+    "RobustCertificate",
     "Run",
     "Selection",
     "SelectionCertificate",
@@ -126,8 +130,10 @@ __all__ = [  # noqa: RUF022 (the front door first)
     "most_probable_counts",
     "non_dominated",
     "open_loop",
+    "project_chain",
     "project_jointly",
     "project_many",
+    "project_robustly",
     "project_separately",
     "project_sequentially",
     "project_subgraph",

@@ -71,7 +71,7 @@ def verify_table(certificate: SelectionCertificate, table: ScoreTable) -> None:
     Raises:
         CertificateError: a claim is wrong, or its bound could not be confirmed.
     """
-    flat = _flat_choices(certificate.choices, table)
+    flat = flat_choices(certificate.choices, table)
     forbidden = np.flatnonzero(~table.allowed()[flat])
     if len(forbidden):
         group = int(forbidden[0])
@@ -88,7 +88,7 @@ def verify_table(certificate: SelectionCertificate, table: ScoreTable) -> None:
     rules = certificate.rules if certificate.rules is None else Rules.read(table, *certificate.rules.given)
     if rules is not None and (broken := rules.broken(flat, table)) is not None:
         raise CertificateError(broken)
-    excluded = [_flat_choices(choices, table) for choices in certificate.excluded]
+    excluded = [flat_choices(choices, table) for choices in certificate.excluded]
     if any((flat == other).all() for other in excluded):
         raise CertificateError("the selection is one of those that its bound leaves out")
     if certificate.bound is not None:
@@ -213,7 +213,7 @@ def _solve_again(
         out.append(kept[answer.support])  # beyond a floor by rounding
 
 
-def _flat_choices(choices: tuple[Any, ...], table: ScoreTable) -> IntArray:
+def flat_choices(choices: tuple[Any, ...], table: ScoreTable) -> IntArray:
     """Positions of the choices in the flat table."""
     groups = len(table.offsets) - 1
     if len(choices) != groups:
