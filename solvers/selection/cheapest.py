@@ -16,6 +16,7 @@ import numpy as np
 from solvers.knapsack import decimal_places, exact_sum, whole_units
 from solvers.selection.bounds import read_limit
 from solvers.selection.constraints import Rules
+from solvers.selection.explanation import Context
 from solvers.selection.project import Backend, Selection, selection_of, solve_constrained
 from solvers.selection.tables import ScoreTable, read_table
 from solvers.selection.verification import SelectionCertificate, verify_table
@@ -88,7 +89,9 @@ def minimize_cost(
         plain.primal, plain.bound, plain.violation, plain.dual, plain.maximize, plain.choices, rules, losses=losses
     )
     score = swapped.cost(0, flat)
-    return replace(found, value=-score if losses else score, cost=table.cost(0, flat), certificate=certificate)
+    context = Context(swapped, flat, rules, True, "cost")
+    value = -score if losses else score
+    return replace(found, value=value, cost=table.cost(0, flat), certificate=certificate, _context=context)
 
 
 def _exchanged(table: ScoreTable, asked: Any, losses: bool) -> ScoreTable:

@@ -22,7 +22,9 @@ from solvers.arrays import FloatArray, IntArray
 from solvers.kernels import NativeBackend
 from solvers.knapsack import BudgetBackend, BudgetedKnapsack, Knapsack, exact_sum, first_best, greedy, ranked, relax, solve_exact
 from solvers.results import InfeasibleError, SolverError, Status
+from solvers.selection import explanation
 from solvers.selection.constraints import ConstrainedProgram, Rules, constrained_program
+from solvers.selection.explanation import Context
 from solvers.selection.tables import ScoreTable, allowed_program, read_table
 from solvers.selection.verification import SelectionCertificate
 
@@ -33,7 +35,7 @@ _MISSES = 1000  # selections in turn that miss a bound by rounding: a hopeless s
 _METHODS, _BACKENDS = get_args(Method), get_args(Backend)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Selection:
     """One option a group.
 
@@ -55,6 +57,47 @@ class Selection:
     certificate: SelectionCertificate
     seconds: float
     groups: tuple[Hashable, ...]
+    _context: Context | None = None
+
+    def __repr__(self) -> str:
+        return explanation.text(self._head(), self.groups, self.choices)
+
+    def _repr_html_(self) -> str:
+        return explanation.markup(self._head(), self._columns())
+
+    def explain(self) -> str:
+        """In sentences: how good it is, what is spent, what binds and what one unit more buys, and which groups are near to change.
+
+        Example:
+            >>> print(project_to_budget([[0.0, 3.0], [0.0, 2.0]], [[1.0, 3.0], [1.0, 2.0]], 4.0).explain())
+            The summed score is 3; it is proven that no selection that fits has a greater one.
+            The budget: 4 of 4 used (100 %), 0 left; it binds: at the margin one unit more buys about 1.5 of score.
+            Group 1 takes 0 to fill the budget; at these prices 1 is worth more.
+            Group 0 is at the margin: at these prices 1 and 0 are worth the same.
+        """
+        if self._context is None:
+            return f"{self._head()}."
+        given = self.certificate
+        return "\n".join(explanation.sentences(self._context, str(self.status), given.primal, given.gap, given.dual))
+
+    def to_frame(self) -> Any:
+        """A pandas data frame with a row a group: group, option, score and every cost.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        return explanation.frame(self._columns())
+
+    def _columns(self) -> dict[str, list[Any]]:
+        if self._context is None:
+            return {"group": list(self.groups), "option": list(self.choices)}
+        return explanation.columns(self._context, self.groups, self.choices)
+
+    def _head(self) -> str:
+        spent = self.cost if isinstance(self.cost, Mapping) else {"cost": self.cost}
+        costs = ", ".join(f"{name} {total:.6g}" for name, total in spent.items())
+        alone = self._context is not None and self.status is not Status.VIOLATED and self._context.only_one_fits()
+        return f"Selection ({self.status}): value {self.value:.6g}, {costs}{', the only one that fits' if alone else ''}"
 
     @property
     def by_group(self) -> dict[Hashable, Any]:
@@ -298,7 +341,8 @@ def selection_of(
     duals = None if answer.duals is None else answer.duals * table.units()
     certificate = SelectionCertificate(value, bound, violation, duals, maximize=not minimize, choices=choices, rules=rules)
     groups = tuple(range(len(choices))) if table.groups is None else table.groups
-    return Selection(choices, value, cost, status, certificate, time.perf_counter() - began, groups)
+    context = Context(table, flat, rules, minimize, "loss" if minimize else "score")
+    return Selection(choices, value, cost, status, certificate, time.perf_counter() - began, groups, context)
 
 
 def _spread(table: ScoreTable) -> float:
