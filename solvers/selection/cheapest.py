@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from solvers.knapsack import decimal_places, exact_sum, whole_units
-from solvers.selection.bounds import read_limit
 from solvers.selection.constraints import Rules
 from solvers.selection.explanation import Context
+from solvers.selection.numbers import read_limit
 from solvers.selection.project import Backend, Selection, selection_of, solve_constrained
 from solvers.selection.tables import ScoreTable, read_table
 from solvers.selection.verification import SelectionCertificate, verify_table

@@ -22,7 +22,7 @@ from solvers.arrays import FloatArray, IntArray
 from solvers.kernels import NativeBackend
 from solvers.knapsack import BudgetBackend, BudgetedKnapsack, Knapsack, exact_sum, first_best, greedy, ranked, relax, solve_exact
 from solvers.results import InfeasibleError, SolverError, Status
-from solvers.selection import explanation
+from solvers.selection import explanation, ties
 from solvers.selection.constraints import ConstrainedProgram, Rules, constrained_program
 from solvers.selection.explanation import Context
 from solvers.selection.tables import ScoreTable, allowed_program, read_table
@@ -137,6 +137,7 @@ def project_to_budget(
     links: Any = None,
     needs: Any = None,
     forbids: Any = None,
+    canonical: bool = False,
 ) -> Selection:
     """Choose one option a group so that the summed score is greatest and the summed cost is within the budget.
 
@@ -159,6 +160,11 @@ def project_to_budget(
             options have no names. They are merged, which only makes the program smaller.
         needs, forbids: pairs of options, ``[(("up", "2 bit"), ("down", "8 bit")), ...]``: whoever takes the first must take the
             second, or must not. A few of them: "native" hands such a program to "highs" where it takes more than a moment.
+
+        canonical: of several best selections, the one that costs least (budget after budget) and then takes the lowest option
+            indices (group after group), whatever path found it: for "exact". It takes some more programs. Without it, equal
+            selections may come out differently by back end, version and order of the groups. Scores that are decimals of at most
+            15 digits are compared exactly, others as their correctly rounded sums.
 
     Costs are summed by ``math.fsum`` and do not exceed the budget, not by an ulp. Only if nothing fits is the cheapest selection
     accepted when it exceeds the budget by at most 1e-12 relative (a budget that was itself a sum in another order); the
@@ -193,6 +199,10 @@ def project_to_budget(
     if time_limit_seconds is not None and not time_limit_seconds > 0:
         raise ValueError(f"time_limit_seconds: expected a positive number or None, got {time_limit_seconds}")
     table = read_table(scores, costs, budget, minimize=minimize)
+    if canonical:
+        if method != "exact":
+            raise ValueError(f"canonical: is for the method 'exact', got {method!r}")
+        return _canonical(table, Rules.read(table, links, needs, forbids), backend, minimize, time_limit_seconds, began)
     if links is None and needs is None and forbids is None and table.floors is None:
         program, kept = allowed_program(table, minimize)
         answer = _solve(program, table, method, backend, time_limit_seconds)
@@ -202,6 +212,28 @@ def project_to_budget(
         raise ValueError("method: 'argmax' cannot tell what options need or forbid; use 'exact', 'lp' or 'greedy'")
     flat, answer = solve_constrained(table, rules, method, backend, minimize, time_limit_seconds)
     return selection_of(table, flat, answer, method, minimize, began, rules)
+
+
+def _canonical(
+    table: ScoreTable, rules: Rules, backend: Backend, minimize: bool, time_limit_seconds: float | None, began: float
+) -> Selection:
+    """The canonical optimum; where time runs out before it is found, the selection that is known."""
+
+    def solve(other: ScoreTable, rules: Rules) -> IntArray:
+        left = None if time_limit_seconds is None else max(1e-3, time_limit_seconds - (time.perf_counter() - began))
+        found, answer = solve_constrained(other, rules, "exact", backend, True, left)
+        if answer.stopped:
+            raise TimeoutError
+        return found
+
+    flat, answer = solve_constrained(ties.in_units(table), rules, "exact", backend, minimize, time_limit_seconds)
+    if not answer.stopped:
+        with contextlib.suppress(TimeoutError):
+            flat = ties.canonical(table, rules, flat, minimize, solve)
+    unit = 10.0 ** (ties.score_places(table) or 0)
+    bound = None if answer.bound is None else answer.bound / unit
+    duals = None if answer.duals is None else answer.duals / unit
+    return selection_of(table, flat, replace(answer, bound=bound, duals=duals), "exact", minimize, began, rules)
 
 
 def solve_constrained(
