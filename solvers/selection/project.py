@@ -104,6 +104,15 @@ class Selection:
         """``{group: option}`` with names where there are names."""
         return dict(zip(self.groups, self.choices, strict=True))
 
+    @property
+    def bounds(self) -> dict[Hashable, tuple[float, float]]:
+        """``{budget: (lower, upper)}`` as numbers, infinite where there is none; a budget without a name is called "cost"."""
+        table = None if self._context is None else self._context.table
+        if table is None:
+            return {}
+        lower = [-math.inf] * len(table.budgets) if table.floors is None else table.floors.tolist()
+        return dict(zip(table.budget_names or ("cost",), zip(lower, table.budgets.tolist(), strict=True), strict=True))
+
     def verify(self, scores: Any, costs: Any, budget: Any) -> Selection:
         """Recheck every claim of the certificate against the data that were given, and return self.
 
