@@ -162,8 +162,8 @@ def project_to_budget(
             per cost; both always fit. "argmax" ignores the budget, the unsafe baseline, and reports its violation.
         minimize: the scores are losses.
         time_limit_seconds: for "exact": stop after this time with the best selection so far and its true gap.
-        backend: "native": compiled kernels where numba is installed, else "numpy", which gives the same answers; or a mixed-integer
-            program by "highs" or "scipy". Several budgets need numba for "native", which means "highs" where it is not installed;
+        backend: "native": compiled kernels where numba is installed, else "numpy", with answers as good (of ties maybe another, see
+            ``canonical``); or a mixed-integer program by "highs" or "scipy". Several budgets need numba for "native", which means "highs" where it is not installed;
             so does "numpy" there.
         links: tuples of groups that take the same option, ``[("up", "gate"), ...]``: the same name, or the same index where
             options have no names. They are merged, which only makes the program smaller.
