@@ -33,12 +33,19 @@ from solvers.pareto import hypervolume, non_dominated
 from solvers.quadratic import Quadratic
 from solvers.results import Certificate, CertificateError, InfeasibleError, Result, SolverError, Status
 from solvers.selection import (
+    CostCertificate,
     Frontier,
+    RobustCertificate,
     Selection,
     SelectionCertificate,
+    Selections,
     ShadowPrice,
     Unneeded,
+    best_selections,
     frontier,
+    minimize_cost,
+    project_many,
+    project_robustly,
     project_to_budget,
     shadow_prices,
     unneeded_options,
@@ -60,7 +67,7 @@ from solvers.staged import (
     unevenness,
     verify_projection,
 )
-from solvers.subgraphs import SubgraphModel, SubgraphProgram, cheapest_subgraph, project_subgraph
+from solvers.subgraphs import ChainCertificate, SubgraphModel, SubgraphProgram, cheapest_subgraph, project_chain, project_subgraph
 
 __all__ = [  # noqa: RUF022 (the front door first)
     "project_to_budget",
@@ -71,7 +78,9 @@ __all__ = [  # noqa: RUF022 (the front door first)
     "BudgetOracle",
     "BudgetedBlocks",
     "Certificate",
+    "ChainCertificate",
     "CertificateError",
+    "CostCertificate",
     "ExactSelection",
     "Frontier",
     "Increments",
@@ -83,9 +92,11 @@ __all__ = [  # noqa: RUF022 (the front door first)
     "Relaxation",
     "Residual",
     "Result",
+    "RobustCertificate",
     "Run",
     "Selection",
     "SelectionCertificate",
+    "Selections",
     "ShadowPrice",
     "SimplexOracle",
     "SolverError",
@@ -101,6 +112,7 @@ __all__ = [  # noqa: RUF022 (the front door first)
     "augmented_lagrangian",
     "backtracking",
     "balanced_start",
+    "best_selections",
     "block_frank_wolfe",
     "block_oracle",
     "block_step",
@@ -114,10 +126,14 @@ __all__ = [  # noqa: RUF022 (the front door first)
     "hypervolume",
     "log_power",
     "maximum_entropy_start",
+    "minimize_cost",
     "most_probable_counts",
     "non_dominated",
     "open_loop",
+    "project_chain",
     "project_jointly",
+    "project_many",
+    "project_robustly",
     "project_separately",
     "project_sequentially",
     "project_subgraph",

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 from constrained_nas.commands.console import PlainConsole
-from constrained_nas.runs import parse_limits
-from constrained_nas.selections import SelectionRecord, SelectionTable, read_selection_table, save_selection, select
+from constrained_nas.runs import parse_bounds
+from constrained_nas.selections import (
+    SelectionRecord,
+    SelectionTable,
+    read_selection_table,
+    save_selection,
+    select,
+    select_cheapest,
+)
 from solvers import SolverError
 
 
@@ -27,7 +34,16 @@ class Project:
     table: Annotated[Path, tyro.conf.Positional]
     """CSV: group,option,score,<cost>,<cost>... with one option a line. A cost of inf forbids its option."""
     budget: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """COLUMN=LIMIT, in the unit of the column; may be given several times, and all of them hold at once."""
+    """COLUMN=LIMIT, in the unit of the column; may be given several times, and all of them hold at once. LIMIT is a number, a share
+    of the costliest such as 60%, or both bounds as LOWER..UPPER, of which one may be left out."""
+    link: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """GROUP,GROUP,...: groups that take the same option; may be given several times."""
+    minimize_cost: str | None = None
+    """COLUMN: ask for the least of this cost instead, with --at-least (or, of losses, --at-most) and without budgets."""
+    at_least: float | None = None
+    """With --minimize-cost: the least summed score that will do."""
+    at_most: float | None = None
+    """With --minimize-cost: the scores are losses, and this is the greatest sum that will do."""
     minimize: bool = False
     """Scores are losses: the smallest sum is best."""
     verify: bool = False
@@ -50,9 +66,20 @@ def project(command: Project) -> None:
     if command.time_limit is not None and not command.time_limit > 0:
         raise ValueError(f"--time-limit: expected a positive number of seconds, got {command.time_limit}")
     table = read_selection_table(command.table)
-    budgets = parse_limits(command.budget, "COLUMN")
+    budgets = parse_bounds(command.budget, "COLUMN")
+    links = [tuple(group.strip() for group in link.split(",")) for link in command.link]
+    column = command.minimize_cost
+    asked: dict[str, Any] = {"at_least": command.at_least, "at_most": command.at_most}
+    if column is None and asked != {"at_least": None, "at_most": None}:
+        raise ValueError("--at-least, --at-most: go with --minimize-cost COLUMN")
+    if column is not None and (budgets or command.minimize):
+        raise ValueError("--minimize-cost: goes with --at-least or --at-most, without --budget and --minimize")
+    limits: Any = {"links": links, "verify": command.verify, "time_limit_seconds": command.time_limit}
     try:
-        found = select(table, budgets, minimize=command.minimize, verify=command.verify, time_limit_seconds=command.time_limit)
+        if column is not None:
+            found = select_cheapest(table, column, **asked, **limits)
+        else:
+            found = select(table, budgets, minimize=command.minimize, **limits)
     except SolverError as error:  # nothing found in time: the user may allow more
         raise ValueError(str(error)) from error
     if command.out is not None:
@@ -83,8 +110,12 @@ def _print(console: Console, table: SelectionTable, found: SelectionRecord, veri
         spent.add_column(column, justify="left" if column == "cost" else "right")
     for name, budget in found.budgets.items():
         price = "-" if budget.price is None else f"{budget.price:.4g}"
-        spent.add_row(name, f"{budget.limit:.6g}", f"{budget.spent:.6g}", f"{budget.limit - budget.spent:.3g}", price)
-    console.print(spent)
+        limit = f"{budget.limit:.6g}" if budget.floor is None else f"{budget.floor:.6g} to {budget.limit:.6g}"
+        spent.add_row(name, limit, f"{budget.spent:.6g}", f"{budget.limit - budget.spent:.3g}", price)
+    if found.budgets:
+        console.print(spent)
     bound = "no bound known" if found.bound is None else f"no selection that fits scores better than {found.bound:.9g}"
+    if found.bound is not None and found.minimized:
+        bound = f"no selection that is as good has less {found.minimized} than {found.bound:.9g}"
     gap = "" if found.gap is None else f" (gap {found.gap:.2g})"
     console.print(f"{found.status}: {bound}{gap}{', rechecked by another solver' if verified else ''}")

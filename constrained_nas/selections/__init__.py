@@ -10,4 +10,11 @@ from constrained_nas.selections.bit_sensitivity import (
 )
 from constrained_nas.selections.linear import project_linear
 from constrained_nas.selections.option_scores import option_scores
-from constrained_nas.selections.table import SelectionRecord, SelectionTable, read_selection_table, save_selection, select
+from constrained_nas.selections.table import (
+    SelectionRecord,
+    SelectionTable,
+    read_selection_table,
+    save_selection,
+    select,
+    select_cheapest,
+)

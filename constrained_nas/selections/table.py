@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from graphs.files import Record, save_json, written_whole
-from solvers import Selection, project_to_budget
+from solvers import Selection, minimize_cost, project_to_budget
 
 _COLUMNS = ("group", "option", "score")
 
@@ -34,15 +34,22 @@ class SelectionTable:
 
 
 class SpentBudget(Record):
-    """A budget, what the selection spends of it, and its price: what one unit more is worth, in score (0: not used up)."""
+    """A budget, what the selection spends of it, and its price: what one unit more is worth, in score (0: not used up).
+
+    ``floor`` is its bound from below, where there is one; the price is negative where that binds.
+    """
 
     limit: float
     spent: float
     price: float | None
+    floor: float | None = None
 
 
 class SelectionRecord(Record):
-    """A selection and the evidence for it: nothing within the budgets scores better than ``bound``."""
+    """A selection and the evidence for it: nothing within the budgets scores better than ``bound``.
+
+    Where a cost was ``minimized``, nothing that is as good costs less than ``bound``.
+    """
 
     kind: Literal["selection"] = "selection"
     schema_version: Literal[1] = 1
@@ -55,6 +62,8 @@ class SelectionRecord(Record):
     bound: float | None
     gap: float | None = Field(ge=0)
     minimize: bool = False
+    minimized: str | None = None
+    links: tuple[tuple[str, ...], ...] = ()
 
 
 def read_selection_table(path: Path | str) -> SelectionTable:
@@ -106,8 +115,9 @@ def read_selection_table(path: Path | str) -> SelectionTable:
 
 def select(
     table: SelectionTable,
-    budgets: Mapping[str, float],
+    budgets: Mapping[str, Any],
     *,
+    links: Sequence[tuple[str, ...]] = (),
     minimize: bool = False,
     verify: bool = False,
     time_limit_seconds: float | None = None,
@@ -115,7 +125,8 @@ def select(
     """The selection of greatest score (least, with ``minimize``) within all budgets, exactly.
 
     Args:
-        budgets: limits by cost column, in the column's unit.
+        budgets: limits by cost column, in the column's unit; also shares and pairs, see ``solvers.project_to_budget``.
+        links: groups that take the same option.
         verify: have an independent solver recheck the certificate.
         time_limit_seconds: stop then with the best so far and its true gap.
 
@@ -124,17 +135,43 @@ def select(
         ValueError: no budgets, or one on a column that is not there.
         CertificateError: ``verify``, and the certificate does not hold.
     """
-    known = ", ".join(table.costs) or "none"
     if not budgets:
-        raise ValueError(f"expected at least one budget; cost columns of {table.source}: {known}")
-    unknown = [name for name in budgets if name not in table.costs]
-    if unknown:
-        raise ValueError(f"budget {unknown[0]!r}: {table.source} has no such cost column; there are: {known}")
+        raise ValueError(f"expected at least one budget; cost columns of {table.source}: {', '.join(table.costs) or 'none'}")
+    for name in budgets:
+        _require(table, name, "budget")
     costs = {name: table.costs[name] for name in budgets}
-    found = project_to_budget(table.scores, costs, dict(budgets), minimize=minimize, time_limit_seconds=time_limit_seconds)
+    found = project_to_budget(
+        table.scores, costs, dict(budgets), minimize=minimize, time_limit_seconds=time_limit_seconds, links=list(links) or None
+    )
     if verify:
         found.certificate.verify(table.scores, costs, dict(budgets))
-    return _record(table, budgets, found, minimize)
+    return _record(table, found, minimize, links)
+
+
+def select_cheapest(
+    table: SelectionTable,
+    column: str,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    links: Sequence[tuple[str, ...]] = (),
+    verify: bool = False,
+    time_limit_seconds: float | None = None,
+) -> SelectionRecord:
+    """The selection of least cost with a summed score of ``at_least``, or a loss of ``at_most``: see ``solvers.minimize_cost``.
+
+    Raises:
+        InfeasibleError: nothing is as good; with the best there is.
+        ValueError: a column that is not there, or not exactly one of the two limits.
+        CertificateError: ``verify``, and the certificate does not hold.
+    """
+    _require(table, column, "cost")
+    costs = table.costs[column]
+    asked: dict[str, Any] = {"at_least": at_least, "at_most": at_most}
+    found = minimize_cost(table.scores, costs, **asked, links=list(links) or None, time_limit_seconds=time_limit_seconds)
+    if verify:
+        found.verify(table.scores, costs, at_least if at_most is None else at_most)
+    return _record(table, found, at_most is not None, links, column)
 
 
 def save_selection(record: SelectionRecord, table: SelectionTable, path: Path | str) -> None:
@@ -157,14 +194,23 @@ def save_selection(record: SelectionRecord, table: SelectionTable, path: Path | 
             writer.writerow([group, option, *map(repr, [table.scores[group][option], *prices])])
 
 
-def _record(table: SelectionTable, budgets: Mapping[str, float], found: Selection, minimize: bool) -> SelectionRecord:
+def _require(table: SelectionTable, column: str, what: str) -> None:
+    if column not in table.costs:
+        known = ", ".join(table.costs) or "none"
+        raise ValueError(f"{what} {column!r}: {table.source} has no such cost column; there are: {known}")
+
+
+def _record(
+    table: SelectionTable, found: Selection, minimize: bool, links: Sequence[tuple[str, ...]], minimized: str | None = None
+) -> SelectionRecord:
     choices = {str(group): str(option) for group, option in found.by_group.items()}
     totals = {name: math.fsum(cost[group][option] for group, option in choices.items()) for name, cost in table.costs.items()}
     certificate = found.certificate
-    duals = [None] * len(budgets) if certificate.dual is None else [float(price) for price in certificate.dual]
+    bounds = {} if minimized else {str(name): ends for name, ends in found.bounds.items()}
+    duals = [None] * len(bounds) if certificate.dual is None else [float(price) for price in certificate.dual]
     spent = {
-        name: SpentBudget(limit=limit, spent=totals[name], price=price)
-        for (name, limit), price in zip(budgets.items(), duals, strict=True)
+        name: SpentBudget(limit=upper, spent=totals[name], price=price, floor=None if lower == -math.inf else lower)
+        for (name, (lower, upper)), price in zip(bounds.items(), duals, strict=not minimized)
     }
     return SelectionRecord(
         table=table.source,
@@ -176,6 +222,8 @@ def _record(table: SelectionTable, budgets: Mapping[str, float], found: Selectio
         bound=certificate.bound,
         gap=certificate.gap,
         minimize=minimize,
+        minimized=minimized,
+        links=tuple(map(tuple, links)),
     )
 
 

@@ -17,11 +17,11 @@ from solvers.arrays import FloatArray, IntArray
 from solvers.knapsack import BudgetedKnapsack, decimal_places, exact_sum, from_units, whole_units
 from solvers.results import InfeasibleError
 from solvers.selection.labels import Labels, order_by_labels, shown_labels
-from solvers.selection.numbers import is_exact, read_number, read_rows
+from solvers.selection.numbers import Bounds, bound_labels, is_exact, read_bounds, read_limit, read_number, read_rows, settle
 
 # A budget that was itself a sum of the least costs in another order, or went through a table printed to 15 digits, misses them by
 # some ulps: 1e-12 covers thousands of terms.
-_ROUND_OFF = 1e-12
+ROUND_OFF = 1e-12
 
 # Sums of sums stay finite below this.
 _LARGEST = 1e300
@@ -40,6 +40,7 @@ class ScoreTable:
         groups, options: names, or None where the input was positional.
         finite: known that nothing is forbidden.
         places: of each budget, the places of its decimals (``solvers.knapsack.decimals``); None where it is held in floats.
+        floors: (m,) bounds from below, -inf where there is none; None where no budget has one.
     """
 
     scores: FloatArray
@@ -51,6 +52,7 @@ class ScoreTable:
     options: tuple[Hashable, ...] | None = None
     finite: bool = False
     places: tuple[int | None, ...] = ()
+    floors: FloatArray | None = None
 
     def group_label(self, group: int) -> str:
         """How messages call a group."""
@@ -59,6 +61,38 @@ class ScoreTable:
     def budget_label(self, row: int) -> str:
         """How messages call a budget."""
         return "the budget" if self.budget_names is None else f"budget {self.budget_names[row]!r}"
+
+    def option_label(self, flat: int) -> str:
+        """How messages call an option."""
+        group = int(np.searchsorted(self.offsets, flat, side="right")) - 1
+        option = flat - int(self.offsets[group]) if self.options is None else repr(self.options[flat])
+        return f"option {option} of {self.group_label(group)}"
+
+    def group_index(self, group: Any, label: str) -> int:
+        """Which group a user means, by its name or, where groups have none, its index.
+
+        Raises:
+            ValueError: there is no such group; it starts with ``label``.
+        """
+        names: Sequence[Any] = range(len(self.offsets) - 1) if self.groups is None else self.groups
+        if not isinstance(group, bool) and group in names:
+            return names.index(group)
+        shown = f"0 to {len(names) - 1}" if self.groups is None else ", ".join(map(repr, self.groups[:12]))
+        shown += ", ..." * (self.groups is not None and len(names) > 12)
+        raise ValueError(f"{label}: there is no group {group!r}; groups are {shown}")
+
+    def position(self, group: Any, option: Any, label: str) -> int:
+        """The flat position of an option that a user means, by name or index like its group.
+
+        Raises:
+            ValueError: there is no such group or option; it starts with ``label``.
+        """
+        index = self.group_index(group, label)
+        first, last = int(self.offsets[index]), int(self.offsets[index + 1])
+        names: Sequence[Any] = range(last - first) if self.options is None else self.options[first:last]
+        if not isinstance(option, bool) and option in names:
+            return first + names.index(option)
+        raise ValueError(f"{label}: {self.group_label(index)} has no option {option!r}")
 
     def allowed(self) -> NDArray[np.bool_]:
         """(n,) bool: options that are not forbidden."""
@@ -76,6 +110,30 @@ class ScoreTable:
     def units(self) -> FloatArray:
         """(m,) how many units of the program's costs are one of the caller's."""
         return np.array([10.0 ** (places or 0) for places in self.places])
+
+    def violation(self, totals: Sequence[float]) -> float:
+        """The greatest excess of summed costs over a budget, or shortfall below one; 0.0 where all hold."""
+        excess = max(0.0, *(total - limit for total, limit in zip(totals, self.budgets.tolist(), strict=True)))
+        if self.floors is None:
+            return excess
+        return max(excess, *(floor - total for total, floor in zip(totals, self.floors.tolist(), strict=True)))
+
+    def excess(self, flat: IntArray) -> float:
+        """:meth:`violation` of the options ``flat``, one a group."""
+        return self.violation([self.cost(row, flat) for row in range(len(self.costs))])
+
+    def spent(self, totals: Sequence[float]) -> list[str]:
+        """Every budget in words, with what is spent of it."""
+        floors = [-math.inf] * len(totals) if self.floors is None else self.floors.tolist()
+        ends = enumerate(zip(totals, floors, self.budgets.tolist(), strict=True))
+        return [
+            f"{self.budget_label(row)} {f'{low!r} to ' * (low > -math.inf)}{high!r}: {total!r}" for row, (total, low, high) in ends
+        ]
+
+    def asked(self, least: Sequence[float]) -> list[str]:
+        """Every budget in words, with the ``least`` that selections cost under each alone, in units of the program."""
+        limits = enumerate(zip(self.budgets.tolist(), least, strict=True))
+        return [f"{self.budget_label(row)} {limit} (least {self.stated(row, low)})" for row, (limit, low) in limits]
 
     def program(self, values: FloatArray, costs: FloatArray, offsets: IntArray) -> BudgetedKnapsack:
         """The program of these options, every budget that is written in decimals counted in whole units.
@@ -96,7 +154,7 @@ class ScoreTable:
         for row, least in enumerate(program.least_costs()):
             if least > limits[row]:
                 cost, limit = self.stated(row, least), float(self.budgets[row])
-                if cost > limit * (1.0 + _ROUND_OFF):
+                if cost > limit * (1.0 + ROUND_OFF):
                     raise InfeasibleError(
                         f"nothing fits: {self.budget_label(row)} is {limit!r}, the least possible cost is {cost!r}"
                     )
@@ -119,14 +177,14 @@ def read_table(scores: Any, costs: Any, budget: Any, *, minimize: bool = False) 
         and scores.size
         and is_exact(scores)
         and is_exact(costs)
-        and not isinstance(budget, Mapping)
+        and not isinstance(budget, (Mapping, tuple, list, str))
     ):
         groups, width = scores.shape
         flat = np.ascontiguousarray(scores, dtype=np.float64).ravel()
         row = np.ascontiguousarray(costs, dtype=np.float64).reshape(1, -1)
         # One pass each: a sum is finite only if every term is. Anything else takes the slow, explaining path.
         finite = math.isfinite(float(flat.sum())) and math.isfinite(float(row.sum())) and float(row.min()) >= 0.0
-        cuts, limit = np.arange(0, groups * width + 1, width), _limits([budget], None)
+        cuts, limit = np.arange(0, groups * width + 1, width), np.array([read_limit(budget, "budget")])
         places = (decimal_places(row[0], float(limit[0]), cuts),)
         table = ScoreTable(flat, row, limit, cuts, finite=finite, places=places)
         if not finite:
@@ -142,9 +200,10 @@ def read_table(scores: Any, costs: Any, budget: Any, *, minimize: bool = False) 
         names = tuple(budget)
         _same_names("costs", costs, "budget", budget)
         cost_tables, limits = [costs[name] for name in names], [budget[name] for name in names]
+    bounds = [read_bounds(value, label) for value, label in zip(limits, bound_labels(names), strict=True)]
     labels = ["costs" if names is None else f"costs[{name!r}]" for name in (names or (None,))]
     if isinstance(scores, Mapping):
-        return _read_named(scores, cost_tables, labels, _limits(limits, names), names, minimize)
+        return _read_named(scores, cost_tables, labels, bounds, names, minimize)
     flat, offsets = read_rows(scores, "scores")
     found = [Labels.of(table) for table in (scores, *cost_tables)]
     orders = order_by_labels(found, ["scores", *labels])
@@ -162,16 +221,16 @@ def read_table(scores: Any, costs: Any, budget: Any, *, minimize: bool = False) 
             sizes = np.diff(row_offsets)[group], np.diff(offsets)[group]
             raise ValueError(f"{label}: group {group} has {sizes[0]} options, but {sizes[1]} in scores")
         rows.append(row if order is None else row[order])
-    table = ScoreTable(flat, np.array(rows), _limits(limits, names), offsets, names, *shown_labels(found, offsets))
+    table = ScoreTable(flat, np.array(rows), np.full(len(rows), np.inf), offsets, names, *shown_labels(found, offsets))
     _check(table, minimize)
-    return _placed(table)
+    return _bounded(table, bounds)
 
 
 def _read_named(
     scores: Mapping[Any, Any],
     cost_tables: Sequence[Any],
     labels: Sequence[str],
-    limits: FloatArray,
+    bounds: Sequence[Bounds],
     names: tuple[Hashable, ...] | None,
     minimize: bool,
 ) -> ScoreTable:
@@ -200,9 +259,9 @@ def _read_named(
 
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in scores.values()])])
     costs = np.array([flatten(table, label) for table, label in zip(cost_tables, labels, strict=True)])
-    named = ScoreTable(flatten(scores, "scores"), costs, limits, offsets, names, groups, options)
+    named = ScoreTable(flatten(scores, "scores"), costs, np.full(len(costs), np.inf), offsets, names, groups, options)
     _check(named, minimize)
-    return _placed(named)
+    return _bounded(named, bounds)
 
 
 def allowed_program(table: ScoreTable, minimize: bool) -> tuple[BudgetedKnapsack, IntArray]:
@@ -222,19 +281,14 @@ def allowed_program(table: ScoreTable, minimize: bool) -> tuple[BudgetedKnapsack
     return table.program(values[kept], costs[:, kept], offsets), kept
 
 
-def _placed(table: ScoreTable) -> ScoreTable:
-    """The table with the places of its decimals."""
-    rows = zip(table.costs, table.budgets.tolist(), strict=True)
-    return replace(table, places=tuple(decimal_places(row, limit, table.offsets) for row, limit in rows))
-
-
-def _limits(values: Sequence[Any], names: tuple[Hashable, ...] | None) -> FloatArray:
-    labels = ["budget"] if names is None else [f"budget {name!r}" for name in names]
-    limits = [value if type(value) is float else read_number(value, label) for value, label in zip(values, labels, strict=True)]
-    for limit, label in zip(limits, labels, strict=True):
-        if math.isnan(limit):
-            raise ValueError(f"{label}: expected a number, got NaN")
-    return np.array(limits)
+def _bounded(table: ScoreTable, bounds: Sequence[Bounds]) -> ScoreTable:
+    """The table with its budgets, and the places of their decimals."""
+    allowed = table.allowed()
+    rows = zip(bounds, table.costs, bound_labels(table.budget_names), strict=True)
+    settled = [settle(given, costs, allowed, table.offsets, label) for given, costs, label in rows]
+    lower, upper, places = zip(*settled, strict=True)
+    floors = np.array(lower) if max(lower) > -math.inf else None
+    return replace(table, budgets=np.array(upper), floors=floors, places=places)
 
 
 def _same_names(label: str, found: Mapping[Any, Any], other_label: str, other: Mapping[Any, Any]) -> None:
@@ -263,7 +317,8 @@ def _check(table: ScoreTable, minimize: bool) -> None:
     for row, costs in enumerate(table.costs):
         cost = "the cost" if table.budget_names is None else f"the cost for budget {table.budget_names[row]!r}"
         refuse(np.isnan(costs), f"{cost} is NaN", costs)
-        refuse(costs < 0, f"{cost} is negative (<value>)", costs)
+        shift = "add the same amount to every cost of the group and to the budget, which changes no selection"
+        refuse(costs < 0, f"{cost} is negative (<value>); {shift}", costs)
     for values, what in ((scores, "scores"), *((row, "costs") for row in table.costs)):
         sizes = np.where(np.isfinite(values), np.abs(values), 0.0)
         largest = float(sizes.max())

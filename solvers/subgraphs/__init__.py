@@ -1,4 +1,5 @@
 """Connected sub-graphs of a DAG under budgets."""
 
+from solvers.subgraphs.chains import ChainCertificate, project_chain
 from solvers.subgraphs.program import SubgraphProgram
 from solvers.subgraphs.projection import SubgraphModel, cheapest_subgraph, project_subgraph

@@ -21,6 +21,7 @@ __all__ = [
     "FAMILIES",
     "as_written",
     "brute_force",
+    "brute_force_constrained",
     "brute_force_staged",
     "brute_force_written",
     "compositions",
@@ -112,6 +113,44 @@ def brute_force_written(
     """The same by the rule of :func:`as_written`."""
     tables = [as_written(rows, budget) for rows, budget in zip(costs, budgets, strict=True)]
     return brute_force(scores, [rows for rows, _, _ in tables], [limit for _, limit, _ in tables])
+
+
+def brute_force_constrained(
+    scores: Sequence[FloatArray],
+    costs: Sequence[Sequence[FloatArray]],
+    bounds: Sequence[tuple[float, float]],
+    *,
+    links: Sequence[Sequence[int]] = (),
+    needs: Sequence[tuple[tuple[int, int], tuple[int, int]]] = (),
+    forbids: Sequence[tuple[tuple[int, int], tuple[int, int]]] = (),
+) -> list[tuple[float, tuple[int, ...]]]:
+    """Every selection that keeps all, with its summed score, by falling score and then by its options.
+
+    Args:
+        bounds: lower and upper, one pair a budget; infinite for none.
+        links: groups that take the same option index.
+        needs, forbids: pairs of (group, option).
+    """
+    tables = []
+    for rows, (lower, upper) in zip(costs, bounds, strict=True):
+        # The number of places is that of all numbers of a budget: both bounds go through as two more costs.
+        ends = [np.array([x]) for x in (lower, upper) if math.isfinite(x)]
+        units, _, unit = as_written([*rows, *ends])
+        low, high = (
+            (lower, upper) if unit == 1 else (float(Fraction(repr(x)) / unit) if math.isfinite(x) else x for x in (lower, upper))
+        )
+        tables.append((units[: len(rows)], low, high))
+    found = []
+    for pick in itertools.product(*(range(len(row)) for row in scores)):
+        if any(len({pick[g] for g in link}) > 1 for link in links):
+            continue
+        if any(pick[g] == a and pick[h] != b for (g, a), (h, b) in needs):
+            continue
+        if any(pick[g] == a and pick[h] == b for (g, a), (h, b) in forbids):
+            continue
+        if all(low <= _sum_of(rows, pick) <= high for rows, low, high in tables):
+            found.append((_sum_of(scores, pick), pick))
+    return sorted(found, key=lambda each: (-each[0], each[1]))
 
 
 def as_written(costs: Sequence[FloatArray], budget: float = math.inf) -> tuple[list[FloatArray], float, Fraction]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from constrained_nas.commands.cli import main
-from constrained_nas.selections import read_selection_table, save_selection, select
+from constrained_nas.selections import read_selection_table, save_selection, select, select_cheapest
 from solvers import InfeasibleError, project_to_budget
 
 TEXT = """group,option,score,latency_ms,params
@@ -134,3 +134,61 @@ def test_the_command_ends_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_a_missing_file_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"nowhere\.csv"):
         run(monkeypatch, str(tmp_path / "nowhere.csv"), "--budget", "ms=1")
+
+
+LINKED = """group,option,score,MB,ms
+up,4,0.0,1,1.5
+up,8,0.3,2,2.5
+gate,4,0.0,1,1.5
+gate,8,0.1,2,2.5
+down,4,0.0,1,1.5
+down,8,0.25,2,2.5
+"""
+
+
+def test_links_shares_and_bounds_from_both_sides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, LINKED)
+    run(monkeypatch, str(path), "--budget", "MB=5", "--link", "up, gate", "--verify", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert found["choices"] == {"up": "8", "gate": "8", "down": "4"} and found["links"] == [["up", "gate"]]
+    run(monkeypatch, str(path), "--budget", "MB=60%..75%", "--budget", "ms=5..", "--verify", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert (found["budgets"]["MB"]["floor"], found["budgets"]["MB"]["limit"]) == (4.0, 4.0)
+    assert found["budgets"]["ms"]["floor"] == 5.0 and found["choices"] == {"up": "8", "gate": "4", "down": "4"}
+    run(monkeypatch, str(path), "--budget", "MB=3..5")
+    assert "3 to 5" in capsys.readouterr().out
+
+
+def test_the_cheapest_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, LINKED)
+    run(monkeypatch, str(path), "--minimize-cost", "MB", "--at-least", "0.4", "--verify")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "no selection that is as good has less MB than 5" in said and "budgets" not in said
+    table = read_selection_table(path)
+    assert select_cheapest(table, "MB", at_least=0.4, links=[("up", "gate")]).totals["MB"] == 5.0
+    assert select_cheapest(table, "ms", at_most=0.1).choices == {"up": "4", "gate": "4", "down": "4"}
+    with pytest.raises(ValueError, match=r"cost 'GB': .* has no such cost column; there are: MB, ms"):
+        select_cheapest(table, "GB", at_least=0.4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--budget", "MB=1..2..3"], "expected one limit, or LOWER..UPPER, got '1..2..3'"),
+        (["--budget", "MB=.."], "expected one limit, or LOWER..UPPER"),
+        (["--budget", "MB=a..2"], "expected a number after the '=', got 'a'"),
+        (["--budget", "MB=5..3"], "the lower bound 5.0 is above the upper bound 3.0"),
+        (["--budget", "MB=5", "--link", "up,side"], "links: there is no group 'side'"),
+        (["--budget", "MB=5", "--at-least", "1"], "go with --minimize-cost"),
+        (["--budget", "MB=5", "--minimize-cost", "MB", "--at-least", "1"], "without --budget"),
+        (["--minimize-cost", "MB"], "expected one of the two"),
+    ],
+)
+def test_wrong_conditions_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run(monkeypatch, str(write(tmp_path, LINKED)), *arguments)
+    assert said in str(caught.value)
