@@ -7,6 +7,7 @@ from constrained_nas.methods.prunet.method import PruNet
 from constrained_nas.methods.random_search import random_feasible
 from constrained_nas.methods.soft_penalty import SoftPenalty
 from constrained_nas.methods.staged import Start, start_point
+from constrained_nas.methods.surrogate.method import PairwiseSurrogate
 
 __all__ = [
     "Budgeted",
@@ -14,6 +15,7 @@ __all__ = [
     "HardCoRe",
     "HardCoReState",
     "Objective",
+    "PairwiseSurrogate",
     "PruNet",
     "SoftPenalty",
     "Start",

@@ -1,0 +1,1 @@
+"""What the script on NAS-Bench-Macro imports: its file and the peers."""
