@@ -1,8 +1,8 @@
 """Gumbel with pruning: differentiable search that drops improbable options on the way, after PruNet's block pruning.
 
 Logits follow Adam on the loss and the soft penalty's hinge, samples are Gumbel's; while the threshold rises with the progress of
-the search, the least probable option of a decision falls once it is below. The end is the library's exact projection of what is left,
-as ``search`` ends PruNet: an option that fell is worth less than any that did not.
+the search, the least probable option of a decision falls once it is below. The end is the library's exact projection of what is
+left, as ``search`` ends PruNet: an option that fell is worth less than any that did not.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from constrained_nas.ask_tell import Feedback, Moment, Proposal, SearchMethod, SearchResult
-from constrained_nas.methods.distributions import point_gradient, softmax
-from constrained_nas.methods.staged import project_point, sample_rows
+from constrained_nas.methods import point_gradient, project_point, sample_rows, softmax
 from constrained_nas.problem import SearchProblem
 from solvers import StagedBlocks
 from solvers.arrays import BoolArray, FloatArray

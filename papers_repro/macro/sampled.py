@@ -17,8 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from constrained_nas.ask_tell import Feedback, Moment, Proposal, SearchMethod, SearchResult
-from constrained_nas.methods.distributions import gumbel_rows, softmax
-from constrained_nas.methods.staged import project_point
+from constrained_nas.methods import gumbel_rows, project_point, softmax
 from constrained_nas.problem import SearchProblem
 from solvers import StagedBlocks
 from solvers.arrays import FloatArray, IntArray
@@ -110,7 +109,7 @@ class Evolution(RandomSearch):
     """Regularized evolution: the oldest dies; a child is the best of ``sample`` with one decision changed, such that it fits."""
 
     population: int = 20
-    sample: int = 5
+    sample: int = 10
 
     def ask(self, problem: SearchProblem, state: Told, rows: int, moment: Moment, generator: np.random.Generator) -> Proposal:
         if len(state.losses) < self.population:

@@ -1,3 +1,1 @@
 """Bayesian optimization under hard budgets: a pairwise surrogate of the loss, minimized by exact programs."""
-
-from constrained_nas.methods.surrogate.method import PairwiseSurrogate

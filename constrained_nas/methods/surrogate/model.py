@@ -3,7 +3,7 @@
 ``loss(x) = c + b'x + x'Wx / 2 + noise`` for one-hot x, W without couplings inside a decision, all coefficients normal a priori: b
 of unit variance, W of variance ``interaction``. Two architectures that agree in m decisions then have the covariance
 ``1 + m + interaction m (m - 1) / 2``, so that nothing but matrices of the architectures seen is ever solved with, whatever the
-number of pairs; and both the posterior mean and a draw from the posterior are again of that form: quadratics, to be minimized exactly.
+number of pairs; and both the posterior mean and a draw from the posterior are again of that form: quadratics.
 
 Reference: Baptista & Poloczek, Bayesian optimization of combinatorial structures (the model); Wilson et al., Efficiently sampling
 functions from Gaussian process posteriors (draws by Matheron's rule).

@@ -1,9 +1,9 @@
 """The least of a pairwise function under several budgets: successive exact linearization, then exact swaps, and a true bound.
 
 ``min f(x) = c + b'x + x'Wx / 2`` over one-hot x within all budgets. Linearized at an architecture, the program is solved exactly
-(the joint projection of solvers), at the answer again, until it stands still: every iterate fits. Then the best of all changes of one or
-two decisions that fits is taken until none helps. The bound gives each option its share of the least couplings it could have with
-every other decision, which leaves one linear program, solved exactly (Gilmore 1962, Lawler 1963, for quadratic assignment).
+(the joint projection of solvers), at the answer again, until it stands still: every iterate fits. Then the best of all changes of
+one or two decisions that fits is taken until none helps. The bound gives each option its share of the least couplings it could have
+with every other decision, which leaves one linear program, solved exactly (Gilmore 1962, Lawler 1963, for quadratic assignment).
 """
 
 from __future__ import annotations
