@@ -62,4 +62,4 @@ def test_damaged_files(tmp_path: Path) -> None:
 
 def test_the_benchmarks_own_file() -> None:
     table = read_benchmark(benchmark_path())
-    assert table.codes[int(table.accuracies.argmax())] == "22212220" and round(float(table.accuracies.max()), 3) == 93.127
+    assert table.accuracies[table.place["22212220"]] == table.accuracies.max() and round(float(table.accuracies.max()), 3) == 93.127

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from support.macro import SPACE, counts, made_losses, points
@@ -89,15 +91,17 @@ def test_noisy_losses() -> None:
 
 
 @pytest.mark.parametrize("samples", [1, 4])
-def test_on_a_super_network(samples: int) -> None:
+def test_on_a_super_network(samples: int, tmp_path: Path) -> None:
     space, net, cost, *_ = setting()
     asked = staged_problem(0.3)
     method = PairwiseSurrogate(space.space, space.staged, samples=samples, start=6, noisy=True)
     first = search(asked, method, net, data(), OPTIONS, FABRIC)
     assert first.result.feasible and cost.cost(first.result.architecture) <= asked.limits[0]
     assert len(first.state.losses) == samples * len(first.losses)
-    again = search(asked, method, net, data(), OPTIONS, FABRIC)
-    assert again.result.architecture == first.result.architecture
+    saved = tmp_path / "search.safetensors"
+    search(asked, method, net, data(), OPTIONS, FABRIC, saved)
+    again = search(asked, method, net, data(), OPTIONS, FABRIC, saved)  # resumed: every epoch is done
+    assert again.result.architecture == first.result.architecture and np.array_equal(again.state.losses, first.state.losses)
     tighter = method.finish(staged_problem(0.05), first.state)
     assert tighter.feasible and cost.cost(tighter.architecture) <= staged_problem(0.05).limits[0]
 
