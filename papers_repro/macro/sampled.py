@@ -23,7 +23,7 @@ from solvers import StagedBlocks
 from solvers.arrays import FloatArray, IntArray
 
 _TRIES, _TOGETHER = 2048, 64  # uniform draws before random scores are projected instead; how many at a time
-_REFUSED = 20  # trials of TPE that do not fit before one that does is given to it
+_REFUSED = 5  # trials of TPE that do not fit before one that does is given to it
 
 
 @dataclass(frozen=True, slots=True)
