@@ -34,7 +34,13 @@ LIBRARIES = {
 }
 NOT_A_SOLVER = ("graphs/costs/width_latency.py", "scipy.optimize.isotonic_regression")  # a fit by least squares
 MOST_FILES = 15  # of a folder
-PAPERS = {"bsn": "bsn", "filter": "filter_level", "hardcore": "hardcore", "prunet": "prunet"}  # prefix of scripts: their folder
+PAPERS = {
+    "bsn": "bsn",
+    "filter": "filter_level",
+    "hardcore": "hardcore",
+    "macro": "macro",
+    "prunet": "prunet",
+}  # prefix of scripts: their folder
 SHARED = {"harness", "experiment"}  # folders for every paper
 SCRIPTS = [path for path in sorted((ROOT / "papers_repro").glob("*.py")) if path.name != "__init__.py"]
 BELOW_SCRIPTS = sorted((ROOT / "papers_repro").glob("*/*.py"))

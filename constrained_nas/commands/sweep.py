@@ -36,7 +36,7 @@ class Sweep:
     combination."""
     table: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
     """Latency tables, for budgets in latency_ms; each has a front of its own."""
-    method: tyro.conf.UseAppendAction[tuple[Literal["hardcore", "soft-penalty", "random"], ...]] = ()
+    method: tyro.conf.UseAppendAction[tuple[Literal["hardcore", "surrogate", "soft-penalty", "random"], ...]] = ()
     """By default hardcore; several are compared."""
     search: SearchMode = "once"
     """once: one search a table and method; its findings are projected onto the other budgets. every: each budget is searched."""

@@ -39,7 +39,7 @@ SpaceName = Literal[
     "resnet20-bits",
     "resnet20-widths",
 ]
-MethodName = Literal["hardcore", "budgeted", "prunet", "filter-level", "soft-penalty", "random"]
+MethodName = Literal["hardcore", "budgeted", "prunet", "filter-level", "surrogate", "soft-penalty", "random"]
 SETTINGS_FILE = "settings.json"
 BUDGET_NAMES = ("latency_ms", "params", "macs", "bops")
 
@@ -129,7 +129,7 @@ class RunSettings(TrainingSettings):
     soft_end: Literal["projection", "argmax"] = "projection"
     """Of soft-penalty: our exact projection, or the usual argmax, which may not fit."""
     samples: int | None = Field(default=None, ge=1, le=100_000)
-    """Sub-graphs a batch (budgeted), configurations a step (filter-level)."""
+    """Sub-graphs a batch (budgeted), architectures a batch (surrogate), configurations a step (filter-level)."""
 
     @field_validator("budget")
     @classmethod

@@ -97,7 +97,7 @@ def search_problem(prepared: Prepared, problem: SearchProblem, costs: Costs, sav
 
 def _check_batch(plan: Plan, data: DataSplits) -> None:
     """Check that there is a whole batch of every split that the method learns from."""
-    learns = plan.method in ("hardcore", "soft-penalty", "prunet")  # the architecture, from a split of its own
+    learns = plan.method in ("hardcore", "surrogate", "soft-penalty", "prunet")  # the architecture, from a split of its own
     splits = (data.weights, data.architecture) if learns else (data.weights,)
     shortest = min(len(cast(Sized, split)) for split in splits)
     if plan.batch_size > shortest:

@@ -13,10 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from graphs.blocks import ElasticInvertedResidual
 from graphs.costs.models import QuadraticCost
 from graphs.files import out_of_memory
-from graphs.spaces import BlockShape, MBConvSpace
+from graphs.spaces import BlockShape, MacroSpace, MBConvSpace
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +65,7 @@ def count(module: nn.Module, input_shape: tuple[int, ...]) -> Counts:
     return Counts(macs, sum(parameter.numel() for parameter in module.parameters()))
 
 
-def mac_cost(space: MBConvSpace) -> QuadraticCost:
+def mac_cost(space: MBConvSpace | MacroSpace) -> QuadraticCost:
     """Multiply-adds of a whole network, exact for every architecture.
 
     Example:
@@ -78,7 +77,7 @@ def mac_cost(space: MBConvSpace) -> QuadraticCost:
     return _counted_cost(space, "macs")
 
 
-def parameter_cost(space: MBConvSpace) -> QuadraticCost:
+def parameter_cost(space: MBConvSpace | MacroSpace) -> QuadraticCost:
     """Parameters of a whole network, exact for every architecture.
 
     Example:
@@ -90,7 +89,7 @@ def parameter_cost(space: MBConvSpace) -> QuadraticCost:
     return _counted_cost(space, "parameters")
 
 
-def _counted_cost(space: MBConvSpace, what: str) -> QuadraticCost:
+def _counted_cost(space: MBConvSpace | MacroSpace, what: str) -> QuadraticCost:
     with torch.device("meta"):
         per_shape = {shape: [float(getattr(c, what)) for c in _block_counts(space, shape)] for shape in set(space.block_shapes)}
         per_configuration = [per_shape[shape] for shape in space.block_shapes]
@@ -100,7 +99,6 @@ def _counted_cost(space: MBConvSpace, what: str) -> QuadraticCost:
 
 
 @lru_cache(maxsize=256)  # counting is slow beside everything else a search does before it trains; both costs need the same counts
-def _block_counts(space: MBConvSpace, shape: BlockShape) -> tuple[Counts, ...]:
-    elastic = ElasticInvertedResidual(shape.inputs, shape.outputs, shape.stride, space.configurations, shape.activation)
+def _block_counts(space: MBConvSpace | MacroSpace, shape: BlockShape) -> tuple[Counts, ...]:
     size = (shape.inputs, shape.side, shape.side)
-    return tuple(count(elastic.narrow(option), size) for option in range(len(space.configurations)))
+    return tuple(count(module, size) for module in space.option_modules(shape))

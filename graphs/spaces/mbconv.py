@@ -180,6 +180,11 @@ class MBConvSpace:
         end = -(-last.side // last.stride)
         return [*modules, (self._head(), (last.outputs, end, end))]
 
+    def option_modules(self, shape: BlockShape) -> list[nn.Module]:
+        """The configurations of a block that sees ``shape``, in order, each a module of its own with fresh weights."""
+        elastic = self._elastic_block(shape)
+        return [elastic.narrow(option) for option in range(len(self.configurations))]
+
     def _stem(self) -> nn.Module:
         s = self.settings
         return ConvNormActivation(s.image_channels, s.stem_channels, 3, 2, activation=s.stem_activation)

@@ -32,7 +32,7 @@ Cell = str | int | float | bool | None
 Row = dict[str, Cell]  # by the columns' keys
 
 _SCHEMA_VERSION = 1
-_PACKAGES = ("constrained-nas", "numpy", "numba", "scipy", "highspy", "cvxpy", "torch", "torchvision", "matplotlib")
+_PACKAGES = ("constrained-nas", "numpy", "numba", "scipy", "highspy", "cvxpy", "torch", "torchvision", "matplotlib", "optuna")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,10 @@ from torch import nn
 
 from constrained_nas.ask_tell import SearchMethod, SearchResult
 from constrained_nas.latency import Clock, ProfileSettings, Progress, Timer, log_beside, profile_space
-from constrained_nas.methods import HardCoRe, SoftPenalty, random_feasible, start_point
+from constrained_nas.methods import HardCoRe, PairwiseSurrogate, SoftPenalty, random_feasible, start_point
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved
 from constrained_nas.runs.families.weights import fine_tuned, inherited, search_supernet, train_shared
-from constrained_nas.runs.settings import RunSettings
 from graphs import Architecture, MBConvSpace, SearchSpace, Supernet, hardcore_imagenet, hardcore_small
 from graphs.costs import CostModel, LatencyTable, QuadraticCost, latency_cost, load_latency_table, mac_cost, parameter_cost
 from graphs.files import save_json
@@ -34,7 +33,7 @@ from solvers import cheapest_start
 class HardCoReFamily(Family):
     """Configurations of blocks, and depths of stages."""
 
-    methods: ClassVar[tuple[str, ...]] = ("hardcore", "soft-penalty", "random")
+    methods: ClassVar[tuple[str, ...]] = ("hardcore", "surrogate", "soft-penalty", "random")
     decides: ClassVar[str] = "blocks and depths (hardcore-small, hardcore-imagenet)"
     shares_supernet: ClassVar[bool] = True
 
@@ -43,7 +42,7 @@ class HardCoReFamily(Family):
     @classmethod
     def defaults(cls, space: str) -> dict[str, Any]:
         side = 224 if "imagenet" in space else 32
-        numbers = {"epochs": 4, "warm_up": 4, "train_epochs": 10, "batch_size": 32, "learning_rate": 0.1, "samples": 1}
+        numbers = {"epochs": 4, "warm_up": 4, "train_epochs": 10, "batch_size": 32, "learning_rate": 0.1, "samples": 4}
         return {"method": "hardcore", "resolution": side, **numbers, "fine_tune_epochs": 1, "fine_tune_rate": 0.05}
 
     @classmethod
@@ -100,12 +99,12 @@ class HardCoReFamily(Family):
         start_point(problem, self.space.staged, "cheapest")
 
     def search(self, prepared: Prepared, problem: SearchProblem, costs: Costs, method: str, saved: Saved) -> Found:
-        """HardCoRe-NAS, the soft penalty it is held against, or random networks that fit. The super-network stays as it is."""
+        """HardCoRe-NAS, the pairwise surrogate, the soft penalty, or random networks that fit. The super-network stays as it is."""
         settings, supernet = prepared.settings, prepared.supernet
         if method == "random":
             draw = partial(self._random, settings.seed)
             return Found(draw(problem), draw, [], supernet)
-        found = search_supernet(problem, self._method(settings, method), cast(Supernet, supernet), prepared, saved)
+        found = search_supernet(problem, self._method(prepared.plan, method), cast(Supernet, supernet), prepared, saved)
         return replace(found, tightens=not (method == "soft-penalty" and settings.soft_end == "argmax"))
 
     def trained(self, prepared: Prepared, supernet: nn.Module | None, architecture: Architecture, saved: Saved) -> nn.Module:
@@ -117,8 +116,11 @@ class HardCoReFamily(Family):
     def network(self, architecture: Architecture) -> nn.Module:
         return self.space.supernet().extract(architecture)
 
-    def _method(self, settings: RunSettings, method: str) -> SearchMethod[Any]:
-        """HardCoRe-NAS with small steps, averaged gradients and the linearized loss projected; or the penalty."""
+    def _method(self, plan: Plan, method: str) -> SearchMethod[Any]:
+        """HardCoRe-NAS with small steps, averaged gradients and the linearized loss projected; the surrogate; or the penalty."""
+        settings = plan.settings
+        if method == "surrogate":
+            return PairwiseSurrogate(self.decisions, self.space.staged, plan.samples, noisy=True)
         if method == "hardcore":
             return HardCoRe(self.decisions, self.space.staged, "entropy", 0.1, 40.0, 0.97, "linearize")
         projection = "joint" if settings.soft_end == "projection" else "argmax"

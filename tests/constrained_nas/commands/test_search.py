@@ -34,6 +34,7 @@ from solvers import InfeasibleError
     [
         ("hardcore-small", "hardcore", ("params=60e3", "macs=170e3")),
         ("hardcore-small", "soft-penalty", ("params=60e3", "macs=170e3")),
+        ("hardcore-small", "surrogate", ("params=60e3", "macs=170e3")),
         ("hardcore-small", "random", ("params=90e3", "macs=300e3")),
         ("cnf-small", "budgeted", ("params=12e3", "macs=700e3")),
         ("gpunet-small", "prunet", ("params=40e3", "macs=500e3")),
@@ -76,7 +77,7 @@ def test_the_network_in_the_folder_loads_into_its_architecture(tmp_path: Path) -
         ("hardcore-small", (), {}, "no budget: give at least one of params, macs"),
         ("hardcore-small", ("bops=1e6",), {}, "has no cost bops: budgets there are on params, macs"),
         ("hardcore-small", ("params=1e3",), {}, "1000 parameters is below the cheapest network .* .32042 parameters."),
-        ("hardcore-small", ("params=6e4",), {"method": "budgeted"}, "use --method hardcore or soft-penalty or random"),
+        ("hardcore-small", ("params=6e4",), {"method": "budgeted"}, "use --method hardcore or surrogate or soft-penalty or random"),
         (
             "cnf-small",
             ("params=1e4",),
