@@ -140,7 +140,7 @@ def _best(
         status, bound, support = found.status, found.bound, None if found.status is Status.INFEASIBLE else found.choices
     else:
         several = BudgetedKnapsack(values, costs, program.budgets, offsets)
-        answer = several.solve(backend="highs" if backend == "numpy" else backend, time_limit_seconds=left)
+        answer = several.solve(backend="native" if backend == "numpy" else backend, time_limit_seconds=left)
         status, bound, support = answer.status, answer.bound, answer.support
     if time.perf_counter() > deadline or (status is Status.TIME_LIMIT and support is None):
         raise TimeoutError
