@@ -16,7 +16,8 @@ import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
 from solvers.backends import BinaryProgram, maximize_binary
-from solvers.knapsack import BudgetedKnapsack, exact_sum
+from solvers.budgets import BudgetedKnapsack
+from solvers.knapsack import exact_sum
 from solvers.results import Certificate, CertificateError, SolverError, Status
 from solvers.selection.constraints import Rules
 from solvers.selection.tables import ScoreTable, allowed_program, read_table

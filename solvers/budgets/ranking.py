@@ -19,10 +19,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
+from solvers.budgets.program import BudgetBackend, BudgetedKnapsack
 from solvers.kernels import NativeBackend
-from solvers.knapsack.budgets import BudgetBackend, BudgetedKnapsack
+from solvers.knapsack import Knapsack
 from solvers.knapsack.exact import solve_exact
-from solvers.knapsack.program import Knapsack
 from solvers.knapsack.relaxation import relax
 from solvers.results import Status
 
