@@ -21,9 +21,7 @@ import numpy as np
 from solvers.arrays import FloatArray, IntArray
 from solvers.budgets.program import BudgetBackend, BudgetedKnapsack
 from solvers.kernels import NativeBackend
-from solvers.knapsack import Knapsack
-from solvers.knapsack.exact import solve_exact
-from solvers.knapsack.relaxation import relax
+from solvers.knapsack import Knapsack, relax, solve_exact
 from solvers.results import Status
 
 _ROUNDING = 2.0**-50  # of the size of a bound's terms: more than its sums round away
