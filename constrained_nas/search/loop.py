@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from constrained_nas.data import loader
 from constrained_nas.problem import SearchProblem
 from constrained_nas.search.checkpoints import Journal, drop_options, load_search, save_search, search_identity
 from constrained_nas.search.weights import WeightTraining, make_optimizer, set_rate
-from constrained_nas.training import row_losses
+from constrained_nas.training import gradient_scale, lower_scale, row_losses, weight_step
 from graphs import Supernet
 
 State = TypeVar("State")
@@ -101,10 +101,13 @@ def search(
     identity = search_identity(problem, method, options, training)
     journal = Journal(state, 0, [], [], [])
     if checkpoint is not None and checkpoint.exists():
-        journal = load_search(method, state, identity, checkpoint, supernet, optimizer)
+        journal = load_search(method, state, identity, checkpoint, supernet, optimizer, fabric)
     state, losses = journal.state, journal.losses
     steps = _count(data, options, "architecture") + (0 if weights_data is None else _count(weights_data, options, "weights"))
     kept = [] if training is not None else _freeze(supernet, options.batch_statistics)
+    running: nn.Module = fabric.setup_module(supernet)
+    if optimizer is not None:
+        optimizer = cast(torch.optim.Optimizer, fabric.setup_optimizers(optimizer))
     try:
         for epoch in range(journal.epochs, options.epochs):
             began = perf_counter()
@@ -124,7 +127,7 @@ def search(
                     if optimizer is not None and training is not None:
                         set_rate(optimizer, training, moment.progress)
                     feedback = _evaluate(
-                        supernet, proposal, images, labels, fabric, None if purpose == "architecture" else optimizer
+                        running, proposal, images, labels, fabric, None if purpose == "architecture" else optimizer
                     )
                     if purpose != "weights":
                         if proposal.observed is not None:
@@ -140,7 +143,7 @@ def search(
             journal.history.append(_note(problem, method, state, supernet, epoch, losses[-steps:], score))
             journal.epochs = epoch + 1
             if checkpoint is not None:
-                save_search(journal, identity, checkpoint, supernet, optimizer)
+                save_search(journal, identity, checkpoint, supernet, optimizer, fabric)
     finally:
         _thaw(supernet, kept)
     return SearchRun(method.finish(problem, state), state, losses, journal.history, journal.seconds)
@@ -172,31 +175,39 @@ def _batches(
 
 
 def _evaluate(
-    supernet: Supernet, proposal: Proposal, images: Tensor, labels: Tensor, fabric: Fabric, optimizer: torch.optim.Optimizer | None
+    network: nn.Module, proposal: Proposal, images: Tensor, labels: Tensor, fabric: Fabric, optimizer: torch.optim.Optimizer | None
 ) -> Feedback:
-    """Run the batch under the proposal's gates; with an optimizer, the weights take a step on the mean loss."""
+    """Run the batch under the proposal's gates; with an optimizer, the weights take a step on the mean loss.
+
+    ``network`` and ``optimizer`` as Fabric set them up.
+    """
     images = fabric.to_device(images).contiguous(memory_format=torch.channels_last)
     gates = {name: torch.as_tensor(gate, dtype=torch.float32, device=images.device) for name, gate in proposal.gates.items()}
     wanted = sorted(proposal.differentiable)
     for name in wanted:
         gates[name].requires_grad_()
+    found = {name: torch.zeros_like(gates[name]) for name in wanted}
     with torch.set_grad_enabled(bool(wanted) or optimizer is not None):
-        with fabric.autocast():
-            losses = row_losses(supernet(images, gates), fabric.to_device(labels))  # (rows,)
+        losses = row_losses(network(images, gates), fabric.to_device(labels))  # (rows,)
         if not torch.isfinite(losses).all():
             advice = "was it trained?" if optimizer is None else "lower the learning rate"
             raise FloatingPointError(f"the super-network's loss is not finite: {advice}")
         loss = losses.mean()
-        learns = optimizer is not None and loss.requires_grad  # a batch of networks without a weight has nothing to learn
-        inputs = [gates[name] for name in wanted]
-        # A block that no row's depth reaches has no say in the loss: its gradient is 0.
-        gradients = torch.autograd.grad(loss, inputs, retain_graph=learns, materialize_grads=True) if wanted else ()
-        if optimizer is not None and learns:
-            optimizer.zero_grad(set_to_none=True)
+        if loss.requires_grad:  # a batch of networks without a weight has nothing to learn
+            scale = gradient_scale(fabric)
+            if optimizer is not None:
+                optimizer.zero_grad(set_to_none=True)
             fabric.backward(loss)
-            optimizer.step()
-    found = {name: gradient.detach().double().cpu().numpy() for name, gradient in zip(wanted, gradients, strict=True)}
-    return Feedback(losses.detach().double().cpu().numpy(), found)
+            # A block that no row's depth reaches has no say in the loss: its gradient stays 0.
+            found |= {name: gradient / scale for name in wanted if (gradient := gates[name].grad) is not None}
+            if not all(bool(torch.isfinite(gradient).all()) for gradient in found.values()):
+                if lower_scale(fabric):
+                    return _evaluate(network, proposal, images, labels, fabric, optimizer)
+                raise FloatingPointError("the gradient of the super-network's gates is not finite: was it trained?")
+            if optimizer is not None and any(p.grad is not None for p in network.parameters()):
+                weight_step(fabric, network, optimizer)
+    gradients = {name: gradient.double().cpu().numpy() for name, gradient in found.items()}
+    return Feedback(losses.detach().double().cpu().numpy(), gradients)
 
 
 def _note(

@@ -14,9 +14,10 @@ from constrained_nas.training.loop import (
     fine_tune,
     recalibrate,
     recalibrate_on,
-    row_losses,
     train_supernet,
     uniform_rows,
 )
+from constrained_nas.training.losses import row_losses
+from constrained_nas.training.precision import gradient_scale, load_scaler, lower_scale, scaler_state, weight_step
 from constrained_nas.training.seeding import seeded
 from constrained_nas.training.teachers import timm_teacher

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from constrained_nas.training.precision import load_scaler, scaler_state
 from graphs.files import written_whole
 
 
@@ -87,13 +89,15 @@ def save_training(
     options: dict[str, Any],
     checkpoint: Path,
     epochs: int,
+    fabric: Fabric,
 ) -> None:
-    """Write the weights, the optimizer's state, the moving average if there is one, and the options (JSON-ready)."""
+    """Write the weights, the state of the optimizer and of the precision's scaler, the moving average if there is one, and the
+    options (JSON-ready)."""
     tensors, groups = flatten_optimizer(optimizer)
     tensors |= {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     if average is not None:
         tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
-    save_checkpoint(checkpoint, tensors, {"options": options, "epochs": epochs, "groups": groups})
+    save_checkpoint(checkpoint, tensors, {"options": options, "epochs": epochs, "groups": groups, "scaler": scaler_state(fabric)})
 
 
 def load_training(
@@ -102,6 +106,7 @@ def load_training(
     average: AveragedModel | None,
     options: dict[str, Any],
     checkpoint: Path | None,
+    fabric: Fabric,
 ) -> int:
     """Load the checkpoint, if there is one, and return the number of epochs already done.
 
@@ -120,4 +125,5 @@ def load_training(
     if average is not None:
         average.load_state_dict(part_of(tensors, "average."))
     restore_optimizer(optimizer, tensors, values["groups"])
+    load_scaler(fabric, values.get("scaler", {}))
     return int(values["epochs"])

@@ -25,11 +25,13 @@ from torch.utils.data import Dataset
 
 from constrained_nas.data import IGNORED, loader
 from constrained_nas.training.checkpoints import load_training, save_training
+from constrained_nas.training.losses import check_shapes, distillation, mixup, training_loss
+from constrained_nas.training.precision import weight_step
 from graphs import Supernet
 from graphs.blocks import with_stochastic_depth
 
 Progress = Callable[[int, int, str], None]  # steps done, steps in all, what is going on
-Forward = Callable[[Tensor, torch.Generator], Tensor]
+Forward = Callable[[nn.Module, Tensor, torch.Generator], Tensor]  # the network as Fabric set it up, images, what to draw from
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class TrainingOptions:
         drop_path: rate at which the last residual block of a bare network is left out, rising to it linearly; 0 turns it off.
         from_scratch: a bare network forgets its weights first, and draws new ones from ``seed``.
         decay, decay_epochs: the rate falls by the factor ``decay`` every so many epochs; 0 for a cosine.
+        clip: the norm of all gradients together is clipped to this; 0 leaves it.
 
     PruNet retrains with ``TrainingOptions(450, 1536, 0.06, ema_decay=0.9999, drop_path=0.2, from_scratch=True, decay=0.97)``.
 
@@ -63,8 +66,11 @@ class TrainingOptions:
     from_scratch: bool = False
     decay: float = 0.0
     decay_epochs: float = 2.4
+    clip: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.clip < 0:
+            raise ValueError(f"training: expected a clip of 0 or more, got {self.clip}")
         if self.epochs < 0 or self.batch_size < 1 or not self.decay_epochs > 0:
             raise ValueError(
                 "training: expected epochs of 0 or more, a batch_size of 1 or more and positive decay_epochs; "
@@ -115,12 +121,12 @@ def train_supernet(
     if any(options.drop_path or options.from_scratch for options in (warm_up, multi_path)):
         raise ValueError("drop_path and from_scratch are for bare networks: leave them out for a super-network")
 
-    def one(images: Tensor, _: torch.Generator) -> Tensor:
-        return supernet(images, {name: gate.to(images.device) for name, gate in heaviest.items()})
+    def one(network: nn.Module, images: Tensor, _: torch.Generator) -> Tensor:
+        return network(images, {name: gate.to(images.device) for name, gate in heaviest.items()})
 
-    def many(images: Tensor, generator: torch.Generator) -> Tensor:
+    def many(network: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
         rows = uniform_rows(supernet, len(images), generator)
-        return supernet(images, {name: gate.to(images.device) for name, gate in rows.items()})
+        return network(images, {name: gate.to(images.device) for name, gate in rows.items()})
 
     first = checkpoint.with_suffix(".heaviest" + checkpoint.suffix) if checkpoint else None
     # The first phase's file is read even if the second has begun: it says under which options it was trained.
@@ -161,7 +167,11 @@ def fine_tune(
         _draw_weights(network, options.seed)
     if teacher is not None:
         teacher.eval().to(fabric.device)
-    _train(network, lambda images, _: running(images), data, options, fabric, checkpoint, progress, "network", teacher, temperature)
+
+    def run(module: nn.Module, images: Tensor, _: torch.Generator) -> Tensor:
+        return module(images)
+
+    _train(network, run, data, options, fabric, checkpoint, progress, "network", teacher, temperature, running)
 
 
 @torch.no_grad()
@@ -176,28 +186,12 @@ def evaluate(forward: Callable[[Tensor], Tensor], data: Dataset[Any], fabric: Fa
     correct = total = 0
     for images, labels in loader(data, batch_size):
         logits = forward(_layout(fabric.to_device(images)))
-        _check_shapes(logits, labels)
+        check_shapes(logits, labels)
         correct += int((logits.argmax(1).cpu() == labels).sum())  # a prediction is never IGNORED
         total += int((labels != IGNORED).sum())
     if not total:
         raise ValueError("cannot evaluate on an empty data set")
     return correct / total
-
-
-def row_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """The cross-entropy of every row, (B,).
-
-    Args:
-        logits: (B, K), or (B, K, H, W) where every pixel has a class.
-        labels: (B,), or (B, H, W); a row's loss then is the mean over its pixels but those labelled ``IGNORED``.
-
-    Raises:
-        ValueError: shapes that do not meet.
-    """
-    _check_shapes(logits, labels)
-    losses = functional.cross_entropy(logits, labels, reduction="none", ignore_index=IGNORED).reshape(len(labels), -1)
-    counted = (labels != IGNORED).reshape(len(labels), -1).sum(1)
-    return losses.sum(1) / counted.clamp(min=1)  # a row without any label has no loss
 
 
 @torch.no_grad()
@@ -241,7 +235,9 @@ def _train(
     what: str,
     teacher: nn.Module | None = None,
     temperature: float = 1.0,
+    running: nn.Module | None = None,
 ) -> None:
+    """Train ``network`` in place; ``running`` is called in its stead where given, and shares its modules."""
     network.to(fabric.device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         network.parameters(),
@@ -255,7 +251,8 @@ def _train(
         if options.ema_decay
         else None
     )
-    first = load_training(network, optimizer, average, asdict(options), checkpoint)
+    first = load_training(network, optimizer, average, asdict(options), checkpoint, fabric)
+    running, optimizer = fabric.setup(running or network, optimizer)
     steps = len(loader(data, options.batch_size, torch.Generator(), drop_last=True))
     if steps == 0:
         raise ValueError(f"a batch of {options.batch_size} is larger than the data set: choose a smaller batch_size")
@@ -268,12 +265,12 @@ def _train(
             torch.manual_seed(options.seed * 100_003 + epoch)
             for step, (images, labels) in enumerate(loader(data, options.batch_size, generator, True, options.workers)):
                 images, labels = _layout(fabric.to_device(images)), fabric.to_device(labels)
-                images, labels, partner, share = _mixup(images, labels, options.mixup, generator)
-                with fabric.autocast():
-                    logits = forward(images, generator)
-                    loss = _loss(logits, labels, partner, share, options.label_smoothing)
-                    if teacher is not None:
-                        loss = 0.5 * loss + 0.5 * _distillation(logits, teacher, images, temperature)
+                images, labels, partner, share = mixup(images, labels, options.mixup, generator)
+                logits = forward(running, images, generator)
+                loss = training_loss(logits, labels, partner, share, options.label_smoothing)
+                if teacher is not None:
+                    with fabric.autocast():
+                        loss = 0.5 * loss + 0.5 * distillation(logits, teacher, images, temperature)
                 if not torch.isfinite(loss):
                     raise FloatingPointError(
                         f"training the {what}: loss {loss.item()} in epoch {epoch + 1}; lower the learning rate"
@@ -282,13 +279,13 @@ def _train(
                 fabric.backward(loss)
                 for group in optimizer.param_groups:
                     group["lr"] = options.rate((epoch * steps + step) / steps)
-                optimizer.step()
+                weight_step(fabric, running, optimizer, options.clip)
                 if average is not None:
                     average.update_parameters(network)
                 if progress:
                     progress(epoch * steps + step + 1, options.epochs * steps, what)
         if checkpoint is not None:
-            save_training(network, optimizer, average, asdict(options), checkpoint, epoch + 1)
+            save_training(network, optimizer, average, asdict(options), checkpoint, epoch + 1, fabric)
     if average is not None:
         network.load_state_dict(average.module.state_dict())
     network.eval()
@@ -304,41 +301,6 @@ def _draw_weights(network: nn.Module, seed: int) -> None:
                 reset()
             elif own is not None:
                 raise ValueError(f"from_scratch: {name!r} ({type(module).__name__}) cannot draw weights; build a fresh network")
-
-
-def _check_shapes(logits: Tensor, labels: Tensor) -> None:
-    if logits.ndim not in (2, 4) or labels.shape != logits.shape[:1] + logits.shape[2:]:
-        raise ValueError(
-            "expected logits (B, K) with labels (B,), or (B, K, H, W) with labels (B, H, W); "
-            f"got {tuple(logits.shape)} with {tuple(labels.shape)}"
-        )
-
-
-def _loss(logits: Tensor, labels: Tensor, partner: Tensor, share: float, smoothing: float) -> Tensor:
-    """The mean over the labels, one an image or one a pixel; mixed images have two of each."""
-    _check_shapes(logits, labels)
-    loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
-    if share == 1.0:
-        return loss
-    return share * loss + (1 - share) * functional.cross_entropy(logits, partner, label_smoothing=smoothing)
-
-
-def _mixup(images: Tensor, labels: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, float]:
-    """Zhang et al. 2018, with the loss in place of mixed labels: the same gradient, and label smoothing stays the loss's own."""
-    if alpha == 0:
-        return images, labels, labels, 1.0
-    first, second = (torch._standard_gamma(torch.tensor(float(alpha)), generator=generator) for _ in range(2))
-    share = float(first / (first + second))
-    order = torch.randperm(len(labels), generator=generator).to(labels.device)
-    return share * images + (1 - share) * images[order], labels, labels[order], share
-
-
-def _distillation(logits: Tensor, teacher: nn.Module, images: Tensor, temperature: float) -> Tensor:
-    with torch.no_grad():
-        target = functional.log_softmax(teacher(images) / temperature, 1)
-    student = functional.log_softmax(logits / temperature, 1)
-    divergence = functional.kl_div(student, target, reduction="sum", log_target=True)
-    return divergence / (student.numel() // student.shape[1]) * temperature**2  # the mean over images, or over pixels
 
 
 def _layout(images: Tensor) -> Tensor:
