@@ -143,7 +143,7 @@ def _run_seed(
     limits = list(options.budgets_ms) or latencies.budgets(options.shares)
     outcomes = run_contest(prepared, limits, options.contest, seed, fabric, progress, checkpoints, resume)
     epochs, rate = options.contest.fine_tune_epochs, options.contest.fine_tune_rate
-    training = replace(training_options(options.setup, epochs, rate, seed), ema_decay=0.0)
+    training = training_options(options.setup, epochs, rate, seed)
     tests = Tests(prepared, training, fabric, checkpoints / f"accuracies_seed{seed}.json", resume)
     found = []
     for done, outcome in enumerate(outcomes):

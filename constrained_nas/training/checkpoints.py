@@ -100,6 +100,20 @@ def save_training(
     save_checkpoint(checkpoint, tensors, {"options": options, "epochs": epochs, "groups": groups, "scaler": scaler_state(fabric)})
 
 
+def load_weights(network: nn.Module, checkpoint: Path) -> None:
+    """Load what the training of a checkpoint had come to: its moving average where it keeps one.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is cut off, or from another network.
+    """
+    tensors, _ = load_checkpoint(checkpoint)
+    try:
+        network.load_state_dict(part_of(tensors, "average.module.") or part_of(tensors, "network."))
+    except RuntimeError as error:
+        raise ValueError(f"{checkpoint}: saved from another network ({error})") from error
+
+
 def load_training(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,

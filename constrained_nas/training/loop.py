@@ -114,6 +114,8 @@ def train_supernet(
         supernet: trained in place; ends in evaluation mode.
         heaviest: its one-hot gates, each (options,).
         checkpoint: where to save after each epoch; training resumes from the file if it exists, and ends in the same weights.
+            The heaviest network's weights stay beside it, in the file :func:`heaviest_file`: they are a better teacher than those
+            that paths were trained with.
 
     Raises:
         ValueError: ``drop_path`` or ``from_scratch``, which are for bare networks.
@@ -128,11 +130,16 @@ def train_supernet(
         rows = uniform_rows(supernet, len(images), generator)
         return network(images, {name: gate.to(images.device) for name, gate in rows.items()})
 
-    first = checkpoint.with_suffix(".heaviest" + checkpoint.suffix) if checkpoint else None
+    first = heaviest_file(checkpoint) if checkpoint else None
     # The first phase's file is read even if the second has begun: it says under which options it was trained.
     if checkpoint is None or first is None or first.exists() or not checkpoint.exists():
         _train(supernet, one, data, warm_up, fabric, first, progress, "heaviest network")
     _train(supernet, many, data, multi_path, fabric, checkpoint, progress, "sampled paths")
+
+
+def heaviest_file(checkpoint: Path) -> Path:
+    """Where :func:`train_supernet` leaves what the super-network was before any path was sampled."""
+    return checkpoint.with_suffix(".heaviest" + checkpoint.suffix)
 
 
 def fine_tune(

@@ -22,7 +22,7 @@ from constrained_nas.latency import Clock, ProfileSettings, Progress, Timer, log
 from constrained_nas.methods import HardCoRe, SoftPenalty, random_feasible, start_point
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved
-from constrained_nas.runs.families.weights import fine_tuned, inherited, search_supernet, train_shared
+from constrained_nas.runs.families.weights import fine_tuned, heaviest_teacher, inherited, search_supernet, train_shared
 from constrained_nas.runs.settings import RunSettings
 from graphs import Architecture, MBConvSpace, SearchSpace, Supernet, hardcore_imagenet, hardcore_small
 from graphs.costs import CostModel, LatencyTable, QuadraticCost, latency_cost, load_latency_table, mac_cost, parameter_cost
@@ -109,9 +109,9 @@ class HardCoReFamily(Family):
         return replace(found, tightens=not (method == "soft-penalty" and settings.soft_end == "argmax"))
 
     def trained(self, prepared: Prepared, supernet: nn.Module | None, architecture: Architecture, saved: Saved) -> nn.Module:
-        """From the super-network's weights, under the heaviest network's eyes."""
+        """From the super-network's weights, under the eyes of the heaviest network, as it was before paths were sampled."""
         network = inherited(prepared, supernet, architecture)
-        teacher = inherited(prepared, supernet, self.space.heaviest()) if prepared.plan.fine_tune_epochs else None
+        teacher = heaviest_teacher(prepared, self.space.heaviest()) if prepared.plan.fine_tune_epochs else None
         return fine_tuned(prepared, network, prepared.data.weights, saved, teacher)
 
     def network(self, architecture: Architecture) -> nn.Module:

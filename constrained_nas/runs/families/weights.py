@@ -12,7 +12,7 @@ from constrained_nas.ask_tell import SearchMethod
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Found, Prepared, Saved
 from constrained_nas.search import SearchOptions, WeightTraining, search
-from constrained_nas.training import TrainingOptions, fine_tune, recalibrate_on, seeded, train_supernet
+from constrained_nas.training import TrainingOptions, fine_tune, heaviest_file, load_weights, recalibrate_on, seeded, train_supernet
 from graphs import Architecture, SearchSpace, Supernet
 from graphs.costs import CostModel, QuadraticCost
 
@@ -84,6 +84,21 @@ def inherited(prepared: Prepared, supernet: nn.Module | None, architecture: Arch
     # augmentation draws from torch's global state
     seeded(lambda: recalibrate_on(network, prepared.data.weights, batch, 10, seed, prepared.fabric), seed)
     return network
+
+
+def heaviest_teacher(prepared: Prepared, heaviest: Architecture) -> nn.Module:
+    """The heaviest network as it was before paths were sampled: its weights and statistics are then its own, and it answers best.
+
+    Where it was not trained alone (``warm_up`` 0) it takes what the paths left.
+
+    Reference: HardCoRe-NAS, Appendix G (the teacher has the weights w-bar*).
+    """
+    file = heaviest_file(prepared.saved("supernet").path)
+    if not file.exists():
+        return inherited(prepared, prepared.supernet, heaviest)
+    before = cast(Supernet, seeded(prepared.family.supernet, 0))
+    load_weights(before, file)
+    return before.extract(heaviest).to(memory_format=torch.channels_last)
 
 
 def fine_tuned(

@@ -19,7 +19,17 @@ from torch.nn import functional
 from torch.utils.data import Dataset, TensorDataset
 
 from constrained_nas.data import IGNORED, loader
-from constrained_nas.training import TrainingOptions, evaluate, fine_tune, recalibrate, row_losses, train_supernet, uniform_rows
+from constrained_nas.training import (
+    TrainingOptions,
+    evaluate,
+    fine_tune,
+    heaviest_file,
+    load_weights,
+    recalibrate,
+    row_losses,
+    train_supernet,
+    uniform_rows,
+)
 from graphs import Architecture, GPUNetSpace, Supernet, gpunet_small
 
 FABRIC = Fabric(accelerator="cpu", devices=1)
@@ -109,6 +119,24 @@ def test_killed_training_resumes_to_the_same_weights(tmp_path: Path, ema: float,
     again, heaviest = fresh(dropout=0.3)
     train_supernet(again, heaviest, data, warm_up, multi_path, FABRIC, checkpoint, progress=kill)  # nothing is left to do
     assert same_state(again, unbroken)
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.8])
+def test_what_training_came_to_can_be_loaded_from_its_files(tmp_path: Path, ema: float) -> None:
+    """The teacher of later trainings is the heaviest network before paths were sampled, with its moving average."""
+    options, checkpoint = replace(SHORT, ema_decay=ema), tmp_path / "w.safetensors"
+    alone, heaviest = fresh()
+    train_supernet(alone, heaviest, striped_data(32, 0), options, replace(options, epochs=0), FABRIC)
+    net, heaviest = fresh()
+    train_supernet(net, heaviest, striped_data(32, 0), options, options, FABRIC, checkpoint)
+    loaded, _ = fresh()
+    load_weights(loaded, heaviest_file(checkpoint))
+    assert same_state(loaded, alone)
+    assert not same_state(loaded, net)
+    load_weights(loaded, checkpoint)
+    assert same_state(loaded, net)
+    with pytest.raises(ValueError, match="saved from another network"):
+        load_weights(nn.Linear(2, 2), checkpoint)
 
 
 def test_training_leaves_the_global_random_state_alone() -> None:
