@@ -182,7 +182,7 @@ def _evaluate(
     ``network`` and ``optimizer`` as Fabric set them up.
     """
     images = fabric.to_device(images).contiguous(memory_format=torch.channels_last)
-    gates = {name: torch.as_tensor(gate, dtype=torch.float32, device=images.device) for name, gate in proposal.gates.items()}
+    gates = {name: torch.as_tensor(gate, dtype=torch.float32) for name, gate in proposal.gates.items()}  # on the host
     wanted = sorted(proposal.differentiable)
     for name in wanted:
         gates[name].requires_grad_()

@@ -124,11 +124,10 @@ def train_supernet(
         raise ValueError("drop_path and from_scratch are for bare networks: leave them out for a super-network")
 
     def one(network: nn.Module, images: Tensor, _: torch.Generator) -> Tensor:
-        return network(images, {name: gate.to(images.device) for name, gate in heaviest.items()})
+        return network(images, heaviest)
 
     def many(network: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
-        rows = uniform_rows(supernet, len(images), generator)
-        return network(images, {name: gate.to(images.device) for name, gate in rows.items()})
+        return network(images, uniform_rows(supernet, len(images), generator))  # on the host, where they are read
 
     first = heaviest_file(checkpoint) if checkpoint else None
     # The first phase's file is read even if the second has begun: it says under which options it was trained.
