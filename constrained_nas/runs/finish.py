@@ -93,4 +93,4 @@ def trained_network(
 ) -> tuple[nn.Module, float]:
     """The bare network with weights of its own, and its test accuracy in %; see :meth:`Family.trained`."""
     network = prepared.family.trained(prepared, supernet, architecture, prepared.saved(name, progress))
-    return network, 100 * evaluate(network, prepared.data.test, prepared.fabric)
+    return network, 100 * evaluate(network, prepared.data.test, prepared.fabric, workers=prepared.settings.workers)

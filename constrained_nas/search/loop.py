@@ -120,7 +120,7 @@ def search(
             # Dropout and augmentation draw from torch's global state: it too is seeded for the epoch, and given back as it was.
             with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
                 torch.manual_seed(options.seed * 100_003 + epoch)
-                batches = _batches(data, weights_data, training is not None, options, shuffle)
+                batches = _batches(data, weights_data, training is not None, options, shuffle, fabric.device)
                 for step, (purpose, images, labels) in enumerate(batches):
                     moment = Moment(purpose, epoch, options.epochs, step, steps)
                     proposal = method.ask(problem, state, len(labels), moment, generator)
@@ -157,15 +157,20 @@ def _count(data: Dataset[Any], options: SearchOptions, split: str) -> int:
 
 
 def _batches(
-    data: Dataset[Any], weights_data: Dataset[Any] | None, joint: bool, options: SearchOptions, shuffle: torch.Generator
+    data: Dataset[Any],
+    weights_data: Dataset[Any] | None,
+    joint: bool,
+    options: SearchOptions,
+    shuffle: torch.Generator,
+    device: torch.device,
 ) -> Iterator[tuple[Purpose, Tensor, Tensor]]:
     """One epoch; with two splits, the batches of the smaller spread evenly among those of the larger."""
-    architecture = loader(data, options.batch_size, shuffle, True, options.workers)
+    architecture = loader(data, options.batch_size, shuffle, True, options.workers, device)
     if weights_data is None:
         for images, labels in architecture:
             yield "both" if joint else "architecture", images, labels
         return
-    weights = loader(weights_data, options.batch_size, shuffle, True, options.workers)
+    weights = loader(weights_data, options.batch_size, shuffle, True, options.workers, device)
     streams = iter(weights), iter(architecture)
     total = len(weights) + len(architecture)
     for step in range(total):

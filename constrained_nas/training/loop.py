@@ -181,7 +181,9 @@ def fine_tune(
 
 
 @torch.no_grad()
-def evaluate(forward: Callable[[Tensor], Tensor], data: Dataset[Any], fabric: Fabric, batch_size: int = 500) -> float:
+def evaluate(
+    forward: Callable[[Tensor], Tensor], data: Dataset[Any], fabric: Fabric, batch_size: int = 500, workers: int = 0
+) -> float:
     """Accuracy of ``forward`` on ``data``: the share of labels, one an image or one a pixel, that are predicted.
 
     Pixels labelled ``constrained_nas.data.images.IGNORED`` do not count. Put the network in evaluation mode first.
@@ -190,7 +192,8 @@ def evaluate(forward: Callable[[Tensor], Tensor], data: Dataset[Any], fabric: Fa
         ValueError: nothing to evaluate, or outputs that do not fit the labels.
     """
     correct = total = 0
-    for images, labels in loader(data, batch_size):
+    for images, labels in loader(data, batch_size, workers=workers, device=fabric.device):
+        labels = labels.cpu()
         logits = forward(_layout(fabric.to_device(images)))
         check_shapes(logits, labels)
         correct += int((logits.argmax(1).cpu() == labels).sum())  # a prediction is never IGNORED
@@ -223,7 +226,7 @@ def recalibrate_on(network: nn.Module, data: Dataset[Any], batch_size: int, batc
     """:func:`recalibrate` on at most so many whole batches of images, shuffled by ``seed``."""
 
     def runs() -> Iterator[Callable[[], Tensor]]:
-        shuffled = loader(data, batch_size, torch.Generator().manual_seed(seed), drop_last=True)
+        shuffled = loader(data, batch_size, torch.Generator().manual_seed(seed), True, device=fabric.device)
         for _, (images, _) in zip(range(batches), shuffled, strict=False):
             yield partial(network, fabric.to_device(images))
 
@@ -266,10 +269,11 @@ def _train(
         # Every draw of an epoch comes from (seed, epoch): a resumed run continues exactly as an unbroken one.
         generator = torch.Generator().manual_seed(options.seed * 100_003 + epoch)
         network.train()
+        batches = loader(data, options.batch_size, generator, True, options.workers, fabric.device)
         # Dropout and augmentation draw from torch's global state: it too is seeded for the epoch, and given back as it was.
         with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
             torch.manual_seed(options.seed * 100_003 + epoch)
-            for step, (images, labels) in enumerate(loader(data, options.batch_size, generator, True, options.workers)):
+            for step, (images, labels) in enumerate(batches):
                 images, labels = _layout(fabric.to_device(images)), fabric.to_device(labels)
                 images, labels, partner, share = mixup(images, labels, options.mixup, generator)
                 logits = forward(running, images, generator)

@@ -211,7 +211,10 @@ class Tests:
             data, teacher = self.prepared.data.weights, self.prepared.teacher
             fine_tune(network, data, self.training, self.fabric, teacher, checkpoint=checkpoint)
             seconds = time.perf_counter() - began
-            self.known[key] = {"accuracy": evaluate(network, self.prepared.data.test, self.fabric), "seconds": seconds}
+            self.known[key] = {
+                "accuracy": evaluate(network, self.prepared.data.test, self.fabric, workers=self.training.workers),
+                "seconds": seconds,
+            }
             save_json(self.known, self.memory)
         return self.known[key]["accuracy"], self.known[key]["seconds"]
 
