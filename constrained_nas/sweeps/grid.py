@@ -22,8 +22,8 @@ from constrained_nas.runs import MethodName, RunSettings, parse_budgets, plan_of
 
 SearchMode = Literal["once", "every"]
 # What decides neither the search nor the test: where things lie, what is measured afterwards, how many processes load data.
-_ELSEWHERE = {"budget", "table", "measure_table", "method", "measure", "confidence", "attempts", "rounds", "workers", "data_root"}
-_ELSEWHERE |= {"test_references", "latency_device", "latency_batch", "latency_threads"}
+_ELSEWHERE = {"budget", "table", "measure_table", "method", "measure", "confidence", "attempts", "rounds", "workers"}
+_ELSEWHERE |= {"data_root", "data_cache", "test_references", "latency_device", "latency_batch", "latency_threads"}
 
 
 @dataclass(frozen=True, slots=True)

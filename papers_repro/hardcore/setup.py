@@ -9,7 +9,7 @@ At laptop scale the data are scikit-learn's digits, made harder (see ``constrain
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -105,7 +105,10 @@ def prepare(
         supernet.gates(space.heaviest()),
         data.weights,
         training_options(options, options.warm_up_epochs, options.learning_rate, seed),
-        training_options(options, options.multi_path_epochs, options.multi_path_rate, seed),
+        replace(
+            training_options(options, options.multi_path_epochs, options.multi_path_rate, seed),
+            batch_size=options.multi_path_batch or options.batch_size,
+        ),
         fabric,
         checkpoint,
         progress.callback(f"seed {seed}"),

@@ -23,6 +23,7 @@ from constrained_nas.methods import HardCoRe, SoftPenalty, random_feasible, star
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved
 from constrained_nas.runs.families.weights import fine_tuned, heaviest_teacher, inherited, search_supernet, train_shared
+from constrained_nas.runs.recipes import RECIPES
 from constrained_nas.runs.settings import RunSettings
 from graphs import Architecture, MBConvSpace, SearchSpace, Supernet, hardcore_imagenet, hardcore_small
 from graphs.costs import CostModel, LatencyTable, QuadraticCost, latency_cost, load_latency_table, mac_cost, parameter_cost
@@ -37,14 +38,14 @@ class HardCoReFamily(Family):
     methods: ClassVar[tuple[str, ...]] = ("hardcore", "soft-penalty", "random")
     decides: ClassVar[str] = "blocks and depths (hardcore-small, hardcore-imagenet)"
     shares_supernet: ClassVar[bool] = True
+    takes_recipes: ClassVar[bool] = True
 
     space: MBConvSpace
 
     @classmethod
     def defaults(cls, space: str) -> dict[str, Any]:
         side = 224 if "imagenet" in space else 32
-        numbers = {"epochs": 4, "warm_up": 4, "train_epochs": 10, "batch_size": 32, "learning_rate": 0.1, "samples": 1}
-        return {"method": "hardcore", "resolution": side, **numbers, "fine_tune_epochs": 1, "fine_tune_rate": 0.05}
+        return {"method": "hardcore", "resolution": side, "samples": 1, **RECIPES["digits"].numbers()}
 
     @classmethod
     def build(cls, space: str, classes: int, image_channels: int, resolution: int) -> Self:
