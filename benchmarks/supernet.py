@@ -1,4 +1,4 @@
-"""What a training step of a super-network costs, beside the networks it holds: milliseconds, peak memory. Writes a table and JSON.
+"""What a training step of a super-network costs, beside the networks it holds; how fast images are read. Writes a table and JSON.
 
     python benchmarks/supernet.py --quick           a minute, to see that it runs
     python benchmarks/supernet.py                   some minutes, one thread
@@ -33,6 +33,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.machine import machine, versions
+from constrained_nas.data import loader
+from constrained_nas.data.pixels import PixelDataset, auto_augmented, cropped_and_flipped, scaled_pixels
 from constrained_nas.training import uniform_rows
 from graphs import MBConvSpace, hardcore_imagenet, hardcore_small
 
@@ -93,6 +95,7 @@ def main(
     console = Console(width=150)
     built = hardcore_small(10, resolution or 32) if space == "small" else hardcore_imagenet("release", 1000, resolution or 224)
     rows = _measure(built, batch, torch.device(device), compiled, 5 if quick else 25, seed, console)
+    read = _pipeline(batch, torch.device(device), quick)
     out = out or _ROOT / "benchmarks" / "results" / f"supernet{'_quick' if quick else ''}.json"
     record = {
         "machine": machine() | {"device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"},
@@ -102,11 +105,13 @@ def main(
         "threads": threads,
         "seed": seed,
         "quick": quick,
+        "images_a_second": read,
         "rows": [asdict(row) | {"verdict": row.verdict} for row in rows],
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     _print(rows, built.space.name, batch, console)
+    console.print(f"32x32 images a second: {read['augmented']:.0f} cropped, flipped, AutoAugment; {read['plain']:.0f} only scaled")
     console.print(f"written to {out.name}")
 
 
@@ -165,6 +170,20 @@ def _measure(
                 spent[key].append(time.perf_counter() - began)
     reference = float(np.median(spent[_HEAVIEST, False]))
     return [_row(*key, spent[key], reference, _peak_megabytes(run, device)) for key, run in work.items()]
+
+
+def _pipeline(batch: int, device: torch.device, quick: bool) -> dict[str, float]:
+    """Colour images of 32x32 a second, as training and as tests read them, in this process."""
+    scaled = scaled_pixels((0.5,) * 3, (0.5,) * 3)
+    images = np.random.default_rng(0).integers(0, 256, (1024 if quick else 8192, 3, 32, 32), dtype=np.uint8)
+    found = {}
+    for name, transform in (("augmented", lambda x: scaled(auto_augmented(cropped_and_flipped(4)(x)))), ("plain", scaled)):
+        batches = loader(PixelDataset(images, np.zeros(len(images)), transform), batch, torch.Generator(), True, device=device)
+        began = time.perf_counter()
+        count = sum(len(labels) for _, labels in batches)
+        _wait(device)
+        found[name] = count / (time.perf_counter() - began)
+    return found
 
 
 def _placed(network: nn.Module, device: torch.device) -> nn.Module:
