@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 from PIL import Image
+from torch import nn
 from torch.utils.data import Subset
 from torchvision.transforms import v2
 
 from constrained_nas.data import image_folder, loader, pixels
 from constrained_nas.data.pixels import PixelDataset, auto_augmented, cropped_and_flipped, pixels_of, scaled_pixels
+from constrained_nas.training import Stopped, TrainingOptions, fine_tune
 
 PLAIN = scaled_pixels((0.5,) * 3, (0.5,) * 3)
 
@@ -106,6 +110,60 @@ def test_epochs_differ_and_repeat_by_their_seed(workers: int) -> None:
     assert torch.equal(epoch(0), epoch(0))
     same = (epoch(0) == epoch(1)).flatten(1).all(1)
     assert float(same.float().mean()) < 0.5
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_processes_that_load_change_no_pixel_and_no_generator(workers: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (20, 3, 8, 8), dtype=np.uint8)
+    data = Subset(PixelDataset(images, np.arange(20), lambda batch: PLAIN(cropped_and_flipped(2)(batch))), range(1, 19))
+
+    def epoch(count: int) -> list[torch.Tensor]:
+        order, drawn = torch.Generator().manual_seed(3), []
+        for batch, labels in loader(data, 4, order, True, count):
+            torch.rand(())  # the rest of a step draws as well, and has no influence
+            drawn += [batch, labels, torch.rand(2, generator=order)]
+        return drawn
+
+    torch.manual_seed(1)
+    here = epoch(0)
+    before = torch.get_rng_state()
+    there = epoch(workers)
+    assert len(here) == 12 and all(map(torch.equal, here, there))
+    torch.set_rng_state(before)
+    next(iter(loader(data, 4, torch.Generator().manual_seed(3))))
+    assert torch.equal(torch.get_rng_state(), before), "augmentation has draws of its own"
+
+
+class _Dropping(nn.Sequential):
+    """Draws from torch's global state, as augmentation of single images does."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(3 * 64, 8), nn.Dropout(0.5), nn.Linear(8, 4))
+
+
+@pytest.mark.parametrize("step", [2, 5, 8])
+def test_training_on_pixels_that_was_stopped_ends_in_the_same_weights(tmp_path: Path, step: int) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (18, 3, 8, 8), dtype=np.uint8)
+    data = PixelDataset(images, np.arange(18) % 4, lambda batch: PLAIN(cropped_and_flipped(2)(batch)))
+    fabric, options = Fabric(accelerator="cpu", devices=1), TrainingOptions(2, 4, 0.05, mixup=0.2)
+    start = _Dropping().state_dict()
+
+    def trained(checkpoint: Path | None, stop: int = 0, workers: int = 0) -> dict[str, torch.Tensor]:
+        def progress(done: int, *_: object) -> None:
+            if done == stop:
+                raise Stopped
+
+        network = _Dropping()
+        network.load_state_dict(start)
+        chosen = replace(options, workers=workers)
+        fine_tune(network, data, chosen, fabric, checkpoint=checkpoint, progress=progress)
+        return network.state_dict()
+
+    unbroken, path = trained(None), tmp_path / "network.safetensors"
+    with pytest.raises(Stopped):
+        trained(path, step)
+    found = trained(path, workers=1)
+    assert all(torch.equal(found[name], tensor) for name, tensor in unbroken.items())
 
 
 def test_every_image_of_a_batch_is_cropped_and_flipped_by_itself() -> None:

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from constrained_nas.data import IGNORED, loader
 from constrained_nas.training import (
+    Checkpoint,
     TrainingOptions,
     evaluate,
     fine_tune,
@@ -522,3 +523,12 @@ def test_every_epoch_is_augmented_anew(workers: int) -> None:
     rows = torch.cat(network.seen).reshape(3, 16, 2)
     drawn = torch.stack([epoch[epoch[:, 0].argsort(), 1] for epoch in rows])  # (epochs, images)
     assert len(drawn.unique()) == 3 * 16, "no image is changed alike in two epochs"
+
+
+def test_the_heaviest_networks_weights_are_taken_for_nothing_else(tmp_path: Path) -> None:
+    net, gates = fresh()
+    kept = Checkpoint(tmp_path / "net.safetensors", {"seed": 0})
+    train_supernet(net, gates, striped_data(32, 0), SHORT, SHORT, FABRIC, kept)
+    load_weights(fresh()[0], heaviest_file(kept))
+    with pytest.raises(ValueError, match=r"net\.heaviest\.safetensors: made with seed 0, now 1"):
+        load_weights(fresh()[0], heaviest_file(Checkpoint(kept.path, {"seed": 1})))

@@ -19,7 +19,7 @@ from constrained_nas.ask_tell import Feedback, Moment, Proposal
 from constrained_nas.methods import HardCoRe
 from constrained_nas.problem import SearchProblem
 from constrained_nas.search import WeightTraining, search
-from constrained_nas.training import TrainingOptions, fine_tune, gradient_scale, load_checkpoint, train_supernet
+from constrained_nas.training import Stopped, TrainingOptions, fine_tune, gradient_scale, load_checkpoint, train_supernet
 from graphs import Supernet
 
 FULL = Fabric(accelerator="cpu", devices=1)
@@ -129,13 +129,9 @@ class KilledError(Exception):
     """What a test raises in the middle of a run."""
 
 
-def kill(done: int, *_: object) -> None:
-    if done == 6:
-        raise KilledError
-
-
+@pytest.mark.parametrize("how", [KilledError, Stopped])
 @pytest.mark.parametrize("what", ["network", "search"])
-def test_killed_runs_resume_with_the_scale_they_had(tmp_path: Path, what: str) -> None:
+def test_killed_and_stopped_runs_resume_with_the_scale_they_had(tmp_path: Path, what: str, how: type[Exception]) -> None:
     """The scale begins so high that the first steps are left out: a run that forgot it would leave out more."""
 
     def go(checkpoint: Path | None, progress: Any = None) -> nn.Module:
@@ -146,9 +142,13 @@ def test_killed_runs_resume_with_the_scale_they_had(tmp_path: Path, what: str) -
         fine_tune(network, striped_data(64, 0), SHORT, fabric, checkpoint=checkpoint, progress=progress)
         return network
 
+    def kill(done: int, *_: object) -> None:
+        if done == 6:
+            raise how
+
     checkpoint = tmp_path / "run.safetensors"
     unbroken = go(None)
-    with pytest.raises(KilledError):
+    with pytest.raises(how):
         go(checkpoint, kill)
     assert load_checkpoint(checkpoint)[1]["scaler"]["scale"] < 2.0**24
     start = fresh()[0] if what == "search" else plain()
