@@ -12,8 +12,9 @@ drawn.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -24,7 +25,20 @@ from torch.nn import functional
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler, SequentialSampler, Subset, TensorDataset
 
 from constrained_nas.data.identity import files_identity
+from constrained_nas.data.pixels import (
+    PixelBatches,
+    PixelDataset,
+    Transform,
+    auto_augmented,
+    cropped_and_flipped,
+    decoded,
+    drawing_from,
+    pixels_of,
+    resized,
+    scaled_pixels,
+)
 
+SMALL = 64  # pixels: up to this side images are kept decoded
 IGNORED = -100  # the label of a pixel that has none: the default ignore_index of torch's cross-entropy
 
 _MOST_DRAWN = 8 * 2**30  # bytes of digits: they are kept in memory
@@ -183,12 +197,14 @@ def cifar(
     training = [f"data_batch_{number}.bin" for number in range(1, 6)] if classes == 10 else ["train.bin"]
     testing = ["test_batch.bin"] if classes == 10 else ["test.bin"]
     train = [_read_cifar(folder / name, classes) for name in training]
-    test = _read_cifar(folder / testing[0], classes)
+    test, test_labels = _read_cifar(folder / testing[0], classes)
     images, labels = (np.concatenate(parts) for parts in zip(*train, strict=True))
-    fitted = _PixelDataset(images, labels, _train_transform(resolution, augment, recipe))
-    held = _PixelDataset(images, labels, _test_transform(resolution, recipe))
+    if resolution <= SMALL:
+        images, test = resized(images, resolution), resized(test, resolution)
+    fitted = PixelDataset(images, labels, _batch_transform(resolution, augment, recipe))
+    held = PixelDataset(images, labels, _batch_transform(resolution, False, recipe))
+    test_set = PixelDataset(test, test_labels, _batch_transform(resolution, False, recipe))
     split = _split_indices(len(labels), architecture_share, seed)
-    test_set = _PixelDataset(*test, _test_transform(resolution, recipe))
     identity = files_identity(folder, [folder / name for name in (*training, *testing)])
     identity |= {"share": architecture_share, "seed": seed, "augment": augment and recipe}
     return DataSplits(
@@ -203,11 +219,13 @@ def image_folder(
     augment: bool = True,
     seed: int = 0,
     recipe: Recipe = "auto_augment",
+    cache: Path | None = None,
 ) -> DataSplits:
     """An ImageNet-style folder: ``root/train/<class>/*`` and ``root/val/<class>/*`` (or ``test``), read by torchvision.
 
     CIFAR unpacked to PNG or JPEG files in that layout works too: ``image_folder(root, 32, 0.1, recipe="crop_flip")`` gives the
-    splits and transforms that :func:`cifar` gives for the binary version.
+    splits and transforms that :func:`cifar` gives for the binary version. Images of up to 64 pixels are decoded once, into the
+    folder ``cache`` (``root/.decoded`` if not given); larger ones stay files, as they would not fit.
 
     Raises:
         FileNotFoundError: no such folders, or no images in them.
@@ -216,28 +234,50 @@ def image_folder(
     from torchvision.datasets import ImageFolder
 
     held_out = next((name for name in ("val", "test") if (Path(root) / name).is_dir()), "val")
-    fitted = ImageFolder(str(Path(root) / "train"), _train_transform(resolution, augment, recipe))
-    held = ImageFolder(str(Path(root) / "train"), _test_transform(resolution, recipe))
-    test = ImageFolder(str(Path(root) / held_out), _test_transform(resolution, recipe))
-    if fitted.classes != test.classes:
-        different = sorted(set(fitted.classes) ^ set(test.classes))
+    train, test = (ImageFolder(str(Path(root) / name)) for name in ("train", held_out))
+    if train.classes != test.classes:
+        different = sorted(set(train.classes) ^ set(test.classes))
         raise ValueError(f"{root}: train and {held_out} have different classes, e.g. {different[:5]}")
-    split = _split_indices(len(fitted), architecture_share, seed)
-    identity = files_identity(root, [path for path, _ in (*fitted.samples, *test.samples)])
+    split = _split_indices(len(train), architecture_share, seed)
+    identity = files_identity(root, [path for path, _ in (*train.samples, *test.samples)])
     identity |= {"share": architecture_share, "seed": seed, "augment": augment and recipe}
-    name, classes = Path(root).name, len(fitted.classes)
-    return DataSplits(name, Subset(fitted, split[0]), Subset(held, split[1]), test, classes, 3, resolution, identity)
+    fitted: Dataset[Any]
+    held: Dataset[Any]
+    test_set: Dataset[Any]
+    if resolution <= SMALL:
+        kept = cache or Path(root) / ".decoded"
+        images, tests = (
+            decoded([Path(file) for file, _ in part.samples], Path(part.root), resolution, kept) for part in (train, test)
+        )
+        fitted = PixelDataset(images, train.targets, _batch_transform(resolution, augment, recipe))
+        held = PixelDataset(images, train.targets, _batch_transform(resolution, False, recipe))
+        test_set = PixelDataset(tests, test.targets, _batch_transform(resolution, False, recipe))
+    else:
+        fitted = ImageFolder(train.root, _train_transform(resolution, augment, recipe))
+        held, test_set = (ImageFolder(part.root, _test_transform(resolution, recipe)) for part in (train, test))
+    name, classes = Path(root).name, len(train.classes)
+    return DataSplits(name, Subset(fitted, split[0]), Subset(held, split[1]), test_set, classes, 3, resolution, identity)
 
 
 def loader(
-    dataset: Dataset[Any], batch_size: int, generator: torch.Generator | None = None, drop_last: bool = False, workers: int = 0
-) -> DataLoader[Any]:
+    dataset: Dataset[Any],
+    batch_size: int,
+    generator: torch.Generator | None = None,
+    drop_last: bool = False,
+    workers: int = 0,
+    device: torch.device | None = None,
+) -> DataLoader[Any] | PixelBatches:
     """Batches of (images, labels): shuffled by ``generator`` where one is given, else in order.
 
-    Tensor data sets are indexed a batch at a time, which is much faster than example by example. Where other examples are shuffled,
-    each is augmented under a seed of its own, so that the number of processes that load them, ``workers``, changes nothing.
+    Tensors and pixels are indexed a batch at a time, which is much faster than example by example; pixels are augmented and given
+    on ``device`` (the host if none is said). Where examples are shuffled, each, and each batch of pixels, is augmented under a seed
+    of its own, so that the number of processes that load them, ``workers``, changes nothing.
     """
+    pixels = pixels_of(dataset)
     sampler: Sampler[int] = RandomSampler(dataset, generator=generator) if generator else SequentialSampler(dataset)  # type: ignore[arg-type]
+    if pixels is not None:
+        data, rows = pixels
+        return PixelBatches(data, rows, BatchSampler(sampler, batch_size, drop_last), device, workers, generator)
     if isinstance(dataset, TensorDataset):
         return DataLoader(dataset, batch_size=None, sampler=BatchSampler(sampler, batch_size, drop_last))
     if generator is not None:
@@ -271,22 +311,8 @@ class _SeededExamples(Dataset[Any]):
 
     def __getitem__(self, key: tuple[int, int]) -> Any:
         index, seed = key
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with drawing_from(seed):
             return self.dataset[index]
-
-
-class _PixelDataset(Dataset[tuple[Tensor, int]]):
-    """Images (N, 3, side, side) uint8 with a transform."""
-
-    def __init__(self, images: np.ndarray, labels: np.ndarray, transform: Callable[[Any], Tensor]) -> None:
-        self.images, self.labels, self.transform = images, labels, transform
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        return self.transform(torch.as_tensor(self.images[index])), int(self.labels[index])
 
 
 def _read_cifar(path: Path, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -312,35 +338,47 @@ def _split_indices(count: int, architecture_share: float, seed: int) -> tuple[li
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, the convention of the published networks
 
 
+def _batch_transform(resolution: int, augment: bool, recipe: Recipe) -> Transform:
+    """Of batches that lie on a device: what the transforms of single images do, each image with draws of its own."""
+    if resolution > SMALL:
+        each = _train_transform(resolution, augment, recipe)
+        return lambda images: torch.stack([each(image) for image in images])
+    scaling = scaled_pixels(*_statistics(recipe))
+    steps: list[Transform] = []
+    if augment:
+        steps.append(cropped_and_flipped(resolution // 8 if recipe == "auto_augment" else resolution // 16))
+        steps += [auto_augmented] if recipe == "auto_augment" else []
+    return lambda images: reduce(lambda batch, step: step(batch), [*steps, scaling], images)
+
+
 def _train_transform(resolution: int, augment: bool, recipe: Recipe) -> Callable[[Any], Tensor]:
+    """Of single images, larger than :data:`SMALL`."""
     from torchvision.transforms import v2
 
     if not augment:
         return _test_transform(resolution, recipe)
-    small = resolution <= 64
-    padding = resolution // 8 if recipe == "auto_augment" else resolution // 16
-    crop = v2.RandomCrop(resolution, padding=padding) if small else v2.RandomResizedCrop(resolution, antialias=True)
-    resize = [v2.Resize((resolution, resolution), antialias=True)] if small else []
-    steps = [v2.ToImage(), *resize, crop, v2.RandomHorizontalFlip()]
+    steps = [v2.ToImage(), v2.RandomResizedCrop(resolution, antialias=True), v2.RandomHorizontalFlip()]
     if recipe == "auto_augment":
-        steps.append(v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10 if small else v2.AutoAugmentPolicy.IMAGENET))
+        steps.append(v2.AutoAugment(v2.AutoAugmentPolicy.IMAGENET))
     return v2.Compose([*steps, *_scaling(recipe)])
 
 
 def _test_transform(resolution: int, recipe: Recipe) -> Callable[[Any], Tensor]:
+    """ImageNet's convention: the central 7/8 of the shorter side."""
     from torchvision.transforms import v2
 
-    if resolution <= 64:
-        sizing = [v2.Resize((resolution, resolution), antialias=True)]
-    else:  # ImageNet's convention: the central 7/8 of the shorter side
-        sizing = [v2.Resize(round(resolution * 8 / 7), antialias=True), v2.CenterCrop(resolution)]
+    sizing = [v2.Resize(round(resolution * 8 / 7), antialias=True), v2.CenterCrop(resolution)]
     return v2.Compose([v2.ToImage(), *sizing, *_scaling(recipe)])
 
 
 def _scaling(recipe: Recipe) -> list[Any]:
     from torchvision.transforms import v2
 
+    return [v2.ToDtype(torch.float32, scale=True), v2.Normalize(*_statistics(recipe))]
+
+
+def _statistics(recipe: Recipe) -> tuple[Sequence[float], Sequence[float]]:
+    """Mean and deviation that images are normalized by."""
     if recipe not in get_args(Recipe):
         raise ValueError(f"recipe: expected one of {', '.join(get_args(Recipe))}, got {recipe!r}")
-    mean, deviation = (_MEAN, _STD) if recipe == "auto_augment" else ((0.5,) * 3, (0.5,) * 3)  # the latter gives [-1, 1]
-    return [v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, deviation)]
+    return (_MEAN, _STD) if recipe == "auto_augment" else ((0.5,) * 3, (0.5,) * 3)  # the latter gives [-1, 1]

@@ -14,6 +14,7 @@ def load_splits(
     seed: int,
     *,
     root: Path | str = "data",
+    cache: Path | None = None,
     augment: bool = True,
     training_digits: int = 800,
     draws: int = 4,
@@ -27,6 +28,7 @@ def load_splits(
         share: of the training examples, kept for the search.
         seed: not negative.
         root: of the CIFAR folders.
+        cache: of decoded images, see :func:`constrained_nas.data.image_folder`.
         augment: crops, flips and AutoAugment on CIFAR and image folders.
         training_digits, draws, test_draws: see :func:`constrained_nas.data.digits`.
 
@@ -42,4 +44,4 @@ def load_splits(
         raise FileNotFoundError(
             f"--data: no folder {name!r}; expected digits, cifar10, cifar100 or an image folder with train/ and val/"
         )
-    return image_folder(name, side, share, augment, seed)
+    return image_folder(name, side, share, augment, seed, cache=cache)

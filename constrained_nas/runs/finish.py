@@ -97,4 +97,4 @@ def trained_network(
     """The bare network with weights of its own, and its test accuracy in %; see :meth:`Family.trained`."""
     saved = prepared.saved(name, progress, network=prepared.family.decisions.describe(architecture))
     network = prepared.family.trained(prepared, supernet, architecture, saved)
-    return network, 100 * evaluate(network, prepared.data.test, prepared.fabric)
+    return network, 100 * evaluate(network, prepared.data.test, prepared.fabric, workers=prepared.settings.workers)

@@ -40,6 +40,7 @@ SpaceName = Literal[
     "resnet20-widths",
 ]
 MethodName = Literal["hardcore", "budgeted", "prunet", "filter-level", "surrogate", "soft-penalty", "random"]
+RecipeName = Literal["digits", "cifar", "imagenet"]
 SETTINGS_FILE = "settings.json"
 BUDGET_NAMES = ("latency_ms", "params", "macs", "bops")
 
@@ -52,6 +53,11 @@ class TrainingSettings(BaseModel):
     """digits (embedded), cifar10 or cifar100 (binary version, under --data-root), or an image folder with train/ and val/."""
     data_root: Path = Path("data")
     """Where the CIFAR folders lie."""
+    data_cache: Path | None = None
+    """Where decoded images of up to 64 pixels are kept; in the folder of images if not given."""
+    recipe: RecipeName | None = None
+    """How networks of hardcore spaces are trained: epochs, rates, mixup, label smoothing, moving average; as suits the data if not
+    given. Options of their own take precedence."""
     seed: int = Field(default=0, ge=0, le=4_294_967_295)
     """Decides splits, weights, samples and everything else that is drawn."""
     epochs: int | None = Field(default=None, ge=1, le=1_000_000)

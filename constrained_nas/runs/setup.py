@@ -57,6 +57,7 @@ def untrained(plan: Plan, folder: Path, family: Family | None = None) -> Prepare
         settings.architecture_share,
         settings.seed,
         root=settings.data_root,
+        cache=settings.data_cache,
         augment=settings.augment,
         training_digits=settings.training_digits,
         draws=settings.draws,

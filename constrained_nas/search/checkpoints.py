@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 
 from constrained_nas.ask_tell import SearchMethod
 from constrained_nas.problem import SearchProblem
@@ -22,10 +23,12 @@ from constrained_nas.training import (
     Within,
     flatten_optimizer,
     load_same,
+    load_scaler,
     of_another,
     part_of,
     restore_optimizer,
     save_checkpoint,
+    scaler_state,
 )
 from graphs import Supernet
 from graphs.supernet import remove_options
@@ -72,13 +75,14 @@ def save_search(
     checkpoint: Path | Checkpoint,
     supernet: Supernet,
     optimizer: torch.optim.Optimizer | None,
+    fabric: Fabric,
 ) -> None:
     """Write the file, whole or not at all."""
     entries = {field.name: getattr(journal.state, field.name) for field in fields(journal.state)}
     tensors = {name: torch.as_tensor(value) for name, value in entries.items() if isinstance(value, np.ndarray)}
     plain = {name: value for name, value in entries.items() if not isinstance(value, np.ndarray)}
     values = {"identity": identity, "epochs": journal.epochs, "losses": journal.losses, "history": journal.history}
-    values |= {"seconds": journal.seconds, "state": plain}
+    values |= {"seconds": journal.seconds, "state": plain, "scaler": scaler_state(fabric)}
     if optimizer is not None:
         learned, values["groups"] = flatten_optimizer(optimizer)
         tensors |= learned | {f"network.{name}": tensor for name, tensor in supernet.state_dict().items()}
@@ -95,6 +99,7 @@ def load_search(
     checkpoint: Path | Checkpoint,
     supernet: Supernet,
     optimizer: torch.optim.Optimizer | None,
+    fabric: Fabric,
 ) -> Journal[State]:
     """Take up a search: the super-network shrinks to what was left of it, then the weights and the optimizer's state are loaded.
 
@@ -114,6 +119,7 @@ def load_search(
         if optimizer is not None:
             supernet.load_state_dict(part_of(tensors, "network."))
             restore_optimizer(optimizer, tensors, values["groups"])
+        load_scaler(fabric, values.get("scaler", {}))
         done, within = int(values["epochs"]), Within.read(tensors, values)
         return Journal(resumed, done, list(values["losses"]), list(values["history"]), list(values["seconds"]), within)
 

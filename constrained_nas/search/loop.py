@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from constrained_nas.data import loader
 from constrained_nas.problem import SearchProblem
 from constrained_nas.search.checkpoints import Journal, drop_options, load_search, save_search, search_identity
 from constrained_nas.search.weights import WeightTraining, make_optimizer, set_rate
-from constrained_nas.training import Checkpoint, Stopped, Within, row_losses
+from constrained_nas.training import Checkpoint, Stopped, Within, gradient_scale, lower_scale, row_losses, weight_step
 from graphs import Supernet
 
 State = TypeVar("State")
@@ -101,10 +102,13 @@ def search(
     identity = search_identity(problem, method, options, training)
     journal = Journal(state, 0, [], [], [])
     if checkpoint is not None and checkpoint.exists():
-        journal = load_search(method, state, identity, checkpoint, supernet, optimizer)
+        journal = load_search(method, state, identity, checkpoint, supernet, optimizer, fabric)
     state, losses = journal.state, journal.losses
     steps = _count(data, options, "architecture") + (0 if weights_data is None else _count(weights_data, options, "weights"))
     kept = [] if training is not None else _freeze(supernet, options.batch_statistics)
+    running: nn.Module = fabric.setup_module(supernet)
+    if optimizer is not None:
+        optimizer = cast(torch.optim.Optimizer, fabric.setup_optimizers(optimizer))
     try:
         for epoch in range(journal.epochs, options.epochs):
             began = perf_counter()
@@ -117,7 +121,7 @@ def search(
             # Dropout and augmentation draw from torch's global state: it too is seeded for the epoch, and given back as it was.
             with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
                 torch.manual_seed(options.seed * 100_003 + epoch)
-                batches = _batches(data, weights_data, training is not None, options, shuffle)
+                batches = _batches(data, weights_data, training is not None, options, shuffle, fabric.device)
                 for step, (purpose, images, labels) in enumerate(batches):
                     if (within := journal.within) is not None:
                         if step < within.steps:
@@ -130,7 +134,7 @@ def search(
                     if optimizer is not None and training is not None:
                         set_rate(optimizer, training, moment.progress)
                     feedback = _evaluate(
-                        supernet, proposal, images, labels, fabric, None if purpose == "architecture" else optimizer
+                        running, proposal, images, labels, fabric, None if purpose == "architecture" else optimizer
                     )
                     if purpose != "weights":
                         if proposal.observed is not None:
@@ -147,7 +151,7 @@ def search(
                             journal.within = Within.now(
                                 step + 1, fabric.device, values={"generator": generator.bit_generator.state}
                             )
-                            save_search(journal, identity, checkpoint, supernet, optimizer)
+                            save_search(journal, identity, checkpoint, supernet, optimizer, fabric)
                         raise
             journal.within = None  # also where the last step was done before
             journal.seconds.append((perf_counter() - began) / steps)
@@ -156,7 +160,7 @@ def search(
             journal.history.append(_note(problem, method, state, supernet, epoch, losses[-steps:], score))
             journal.epochs = epoch + 1
             if checkpoint is not None:
-                save_search(journal, identity, checkpoint, supernet, optimizer)
+                save_search(journal, identity, checkpoint, supernet, optimizer, fabric)
     finally:
         _thaw(supernet, kept)
     return SearchRun(method.finish(problem, state), state, losses, journal.history, journal.seconds)
@@ -170,16 +174,21 @@ def _count(data: Dataset[Any], options: SearchOptions, split: str) -> int:
 
 
 def _batches(
-    data: Dataset[Any], weights_data: Dataset[Any] | None, joint: bool, options: SearchOptions, shuffle: torch.Generator
+    data: Dataset[Any],
+    weights_data: Dataset[Any] | None,
+    joint: bool,
+    options: SearchOptions,
+    shuffle: torch.Generator,
+    device: torch.device,
 ) -> Iterator[tuple[Purpose, Tensor, Tensor]]:
     """One epoch; with two splits, the batches of the smaller spread evenly among those of the larger."""
-    architecture = loader(data, options.batch_size, shuffle, True, options.workers)
+    architecture = loader(data, options.batch_size, shuffle, True, options.workers, device)
     if weights_data is None:
         for images, labels in architecture:
             yield "both" if joint else "architecture", images, labels
         return
-    weights = loader(weights_data, options.batch_size, shuffle, True, options.workers)
-    streams = iter(weights), iter(architecture)
+    weights = loader(weights_data, options.batch_size, shuffle, True, options.workers, device)
+    streams = chain(weights), chain(architecture)  # begun when first asked for: with workers they draw as without
     total = len(weights) + len(architecture)
     for step in range(total):
         turn = (step + 1) * len(architecture) // total > step * len(architecture) // total
@@ -188,31 +197,39 @@ def _batches(
 
 
 def _evaluate(
-    supernet: Supernet, proposal: Proposal, images: Tensor, labels: Tensor, fabric: Fabric, optimizer: torch.optim.Optimizer | None
+    network: nn.Module, proposal: Proposal, images: Tensor, labels: Tensor, fabric: Fabric, optimizer: torch.optim.Optimizer | None
 ) -> Feedback:
-    """Run the batch under the proposal's gates; with an optimizer, the weights take a step on the mean loss."""
+    """Run the batch under the proposal's gates; with an optimizer, the weights take a step on the mean loss.
+
+    ``network`` and ``optimizer`` as Fabric set them up.
+    """
     images = fabric.to_device(images).contiguous(memory_format=torch.channels_last)
-    gates = {name: torch.as_tensor(gate, dtype=torch.float32, device=images.device) for name, gate in proposal.gates.items()}
+    gates = {name: torch.as_tensor(gate, dtype=torch.float32) for name, gate in proposal.gates.items()}  # on the host
     wanted = sorted(proposal.differentiable)
     for name in wanted:
         gates[name].requires_grad_()
+    found = {name: torch.zeros_like(gates[name]) for name in wanted}
     with torch.set_grad_enabled(bool(wanted) or optimizer is not None):
-        with fabric.autocast():
-            losses = row_losses(supernet(images, gates), fabric.to_device(labels))  # (rows,)
+        losses = row_losses(network(images, gates), fabric.to_device(labels))  # (rows,)
         if not torch.isfinite(losses).all():
             advice = "was it trained?" if optimizer is None else "lower the learning rate"
             raise FloatingPointError(f"the super-network's loss is not finite: {advice}")
         loss = losses.mean()
-        learns = optimizer is not None and loss.requires_grad  # a batch of networks without a weight has nothing to learn
-        inputs = [gates[name] for name in wanted]
-        # A block that no row's depth reaches has no say in the loss: its gradient is 0.
-        gradients = torch.autograd.grad(loss, inputs, retain_graph=learns, materialize_grads=True) if wanted else ()
-        if optimizer is not None and learns:
-            optimizer.zero_grad(set_to_none=True)
+        if loss.requires_grad:  # a batch of networks without a weight has nothing to learn
+            scale = gradient_scale(fabric)
+            if optimizer is not None:
+                optimizer.zero_grad(set_to_none=True)
             fabric.backward(loss)
-            optimizer.step()
-    found = {name: gradient.detach().double().cpu().numpy() for name, gradient in zip(wanted, gradients, strict=True)}
-    return Feedback(losses.detach().double().cpu().numpy(), found)
+            # A block that no row's depth reaches has no say in the loss: its gradient stays 0.
+            found |= {name: gradient / scale for name in wanted if (gradient := gates[name].grad) is not None}
+            if not all(bool(torch.isfinite(gradient).all()) for gradient in found.values()):
+                if lower_scale(fabric):
+                    return _evaluate(network, proposal, images, labels, fabric, optimizer)
+                raise FloatingPointError("the gradient of the super-network's gates is not finite: was it trained?")
+            if optimizer is not None and any(p.grad is not None for p in network.parameters()):
+                weight_step(fabric, network, optimizer)
+    gradients = {name: gradient.double().cpu().numpy() for name, gradient in found.items()}
+    return Feedback(losses.detach().double().cpu().numpy(), gradients)
 
 
 def _note(

@@ -26,7 +26,7 @@ SearchMode = Literal["once", "every"]
 # What decides neither the search nor the test: where things lie, what is measured afterwards, how many processes load data; and
 # data and threads, which are part of what made the weights.
 _ELSEWHERE = {"budget", "table", "measure_table", "method", "measure", "confidence", "attempts", "rounds", "workers", "data_root"}
-_ELSEWHERE |= {"test_references", "latency_device", "latency_batch", "latency_threads", "data", "threads"}
+_ELSEWHERE |= {"data_cache", "test_references", "latency_device", "latency_batch", "latency_threads", "data", "threads"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from constrained_nas.training.precision import load_scaler, scaler_state
 from constrained_nas.training.stopping import Within
 from graphs.files import out_of_memory, require_file, shortened, written_whole
 
@@ -153,9 +155,11 @@ def save_training(
     options: dict[str, Any],
     checkpoint: Place,
     epochs: int,
+    fabric: Fabric,
     within: Within | None = None,
 ) -> None:
-    """Write the weights, the optimizer's state, the moving average if there is one, and the options (JSON-ready).
+    """Write the weights, the state of the optimizer and of the precision's scaler, the moving average if there is one, and the
+    options (JSON-ready).
 
     ``epochs`` are done, and ``within`` says how far the next one is.
     """
@@ -163,10 +167,22 @@ def save_training(
     tensors |= {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     if average is not None:
         tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
-    values = {"options": options, "epochs": epochs, "groups": groups}
+    values = {"options": options, "epochs": epochs, "groups": groups, "scaler": scaler_state(fabric)}
     if within is not None:
         tensors, values = tensors | within.tensors, values | {"within": within.saved()}
     save_checkpoint(checkpoint, tensors, values)
+
+
+def load_weights(network: nn.Module, checkpoint: Place) -> None:
+    """Load what the training of a checkpoint had come to: its moving average where it keeps one.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is cut off, was made by something else, or is from another network.
+    """
+    tensors, _ = load_checkpoint(checkpoint)
+    with of_another(checkpoint, "network"):
+        network.load_state_dict(part_of(tensors, "average.module.") or part_of(tensors, "network."))
 
 
 def load_training(
@@ -175,6 +191,7 @@ def load_training(
     average: AveragedModel | None,
     options: dict[str, Any],
     checkpoint: Path | Checkpoint | None,
+    fabric: Fabric,
 ) -> tuple[int, Within | None]:
     """Load the checkpoint, if there is one, and return the number of epochs already done, and how far the next one is.
 
@@ -193,6 +210,7 @@ def load_training(
         if average is not None:
             average.load_state_dict(part_of(tensors, "average."))
         restore_optimizer(optimizer, tensors, values["groups"])
+        load_scaler(fabric, values.get("scaler", {}))
         return int(values["epochs"]), Within.read(tensors, values)
 
 

@@ -25,12 +25,14 @@ from torch.utils.data import Dataset
 
 from constrained_nas.data import IGNORED, loader
 from constrained_nas.training.checkpoints import Checkpoint, load_training, save_training
+from constrained_nas.training.losses import check_shapes, distillation, mixup, training_loss
+from constrained_nas.training.precision import weight_step
 from constrained_nas.training.stopping import Stopped, Within
 from graphs import Supernet
 from graphs.blocks import with_stochastic_depth
 
 Progress = Callable[[int, int, str], None]  # steps done, steps in all, what is going on
-Forward = Callable[[Tensor, torch.Generator], Tensor]
+Forward = Callable[[nn.Module, Tensor, torch.Generator], Tensor]  # the network as Fabric set it up, images, what to draw from
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ class TrainingOptions:
         drop_path: rate at which the last residual block of a bare network is left out, rising to it linearly; 0 turns it off.
         from_scratch: a bare network forgets its weights first, and draws new ones from ``seed``.
         decay, decay_epochs: the rate falls by the factor ``decay`` every so many epochs; 0 for a cosine.
+        clip: the norm of all gradients together is clipped to this; 0 leaves it.
 
     PruNet retrains with ``TrainingOptions(450, 1536, 0.06, ema_decay=0.9999, drop_path=0.2, from_scratch=True, decay=0.97)``.
 
@@ -64,8 +67,11 @@ class TrainingOptions:
     from_scratch: bool = False
     decay: float = 0.0
     decay_epochs: float = 2.4
+    clip: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.clip < 0:
+            raise ValueError(f"training: expected a clip of 0 or more, got {self.clip}")
         if self.epochs < 0 or self.batch_size < 1 or not self.decay_epochs > 0:
             raise ValueError(
                 "training: expected epochs of 0 or more, a batch_size of 1 or more and positive decay_epochs; "
@@ -109,6 +115,8 @@ def train_supernet(
         supernet: trained in place; ends in evaluation mode.
         heaviest: its one-hot gates, each (options,).
         checkpoint: where to save after each epoch; training resumes from the file if it exists, and ends in the same weights.
+            The heaviest network's weights stay beside it, in the file :func:`heaviest_file`: they are a better teacher than those
+            that paths were trained with.
 
     Raises:
         ValueError: ``drop_path`` or ``from_scratch``, which are for bare networks.
@@ -116,20 +124,24 @@ def train_supernet(
     if any(options.drop_path or options.from_scratch for options in (warm_up, multi_path)):
         raise ValueError("drop_path and from_scratch are for bare networks: leave them out for a super-network")
 
-    def one(images: Tensor, _: torch.Generator) -> Tensor:
-        return supernet(images, {name: gate.to(images.device) for name, gate in heaviest.items()})
+    def one(network: nn.Module, images: Tensor, _: torch.Generator) -> Tensor:
+        return network(images, heaviest)
 
-    def many(images: Tensor, generator: torch.Generator) -> Tensor:
-        rows = uniform_rows(supernet, len(images), generator)
-        return supernet(images, {name: gate.to(images.device) for name, gate in rows.items()})
+    def many(network: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
+        return network(images, uniform_rows(supernet, len(images), generator))  # on the host, where they are read
 
     if isinstance(checkpoint, Path):
         checkpoint = Checkpoint(checkpoint)
-    first = checkpoint.named("heaviest") if checkpoint else None
+    first = heaviest_file(checkpoint) if checkpoint else None
     # The first phase's file is read even if the second has begun: it says under which options it was trained.
     if checkpoint is None or first is None or first.exists() or not checkpoint.exists():
         _train(supernet, one, data, warm_up, fabric, first, progress, "heaviest network")
     _train(supernet, many, data, multi_path, fabric, checkpoint, progress, "sampled paths")
+
+
+def heaviest_file(checkpoint: Path | Checkpoint) -> Checkpoint:
+    """Where :func:`train_supernet` leaves what the super-network was before any path was sampled."""
+    return (checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)).named("heaviest")
 
 
 def fine_tune(
@@ -164,11 +176,17 @@ def fine_tune(
         _draw_weights(network, options.seed)
     if teacher is not None:
         teacher.eval().to(fabric.device)
-    _train(network, lambda images, _: running(images), data, options, fabric, checkpoint, progress, "network", teacher, temperature)
+
+    def run(module: nn.Module, images: Tensor, _: torch.Generator) -> Tensor:
+        return module(images)
+
+    _train(network, run, data, options, fabric, checkpoint, progress, "network", teacher, temperature, running)
 
 
 @torch.no_grad()
-def evaluate(forward: Callable[[Tensor], Tensor], data: Dataset[Any], fabric: Fabric, batch_size: int = 500) -> float:
+def evaluate(
+    forward: Callable[[Tensor], Tensor], data: Dataset[Any], fabric: Fabric, batch_size: int = 500, workers: int = 0
+) -> float:
     """Accuracy of ``forward`` on ``data``: the share of labels, one an image or one a pixel, that are predicted.
 
     Pixels labelled ``constrained_nas.data.images.IGNORED`` do not count. Put the network in evaluation mode first.
@@ -177,30 +195,15 @@ def evaluate(forward: Callable[[Tensor], Tensor], data: Dataset[Any], fabric: Fa
         ValueError: nothing to evaluate, or outputs that do not fit the labels.
     """
     correct = total = 0
-    for images, labels in loader(data, batch_size):
+    for images, labels in loader(data, batch_size, workers=workers, device=fabric.device):
+        labels = labels.cpu()
         logits = forward(_layout(fabric.to_device(images)))
-        _check_shapes(logits, labels)
+        check_shapes(logits, labels)
         correct += int((logits.argmax(1).cpu() == labels).sum())  # a prediction is never IGNORED
         total += int((labels != IGNORED).sum())
     if not total:
         raise ValueError("cannot evaluate on an empty data set")
     return correct / total
-
-
-def row_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """The cross-entropy of every row, (B,).
-
-    Args:
-        logits: (B, K), or (B, K, H, W) where every pixel has a class.
-        labels: (B,), or (B, H, W); a row's loss then is the mean over its pixels but those labelled ``IGNORED``.
-
-    Raises:
-        ValueError: shapes that do not meet.
-    """
-    _check_shapes(logits, labels)
-    losses = functional.cross_entropy(logits, labels, reduction="none", ignore_index=IGNORED).reshape(len(labels), -1)
-    counted = (labels != IGNORED).reshape(len(labels), -1).sum(1)
-    return losses.sum(1) / counted.clamp(min=1)  # a row without any label has no loss
 
 
 @torch.no_grad()
@@ -226,7 +229,7 @@ def recalibrate_on(network: nn.Module, data: Dataset[Any], batch_size: int, batc
     """:func:`recalibrate` on at most so many whole batches of images, shuffled by ``seed``."""
 
     def runs() -> Iterator[Callable[[], Tensor]]:
-        shuffled = loader(data, batch_size, torch.Generator().manual_seed(seed), drop_last=True)
+        shuffled = loader(data, batch_size, torch.Generator().manual_seed(seed), True, device=fabric.device)
         for _, (images, _) in zip(range(batches), shuffled, strict=False):
             yield partial(network, fabric.to_device(images))
 
@@ -244,7 +247,9 @@ def _train(
     what: str,
     teacher: nn.Module | None = None,
     temperature: float = 1.0,
+    running: nn.Module | None = None,
 ) -> None:
+    """Train ``network`` in place; ``running`` is called in its stead where given, and shares its modules."""
     network.to(fabric.device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         network.parameters(),
@@ -258,7 +263,8 @@ def _train(
         if options.ema_decay
         else None
     )
-    first, within = load_training(network, optimizer, average, asdict(options), checkpoint)
+    first, within = load_training(network, optimizer, average, asdict(options), checkpoint, fabric)
+    running, optimizer = fabric.setup(running or network, optimizer)
     steps = len(loader(data, options.batch_size, torch.Generator(), drop_last=True))
     if steps == 0:
         raise ValueError(f"a batch of {options.batch_size} is larger than the data set: choose a smaller batch_size")
@@ -266,22 +272,23 @@ def _train(
         # Every draw of an epoch comes from (seed, epoch): a resumed run continues exactly as an unbroken one.
         generator = torch.Generator().manual_seed(options.seed * 100_003 + epoch)
         network.train()
+        batches = loader(data, options.batch_size, generator, True, options.workers, fabric.device)
         # Dropout and augmentation draw from torch's global state: it too is seeded for the epoch, and given back as it was.
         with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
             torch.manual_seed(options.seed * 100_003 + epoch)
-            for step, (images, labels) in enumerate(loader(data, options.batch_size, generator, True, options.workers)):
+            for step, (images, labels) in enumerate(batches):
                 if within is not None:
                     if step < within.steps:
                         continue
                     within.restore(fabric.device, generator)
                     within = None
                 images, labels = _layout(fabric.to_device(images)), fabric.to_device(labels)
-                images, labels, partner, share = _mixup(images, labels, options.mixup, generator)
-                with fabric.autocast():
-                    logits = forward(images, generator)
-                    loss = _loss(logits, labels, partner, share, options.label_smoothing)
-                    if teacher is not None:
-                        loss = 0.5 * loss + 0.5 * _distillation(logits, teacher, images, temperature)
+                images, labels, partner, share = mixup(images, labels, options.mixup, generator)
+                logits = forward(running, images, generator)
+                loss = training_loss(logits, labels, partner, share, options.label_smoothing)
+                if teacher is not None:
+                    with fabric.autocast():
+                        loss = 0.5 * loss + 0.5 * distillation(logits, teacher, images, temperature)
                 if not torch.isfinite(loss):
                     raise FloatingPointError(
                         f"training the {what}: loss {loss.item()} in epoch {epoch + 1}; lower the learning rate"
@@ -290,7 +297,7 @@ def _train(
                 fabric.backward(loss)
                 for group in optimizer.param_groups:
                     group["lr"] = options.rate((epoch * steps + step) / steps)
-                optimizer.step()
+                weight_step(fabric, running, optimizer, options.clip)
                 if average is not None:
                     average.update_parameters(network)
                 try:
@@ -299,11 +306,11 @@ def _train(
                 except Stopped:
                     if checkpoint is not None:
                         place = Within.now(step + 1, fabric.device, generator)
-                        save_training(network, optimizer, average, asdict(options), checkpoint, epoch, place)
+                        save_training(network, optimizer, average, asdict(options), checkpoint, epoch, fabric, place)
                     raise
         within = None  # also where the last step was done before
         if checkpoint is not None:
-            save_training(network, optimizer, average, asdict(options), checkpoint, epoch + 1)
+            save_training(network, optimizer, average, asdict(options), checkpoint, epoch + 1, fabric)
     if average is not None:
         network.load_state_dict(average.module.state_dict())
     network.eval()
@@ -319,41 +326,6 @@ def _draw_weights(network: nn.Module, seed: int) -> None:
                 reset()
             elif own is not None:
                 raise ValueError(f"from_scratch: {name!r} ({type(module).__name__}) cannot draw weights; build a fresh network")
-
-
-def _check_shapes(logits: Tensor, labels: Tensor) -> None:
-    if logits.ndim not in (2, 4) or labels.shape != logits.shape[:1] + logits.shape[2:]:
-        raise ValueError(
-            "expected logits (B, K) with labels (B,), or (B, K, H, W) with labels (B, H, W); "
-            f"got {tuple(logits.shape)} with {tuple(labels.shape)}"
-        )
-
-
-def _loss(logits: Tensor, labels: Tensor, partner: Tensor, share: float, smoothing: float) -> Tensor:
-    """The mean over the labels, one an image or one a pixel; mixed images have two of each."""
-    _check_shapes(logits, labels)
-    loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
-    if share == 1.0:
-        return loss
-    return share * loss + (1 - share) * functional.cross_entropy(logits, partner, label_smoothing=smoothing)
-
-
-def _mixup(images: Tensor, labels: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, float]:
-    """Zhang et al. 2018, with the loss in place of mixed labels: the same gradient, and label smoothing stays the loss's own."""
-    if alpha == 0:
-        return images, labels, labels, 1.0
-    first, second = (torch._standard_gamma(torch.tensor(float(alpha)), generator=generator) for _ in range(2))
-    share = float(first / (first + second))
-    order = torch.randperm(len(labels), generator=generator).to(labels.device)
-    return share * images + (1 - share) * images[order], labels, labels[order], share
-
-
-def _distillation(logits: Tensor, teacher: nn.Module, images: Tensor, temperature: float) -> Tensor:
-    with torch.no_grad():
-        target = functional.log_softmax(teacher(images) / temperature, 1)
-    student = functional.log_softmax(logits / temperature, 1)
-    divergence = functional.kl_div(student, target, reduction="sum", log_target=True)
-    return divergence / (student.numel() // student.shape[1]) * temperature**2  # the mean over images, or over pixels
 
 
 def _layout(images: Tensor) -> Tensor:

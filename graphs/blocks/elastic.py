@@ -18,11 +18,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from graphs.blocks.operators import ConvNormActivation, InvertedResidual, SqueezeExcite, copy_leading_channels, round_channels
 from graphs.blocks.widths import leading_attention, leading_block
+from solvers.arrays import FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,21 @@ class Configuration:
         return round_channels(inputs * self.expansion / 4) if self.squeeze_excite else 0
 
 
+def picked_options(gates: FloatArray) -> IntArray | None:
+    """The options that one-hot gates (options,) or (B, options) pick, () or (B,); None where some gate is no one-hot."""
+    one_hot = ((gates == 1).sum(-1) == 1) & ((gates != 0).sum(-1) == 1)
+    return gates.argmax(-1) if one_hot.all() else None
+
+
 class ElasticInvertedResidual(nn.Module):
     """All ``configurations`` of an inverted residual (B, inputs, H, W) -> (B, outputs, H / stride, W / stride)."""
+
+    takes_values = True
+    of_kernel: Tensor
+    masks: Tensor
+    squeezed: Tensor
+    sizes: Tensor
+    inner: Tensor
 
     def __init__(
         self, inputs: int, outputs: int, stride: int, configurations: Sequence[Configuration], activation: str = "hard_swish"
@@ -62,44 +78,93 @@ class ElasticInvertedResidual(nn.Module):
         self.squeeze_excite = SqueezeExcite(hidden, reduced) if reduced else None
         self.project = ConvNormActivation(hidden, outputs, 1, activation="identity")
         self.residual = stride == 1 and inputs == outputs
+        self._make_masks(hidden, reduced)
 
-    def forward(self, images: Tensor, gate: Tensor) -> Tensor:
-        """The gated mixture. ``gate``: (options,) for the whole batch or (B, options), non-negative, summing to 1 over the options.
+    def _make_masks(self, hidden: int, reduced: int) -> None:
+        """Which channels options keep, as constants that move with the module and stay out of its state."""
+        configurations = self.configurations
+        sizes = sorted({c.expansion for c in configurations if c.squeeze_excite})
+        kept = [[float(channel < self.inputs * c.expansion) for channel in range(hidden)] for c in configurations]
+        of_kernel = [[float(c.kernel == int(kernel)) for c in configurations] for kernel in self.depthwise]
+        self.register_buffer("of_kernel", torch.tensor(of_kernel), persistent=False)  # (kernels, options)
+        self.register_buffer("masks", torch.tensor(kept), persistent=False)  # (options, hidden)
+        squeezed = [[float(c.squeeze_excite and c.expansion == size) for size in sizes] for c in configurations]
+        self.register_buffer("squeezed", torch.tensor(squeezed), persistent=False)  # (options, sizes): whose attention is it?
+        within = [[float(channel < self.inputs * size) for channel in range(hidden)] for size in sizes]
+        self.register_buffer("sizes", torch.tensor(within), persistent=False)  # (sizes, hidden)
+        inner = [[float(channel < round_channels(self.inputs * size / 4)) for channel in range(reduced)] for size in sizes]
+        self.register_buffer("inner", torch.tensor(inner), persistent=False)  # (sizes, reduced)
 
-        A one-hot gate of shape (options,) that needs no gradient runs the narrow block alone.
+    def forward(self, images: Tensor, gate: Tensor, values: FloatArray | None = None) -> Tensor:
+        """The gated mixture.
+
+        Args:
+            images: (B, inputs, H, W).
+            gate: (options,) for the whole batch or (B, options), non-negative, summing to 1 over the options.
+            values: the gate as the host has it, so that it need not be read from the device.
+
+        A one-hot gate that needs no gradient is no mixture: one option for the whole batch runs the narrow block alone, one a row
+        runs the shared weights once.
         """
-        if gate.ndim == 1 and not gate.requires_grad and bool((gate == gate.max()).sum() == 1) and float(gate.max()) == 1.0:
-            return self._narrow_forward(images, int(gate.argmax()))
+        known = gate.detach().cpu().numpy() if values is None else values
+        picks = None if gate.requires_grad else picked_options(known)
+        if picks is not None and picks.ndim == 0:
+            return self._narrow_forward(images, int(picks))
         weights = gate.expand(len(images), -1) if gate.ndim == 1 else gate  # (B, options)
         expanded = self.expand(images)  # (B, hidden, H, W)
-        mixture = None
-        for kernel, depthwise in self.depthwise.items():
-            members = [index for index, c in enumerate(self.configurations) if str(c.kernel) == kernel]
-            if not weights.requires_grad and not bool(weights[:, members].any()):
-                continue
-            features = depthwise(expanded)  # (B, hidden, H', W')
-            scaled = features * self._channel_weights(features, weights, members)[:, :, None, None]
-            mixture = scaled if mixture is None else mixture + scaled
-        projected = self.project(mixture)
+        if picks is None:
+            used = gate.requires_grad | (known.reshape(-1, known.shape[-1]) != 0).any(0)  # (options,)
+            mixed = self._mixture(expanded, weights, {c.kernel for c, on in zip(self.configurations, used, strict=True) if on})
+        else:
+            mixed = self._rows(expanded, weights, np.array([c.kernel for c in self.configurations])[picks])
+        projected = self.project(mixed)
         return projected + images if self.residual else projected
 
-    def _channel_weights(self, features: Tensor, weights: Tensor, members: list[int]) -> Tensor:
-        """sum over the members of gate x mask x attention, shape (B, hidden)."""
-        hidden = features.shape[1]
-        pooled = features.mean((2, 3)) if any(self.configurations[m].squeeze_excite for m in members) else None
-        channels = torch.arange(hidden, device=features.device)
-        total = features.new_zeros(len(features), hidden)
-        for member in members:
-            configuration = self.configurations[member]
-            mask = (channels < self.inputs * configuration.expansion).to(features.dtype)
-            weight = weights[:, member, None].to(features.dtype) * mask
-            if configuration.squeeze_excite and pooled is not None:
-                weight = weight * self._attention(pooled * mask, configuration)
-            total = total + weight
-        return total
+    def _mixture(self, expanded: Tensor, weights: Tensor, kernels: set[int]) -> Tensor:
+        """Features before the projection, (B, hidden, H', W'): the sum over the options of gate x mask x attention x features."""
+        masks, squeezed = self.masks.to(weights.dtype), self.squeezed.to(weights.dtype)  # (options, hidden), (options, sizes)
+        parts = []
+        for place, kernel in enumerate(sorted(int(name) for name in self.depthwise)):
+            if kernel not in kernels:
+                continue
+            features = self.depthwise[str(kernel)](expanded)  # (B, hidden, H', W')
+            chosen = weights * self.of_kernel[place].to(weights.dtype)  # (B, options)
+            scale = (chosen * (squeezed.sum(1) == 0)) @ masks  # (B, hidden)
+            if self.squeeze_excite is not None:
+                kept = self.sizes[:, None]  # (sizes, 1, hidden)
+                attention = self._attention(features.mean((2, 3)) * kept, self.inner[:, None])  # (sizes, B, hidden)
+                scale = scale + ((chosen @ squeezed).t()[:, :, None] * kept * attention).sum(0)
+            parts.append(features * scale.to(features.dtype)[:, :, None, None])
+        return sum(parts[1:], parts[0])
 
-    def _attention(self, pooled: Tensor, configuration: Configuration) -> Tensor:
-        return leading_attention(cast(SqueezeExcite, self.squeeze_excite), pooled, configuration.reduced(self.inputs))
+    def _rows(self, expanded: Tensor, weights: Tensor, kernels: IntArray) -> Tensor:
+        """The same for rows that pick an option each, of ``kernels`` (B,): a row has one kernel, one mask and one attention."""
+        features = self._own_kernels(expanded, kernels)
+        scale = weights @ self.masks.to(weights.dtype)  # (B, hidden), of zeros and ones
+        if self.squeeze_excite is not None:
+            sizes = weights @ self.squeezed.to(weights.dtype)  # (B, sizes)
+            attention = self._attention(features.mean((2, 3)) * scale, sizes @ self.inner.to(weights.dtype))
+            scale = scale * torch.where(sizes.sum(1, keepdim=True) > 0, attention, 1.0)
+        return features * scale.to(features.dtype)[:, :, None, None]
+
+    def _own_kernels(self, expanded: Tensor, kernels: IntArray) -> Tensor:
+        """Every row through its own kernel; all rows enter the statistics of every kernel that some row has."""
+        present = [str(kernel) for kernel in np.unique(kernels)]
+        if len(present) == 1:
+            return cast(Tensor, self.depthwise[present[0]](expanded))
+        mixed = None
+        for kernel in present:
+            block = cast(ConvNormActivation, self.depthwise[kernel])
+            normalized = cast(nn.Module, block.norm)(cast(nn.Module, block.conv)(expanded))
+            rows = torch.from_numpy(kernels == int(kernel)).to(expanded.device, non_blocking=True)
+            mixed = normalized if mixed is None else torch.where(rows[:, None, None, None], normalized, mixed)
+        return cast(Tensor, cast(nn.Module, block.activation)(mixed))  # which all kernels have in common: it is computed once
+
+    def _attention(self, pooled: Tensor, inner: Tensor) -> Tensor:
+        """The gates (..., hidden) of masked ``pooled`` (..., hidden), by the inner channels that ``inner`` (..., reduced) has."""
+        module = cast(SqueezeExcite, self.squeeze_excite)
+        squeezed = functional.linear(pooled, module.reduce.weight[:, :, 0, 0], module.reduce.bias).relu() * inner
+        return functional.hardsigmoid(functional.linear(squeezed, module.expand.weight[:, :, 0, 0], module.expand.bias))
 
     def _narrow_forward(self, images: Tensor, option: int) -> Tensor:
         """The chosen configuration alone, on slices of the shared weights: no masked channel is computed."""
@@ -108,7 +173,10 @@ class ElasticInvertedResidual(nn.Module):
         features = leading_block(self.expand, images, hidden)
         features = leading_block(cast(ConvNormActivation, self.depthwise[str(configuration.kernel)]), features, hidden, hidden)
         if configuration.squeeze_excite:
-            features = features * self._attention(features.mean((2, 3)), configuration)[:, :, None, None]
+            attention = leading_attention(
+                cast(SqueezeExcite, self.squeeze_excite), features.mean((2, 3)), configuration.reduced(self.inputs)
+            )
+            features = features * attention[:, :, None, None]
         features = leading_block(self.project, features, self.outputs)
         return features + images if self.residual else features
 

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
 from torch import Tensor, nn
 
 from graphs.blocks.inverted_residuals import FusedInvertedResidual, ResidualConvolution
 from graphs.blocks.operators import InvertedResidual
 from graphs.blocks.widths import BlockChoice, Prunode, scaled
+from solvers.arrays import FloatArray
 
 Operator = Literal["convolution", "fused", "inverted"]
 
@@ -122,6 +124,8 @@ class StochasticLayer(nn.Module):
     The widths of a block share its weights; ``separate`` gives each its own, as in searches that know no Prunodes (FBNet).
     """
 
+    takes_values = True
+
     def __init__(self, shape: LayerShape, separate: bool = False) -> None:
         super().__init__()
         self.shape, self.separate = shape, separate
@@ -142,29 +146,33 @@ class StochasticLayer(nn.Module):
             return ResidualConvolution(s.inputs, s.outputs, block.kernel, s.stride, block.activation)
         return Prunode(s.inputs, s.outputs, s.stride, block, maximum, fused=s.operator == "fused")
 
-    def forward(self, images: Tensor, gate: Tensor) -> Tensor:
+    def forward(self, images: Tensor, gate: Tensor, values: FloatArray | None = None) -> Tensor:
         """``sum_o gate_o option_o(images)`` over the options whose gate is not zero; only they get a gradient.
 
         Args:
             images: (B, inputs, side, side).
             gate: (options,) for the whole batch, or (B, options).
+            values: the gate as the host has it, so that it need not be read from the device.
 
         Raises:
             ValueError: an option of a block that was removed has a gate that is not zero, or all gates are zero.
         """
-        active = [index for index, on in enumerate((gate != 0).reshape(-1, gate.shape[-1]).any(0).tolist()) if on]
+        known = gate.detach().cpu().numpy() if values is None else values
+        active = np.flatnonzero((known != 0).reshape(-1, gate.shape[-1]).any(0)).tolist()
+        whole = not gate.requires_grad and len(active) == 1 and bool((known[..., active[0]] == 1).all())
         outputs = []
         for name, members in self._grouped(active):
             if name is None:
-                outputs.append(_gated(images, gate[..., members[0]]))
+                outputs.append(images if whole else scaled(images, gate[..., members[0]]))
                 continue
             if name not in self.blocks:
                 raise ValueError(f"layer {self.shape.name}: block {name!r} was removed but has a gate above zero")
             module = self.blocks[name]
             if isinstance(module, Prunode):
-                outputs.append(module(images, [self.shape.options[m].width for m in members], gate[..., members]))
+                outputs.append(module(images, [self.shape.options[m].width for m in members], gate[..., members], whole))
             else:
-                outputs.append(_gated(module(images), gate[..., members[0]]))
+                features = module(images)
+                outputs.append(features if whole else scaled(features, gate[..., members[0]]))
         if not outputs:
             raise ValueError(f"layer {self.shape.name}: all gates are zero")
         return sum(outputs[1:], outputs[0])
@@ -201,7 +209,3 @@ class StochasticLayer(nn.Module):
             raise ValueError(f"layer {self.shape.name}: block {name!r} was removed")
         module = self.blocks[name]
         return module.narrow(chosen.width) if isinstance(module, Prunode) else copy.deepcopy(module)
-
-
-def _gated(features: Tensor, gate: Tensor) -> Tensor:
-    return features if not gate.requires_grad and bool((gate == 1).all()) else scaled(features, gate)

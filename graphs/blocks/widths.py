@@ -70,18 +70,19 @@ class Prunode(nn.Module):
         self.project = ConvNormActivation(maximum, outputs, 1, activation="identity")
         self.residual = stride == 1 and inputs == outputs
 
-    def forward(self, images: Tensor, widths: Sequence[int], gates: Tensor) -> Tensor:
+    def forward(self, images: Tensor, widths: Sequence[int], gates: Tensor, whole: bool = False) -> Tensor:
         """``sum_j gates_j block_j(images)``, block j having ``widths[j]`` hidden channels and the skip, if there is one.
 
         Args:
             images: (B, inputs, H, W).
             widths: rising, each in 1 to ``maximum``.
             gates: (len(widths),) for the whole batch or (B, len(widths)).
+            whole: known to be one width of gate 1, which then need not be multiplied.
         """
         candidates = self._normalize(self._project(self._expand(images, widths[-1]), widths), gates)
         if self.residual:
             candidates = [candidate + images for candidate in candidates]
-        if len(candidates) == 1 and not gates.requires_grad and bool((gates == 1).all()):
+        if whole:
             return candidates[0]
         mixture = scaled(candidates[0], gates[..., 0])
         for index, candidate in enumerate(candidates[1:], start=1):

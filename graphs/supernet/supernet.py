@@ -56,7 +56,7 @@ class Supernet(nn.Module):
         return {decision.name: x[self.space.slice(decision.name)] for decision in self.space.decisions}
 
     def forward(self, images: Tensor, gates: Gates) -> Tensor:
-        """The output at the sink for ``images`` (B, *source shape).
+        """The output at the sink for ``images`` (B, *source shape). Gates that lie on the host are best left there.
 
         Raises:
             ValueError: a gate is missing or has the wrong shape; no module with a gate above zero joins the source to the sink (of
@@ -66,9 +66,11 @@ class Supernet(nn.Module):
         self._check_gates(gates, len(images))
         maps = FeatureMaps(self.source, images, self.rectified)
         if self.rows == "mixture":
-            for index in self._running(self._live(gates)):
+            read = self._read(gates)
+            moved = _moved(gates, images.device)
+            for index in self._running(self._live(gates, read)):
                 source, target, _ = key = self.edge_keys[index]
-                maps.add(target, self._run_edge(index, edge_of(self.dag, key), maps.read(source), gates))
+                maps.add(target, self._run_edge(index, edge_of(self.dag, key), maps.read(source), moved, read))
             return maps.read(self.sink)
         for source, modules in groupby(self._routes(gates, images), key=lambda module: self.edge_keys[module[0]][0]):
             self._run_routed(maps, source, list(modules), gates)
@@ -91,22 +93,27 @@ class Supernet(nn.Module):
             else:
                 maps.add(key[1], module(*arguments), rows)
 
-    def _run_edge(self, index: int, edge: Edge, features: Tensor, gates: Gates) -> Tensor:
+    def _run_edge(self, index: int, edge: Edge, features: Tensor, gates: Gates, read: Mapping[str, NDArray[Any]]) -> Tensor:
         module = self.edge_modules[index]
         if edge.decision is None:
             return cast(Tensor, module(features))
-        gate = gates[edge.decision]
+        gate, values = gates[edge.decision], read[edge.decision]
         if edge.option is None:
-            return cast(Tensor, module(features, gate))
+            return cast(Tensor, module(features, gate, *([values] if getattr(module, "takes_values", False) else [])))
         output: Tensor = module(features)
+        if not gate.requires_grad and (values[..., edge.option] == 1).all():
+            return output
         weight = gate[..., edge.option].to(output.dtype)
-        if weight.ndim == 0:
-            return output if not weight.requires_grad and float(weight) == 1.0 else output * weight
         return output * weight.reshape(-1, *([1] * (output.ndim - 1)))
 
-    def _live(self, gates: Gates) -> NDArray[np.bool_]:
-        """The modules (E,) that some row uses or whose gate needs a gradient, connected or not."""
-        return np.array([_is_on(edge_of(self.dag, key), gates) for key in self.connectivity.edges], dtype=np.bool_)
+    def _read(self, gates: Gates) -> dict[str, NDArray[Any]]:
+        """The gates on the host: those that lie on a device are read once, all together."""
+        values = {name: gate.detach() for name, gate in gates.items()}
+        return {name: gate.numpy() for name, gate in _moved(values, torch.device("cpu")).items()}
+
+    def _live(self, gates: Gates, read: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+        """The modules (E,) that some row uses or whose gate needs a gradient, connected or not; ``read``: the gates' values."""
+        return np.array([_is_on(edge_of(self.dag, key), gates, read) for key in self.connectivity.edges], dtype=np.bool_)
 
     def _running(self, live: NDArray[np.bool_], allow_none: bool = False) -> list[int]:
         """Those of the modules in ``live`` (E,) on a path from source to sink, in the order in which they are to run."""
@@ -261,8 +268,20 @@ def _check_shape(dag: nx.MultiDiGraph, space: SearchSpace, key: EdgeKey, module:
         raise ValueError(f"edge {key!r}: its module gives shape {shape}, but {target!r} has shape {layer_of(dag, target).shape}")
 
 
-def _is_on(edge: Edge, gates: Gates) -> bool:
+def _moved(gates: Gates, device: torch.device) -> Gates:
+    """The gates on ``device``, in one copy for those that need a gradient and one for the others."""
+    moved = dict(gates)
+    for needed in (False, True):
+        away = {name: gate for name, gate in gates.items() if gate.device != device and gate.requires_grad == needed}
+        if away:
+            flat = torch.cat([gate.reshape(-1) for gate in away.values()])
+            flat = flat.pin_memory() if device.type == "cuda" and not needed else flat  # else the copy would wait for the device
+            parts = flat.to(device, non_blocking=device.type == "cuda").split([gate.numel() for gate in away.values()])
+            moved |= {name: part.reshape(away[name].shape) for name, part in zip(away, parts, strict=True)}
+    return moved
+
+
+def _is_on(edge: Edge, gates: Gates, read: Mapping[str, NDArray[Any]]) -> bool:
     if edge.decision is None or edge.option is None:
         return True
-    gate = gates[edge.decision]
-    return bool(gate.requires_grad) or bool((gate[..., edge.option] != 0).any())
+    return gates[edge.decision].requires_grad or bool((read[edge.decision][..., edge.option] != 0).any())

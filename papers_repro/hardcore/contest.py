@@ -9,6 +9,7 @@ and tested once.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -186,7 +187,7 @@ class Tested:
 
 
 class Tests:
-    """Test accuracies of networks after fine-tuning, each measured once and remembered in a file.
+    """Test accuracies of networks after fine-tuning, each measured once and remembered in a file; the weights stay in checkpoints.
 
     A network is fine-tuned from the super-network of its seed, so a result belongs to (seed, architecture).
     """
@@ -201,7 +202,7 @@ class Tests:
             if not isinstance(kept, dict) or json.loads(json.dumps(self.made_by)) != kept.get("made_by"):
                 raise ValueError(f"{memory}: of other options, data or versions; start over with --no-resume, or restore them")
             self.known = kept["known"]
-        self.teacher = self._extract(prepared.space.heaviest())
+        self.resume = resume
 
     def accuracy(self, architecture: Architecture) -> tuple[float, float]:
         """(test accuracy, seconds of fine-tuning) of an architecture."""
@@ -209,9 +210,17 @@ class Tests:
         if key not in self.known:
             began = time.perf_counter()
             network = self._extract(architecture)
-            fine_tune(network, self.prepared.data.weights, self.training, self.fabric, self.teacher)
+            name = hashlib.sha256(key.encode()).hexdigest()[:16]
+            checkpoint = self.memory.with_name(f"tuned_seed{self.training.seed}_{name}.safetensors")
+            if not self.resume:
+                checkpoint.unlink(missing_ok=True)
+            data, teacher = self.prepared.data.weights, self.prepared.teacher
+            fine_tune(network, data, self.training, self.fabric, teacher, checkpoint=kept_under(checkpoint, self.prepared.data))
             seconds = time.perf_counter() - began
-            self.known[key] = {"accuracy": evaluate(network, self.prepared.data.test, self.fabric), "seconds": seconds}
+            self.known[key] = {
+                "accuracy": evaluate(network, self.prepared.data.test, self.fabric, workers=self.training.workers),
+                "seconds": seconds,
+            }
             save_json({"made_by": self.made_by, "known": self.known}, self.memory)
         return self.known[key]["accuracy"], self.known[key]["seconds"]
 

@@ -30,6 +30,8 @@ class SetupOptions(MeasuringOptions, LoopOptions, DeviceOptions, DrawingOptions)
     """Epochs with a path drawn uniformly for every example."""
     batch_size: int = 32
     """Of training."""
+    multi_path_batch: int = 0
+    """Of the sampled paths; 0 for batch_size."""
     learning_rate: float = 0.1
     """Of SGD at the start of the heaviest network's cosine schedule."""
     multi_path_rate: float = 0.06
@@ -73,16 +75,23 @@ def setup_preset(scale: Scale) -> SetupOptions:
     if scale == "laptop":
         return SetupOptions()
     return SetupOptions(
-        data="imagenet",
+        data="imagenet",  # Sec. 4.1, as are the split and the resolution
         resolution=224,
-        space="imagenet",
-        warm_up_epochs=250,
+        architecture_share=0.2,
+        space="imagenet",  # Sec. 3.1, Tables 3 and 4
+        warm_up_epochs=250,  # Sec. 3.3 and Appendix A, as is what follows
         multi_path_epochs=100,
-        batch_size=256,
+        batch_size=200,  # a GPU; the authors have eight
+        multi_path_batch=16,  # likewise
+        learning_rate=0.1,
         multi_path_rate=0.1,
+        momentum=0.9,
+        weight_decay=1e-4,
+        label_smoothing=0.1,
         mixup=0.2,
         ema_decay=0.9999,
+        precision="16-mixed",
+        latency_batch=1,  # on a CPU, Table 1; 64 on a GPU
         workers=8,
         device="auto",
-        latency_batch=1,
     )

@@ -9,13 +9,15 @@ At laptop scale the data are scikit-learn's digits, made harder (see ``constrain
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from constrained_nas.data import DataSplits
-from constrained_nas.training import TrainingOptions, train_supernet
+from constrained_nas.training import Checkpoint, TrainingOptions, heaviest_file, load_weights, train_supernet
 from graphs import MBConvSpace, Supernet, hardcore_imagenet, hardcore_small
 from graphs.costs import LatencyTable, QuadraticCost
 from papers_repro.experiment import fresh_supernet, kept_under, load_images
@@ -32,6 +34,7 @@ class TrainedSupernet:
         space, data: the space, and the splits of the data.
         supernet: trained, in evaluation mode, on the fabric's device.
         latencies: shared by all seeds.
+        teacher: the heaviest network as it was before paths were sampled (Appendix G: w-bar*).
         training_seconds: of this run; less than the whole where training was resumed.
         resumed: whether a checkpoint was found.
     """
@@ -40,6 +43,7 @@ class TrainedSupernet:
     data: DataSplits
     supernet: Supernet
     latencies: BlockLatencies
+    teacher: nn.Module
     training_seconds: float
     resumed: bool
 
@@ -95,18 +99,32 @@ def prepare(
     if not options.resume:
         for old in before:
             old.unlink()
+    kept = None if checkpoint is None else kept_under(checkpoint, data)
     began = time.perf_counter()
     train_supernet(
         supernet,
         supernet.gates(space.heaviest()),
         data.weights,
         training_options(options, options.warm_up_epochs, options.learning_rate, seed),
-        training_options(options, options.multi_path_epochs, options.multi_path_rate, seed),
+        replace(
+            training_options(options, options.multi_path_epochs, options.multi_path_rate, seed),
+            batch_size=options.multi_path_batch or options.batch_size,
+        ),
         fabric,
-        None if checkpoint is None else kept_under(checkpoint, data),
+        kept,
         progress.callback(f"seed {seed}"),
     )
-    return TrainedSupernet(space, data, supernet, latencies, time.perf_counter() - began, options.resume and bool(before))
+    seconds = time.perf_counter() - began
+    teacher = _teacher(space, supernet, kept)
+    return TrainedSupernet(space, data, supernet, latencies, teacher, seconds, options.resume and bool(before))
+
+
+def _teacher(space: MBConvSpace, supernet: Supernet, checkpoint: Checkpoint | None) -> nn.Module:
+    """Of the file that training left; without one, of what the paths left."""
+    if checkpoint is not None and heaviest_file(checkpoint).exists():
+        supernet = fresh_supernet(space, 0)
+        load_weights(supernet, heaviest_file(checkpoint))
+    return supernet.extract(space.heaviest()).to(memory_format=torch.channels_last)
 
 
 def training_options(options: SetupOptions, epochs: int, rate: float, seed: int) -> TrainingOptions:

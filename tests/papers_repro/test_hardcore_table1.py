@@ -18,6 +18,7 @@ from constrained_nas.records import load_architecture
 from graphs import hardcore_small
 from graphs.costs import latency_cost, load_latency_table
 from papers_repro.hardcore import measure_latencies, setup_preset
+from papers_repro.hardcore_table1 import PAPER_BUDGETS_MS, preset
 from papers_repro.harness import ProgressBars, compared, half_width, verdict
 
 
@@ -92,3 +93,18 @@ def test_intervals() -> None:
     assert verdict([-1.0, -1.1, -0.9], "ours") == "ours worse"
     assert verdict([1.0, -1.0, 0.1], "ours") == "cannot be told apart"
     assert compared([3.0, 3.1, 2.9], [2.0, 2.0, 2.0], "ours").startswith("+1.00 ±")
+
+
+def test_the_paper_scale_is_the_papers() -> None:
+    """The numbers of Sec. 3.1 to 4.1, Table 1 and Appendices A and G; what is not listed has no number in the paper."""
+    options = preset("paper")
+    setup, contest = options.setup, options.contest
+    assert (setup.data, setup.resolution, setup.space, setup.architecture_share) == ("imagenet", 224, "imagenet", 0.2)
+    assert (setup.warm_up_epochs, setup.multi_path_epochs) == (250, 100)
+    assert (setup.batch_size, setup.multi_path_batch, setup.precision) == (200, 16, "16-mixed")
+    assert (setup.learning_rate, setup.multi_path_rate, setup.momentum, setup.weight_decay) == (0.1, 0.1, 0.9, 1e-4)
+    assert (setup.label_smoothing, setup.mixup) == (0.1, 0.2)
+    assert setup.ema_decay > 0
+    assert (options.budgets_ms, setup.latency_batch) == ((40.0, 45.0, 50.0, 55.0, 60.0), 1)
+    assert PAPER_BUDGETS_MS["cuda"] == (25.0, 30.0, 40.0)
+    assert (contest.search_epochs, contest.fine_tune_epochs) == (2, 10)

@@ -23,7 +23,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from constrained_nas.data import loader
-from constrained_nas.training import recalibrate, row_losses
+from constrained_nas.training import recalibrate, row_losses, weight_step
 from graphs import FilterNetwork, FilterSpace
 from graphs.filters import FRESH
 from solvers.arrays import IntArray
@@ -100,6 +100,7 @@ def train_configurations(
     optimizer = torch.optim.SGD(
         parameters, options.learning_rate, options.momentum, nesterov=options.momentum > 0, weight_decay=options.weight_decay
     )
+    running, optimizer = fabric.setup(network, optimizer)
     generator = torch.Generator().manual_seed(seed)
     noise = torch.Generator().manual_seed(seed + 1)
     network.inject_noise(options.noise_share, noise if options.noise_share else None)
@@ -121,8 +122,7 @@ def train_configurations(
                         if configuration is not current:  # to set fresh statistics again would forget them
                             network.configure(configuration.counts, configuration.statistics)
                             current = configuration
-                        with fabric.autocast():
-                            loss = functional.cross_entropy(network(images), labels)
+                        loss = functional.cross_entropy(running(images), labels)
                         if not torch.isfinite(loss):
                             raise FloatingPointError(f"loss {loss.item()} in epoch {epoch + 1}: lower the learning rate")
                         fabric.backward(loss / len(chosen))
@@ -130,7 +130,7 @@ def train_configurations(
                     if cosine:
                         for group in optimizer.param_groups:
                             group["lr"] = options.learning_rate * 0.5 * (1 + math.cos(math.pi * step / (epochs * batches)))
-                    optimizer.step()
+                    weight_step(fabric, running, optimizer)
             losses.append(total / batches)
             if after_epoch is not None and after_epoch(epoch + 1):
                 break

@@ -19,6 +19,7 @@ from constrained_nas.data import DataSplits
 from constrained_nas.latency import Clock, Progress, Timer
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.fingerprint import fingerprint
+from constrained_nas.runs.recipes import Recipe
 from constrained_nas.runs.settings import RunSettings
 from constrained_nas.training import Checkpoint
 from graphs import Architecture, GPUNetSpace, MBConvSpace, SearchSpace
@@ -32,7 +33,7 @@ Costs = dict[str, CostModel]  # by the names that budgets are given in
 class Plan:
     """A run decided: its settings with nothing left open, and those that the family decides where they were.
 
-    Fields are described in :class:`RunSettings`; ``family`` is the kind of its space.
+    Fields are described in :class:`RunSettings`; ``family`` is the kind of its space, ``recipe`` what its networks are trained by.
     """
 
     settings: RunSettings
@@ -47,6 +48,7 @@ class Plan:
     fine_tune_epochs: int
     fine_tune_rate: float
     samples: int
+    recipe: Recipe
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,6 +139,7 @@ class Family(Protocol):
         uncounted: what to budget instead of a latency where there are no tables; empty where there are.
         most_budgets: that hold at once; 0 for any number.
         shares_supernet: whether one super-network, trained before, serves every search.
+        takes_recipes: whether the data decide how its networks are trained, see :mod:`constrained_nas.runs.recipes`.
         tests_references: whether the cheapest and the largest network are worth testing with the weights there are.
     """
 
@@ -145,6 +148,7 @@ class Family(Protocol):
     uncounted: ClassVar[str] = ""
     most_budgets: ClassVar[int] = 0
     shares_supernet: ClassVar[bool] = False
+    takes_recipes: ClassVar[bool] = False
     tests_references: ClassVar[bool] = True
 
     @classmethod

@@ -22,7 +22,8 @@ from constrained_nas.latency import Clock, ProfileSettings, Progress, Timer, log
 from constrained_nas.methods import HardCoRe, PairwiseSurrogate, SoftPenalty, random_feasible, start_point
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved
-from constrained_nas.runs.families.weights import fine_tuned, inherited, search_supernet, train_shared
+from constrained_nas.runs.families.weights import fine_tuned, heaviest_teacher, inherited, search_supernet, train_shared
+from constrained_nas.runs.recipes import RECIPES
 from graphs import Architecture, MBConvSpace, SearchSpace, Supernet, hardcore_imagenet, hardcore_small
 from graphs.costs import CostModel, LatencyTable, QuadraticCost, latency_cost, load_latency_table, mac_cost, parameter_cost
 from graphs.files import save_json
@@ -36,14 +37,14 @@ class HardCoReFamily(Family):
     methods: ClassVar[tuple[str, ...]] = ("hardcore", "surrogate", "soft-penalty", "random")
     decides: ClassVar[str] = "blocks and depths (hardcore-small, hardcore-imagenet)"
     shares_supernet: ClassVar[bool] = True
+    takes_recipes: ClassVar[bool] = True
 
     space: MBConvSpace
 
     @classmethod
     def defaults(cls, space: str) -> dict[str, Any]:
         side = 224 if "imagenet" in space else 32
-        numbers = {"epochs": 4, "warm_up": 4, "train_epochs": 10, "batch_size": 32, "learning_rate": 0.1, "samples": 4}
-        return {"method": "hardcore", "resolution": side, **numbers, "fine_tune_epochs": 1, "fine_tune_rate": 0.05}
+        return {"method": "hardcore", "resolution": side, "samples": 4, **RECIPES["digits"].numbers()}
 
     @classmethod
     def build(cls, space: str, classes: int, image_channels: int, resolution: int) -> Self:
@@ -108,9 +109,9 @@ class HardCoReFamily(Family):
         return replace(found, tightens=not (method == "soft-penalty" and settings.soft_end == "argmax"))
 
     def trained(self, prepared: Prepared, supernet: nn.Module | None, architecture: Architecture, saved: Saved) -> nn.Module:
-        """From the super-network's weights, under the heaviest network's eyes."""
+        """From the super-network's weights, under the eyes of the heaviest network, as it was before paths were sampled."""
         network = inherited(prepared, supernet, architecture)
-        teacher = inherited(prepared, supernet, self.space.heaviest()) if prepared.plan.fine_tune_epochs else None
+        teacher = heaviest_teacher(prepared, self.space.heaviest()) if prepared.plan.fine_tune_epochs else None
         return fine_tuned(prepared, network, prepared.data.weights, saved, teacher)
 
     def network(self, architecture: Architecture) -> nn.Module:

@@ -10,7 +10,8 @@ from constrained_nas.runs.families.family import Family, Plan
 from constrained_nas.runs.families.filters import FilterFamily
 from constrained_nas.runs.families.gpunet import GPUNetFamily
 from constrained_nas.runs.families.hardcore import HardCoReFamily
-from constrained_nas.runs.settings import RunSettings, SpaceName
+from constrained_nas.runs.recipes import RECIPES, recipe_for
+from constrained_nas.runs.settings import RecipeName, RunSettings, SpaceName
 
 # By how the names of their spaces begin or end.
 FAMILIES: dict[str, type[Family]] = {
@@ -48,8 +49,18 @@ def plan_of(settings: RunSettings, family: type[Family] | None = None) -> Plan:
 
     Args:
         family: of the space; by default the one of its name.
+
+    Raises:
+        ValueError: a recipe for a space whose family trains by its own.
     """
     kind = family or family_named(settings.space)
     numbers = kind.defaults(settings.space)
+    name: RecipeName = "digits"
+    if kind.takes_recipes:
+        name = settings.recipe or recipe_for(settings.data, settings.resolution or numbers["resolution"])
+        numbers |= RECIPES[name].numbers()
+    elif settings.recipe is not None:
+        raise ValueError(f"--recipe {settings.recipe}: {settings.space} is not trained by recipes; give epochs and rates instead")
     decided = numbers | {name: given for name in numbers if (given := getattr(settings, name)) is not None}
-    return Plan(settings=settings.model_copy(update=decided), family=kind, **decided)
+    told = settings.model_copy(update=decided | ({"recipe": name} if kind.takes_recipes else {}))
+    return Plan(settings=told, family=kind, recipe=RECIPES[name], **decided)

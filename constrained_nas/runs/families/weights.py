@@ -10,9 +10,9 @@ from torch.utils.data import Dataset
 
 from constrained_nas.ask_tell import SearchMethod
 from constrained_nas.problem import SearchProblem
-from constrained_nas.runs.families.family import Found, Prepared, Saved
+from constrained_nas.runs.families.family import Found, Plan, Prepared, Saved
 from constrained_nas.search import SearchOptions, WeightTraining, search
-from constrained_nas.training import TrainingOptions, fine_tune, recalibrate_on, seeded, train_supernet
+from constrained_nas.training import TrainingOptions, fine_tune, heaviest_file, load_weights, recalibrate_on, seeded, train_supernet
 from graphs import Architecture, SearchSpace, Supernet
 from graphs.costs import CostModel, QuadraticCost
 
@@ -55,15 +55,12 @@ def train_shared(prepared: Prepared, heaviest: Architecture, saved: Saved) -> No
     """
     plan, supernet = prepared.plan, cast(Supernet, prepared.supernet)
 
-    def options(epochs: int, rate: float) -> TrainingOptions:
-        return TrainingOptions(epochs, plan.batch_size, rate, mixup=0.0, workers=plan.settings.workers, seed=plan.settings.seed)
-
     train_supernet(
         supernet,
         supernet.gates(heaviest),
         prepared.data.weights,
-        options(plan.warm_up, plan.learning_rate),
-        options(plan.train_epochs, 0.6 * plan.learning_rate),  # the paths begin lower: they take up trained weights
+        _by_recipe(plan, plan.warm_up, plan.learning_rate),
+        _by_recipe(plan, plan.train_epochs, plan.recipe.paths_rate * plan.learning_rate),
         prepared.fabric,
         saved.checkpoint,
         saved.progress,
@@ -86,14 +83,26 @@ def inherited(prepared: Prepared, supernet: nn.Module | None, architecture: Arch
     return network
 
 
+def heaviest_teacher(prepared: Prepared, heaviest: Architecture) -> nn.Module:
+    """The heaviest network as it was before paths were sampled: its weights and statistics are then its own, and it answers best.
+
+    Where it was not trained alone (``warm_up`` 0) it takes what the paths left.
+
+    Reference: HardCoRe-NAS, Appendix G (the teacher has the weights w-bar*).
+    """
+    file = heaviest_file(prepared.saved("supernet").checkpoint)
+    if not file.exists():
+        return inherited(prepared, prepared.supernet, heaviest)
+    before = cast(Supernet, seeded(prepared.family.supernet, 0))
+    load_weights(before, file)
+    return before.extract(heaviest).to(memory_format=torch.channels_last)
+
+
 def fine_tuned(
     prepared: Prepared, network: nn.Module, data: Dataset[Any], saved: Saved, teacher: nn.Module | None = None
 ) -> nn.Module:
     """The network, trained further on ``data`` towards labels and, with a teacher, its answers; see :meth:`Family.trained`."""
-    plan, settings = prepared.plan, prepared.settings
-    options = TrainingOptions(
-        plan.fine_tune_epochs, plan.batch_size, plan.fine_tune_rate, mixup=0.0, workers=settings.workers, seed=settings.seed
-    )
+    options = _by_recipe(prepared.plan, prepared.plan.fine_tune_epochs, prepared.plan.fine_tune_rate)
     fine_tune(network, data, options, prepared.fabric, teacher, checkpoint=saved.checkpoint, progress=saved.told)
     return network.to(prepared.fabric.device).eval()
 
@@ -102,3 +111,17 @@ def extreme_options(decisions: SearchSpace, cost: CostModel, sign: float) -> Arc
     """The option of greatest ``sign x cost`` of every decision, by a cost that adds up over the decisions."""
     linear = sign * cast(QuadraticCost, cost).quadratic.linear
     return decisions.choose({d.name: d.options[int(linear[decisions.slice(d.name)].argmax())] for d in decisions.decisions})
+
+
+def _by_recipe(plan: Plan, epochs: int, rate: float) -> TrainingOptions:
+    recipe, settings = plan.recipe, plan.settings
+    return TrainingOptions(
+        epochs,
+        plan.batch_size,
+        rate,
+        label_smoothing=recipe.label_smoothing,
+        mixup=recipe.mixup,
+        ema_decay=recipe.ema_decay,
+        workers=settings.workers,
+        seed=settings.seed,
+    )

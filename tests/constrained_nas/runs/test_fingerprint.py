@@ -56,6 +56,7 @@ def copy(interrupted: Path, tmp_path: Path) -> Path:
         ({"resolution": 24}, r"data\.name digits-16, now digits-24"),
         ({"learning_rate": 0.2}, r"settings\.learning_rate 0\.1, now 0\.2"),
         ({"precision": "bf16-mixed"}, r"settings\.precision 32-true, now bf16-mixed"),
+        ({"recipe": "cifar"}, r"settings\.recipe digits, now cifar"),
         ({"threads": 2}, "threads 1, now 2"),
     ],
 )
@@ -72,7 +73,7 @@ def test_other_versions_are_refused_by_name(copy: Path, monkeypatch: pytest.Monk
 
 
 def test_what_changes_no_result_is_not_refused(copy: Path, tmp_path: Path) -> None:
-    edit(copy, workers=1, data_root="elsewhere")
+    edit(copy, workers=1, data_root="elsewhere", data_cache="anywhere")
     whole = run(tmp_path / "whole", ASKED)
     assert carry_out(copy).found == whole.found
     networks = [load_file(folder / "network.safetensors") for folder in (copy, tmp_path / "whole")]

@@ -13,13 +13,14 @@ import torch
 from support.searches import FABRIC, OPTIONS, data, problem, setting
 from support.tiny import random_architecture, striped_data, tiny_space
 from torch.nn import functional
-from torch.utils.data import TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 
 from constrained_nas.ask_tell import Feedback, Moment, Proposal
 from constrained_nas.methods import HardCoRe, HardCoReState, SoftPenalty, random_feasible
 from constrained_nas.methods.distributions import point_gradient
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.search import SearchOptions, search
+from constrained_nas.search.loop import _batches
 from graphs import Architecture, MBConvSpace
 from graphs.costs import mac_cost
 from solvers import InfeasibleError
@@ -337,3 +338,22 @@ def test_gate_gradients_reach_the_method() -> None:
             compared = expected.numpy()[positive]
             # float32 networks: gradients agree to some 1e-5 of the greatest
             np.testing.assert_allclose(found[positive], compared, atol=1e-4 * max(1e-3, np.abs(compared).max()))
+
+
+class Drawn(Dataset[Any]):
+    """Images that carry what was drawn for them."""
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return torch.rand(1, 2, 2), index
+
+
+def test_processes_that_load_change_no_batch_of_two_splits() -> None:
+    def epoch(workers: int) -> list[torch.Tensor]:
+        options = SearchOptions(batch_size=4, workers=workers)
+        shuffle = torch.Generator().manual_seed(0)
+        return [images for _, images, _ in _batches(Drawn(), Drawn(), True, options, shuffle, torch.device("cpu"))]
+
+    assert len(epoch(0)) == 6 and all(map(torch.equal, epoch(0), epoch(1)))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 from torch import nn
 
 from constrained_nas.training import flatten_optimizer, load_checkpoint, restore_optimizer, save_checkpoint
@@ -75,7 +76,7 @@ def test_content_that_fits_nowhere_is_of_another_training(tmp_path: Path) -> Non
     ):
         save_checkpoint(path, tensors, {"options": options, **values})
         with pytest.raises(ValueError, match=r"saved from another network .*delete it to start over"):
-            load_training(network, optimizer, None, options, path)
+            load_training(network, optimizer, None, options, path, Fabric(accelerator="cpu", devices=1))
 
 
 @pytest.mark.parametrize("make", [lambda p: torch.optim.SGD(p, 0.1, 0.9, nesterov=True), lambda p: torch.optim.AdamW(p, 0.01)])

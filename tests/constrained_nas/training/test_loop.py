@@ -19,7 +19,18 @@ from torch.nn import functional
 from torch.utils.data import Dataset, TensorDataset
 
 from constrained_nas.data import IGNORED, loader
-from constrained_nas.training import TrainingOptions, evaluate, fine_tune, recalibrate, row_losses, train_supernet, uniform_rows
+from constrained_nas.training import (
+    Checkpoint,
+    TrainingOptions,
+    evaluate,
+    fine_tune,
+    heaviest_file,
+    load_weights,
+    recalibrate,
+    row_losses,
+    train_supernet,
+    uniform_rows,
+)
 from graphs import Architecture, GPUNetSpace, Supernet, gpunet_small
 
 FABRIC = Fabric(accelerator="cpu", devices=1)
@@ -109,6 +120,24 @@ def test_killed_training_resumes_to_the_same_weights(tmp_path: Path, ema: float,
     again, heaviest = fresh(dropout=0.3)
     train_supernet(again, heaviest, data, warm_up, multi_path, FABRIC, checkpoint, progress=kill)  # nothing is left to do
     assert same_state(again, unbroken)
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.8])
+def test_what_training_came_to_can_be_loaded_from_its_files(tmp_path: Path, ema: float) -> None:
+    """The teacher of later trainings is the heaviest network before paths were sampled, with its moving average."""
+    options, checkpoint = replace(SHORT, ema_decay=ema), tmp_path / "w.safetensors"
+    alone, heaviest = fresh()
+    train_supernet(alone, heaviest, striped_data(32, 0), options, replace(options, epochs=0), FABRIC)
+    net, heaviest = fresh()
+    train_supernet(net, heaviest, striped_data(32, 0), options, options, FABRIC, checkpoint)
+    loaded, _ = fresh()
+    load_weights(loaded, heaviest_file(checkpoint))
+    assert same_state(loaded, alone)
+    assert not same_state(loaded, net)
+    load_weights(loaded, checkpoint)
+    assert same_state(loaded, net)
+    with pytest.raises(ValueError, match="saved from another network"):
+        load_weights(nn.Linear(2, 2), checkpoint)
 
 
 def test_training_leaves_the_global_random_state_alone() -> None:
@@ -340,15 +369,15 @@ def test_segmentation_learns(mixup: float) -> None:
 
 
 def test_distillation_is_a_mean_over_pixels() -> None:
-    from constrained_nas.training.loop import _distillation
+    from constrained_nas.training.losses import distillation
 
     generator = torch.Generator().manual_seed(0)
     image, logits = torch.randn(2, 1, 4, 4, generator=generator), torch.randn(2, 3, 4, 4, generator=generator)
     torch.manual_seed(0)
     teacher = Pixels().eval()
     with torch.no_grad():
-        one = _distillation(logits, teacher, image, 2.0)
-        flat = _distillation(
+        one = distillation(logits, teacher, image, 2.0)
+        flat = distillation(
             logits.permute(0, 2, 3, 1).reshape(-1, 3), lambda _: teacher(image).permute(0, 2, 3, 1).reshape(-1, 3), image, 2.0
         )
     torch.testing.assert_close(one, flat)
@@ -439,3 +468,67 @@ def test_options_out_of_range(settings: dict[str, Any], said: str) -> None:
 def test_a_temperature_must_be_positive() -> None:
     with pytest.raises(ValueError, match="temperature: expected a positive number, got 0"):
         fine_tune(nn.Linear(2, 2), striped_data(4, 0), SHORT, FABRIC, temperature=0.0)
+
+
+def test_every_step_is_sgds_with_decay_at_its_own_rate() -> None:
+    """Against SGD written out: Nesterov momentum, weight decay, and a cosine that falls within an epoch."""
+    data, options = striped_data(64, 0), replace(SHORT, epochs=3, learning_rate=0.1, weight_decay=0.05, label_smoothing=0.0)
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(256, 3))
+    twin = copy.deepcopy(network)
+    fine_tune(network, data, options, FABRIC)
+    parameters = list(twin.parameters())
+    speed = [torch.zeros_like(parameter) for parameter in parameters]
+    for epoch in range(3):
+        generator = torch.Generator().manual_seed(3 * 100_003 + epoch)
+        for step, (images, labels) in enumerate(loader(data, 16, generator, True)):
+            rate = 0.1 * 0.5 * (1 + np.cos(np.pi * (4 * epoch + step) / 12))
+            gradients = torch.autograd.grad(functional.cross_entropy(twin(images), labels), parameters)
+            with torch.no_grad():
+                for place, (parameter, gradient) in enumerate(zip(parameters, gradients, strict=True)):
+                    decayed = gradient + 0.05 * parameter
+                    speed[place] = 0.9 * speed[place] + decayed
+                    parameter -= rate * (decayed + 0.9 * speed[place])
+    for name, tensor in network.state_dict().items():
+        torch.testing.assert_close(tensor, twin.state_dict()[name])
+
+
+class Shifted(Dataset[Any]):
+    """Images that carry their number and what was drawn for them."""
+
+    def __len__(self) -> int:
+        return 16
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.stack([torch.tensor(float(index)), torch.rand(())]).reshape(1, 1, 2), index % 2
+
+
+class Looking(nn.Module):
+    """Keeps what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.seen = nn.Linear(2, 2), list[Tensor]()
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen.append(images.reshape(-1, 2).clone())
+        logits: Tensor = self.layer(images.reshape(-1, 2))
+        return logits
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_every_epoch_is_augmented_anew(workers: int) -> None:
+    network = Looking()
+    fine_tune(network, Shifted(), replace(SHORT, epochs=3, batch_size=8, workers=workers), FABRIC)
+    rows = torch.cat(network.seen).reshape(3, 16, 2)
+    drawn = torch.stack([epoch[epoch[:, 0].argsort(), 1] for epoch in rows])  # (epochs, images)
+    assert len(drawn.unique()) == 3 * 16, "no image is changed alike in two epochs"
+
+
+def test_the_heaviest_networks_weights_are_taken_for_nothing_else(tmp_path: Path) -> None:
+    net, gates = fresh()
+    kept = Checkpoint(tmp_path / "net.safetensors", {"seed": 0})
+    train_supernet(net, gates, striped_data(32, 0), SHORT, SHORT, FABRIC, kept)
+    load_weights(fresh()[0], heaviest_file(kept))
+    with pytest.raises(ValueError, match=r"net\.heaviest\.safetensors: made with seed 0, now 1"):
+        load_weights(fresh()[0], heaviest_file(Checkpoint(kept.path, {"seed": 1})))
