@@ -10,7 +10,7 @@ from matplotlib.patches import FancyBboxPatch
 
 # Each package from its lowest row to its highest: a room imports from rows below it, never from above.
 ROOMS = {
-    "solvers": [["kernels", "backends"], ["knapsack", "subgraphs"], ["selection", "descent"], ["staged"]],
+    "solvers": [["kernels", "backends"], ["knapsack", "subgraphs"], ["budgets", "descent"], ["selection"], ["staged"]],
     "graphs": [["blocks"], ["supernet", "filters"], ["spaces"], ["costs"]],
     "constrained_nas": [
         ["data", "latency"],

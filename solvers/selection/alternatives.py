@@ -1,6 +1,6 @@
 """The k best selections that fit: those to measure again on the device, where the best by the table need not be the best.
 
-They come in the order of ``solvers.knapsack.ranking``, each with a certificate that leaves out those before it.
+They come in the order of ``solvers.budgets.ranking``, each with a certificate that leaves out those before it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from solvers.knapsack import ranked
+from solvers.budgets import ranked
 from solvers.selection.constraints import Rules, constrained_program
 from solvers.selection.project import Answer, Backend, Selection, selection_of, solve_constrained
 from solvers.selection.tables import read_table

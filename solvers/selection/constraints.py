@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.knapsack import BudgetedKnapsack, exact_sum, whole_units
+from solvers.budgets import BudgetedKnapsack
+from solvers.knapsack import exact_sum, whole_units
 from solvers.results import InfeasibleError
 from solvers.selection.tables import ROUND_OFF, ScoreTable
 

@@ -19,8 +19,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
+from solvers.budgets import BudgetBackend, BudgetedKnapsack, ranked
 from solvers.kernels import NativeBackend
-from solvers.knapsack import BudgetBackend, BudgetedKnapsack, Knapsack, exact_sum, first_best, greedy, ranked, relax, solve_exact
+from solvers.knapsack import Knapsack, exact_sum, first_best, greedy, relax, solve_exact
 from solvers.results import InfeasibleError, SolverError, Status
 from solvers.selection import explanation, ties
 from solvers.selection.constraints import ConstrainedProgram, Rules, constrained_program
@@ -241,7 +242,7 @@ def _canonical(
     if not answer.stopped:
         with contextlib.suppress(TimeoutError):
             flat = ties.canonical(table, rules, flat, minimize, solve)
-    unit = 10.0 ** (ties.score_places(table) or 0)
+    unit = 10.0 ** (table.score_places() or 0)
     bound = None if answer.bound is None else answer.bound / unit
     duals = None if answer.duals is None else answer.duals / unit
     return selection_of(table, flat, replace(answer, bound=bound, duals=duals), "exact", minimize, began, rules)
@@ -379,6 +380,8 @@ def selection_of(
         bound = float(-answer.bound if minimize else answer.bound)
         if violation == 0.0:  # rounding of the bound below what was found
             bound = min(bound, value) if minimize else max(bound, value)
+            if method == "exact" and bound != value and table.nothing_between(value, bound):
+                bound = value
     gap = math.inf if bound is None else abs(bound - value)
     if violation > 0.0 and method == "argmax":
         status = Status.VIOLATED

@@ -19,17 +19,8 @@ from typing import Any
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.knapsack import (
-    BudgetedKnapsack,
-    Knapsack,
-    decimal_places,
-    exact_sum,
-    from_units,
-    ranked,
-    relax,
-    solve_exact,
-    whole_units,
-)
+from solvers.budgets import BudgetedKnapsack, ranked
+from solvers.knapsack import Knapsack, decimal_places, exact_sum, from_units, relax, solve_exact, whole_units
 from solvers.results import CertificateError, InfeasibleError, Status
 from solvers.selection.project import Selection
 from solvers.selection.tables import ScoreTable, read_table

@@ -21,8 +21,9 @@ import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
 from solvers.backends import least_by_scipy
+from solvers.budgets import BudgetedKnapsack
 from solvers.kernels.sums import add
-from solvers.knapsack import BudgetedKnapsack, Knapsack, exact_sum, increments
+from solvers.knapsack import Knapsack, exact_sum, increments
 from solvers.results import InfeasibleError, SolverError
 from solvers.selection.numbers import read_number
 from solvers.selection.project import Selection, project_to_budget

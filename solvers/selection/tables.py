@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.knapsack import BudgetedKnapsack, decimal_places, exact_sum, from_units, whole_units
+from solvers.budgets import BudgetedKnapsack
+from solvers.knapsack import decimal_places, exact_sum, from_units, whole_units
 from solvers.results import InfeasibleError
 from solvers.selection.labels import Labels, order_by_labels, shown_labels
 from solvers.selection.numbers import Bounds, bound_labels, is_exact, read_bounds, read_limit, read_number, read_rows, settle
@@ -106,6 +107,20 @@ class ScoreTable:
     def stated(self, row: int, cost: float) -> float:
         """A cost of the program in the caller's unit."""
         return from_units(cost, self.places[row] or 0)
+
+    def score_places(self) -> int | None:
+        """The places of the scores' decimals; None where they are measured numbers."""
+        sizes = np.where(np.isfinite(self.scores), np.abs(self.scores), np.inf)
+        return decimal_places(sizes, math.inf, self.offsets)
+
+    def nothing_between(self, value: float, bound: float) -> bool:
+        """Whether no sum of scores is better than ``value`` and within ``bound``: decimals differ by a unit of their last place."""
+        places = self.score_places()
+        if places is None:
+            return False
+        greatest = np.maximum.reduceat(np.where(np.isfinite(self.scores), np.abs(self.scores), 0.0), self.offsets[:-1])
+        read = exact_sum(greatest) * 2.0**-52  # how far a sum of the floats is from that of the decimals
+        return (abs(bound - value) + 2.0 * read) * 10.0**places < 1.0
 
     def units(self) -> FloatArray:
         """(m,) how many units of the program's costs are one of the caller's."""

@@ -7,14 +7,13 @@ a time as whole numbers can tell apart.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.knapsack import decimal_places, exact_sum, whole_units
+from solvers.knapsack import exact_sum, whole_units
 from solvers.selection.constraints import Rules
 from solvers.selection.tables import ScoreTable
 
@@ -25,14 +24,8 @@ Solve = Callable[[ScoreTable, Rules], IntArray]  # the options of least summed s
 
 def in_units(table: ScoreTable) -> ScoreTable:
     """The table with scores that are decimals counted in whole units, so that equal sums are equal; others are left as they are."""
-    places = score_places(table)
+    places = table.score_places()
     return table if not places else replace(table, scores=whole_units(table.scores, places))
-
-
-def score_places(table: ScoreTable) -> int | None:
-    """The places of the scores' decimals; None where they are measured numbers."""
-    sizes = np.where(np.isfinite(table.scores), np.abs(table.scores), np.inf)
-    return decimal_places(sizes, math.inf, table.offsets)
 
 
 def canonical(table: ScoreTable, rules: Rules, flat: IntArray, minimize: bool, solve: Solve) -> IntArray:
@@ -42,7 +35,7 @@ def canonical(table: ScoreTable, rules: Rules, flat: IntArray, minimize: bool, s
         solve: the options of least summed score of a table, one a group.
     """
     scores = (-table.scores if minimize else table.scores)[None]
-    whole = score_places(table)
+    whole = table.score_places()
     floors = np.full(len(table.costs), -np.inf) if table.floors is None else table.floors
     held = replace(
         table,

@@ -16,7 +16,8 @@ import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
 from solvers.backends import BinaryProgram, maximize_binary
-from solvers.knapsack import BudgetedKnapsack, exact_sum
+from solvers.budgets import BudgetedKnapsack
+from solvers.knapsack import exact_sum
 from solvers.results import Certificate, CertificateError, SolverError, Status
 from solvers.selection.constraints import Rules
 from solvers.selection.tables import ScoreTable, allowed_program, read_table
@@ -120,8 +121,9 @@ def _verify_bound(
             raise CertificateError(f"multipliers must be one finite number a budget, >= 0 without a floor, got {duals.tolist()}")
         if not np.isfinite(table.budgets[duals > 0.0]).all():
             raise CertificateError(f"an infinite budget has the multiplier 0, got {duals.tolist()}")
-        if _dual_bound(table, duals, sign, rules) <= loose:
-            return
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows proves nothing
+            if _dual_bound(table, duals, sign, rules) <= loose:
+                return
     if rules is None and not excluded and table.floors is None:
         program, kept = allowed_program(table, minimize=not certificate.maximize)
         better = _better(program, program.usable(np.maximum(duals / table.units(), 0.0)), loose, certificate)
@@ -168,7 +170,6 @@ def _dual_bound(table: ScoreTable, duals: FloatArray, sign: float, rules: Rules 
 
     Linked groups are priced together; what options need or forbid is left out, which only raises the bound.
     """
-    # Limits that an attained cost misses by rounding are accepted, so they are priced at that cost.
     ends = [(duals > 0.0, table.budgets), (duals < 0.0, table.budgets if table.floors is None else table.floors)]
     terms = [float(price) for mask, limits in ends for price in duals[mask] * limits[mask]]
     priced = np.flatnonzero(duals)

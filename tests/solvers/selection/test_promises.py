@@ -12,7 +12,7 @@ import pytest
 from scipy.optimize import linprog
 
 from solvers import InfeasibleError, Status, project_to_budget, shadow_prices
-from solvers.knapsack.rational import maximize_exactly
+from solvers.budgets.rational import maximize_exactly
 
 PATHS = ["native", "numpy"]
 TINY = 5e-324

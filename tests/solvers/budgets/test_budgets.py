@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from support.references import FAMILIES, brute_force, random_options, sizes_to_offsets
 
 from solvers import Status, project_to_budget
-from solvers.knapsack import BudgetedKnapsack, Knapsack, budgets, solve_exact
-from solvers.knapsack.budgets_exact import solve_budgets
+from solvers.budgets import BudgetedKnapsack
+from solvers.budgets import program as budgets
+from solvers.budgets.search import solve_budgets
+from solvers.knapsack import Knapsack, solve_exact
 
 # The certified gap of "exact", relative to max(1, |value|).
 EXACT = 1e-9

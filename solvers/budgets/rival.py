@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.knapsack.budgets_scaled import ScaledProgram
-from solvers.knapsack.program import exact_sum
+from solvers.budgets.scaled import ScaledProgram
+from solvers.knapsack import exact_sum
 from solvers.results import SolverError
 
 _LEAST_COST = 1e-7  # beside budgets of 1: smaller ones are within the solver's tolerance

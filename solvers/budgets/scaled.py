@@ -15,7 +15,7 @@ import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
 from solvers.kernels import as_kernel_input
-from solvers.knapsack.program import exact_sum
+from solvers.knapsack import exact_sum
 
 _EPSILON = 2.0**-52
 _WHOLE = 2.0**40  # whole values of this size leave room for the rounding of bounds between two whole numbers
@@ -77,7 +77,7 @@ def relax_budgets(
 ) -> tuple[bool, FloatArray | None, FloatArray]:
     """Whether nothing fits for sure, a vertex (n,) of the relaxation, and multipliers (m,).
 
-    The arguments are those of :func:`solvers.knapsack.budgets_exact.solve_budgets`.
+    The arguments are those of :func:`solvers.budgets.search.solve_budgets`.
 
     At most one group a budget is fractional. There is no vertex where the descent stalls among degenerate ties.
     """

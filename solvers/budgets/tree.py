@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.knapsack.budgets_scaled import ScaledProgram
-from solvers.knapsack.program import exact_sum, first_best
+from solvers.budgets.scaled import ScaledProgram
+from solvers.knapsack import exact_sum, first_best
 
 _ROUNDS = 4  # of the local search for a selection that fits
 _TRIES = 200  # such searches, one after every slice that found nothing either

@@ -14,9 +14,9 @@ import math
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.knapsack.budgets_scaled import ScaledProgram
-from solvers.knapsack.budgets_tree import BranchAndBound
-from solvers.knapsack.program import exact_sum, fitting
+from solvers.budgets.scaled import ScaledProgram
+from solvers.budgets.tree import BranchAndBound
+from solvers.knapsack import exact_sum, fitting
 
 _FREE = 12  # groups at first
 _NODES = 2000  # of one neighbourhood: some milliseconds

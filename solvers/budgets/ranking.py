@@ -19,11 +19,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
+from solvers.budgets.program import BudgetBackend, BudgetedKnapsack
 from solvers.kernels import NativeBackend
-from solvers.knapsack.budgets import BudgetBackend, BudgetedKnapsack
-from solvers.knapsack.exact import solve_exact
-from solvers.knapsack.program import Knapsack
-from solvers.knapsack.relaxation import relax
+from solvers.knapsack import Knapsack, relax, solve_exact
 from solvers.results import Status
 
 _ROUNDING = 2.0**-50  # of the size of a bound's terms: more than its sums round away
@@ -140,7 +138,7 @@ def _best(
         status, bound, support = found.status, found.bound, None if found.status is Status.INFEASIBLE else found.choices
     else:
         several = BudgetedKnapsack(values, costs, program.budgets, offsets)
-        answer = several.solve(backend="highs" if backend == "numpy" else backend, time_limit_seconds=left)
+        answer = several.solve(backend="native" if backend == "numpy" else backend, time_limit_seconds=left)
         status, bound, support = answer.status, answer.bound, answer.support
     if time.perf_counter() > deadline or (status is Status.TIME_LIMIT and support is None):
         raise TimeoutError

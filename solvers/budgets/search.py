@@ -1,9 +1,9 @@
 """The exact multiple-choice knapsack with several budgets: a race of methods, and an answer that says what is proven.
 
-The branch and bound (``solvers.knapsack.budgets_tree``) ends most programs in milliseconds. What it does not is then searched by
+The branch and bound (``solvers.budgets.tree``) ends most programs in milliseconds. What it does not is then searched by
 three at once: the tree goes on; neighbourhoods of the best selection are solved exactly, which finds better ones
-(``solvers.knapsack.budgets_neighbourhood``); and HiGHS works on the program, identical groups merged into counts, in a thread
-(``solvers.knapsack.budgets_rival``). The best selection of all and the least bound are the answer.
+(``solvers.budgets.neighbourhood``); and HiGHS works on the program, identical groups merged into counts, in a thread
+(``solvers.budgets.rival``). The best selection of all and the least bound are the answer.
 
 Reference: Kellerer, Pferschy and Pisinger, Knapsack Problems, 2004, Ch. 9 and 11.
 """
@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.knapsack.budgets_neighbourhood import Neighbourhoods
-from solvers.knapsack.budgets_rival import Rival
-from solvers.knapsack.budgets_scaled import ScaledProgram
-from solvers.knapsack.budgets_tree import BranchAndBound
-from solvers.knapsack.program import exact_sum, fitting
+from solvers.budgets.neighbourhood import Neighbourhoods
+from solvers.budgets.rival import Rival
+from solvers.budgets.scaled import ScaledProgram
+from solvers.budgets.tree import BranchAndBound
+from solvers.knapsack import exact_sum, fitting
 from solvers.results import Status
 
 _ALONE = 0.01  # seconds before others join: what ends in so little time needs nobody

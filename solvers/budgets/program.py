@@ -2,7 +2,7 @@
 
 ``max sum_g v[g, o_g]  s.t.  sum_g c_j[g, o_g] <= budgets_j for every j``. With two budgets or more even a selection that fits is
 hard to find, so the heuristics fall back on the exact method where their start does not fit. The native methods are
-``solvers.knapsack.budgets_exact``; where numba is not installed, or on demand, a linear and a mixed-integer solver with strict
+``solvers.budgets.search``; where numba is not installed, or on demand, a linear and a mixed-integer solver with strict
 budgets take their place.
 
 Reference: Kellerer, Pferschy and Pisinger, Knapsack Problems, 2004, Ch. 9 and 11.
@@ -20,12 +20,11 @@ import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
 from solvers.backends import BinaryAnswer, BinaryProgram, LinearModel, MilpBackend, Polyhedron, maximize_binary
+from solvers.budgets.rational import maximize_exactly
+from solvers.budgets.scaled import relax_budgets
+from solvers.budgets.search import solve_budgets
 from solvers.kernels import uses_kernels
-from solvers.knapsack.budgets_exact import solve_budgets
-from solvers.knapsack.budgets_scaled import relax_budgets
-from solvers.knapsack.hulls import increments
-from solvers.knapsack.program import Knapsack, exact_sum, fitting, priced_budget
-from solvers.knapsack.rational import maximize_exactly
+from solvers.knapsack import Knapsack, exact_sum, fitting, increments, priced_budget
 from solvers.results import SolverError, Status
 from solvers.sets import Blocks, BudgetedBlocks
 
