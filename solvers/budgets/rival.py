@@ -18,6 +18,7 @@ from solvers.knapsack import exact_sum
 from solvers.results import SolverError
 
 _LEAST_COST = 1e-7  # beside budgets of 1: smaller ones are within the solver's tolerance
+_MOST_OPTIONS = 50_000  # its presolve alone takes seconds for more, and looks at no clock
 _SHARE = 0.95  # of the time that is left: its answer is read before that ends
 _TOLERANCE = 1e-9  # of its objective, which is scaled to 1
 
@@ -41,7 +42,8 @@ class Rival:
         self._stopped = False
         self._thread = threading.Thread(target=self._run, daemon=True)
         positive = scaled.rows[scaled.rows > 0.0]
-        if len(scaled.finite) and len(positive) and float(positive.min()) >= _LEAST_COST:
+        tame = len(positive) > 0 and float(positive.min()) >= _LEAST_COST
+        if tame and len(scaled.values) <= _MOST_OPTIONS:
             self._thread.start()
 
     @property
@@ -71,17 +73,21 @@ class Rival:
         alive = scaled.values >= worst  # of a selection nothing is worth less than all of it
         merged = _Merged.of(scaled, alive)
         unit = -float(merged.values.min()) or 1.0
-        rows = np.concatenate([merged.sums, scaled.rows[merged.options].T])
+        costs = scaled.rows[merged.options].T
+        row, column = np.nonzero(costs)
+        k = len(merged.options)
         try:
             self._model = MixedIntegerModel.of(
-                Polyhedron.of(
-                    rows,
+                Polyhedron.from_csr(
+                    np.concatenate([merged.starts, k + np.searchsorted(row, np.arange(1, len(costs) + 1))]),
+                    np.concatenate([np.arange(k), column]),
+                    np.concatenate([np.ones(k), costs[row, column]]),
                     np.concatenate([merged.counts, np.full(len(scaled.limits), -np.inf)]),
                     np.concatenate([merged.counts, scaled.limits]),
-                    np.zeros(len(merged.options)),
+                    np.zeros(k),
                     merged.most,
                 ),
-                np.ones(len(merged.options), dtype=np.bool_),
+                np.ones(k, dtype=np.bool_),
             )
             if self._stopped:
                 return
@@ -104,13 +110,12 @@ class _Merged:
 
     Attributes:
         options: (k,) an option of the first group of each class; ``values`` (k,) theirs, ``most`` (k,) how many groups may take it.
-        sums: (classes, k) rows that add up a class's counts to ``counts`` (classes,).
+        starts: (classes + 1,) where each class starts; its counts add up to ``counts`` (classes,).
     """
 
-    def __init__(self, options: IntArray, values: FloatArray, most: FloatArray, sums: FloatArray, counts: FloatArray) -> None:
-        self.options, self.values, self.most, self.sums, self.counts = options, values, most, sums, counts
+    def __init__(self, options: IntArray, values: FloatArray, most: FloatArray, starts: IntArray, counts: FloatArray) -> None:
+        self.options, self.values, self.most, self.starts, self.counts = options, values, most, starts, counts
         self._members: list[IntArray] = []
-        self._first: IntArray = np.empty(0, dtype=np.intp)
         self._offsets: IntArray = np.empty(0, dtype=np.intp)
 
     @classmethod
@@ -124,16 +129,14 @@ class _Merged:
         parts = [offsets[groups[0]] + np.flatnonzero(alive[offsets[groups[0]] : offsets[groups[0] + 1]]) for groups in members]
         sizes, counts = np.array([len(part) for part in parts]), np.array([len(groups) for groups in members], dtype=float)
         options = np.concatenate(parts)
-        row = np.repeat(np.arange(len(parts)), sizes)
-        sums = (np.arange(len(parts))[:, None] == row).astype(float)
-        merged = cls(options, scaled.values[options], counts[row], sums, counts)
-        merged._members, merged._first, merged._offsets = members, np.cumsum([0, *sizes]), scaled.offsets
+        merged = cls(options, scaled.values[options], np.repeat(counts, sizes), np.cumsum([0, *sizes]), counts)
+        merged._members, merged._offsets = members, scaled.offsets
         return merged
 
     def counts_of(self, choices: IntArray) -> FloatArray:
         """(k,) how many groups of a class take each option."""
         x = np.zeros(len(self.options))
-        for groups, first, last in zip(self._members, self._first, self._first[1:], strict=False):
+        for groups, first, last in zip(self._members, self.starts, self.starts[1:], strict=False):
             local = (choices[groups] - self._offsets[groups])[:, None] == self.options[first:last] - self._offsets[groups[0]]
             x[first:last] = local.sum(axis=0)
         return x
@@ -141,7 +144,7 @@ class _Merged:
     def spread(self, x: FloatArray) -> IntArray:
         """(groups,) a selection with these counts."""
         choices = np.empty(len(self._offsets) - 1, dtype=np.intp)
-        for groups, first, last in zip(self._members, self._first, self._first[1:], strict=False):
+        for groups, first, last in zip(self._members, self.starts, self.starts[1:], strict=False):
             taken = np.rint(x[first:last]).astype(int)
             local = self.options[first:last] - self._offsets[groups[0]]
             choices[groups] = self._offsets[groups] + np.repeat(local, taken)

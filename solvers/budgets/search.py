@@ -26,6 +26,7 @@ from solvers.results import Status
 _ALONE = 0.01  # seconds before others join: what ends in so little time needs nobody
 _TURN = 0.1  # of the time passed goes to the tree, then as much to neighbourhoods (a third, where they found nothing the last time)
 _SHORTEST, _LONGEST = 0.002, 0.2  # seconds of such a turn
+_MOST_NEIGHBOURS = 200_000  # options: with more, drawing a neighbourhood costs more than it finds
 _SLICE = 1 << 8  # nodes between two looks at the clock
 _FINER = 2.0**-300  # of the scale: beyond it differences are lost in scaling
 
@@ -184,7 +185,7 @@ def _search(
                 ceiling = min(ceiling, rival.bound)
             if rival.choices is not None:
                 tree.offer(rival.choices)
-            if not ended() and tree.choices is not None:
+            if not ended() and tree.choices is not None and len(values) <= _MOST_NEIGHBOURS:
                 until = min(deadline, read_clock() + (share if fruitful else share / 3))
                 fruitful = False
                 while read_clock() < until and not rival.fresh:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from solvers.arrays import FloatArray, IntArray
 from solvers.budgets.scaled import ScaledProgram
@@ -119,6 +121,13 @@ def _times_power(number: float, exponent: int) -> float:
         return float(np.ldexp(number, exponent))
 
 
+def _longer(array: NDArray[Any], more: int) -> NDArray[Any]:
+    """The array with so many entries more; pages that are never used are never touched."""
+    longer = np.empty((len(array) + more, *array.shape[1:]), dtype=array.dtype)
+    longer[: len(array)] = array
+    return longer
+
+
 @dataclass(slots=True)
 class _Tree:
     """The open path of the search in flat arrays; see :func:`solvers.kernels.budgets_search.search` for what they hold."""
@@ -150,12 +159,12 @@ class _Tree:
         return tree
 
     def grow(self) -> None:
-        """Room for twice the levels, groups and options."""
-        more = np.zeros(len(self.ints), dtype=np.intp)  # the cut pool has one entry a level more
-        self.cuts = np.concatenate([self.cuts, self.cuts, more])
-        for name in ("ints", "floats", "fixed", "dual", "groups", "options", "loss"):
-            array = getattr(self, name)
-            setattr(self, name, np.concatenate([array, array]))
+        """Room for twice the levels, or for twice the groups and options: whichever has run out."""
+        levels = int(self.place[0]) + 2 > len(self.ints)
+        for name in ("ints", "floats", "fixed", "dual") if levels else ("groups", "options", "loss"):
+            setattr(self, name, _longer(getattr(self, name), len(getattr(self, name))))
+        # The cut pool has an entry a group, and one a level more.
+        self.cuts = _longer(self.cuts, len(self.groups) + len(self.ints) - len(self.cuts))
 
     def open_bound(self) -> float:
         """The greatest bound of what the search has not looked at."""

@@ -25,6 +25,8 @@ _STEPS = 60  # per budget; a cold start takes some ten, a warm one two or three,
 _FLAT = 1e-11  # of the gradient against the sizes of its terms: 4 digits above their rounding
 _ROUNDING = 2.0**-52  # a term; the sum of so many
 _LARGEST = 1e250  # multiplier: any proves a bound, and products with costs of at most a few units must stay finite
+_MANY = 64  # groups, from which on a leap pays
+_PASSES = 60  # of a leap: what is left after so many halvings is walked
 _WEIGHT = 1e-9  # a weight so far outside [0, 1] is outside
 
 
@@ -215,9 +217,12 @@ def descend(
                 rest[i] = 0.0
             elif rest[i] > 0.0 and dual[i] / rest[i] < wall:
                 wall, walled = dual[i] / rest[i], i
-        for g in range(count):
-            _next(g, 0.0, costs, options, cuts, price, rest, key, kinks, held, reach, rival)
         far = last = 0.0
+        if count > _MANY:
+            far, slope = _leap(costs, options, cuts, count, price, rest, key, kinks, held, slope, wall)
+            last = far
+        for g in range(count):
+            _next(g, far, costs, options, cuts, price, rest, key, kinks, held, reach, rival)
         while True:
             first = -1
             for g in range(count):
@@ -259,6 +264,74 @@ def descend(
             kinks[held, 0], kinks[held, 1] = -1, walled
             held += 1
     return STALLED, bound, held
+
+
+@compile_part
+def _leap(
+    costs: FloatArray,
+    options: IntArray,
+    cuts: IntArray,
+    count: int,
+    price: FloatArray,
+    rest: FloatArray,
+    key: IntArray,
+    kinks: IntArray,
+    held: int,
+    slope: float,
+    wall: float,
+) -> tuple[float, float]:
+    """How far along ``-rest`` the bound falls for sure, and its slope there; the keys are moved along.
+
+    Found by bisection, a pass over all options each: with many groups far fewer than there are breakpoints on the way.
+    """
+    pull, start = np.empty(cuts[count]), np.empty(count)
+    size = 0.0
+    for g in range(count):
+        for p in range(cuts[g], cuts[g + 1]):
+            pull[p] = 0.0
+            for i in range(len(rest)):
+                pull[p] += costs[options[p], i] * rest[i]
+            size = max(size, abs(pull[p]))
+            if options[p] == key[g]:
+                start[g] = pull[p]
+    free = np.ones(count, dtype=np.bool_)
+    for k in range(held):
+        if kinks[k, 0] >= 0:
+            free[kinks[k, 0]] = False
+    low, low_slope = 0.0, slope
+    high = min(wall, 1.0)
+    rising = False
+    for _ in range(_PASSES):
+        middle = high if not rising else 0.5 * (low + high)
+        total = slope
+        for g in range(count):
+            if free[g]:
+                best, at = -np.inf, 0.0
+                for p in range(cuts[g], cuts[g + 1]):
+                    worth = price[p] + middle * pull[p]
+                    if worth > best:
+                        best, at = worth, pull[p]
+                total += max(at, start[g]) - start[g]
+        if total < 0.0:
+            low, low_slope = middle, total
+            if not rising:
+                if high >= wall or high > 1e200:
+                    break
+                high = min(wall, 16.0 * high)
+        else:
+            high, rising = middle, True
+        if rising and high - low <= 1e-13 * high:
+            break
+    if low == 0.0:
+        return 0.0, slope
+    for g in range(count):
+        if free[g]:
+            best, at = -np.inf, start[g]
+            for p in range(cuts[g], cuts[g + 1]):
+                worth = price[p] + low * pull[p]
+                if worth > best and pull[p] >= start[g]:
+                    best, at, key[g] = worth, pull[p], options[p]
+    return low, low_slope
 
 
 @compile_part
