@@ -32,6 +32,6 @@ def test_the_teacher_is_the_heaviest_network_before_paths_were_sampled(tmp_path:
     assert same(teachers[0], before.extract(family.largest(family.counted()["params"])))
     after: Any = supernet
     assert not same(teachers[0], after.extract(family.largest(family.counted()["params"])))
-    file.unlink()
+    file.path.unlink()
     family.trained(prepared, supernet, architecture, prepared.saved("network"))
     assert same(teachers[1], weights.inherited(prepared, supernet, family.largest(family.counted()["params"])))
