@@ -181,10 +181,15 @@ def monotone_latencies(widths: ArrayLike, latencies_ms: ArrayLike, wanted: Array
 def layer_latencies(table: WidthLatencyTable, space: GPUNetSpace) -> dict[str, FloatArray]:
     """Milliseconds of every layer's options, each (options,), the skip's being 0.
 
+    A table may know more widths of a layer than the space offers.
+
     Raises:
         ValueError: the table is of another space, or has none or two entries for a block; names the first.
     """
-    entries = (((entry.layer, entry.option), entry.median) for entry in table.entries)
+    offered = set(space.unique_blocks)
+    layers = {layer for layer, _ in offered}
+    keyed = (((entry.layer, entry.option), entry.median) for entry in table.entries)
+    entries = ((key, median) for key, median in keyed if key in offered or key[0] not in layers)
     medians = medians_by_key(table, space.space.name, entries, space.unique_blocks, "{} {}".format)
     return {
         name: np.array([0.0 if option.block is None else medians[shape.name, option.name] for option in shape.options])

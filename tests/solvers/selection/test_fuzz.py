@@ -43,9 +43,9 @@ def test_no_promise_is_broken_in_a_hundred_thousand(kind: str) -> None:
     assert not findings.faults
 
 
-@pytest.mark.parametrize("environment", ["without numba", "with bounds checked"])
+@pytest.mark.parametrize("environment", ["without numba", pytest.param("with bounds checked", marks=pytest.mark.slow)])
 def test_no_promise_is_broken_in_other_environments(environment: str, tmp_path: Path) -> None:
-    """The kernels interpreted, and compiled with every index checked, in a process of their own."""
+    """The kernels interpreted, and compiled with every index checked (a minute of compiling), in a process of their own."""
     bounds = environment == "with bounds checked"
     script = f"""
 import sys
