@@ -48,7 +48,7 @@ def same(first: RunRecord, second: RunRecord, *folders: Path) -> None:
     assert all(torch.equal(tensor, networks[1][name]) for name, tensor in networks[0].items())
 
 
-@pytest.mark.parametrize(("space", "budget"), SPACES[:3])
+@pytest.mark.parametrize(("space", "budget"), [SPACES[0], *(pytest.param(*one, marks=pytest.mark.slow) for one in SPACES[1:3])])
 def test_stopped_every_few_steps_it_ends_as_an_unbroken_run(tmp_path: Path, space: str, budget: str) -> None:
     asked = settings(space, budget, train_epochs=2, fine_tune_epochs=2)
     whole = run(tmp_path / "whole", asked)
@@ -74,7 +74,7 @@ def typed(space: str, budget: str, folder: Path, *more: str) -> list[str]:
 LONG = ("--training-digits", "200", "--draws", "2")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_ends_a_command_and_it_says_how_to_go_on(tmp_path: Path, number: int) -> None:
     folder = tmp_path / "run"
     process = subprocess.Popen(typed(*SPACES[0], folder, *LONG), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
@@ -91,7 +91,7 @@ def test_a_signal_ends_a_command_and_it_says_how_to_go_on(tmp_path: Path, number
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("space", "budget"), SPACES)
+@pytest.mark.parametrize(("space", "budget"), [SPACES[0], *(pytest.param(*one, marks=pytest.mark.slow) for one in SPACES[1:])])
 def test_killed_at_random_moments_it_ends_as_an_unbroken_run(tmp_path: Path, space: str, budget: str, kills: int) -> None:
     """kill -9 during the work, after a random number of steps, until it has really been interrupted so often."""
     generator, asked = random.Random(f"{space} {kills}"), settings(space, budget, train_epochs=2, fine_tune_epochs=2)

@@ -22,8 +22,8 @@ _TESTS = Path(__file__).parents[2]
 def test_no_promise_is_broken(kind: str) -> None:
     findings = Findings()
     for seed in range(1000):
-        check(draw(kind, seed), findings, [NATIVE[0], NATIVE[1 + seed % 3]])
-    assert sum(findings.solved.values()) == 2000 and not findings.faults
+        check(draw(kind, seed), findings, [NATIVE[0], *NATIVE[1 + seed % 3 :][: seed % 4 == 0]])
+    assert sum(findings.solved.values()) == 1250 and not findings.faults
 
 
 @pytest.mark.parametrize("kind", KINDS)

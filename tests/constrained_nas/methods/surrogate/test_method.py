@@ -75,6 +75,7 @@ def test_the_certificate_is_of_the_surrogate() -> None:
     assert "leave-one-out error" in result.remark and "measured" in result.remark
 
 
+@pytest.mark.slow
 def test_noisy_losses() -> None:
     """Noise as large as a third of the spread: the answer is far better than the luckiest observation."""
     asked, losses = budgets(0.4), made_losses(3, 0.05)
