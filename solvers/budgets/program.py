@@ -147,7 +147,11 @@ class BudgetedKnapsack:
             SolverError: see :func:`solvers.backends.binary.maximize_binary`.
         """
         if backend != "native":
-            return self._checked(self._mixed_integer(backend, time_limit_seconds), time_limit_seconds)
+            try:
+                answer = self._mixed_integer(backend, time_limit_seconds)
+            except SolverError:  # its tolerances cannot tell costs apart: the native search can
+                return self.solve(time_limit_seconds=time_limit_seconds)
+            return self._checked(answer, time_limit_seconds)
         data = self.values, self.costs, self.budgets, self.offsets
         if uses_kernels(backend):
             found = solve_budgets(*data, time_limit_seconds=time_limit_seconds)

@@ -26,6 +26,7 @@ from solvers.results import Status
 _ALONE = 0.01  # seconds before others join: what ends in so little time needs nobody
 _TURN = 0.1  # of the time passed goes to the tree, then as much to neighbourhoods (a third, where they found nothing the last time)
 _SHORTEST, _LONGEST = 0.002, 0.2  # seconds of such a turn
+_GRACE = 0.03  # seconds beyond the limit for a first selection
 _MOST_NEIGHBOURS = 200_000  # options: with more, drawing a neighbourhood costs more than it finds
 _SLICE = 1 << 8  # nodes between two looks at the clock
 _FINER = 2.0**-300  # of the scale: beyond it differences are lost in scaling
@@ -194,6 +195,8 @@ def _search(
     finally:
         if rival is not None:
             rival.stop()
+    if tree.choices is None and not tree.done and math.isinf(cutoff):
+        tree.start(read_clock() + _GRACE)  # a limit of a millisecond is no reason to come back with nothing
     if rival is not None and not rival.running:
         ceiling = min(ceiling, rival.bound)
         if rival.choices is not None:

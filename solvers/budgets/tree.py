@@ -97,13 +97,13 @@ class BranchAndBound:
                 return
             if math.isinf(self.best) and self._tries < _TRIES:
                 self._tries += 1
-                self._start(deadline)
+                self.start(deadline)
             if code == FULL:
                 tree.grow()
             elif read_clock() > deadline:
                 return
 
-    def _start(self, deadline: float) -> None:
+    def start(self, deadline: float) -> None:
         """A selection that fits, by local search from the options of greatest price."""
         from solvers.kernels.budgets_start import find_start
 

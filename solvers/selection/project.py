@@ -240,7 +240,7 @@ def _canonical(
 
     flat, answer = solve_constrained(ties.in_units(table), rules, "exact", backend, minimize, time_limit_seconds)
     if not answer.stopped:
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError, SolverError):
             flat = ties.canonical(table, rules, flat, minimize, solve)
     unit = 10.0 ** (table.score_places() or 0)
     bound = None if answer.bound is None else answer.bound / unit

@@ -3,7 +3,7 @@
 Sums are recomputed exactly. A bound is proven by weak duality: for any multipliers >= 0, ``duals @ budgets + sum_g max_o (v - duals
 @ c)`` bounds every selection that fits. Where the claimed bound is tighter than that, only a search can prove it: of the options
 that lose less than the multipliers leave, all selections are looked at, or, where these are too many, the program is solved again
-by scipy's mixed-integer solver.
+by HiGHS.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def verify_selection(certificate: SelectionCertificate, scores: Any, costs: Any,
 
     The choices must be valid and allowed, value and cost their correctly rounded sums, the budget met unless a violation is
     declared, the certificate's rules kept, and the bound proven: by weak duality with the stored multipliers where they reach it,
-    else by enumeration, or by an independent back end (scipy), in which every floor and rule is a row of its own.
+    else by enumeration, or by an independent back end, in which every floor and rule is a row of its own.
 
     Raises:
         CertificateError: a claim is wrong, or its bound could not be confirmed.
@@ -155,9 +155,9 @@ def _better(program: BudgetedKnapsack, duals: FloatArray, loose: float, certific
     if better is not None:
         return left[better]
     try:
-        answer = program.solve(backend="scipy")
+        answer = program.solve(backend="highs")  # scipy's now and then prints
         if answer.status is not Status.OPTIMAL:
-            answer = program.solve()  # scipy's tolerances cannot tell costs apart
+            answer = program.solve()  # its tolerances cannot tell costs apart
     except SolverError:
         answer = program.solve()
     if answer.status is not Status.OPTIMAL:

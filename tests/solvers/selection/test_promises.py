@@ -136,3 +136,27 @@ def test_a_time_limit_holds_with_many_budgets() -> None:
     assert time.process_time() - began < 0.5 * 1.1 + 0.05 + 0.2  # reading 40 tables is no part of the limit
     assert found.status is Status.TIME_LIMIT and found.certificate.violation == 0.0
     assert found.certificate.bound is not None and found.certificate.bound >= found.value
+
+
+def test_a_limit_of_a_millisecond_comes_back_with_something() -> None:
+    rng = np.random.default_rng(0)
+    costs, scores = rng.random((8, 150, 6)), rng.random((150, 6))
+    data = scores, dict(enumerate(costs)), {row: float(table.mean() * 135) for row, table in enumerate(costs)}
+    greedy = project_to_budget(*data, method="greedy")
+    found = project_to_budget(*data, time_limit_seconds=1e-3)
+    assert found.certificate.violation == 0.0 and found.value >= greedy.value
+
+
+def test_what_tolerances_cannot_tell_apart_is_left_to_the_native_search() -> None:
+    found = project_to_budget([[0.45, 0.88, 0.52]] * 6, [[0.3, 0.87, 0.37]] * 6, 3.0799999999999996, backend="highs")
+    assert (
+        found.status is Status.OPTIMAL
+        and found.value == project_to_budget([[0.45, 0.88, 0.52]] * 6, [[0.3, 0.87, 0.37]] * 6, 3.0799999999999996).value
+    )
+
+
+def test_time_runs_out_for_the_canonical_one_only() -> None:
+    rng = np.random.default_rng(0)
+    data = rng.random((80, 6)), rng.random((80, 6)), 30.0
+    found = project_to_budget(*data, canonical=True, time_limit_seconds=5e-3)
+    assert found.value == pytest.approx(project_to_budget(*data).value, rel=1e-9)
