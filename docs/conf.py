@@ -25,7 +25,7 @@ html_title = "constrained-nas"
 myst_enable_extensions = ["dollarmath", "amsmath"]
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 60
+nb_execution_timeout = 300  # a first cell may compile
 nb_merge_streams = True
 
 autodoc_member_order = "bysource"
