@@ -60,8 +60,7 @@ class Neighbourhoods:
             return None
         better = choices.copy()
         better[groups] = options[kept[search.choices]]
-        sums = [exact_sum(row) for row in scaled.rows[better].T]
-        return better if all(total <= limit for total, limit in zip(sums, scaled.limits.tolist(), strict=True)) else None
+        return better if scaled.fits(better) else None
 
     def _groups(self, choices: IntArray, count: int) -> IntArray:
         """Distinct groups, ascending: by turns those of little loss, at random, or beside one another."""

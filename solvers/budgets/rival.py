@@ -98,8 +98,7 @@ class Rival:
             return
         if answer.x is not None:
             choices = merged.spread(answer.x)
-            sums = [exact_sum(row) for row in scaled.rows[choices].T]
-            if all(total <= most for total, most in zip(sums, scaled.limits.tolist(), strict=True)):
+            if scaled.fits(choices):
                 self.choices = choices
         if answer.certificate is not None and answer.certificate.bound is not None:
             self.bound = -answer.certificate.bound * unit + _TOLERANCE * unit

@@ -64,6 +64,11 @@ class ScaledProgram:
         unit = 0 if whole or least == 0.0 else -int(np.frexp(least)[1])
         return cls(np.ldexp(shifted, unit), rows, limits, room, as_kernel_input(offsets), finite, shift, lift, unit, whole)
 
+    def fits(self, choices: IntArray) -> bool:
+        """Whether flat ``choices`` meet every budget by their correctly rounded sums."""
+        sums = (exact_sum(row) for row in self.rows[choices].T)
+        return all(total <= limit for total, limit in zip(sums, self.limits.tolist(), strict=True))
+
     def multipliers(self, dual: FloatArray, count: int) -> FloatArray:
         """The kernels' ``dual`` for all ``count`` budgets in the caller's units."""
         duals = np.zeros(count)

@@ -31,7 +31,6 @@ from solvers.selection.verification import SelectionCertificate
 
 Method = Literal["exact", "lp", "greedy", "argmax"]
 Backend = Literal["native", "numpy", "highs", "scipy"]
-_MOMENT = 0.3  # seconds, of native search before HiGHS takes over a program with rules
 _MISSES = 1000  # selections in turn that miss a bound by rounding: a hopeless scale
 _METHODS, _BACKENDS = get_args(Method), get_args(Backend)
 
@@ -169,7 +168,7 @@ def project_to_budget(
         links: tuples of groups that take the same option, ``[("up", "gate"), ...]``: the same name, or the same index where
             options have no names. They are merged, which only makes the program smaller.
         needs, forbids: pairs of options, ``[(("up", "2 bit"), ("down", "8 bit")), ...]``: whoever takes the first must take the
-            second, or must not. A few of them: "native" hands such a program to "highs" where it takes more than a moment.
+            second, or must not: every pair is a budget of its own in the program, so a few of them.
 
         canonical: of several best selections, the one that costs least (budget after budget) and then takes the lowest option
             indices (group after group), whatever path found it: for "exact". It takes some more programs. Without it, equal
@@ -258,10 +257,7 @@ def solve_constrained(
     """
     began = time.perf_counter()
     wide = constrained_program(table, rules, minimize=minimize)
-    if rules.clashes and backend == "native" and method == "exact":
-        answer = _race(wide, time_limit_seconds)
-    else:
-        answer = _solve(wide.program, wide, method, backend, time_limit_seconds)
+    answer = _solve(wide.program, wide, method, backend, time_limit_seconds)
     flat = wide.expand(answer.choices)
     if not wide.exact and method != "argmax" and table.excess(flat) > 0.0:  # by rounding: the best of those that do not
         left = None if time_limit_seconds is None else max(1e-3, time_limit_seconds - (time.perf_counter() - began))
@@ -276,22 +272,6 @@ def solve_constrained(
                     )
     duals = None if answer.duals is None else wide.net_duals(answer.duals, len(table.budgets))
     return flat, replace(answer, duals=duals)
-
-
-def _race(wide: ConstrainedProgram, time_limit_seconds: float | None) -> Answer:
-    """The exact answer by the native search where that takes a moment, by HiGHS where it takes longer."""
-    answer: Answer | None = None
-    with contextlib.suppress(SolverError):
-        answer = _solve(wide.program, wide, "exact", "native", min(_MOMENT, time_limit_seconds or math.inf))
-        if not answer.stopped or (time_limit_seconds is not None and time_limit_seconds <= _MOMENT):
-            return answer
-    left = None if time_limit_seconds is None else max(1e-3, time_limit_seconds - _MOMENT)
-    other = _solve(wide.program, wide, "exact", "highs", left)
-    if answer is None:
-        return other
-    ahead = exact_sum(wide.program.values[answer.choices]) > exact_sum(wide.program.values[other.choices])
-    bounds = [bound for bound in (answer.bound, other.bound) if bound is not None]
-    return replace(answer if ahead else other, bound=min(bounds, default=None), stopped=other.stopped)
 
 
 def _solve(

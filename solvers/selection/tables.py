@@ -110,8 +110,7 @@ class ScoreTable:
 
     def score_places(self) -> int | None:
         """The places of the scores' decimals; None where they are measured numbers."""
-        sizes = np.where(np.isfinite(self.scores), np.abs(self.scores), np.inf)
-        return decimal_places(sizes, math.inf, self.offsets)
+        return decimal_places(np.abs(self.scores), math.inf, self.offsets)
 
     def nothing_between(self, value: float, bound: float) -> bool:
         """Whether no sum of scores is better than ``value`` and within ``bound``: decimals differ by a unit of their last place."""
