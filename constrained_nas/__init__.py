@@ -5,11 +5,16 @@ A problem and the protocol of search methods are here; everything else is in its
 """
 
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from constrained_nas.siblings import require_siblings
 
 if TYPE_CHECKING:
     from constrained_nas.ask_tell import Feedback, Proposal, SearchMethod, SearchResult
     from constrained_nas.problem import Budget, SearchProblem
+
+require_siblings(Path(__file__).parents[1])
 
 __all__ = ["Budget", "Feedback", "Proposal", "SearchMethod", "SearchProblem", "SearchResult"]
 

@@ -17,7 +17,7 @@ project = "constrained-nas"
 copyright = "the constrained-nas authors, Apache-2.0"
 release = importlib.metadata.version("constrained-nas")
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx-mathjax-offline"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "constrained-nas"
@@ -41,20 +41,31 @@ suppress_warnings = ["ref.python"]
 _INTERNAL = re.compile(r"^solvers\.kernels\b|^constrained_nas\.commands\b")
 
 
+def _page(path: Path, lines: list[str]) -> None:
+    """Write a page where it differs: what is unchanged is not built again."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or path.read_text() != "\n".join(lines):
+        path.write_text("\n".join(lines))
+
+
+def _section(name: str, mark: str, members: str) -> list[str]:
+    return [name, mark * len(name), "", f".. automodule:: {name}", f"   :{members}:", ""]
+
+
 def _write_reference(packages: list[ModuleType], folder: Path) -> None:
-    """A page a package: a section a room under what its face says, and in it every module with its public names."""
-    folder.mkdir(exist_ok=True)
+    """A page a package with its files at the top, and a page a room: what its face says, and every file with its public names."""
     for package in packages:
         name = package.__name__
-        lines = [name, "=" * len(name), "", f".. automodule:: {name}", "   :no-members:", ""]
         found = [module for module in pkgutil.walk_packages(package.__path__, f"{name}.") if not _INTERNAL.search(module.name)]
-        for module in sorted(found, key=lambda module: (module.ispkg or module.name.count(".") > 1, module.name)):
-            inside = module.name.count(".") > 1
-            lines += [module.name, ("~" if inside else "-") * len(module.name), "", f".. automodule:: {module.name}"]
-            lines += ["   :no-members:" if module.ispkg else "   :members:", ""]
-        page = folder / f"{name}.rst"
-        if not page.exists() or page.read_text() != "\n".join(lines):
-            page.write_text("\n".join(lines))
+        rooms = sorted(module.name for module in found if module.ispkg)
+        contents = ["", ".. toctree::", "   :maxdepth: 1", "", *(f"   {room}" for room in rooms), ""]
+        top = sorted(module.name for module in found if not module.ispkg and module.name.count(".") == 1)
+        files = [line for module in top for line in _section(module, "-", "members")]
+        _page(folder / f"{name}.rst", _section(name, "=", "no-members") + contents + files)
+        for room in rooms:
+            inside = sorted(module.name for module in found if not module.ispkg and module.name.rpartition(".")[0] == room)
+            files = [line for module in inside for line in _section(module, "-", "members")]
+            _page(folder / f"{room}.rst", _section(room, "=", "no-members") + files)
 
 
 def _plain_prose(app: Any, what: str, name: str, item: Any, options: Any, lines: list[str]) -> None:
