@@ -13,10 +13,9 @@ def require_siblings(root: Path, names: tuple[str, ...] = ("solvers", "graphs"))
     for name in names:
         spec = find_spec(name)
         if spec is None:
-            raise ImportError(
-                f"constrained-nas needs its package {name!r} beside {root / 'constrained_nas'}, which is not there: install it again"
-            )
-        found = Path(spec.origin).parent if spec.origin else Path(next(iter(spec.submodule_search_locations or ["nowhere"])))
+            raise ImportError(f"constrained-nas needs its package {name!r} in {root}, where it is not: install it again")
+        places = spec.submodule_search_locations or ["nowhere"]
+        found = Path(spec.origin).parent if spec.origin else Path(next(iter(places)))
         if found.resolve() != (root / name).resolve():
             raise ImportError(
                 f"{name!r} is a package of constrained-nas, in {root / name}, but Python finds another one in {found}: "
