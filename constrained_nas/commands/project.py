@@ -10,8 +10,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from constrained_nas.budgets import read_budgets
 from constrained_nas.commands.console import PlainConsole
-from constrained_nas.runs import parse_bounds
 from constrained_nas.selections import (
     SelectionRecord,
     SelectionTable,
@@ -34,8 +34,9 @@ class Project:
     table: Annotated[Path, tyro.conf.Positional]
     """CSV: group,option,score,<cost>,<cost>... with one option a line. A cost of inf forbids its option."""
     budget: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """COLUMN=LIMIT, in the unit of the column; may be given several times, and all of them hold at once. LIMIT is a number, a share
-    of the costliest such as 60%, or both bounds as LOWER..UPPER, of which one may be left out."""
+    """COLUMN=LIMIT; may be given several times, and all of them hold at once. LIMIT is a number in the column's unit, or with one
+    (latency=40ms, size=2MB, params=5M), a share of the costliest such as 60%, or both bounds as LOWER..UPPER, of which one may be
+    left out."""
     link: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """GROUP,GROUP,...: groups that take the same option; may be given several times."""
     minimize_cost: str | None = None
@@ -66,7 +67,7 @@ def project(command: Project) -> None:
     if command.time_limit is not None and not command.time_limit > 0:
         raise ValueError(f"--time-limit: expected a positive number of seconds, got {command.time_limit}")
     table = read_selection_table(command.table)
-    budgets = parse_bounds(command.budget, "COLUMN")
+    budgets = read_budgets(command.budget, table.costs, "COLUMN")
     links = [tuple(group.strip() for group in link.split(",")) for link in command.link]
     column = command.minimize_cost
     asked: dict[str, Any] = {"at_least": command.at_least, "at_most": command.at_most}

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import tyro
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from constrained_nas.runs.limits import parse_limits
+from constrained_nas.budgets import read_budgets
 from graphs.files import load_json, save_json
 
 SpaceName = Literal[
@@ -156,15 +156,15 @@ class RunSettings(TrainingSettings):
 
 
 def parse_budgets(given: Sequence[str]) -> dict[str, float]:
-    """Limits by name, of ``("latency_ms=40", "params=5e6")``.
+    """Limits by name, of ``("latency=40ms", "params=5M")``; see :func:`constrained_nas.budgets.read_budgets`.
 
     Raises:
         ValueError: no ``NAME=LIMIT``, an unknown name or one given twice, or a limit that is not a positive number.
     """
-    budgets = parse_limits(given)
+    budgets = read_budgets(given, BUDGET_NAMES)
     for name, limit in budgets.items():
-        if name not in BUDGET_NAMES:
-            raise ValueError(f"--budget {name}={limit:g}: expected NAME=LIMIT with NAME one of {', '.join(BUDGET_NAMES)}")
+        if isinstance(limit, str | tuple):
+            raise ValueError(f"--budget {name}: expected one number, got a share or a pair of bounds, which only project takes")
         if not (limit > 0 and math.isfinite(limit)):
             raise ValueError(f"--budget {name}={limit:g}: expected a positive limit")
     return budgets

@@ -18,7 +18,8 @@ from typing import Literal
 import numpy as np
 from torch import nn
 
-from constrained_nas.runs import MethodName, RunSettings, digest, parse_budgets, plan_of
+from constrained_nas.budgets import name_among, read_amount
+from constrained_nas.runs import BUDGET_NAMES, MethodName, RunSettings, digest, parse_budgets, plan_of
 from graphs.files import shortened
 
 _MOST_LIMITS = 10_000
@@ -54,12 +55,16 @@ def parse_grid(given: Sequence[str]) -> list[tuple[tuple[str, float], ...]]:
     """
     values: dict[str, list[float]] = {}
     for text in given:
-        name, equals, limits = (part.strip() for part in text.partition("="))
+        typed, equals, limits = (part.strip() for part in text.partition("="))
         if not equals or not limits:
             raise ValueError(f"--budget {text}: expected NAME=LOW:HIGH:COUNT or NAME=LIMIT,LIMIT,..., e.g. latency_ms=2:6:10")
+        try:
+            name = name_among(typed, BUDGET_NAMES)
+        except ValueError as error:
+            raise ValueError(f"--budget {text}: {error}") from error
         if name in values:
             raise ValueError(f"--budget {text}: {name} has limits already; give all of them in one --budget")
-        spread = _spread(text, limits) if ":" in limits else [part.strip() for part in limits.split(",") if part.strip()]
+        spread = _spread(text, limits, name) if ":" in limits else [part.strip() for part in limits.split(",") if part.strip()]
         values[name] = [parse_budgets((f"{name}={limit}",))[name] for limit in spread]
         if len(set(values[name])) < len(values[name]):
             raise ValueError(f"--budget {text}: the same limit twice")
@@ -70,10 +75,10 @@ def parse_grid(given: Sequence[str]) -> list[tuple[tuple[str, float], ...]]:
     return [tuple(zip(values, combination, strict=True)) for combination in product(*values.values())]
 
 
-def _spread(text: str, limits: str) -> list[str]:
+def _spread(text: str, limits: str, name: str) -> list[str]:
     try:
         low, high, count = limits.split(":")
-        ends, number = (float(low), float(high)), int(count)
+        ends, number = (read_amount(low, name), read_amount(high, name)), int(count)
     except ValueError as error:
         raise ValueError(f"--budget {text}: expected LOW:HIGH:COUNT, two numbers and a whole one, e.g. 2:6:10") from error
     if number > _MOST_LIMITS:

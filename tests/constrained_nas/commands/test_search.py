@@ -105,7 +105,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(
     ("budget", "said"),
     [
         ("params", "expected NAME=LIMIT"),
-        ("weight=3", "NAME one of latency_ms"),
+        ("weight=3", "there are: latency_ms"),
         ("params=x", "a number"),
         ("params=-1", "positive"),
     ],
