@@ -44,7 +44,7 @@ def read_amount(text: str, name: str) -> float:
     except InvalidOperation:
         number = None
     if found is None or number is None:
-        raise ValueError(f"expected a number after the '=', such as 40, 5e6, 5M or 40ms, got {text.strip()!r}")
+        raise ValueError(f"expected a number after the '=', got {text.strip()!r} (40, 5e6, 5M and 40ms are some)")
     unit = found["unit"].replace("µ", "u").replace("μ", "u")
     return float(number * _times(unit, name)) if number.is_finite() else float(number)
 
