@@ -54,7 +54,7 @@ class Options(PruNetOptions):
 def preset(scale: Scale) -> Options:
     if scale == "smoke":
         return Options(scale, alphas=(0.6,), shares=(), setup=setup_preset(scale))
-    alphas = (0.2, 0.8, 2.0) if scale == "laptop" else (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 2.0)
+    alphas = (0.2, 0.8, 2.0) if scale in ("laptop", "gpu") else (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 2.0)
     return Options(scale, alphas=alphas, setup=setup_preset(scale))
 
 

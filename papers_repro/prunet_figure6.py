@@ -1,8 +1,8 @@
 """Figures 6 and 7 of PruNet at your scale: fronts of the searched networks for every (phi, lambda).
 
-Accuracy after retraining, and the loss of the search, over measured latency; every alpha with every setting of layer skipping (the
-paper: 28 searches). Lines join the networks that none of the same setting beats in both. Losses of different alphas are different
-functions: along a front they only show what the paper's figure shows.
+Accuracy after retraining (Fig. 6), and the cross-entropy at the end of the search (Fig. 7), over measured latency; every alpha with
+every setting of layer skipping (the paper: 28 searches). Lines join the networks that none of the same setting beats in both.
+Searches of a seed share their warm-up, as the paper's do.
 
 With ``--resume`` and the ``--out`` of ``prunet_table6`` that script's searches are used.
 
@@ -38,7 +38,7 @@ SCRIPT = "prunet_figure6"
 
 @dataclass(frozen=True)
 class Options(PruNetOptions):
-    """Fronts of accuracy and of the search's loss over latency."""
+    """Fronts of accuracy and of the search's cross-entropy over latency."""
 
     measuring_rounds: int = 30
     """Timed passes of every found network."""
@@ -63,7 +63,7 @@ def main() -> None:
             {name: [found[place] for place in places] for name, places in groups.items()},
             {name: [measured.latencies[place].median for place in places] for name, places in groups.items()},
             script.picture,
-            f"{options.setup.data}, {options.grid.seeds} seed(s)",
+            f"{options.setup.title}, {options.grid.seeds} seed(s)",
             "measured latency, ms",
         )
 
@@ -103,7 +103,7 @@ def network_rows(found: Sequence[Pruned], measured: Measured) -> Rows:
         Column("search", "search", "alpha, phi, lambda, seed"),
         Column("estimated", "est. ms", "latency by the table", ".3f"),
         Column("measured", "meas. ms", "latency measured now", ".3f"),
-        Column("loss", "loss", "of the search's last epoch", ".4f"),
+        Column("entropy", "CE", "cross-entropy in the search's last epoch", ".4f"),
         Column("accuracy", "acc. %", "test accuracy after retraining", ".2f"),
         Column("blocks", "IRBs", "inverted residuals that are left", "d"),
     ]
@@ -111,7 +111,7 @@ def network_rows(found: Sequence[Pruned], measured: Measured) -> Rows:
     for entry, one in zip(found, measured.latencies, strict=True):
         spec, record = entry.spec, entry.record
         search = f"{spec.alpha:g}, {spec.phi:g}, {spec.scale:g}, {spec.seed}"
-        ours.append(row_of(columns, search, record.latency_ms, one.median, record.loss, entry.accuracy, record.blocks))
+        ours.append(row_of(columns, search, record.latency_ms, one.median, record.cross_entropy, entry.accuracy, record.blocks))
     return Rows("The networks", columns, ours)
 
 

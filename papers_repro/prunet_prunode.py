@@ -52,7 +52,7 @@ class Options(ScriptOptions):
 
 
 def preset(scale: Scale) -> Options:
-    return Options(scale, repetitions={"smoke": 2, "laptop": 20, "paper": 100}[scale])
+    return Options(scale, repetitions={"smoke": 2, "laptop": 20}.get(scale, 100))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -54,6 +54,7 @@ def main() -> None:
         searched = gpunet_imagenet(depths=script.options.depths, granularity=script.options.granularity)
         spaces = [
             ("Table 1", searched),
+            ("Table 1 as printed, 19 IRBs", gpunet_imagenet(depths=(3, 3, 2, 5, 6))),
             ("Table 1 at the depths of its formulas", gpunet_imagenet(depths=_FORMULA_DEPTHS)),
             ("Table 5, Imagewoof", gpunet_imagewoof()),
             ("laptop scale", gpunet_small(resolution=16)),

@@ -62,8 +62,8 @@ class Options(PruNetOptions):
 def preset(scale: Scale) -> Options:
     setup = setup_preset(scale)
     if scale == "smoke":
-        return Options(scale, seeds=1, granularities=(16, 8), setup=setup)
-    return Options(scale, seeds=2 if scale == "laptop" else 1, setup=replace(setup, processes=1))
+        return Options(scale, seeds=1, granularities=(16, 8), setup=replace(setup, share_warm_up=False))
+    return Options(scale, seeds=2 if scale == "laptop" else 1, setup=replace(setup, processes=1, share_warm_up=False))
 
 
 def main() -> None:

@@ -34,6 +34,8 @@ from constrained_nas.data.pixels import (
     decoded,
     drawing_from,
     pixels_of,
+    rand_augment,
+    rand_augmented,
     resized,
     scaled_pixels,
 )
@@ -43,9 +45,12 @@ IGNORED = -100  # the label of a pixel that has none: the default ignore_index o
 
 _MOST_DRAWN = 8 * 2**30  # bytes of digits: they are kept in memory
 
+CROP = 7 / 8  # share of the shorter side that tests see: ImageNet's convention
+
 # How images are augmented and scaled: ``auto_augment`` is HardCoRe-NAS's (crop, flip, AutoAugment; ImageNet's mean and deviation),
-# ``crop_flip`` that of ResNets and Budgeted Super Networks on CIFAR (crop, flip; scaled to [-1, 1]).
-Recipe = Literal["auto_augment", "crop_flip"]
+# ``rand_augment`` PruNet's (crop, flip, RandAugment m9-mstd0.5; scaled likewise), ``crop_flip`` that of ResNets and Budgeted Super
+# Networks on CIFAR (crop, flip; scaled to [-1, 1]).
+Recipe = Literal["auto_augment", "rand_augment", "crop_flip"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,12 +225,14 @@ def image_folder(
     seed: int = 0,
     recipe: Recipe = "auto_augment",
     cache: Path | None = None,
+    crop: float = CROP,
 ) -> DataSplits:
     """An ImageNet-style folder: ``root/train/<class>/*`` and ``root/val/<class>/*`` (or ``test``), read by torchvision.
 
     CIFAR unpacked to PNG or JPEG files in that layout works too: ``image_folder(root, 32, 0.1, recipe="crop_flip")`` gives the
     splits and transforms that :func:`cifar` gives for the binary version. Images of up to 64 pixels are decoded once, into the
-    folder ``cache`` (``root/.decoded`` if not given); larger ones stay files, as they would not fit.
+    folder ``cache`` (``root/.decoded`` if not given); larger ones stay files, as they would not fit. Of these tests see the central
+    ``crop`` of the shorter side.
 
     Raises:
         FileNotFoundError: no such folders, or no images in them.
@@ -254,7 +261,7 @@ def image_folder(
         test_set = PixelDataset(tests, test.targets, _batch_transform(resolution, False, recipe))
     else:
         fitted = ImageFolder(train.root, _train_transform(resolution, augment, recipe))
-        held, test_set = (ImageFolder(part.root, _test_transform(resolution, recipe)) for part in (train, test))
+        held, test_set = (ImageFolder(part.root, _test_transform(resolution, recipe, crop)) for part in (train, test))
     name, classes = Path(root).name, len(train.classes)
     return DataSplits(name, Subset(fitted, split[0]), Subset(held, split[1]), test_set, classes, 3, resolution, identity)
 
@@ -346,8 +353,8 @@ def _batch_transform(resolution: int, augment: bool, recipe: Recipe) -> Transfor
     scaling = scaled_pixels(*_statistics(recipe))
     steps: list[Transform] = []
     if augment:
-        steps.append(cropped_and_flipped(resolution // 8 if recipe == "auto_augment" else resolution // 16))
-        steps += [auto_augmented] if recipe == "auto_augment" else []
+        steps.append(cropped_and_flipped(resolution // 16 if recipe == "crop_flip" else resolution // 8))
+        steps += [auto_augmented] if recipe == "auto_augment" else [rand_augmented] if recipe == "rand_augment" else []
     return lambda images: reduce(lambda batch, step: step(batch), [*steps, scaling], images)
 
 
@@ -360,14 +367,16 @@ def _train_transform(resolution: int, augment: bool, recipe: Recipe) -> Callable
     steps = [v2.ToImage(), v2.RandomResizedCrop(resolution, antialias=True), v2.RandomHorizontalFlip()]
     if recipe == "auto_augment":
         steps.append(v2.AutoAugment(v2.AutoAugmentPolicy.IMAGENET))
+    elif recipe == "rand_augment":
+        steps.append(v2.Lambda(rand_augment))
     return v2.Compose([*steps, *_scaling(recipe)])
 
 
-def _test_transform(resolution: int, recipe: Recipe) -> Callable[[Any], Tensor]:
-    """ImageNet's convention: the central 7/8 of the shorter side."""
+def _test_transform(resolution: int, recipe: Recipe, crop: float = CROP) -> Callable[[Any], Tensor]:
+    """The central ``crop`` of the shorter side."""
     from torchvision.transforms import v2
 
-    sizing = [v2.Resize(round(resolution * 8 / 7), antialias=True), v2.CenterCrop(resolution)]
+    sizing = [v2.Resize(round(resolution / crop), antialias=True), v2.CenterCrop(resolution)]
     return v2.Compose([v2.ToImage(), *sizing, *_scaling(recipe)])
 
 
@@ -381,4 +390,4 @@ def _statistics(recipe: Recipe) -> tuple[Sequence[float], Sequence[float]]:
     """Mean and deviation that images are normalized by."""
     if recipe not in get_args(Recipe):
         raise ValueError(f"recipe: expected one of {', '.join(get_args(Recipe))}, got {recipe!r}")
-    return (_MEAN, _STD) if recipe == "auto_augment" else ((0.5,) * 3, (0.5,) * 3)  # the latter gives [-1, 1]
+    return ((0.5,) * 3, (0.5,) * 3) if recipe == "crop_flip" else (_MEAN, _STD)  # the former gives [-1, 1]

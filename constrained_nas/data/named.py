@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from constrained_nas.data.images import DataSplits, cifar, digits, image_folder
+from constrained_nas.data.images import CROP, DataSplits, Recipe, cifar, digits, image_folder
 
 
 def load_splits(
@@ -19,6 +19,8 @@ def load_splits(
     training_digits: int = 800,
     draws: int = 4,
     test_draws: int = 2,
+    recipe: Recipe = "auto_augment",
+    crop: float = CROP,
 ) -> DataSplits:
     """The splits of a data set; ``seed`` decides them and, for digits, every drawing.
 
@@ -29,7 +31,8 @@ def load_splits(
         seed: not negative.
         root: of the CIFAR folders.
         cache: of decoded images, see :func:`constrained_nas.data.image_folder`.
-        augment: crops, flips and AutoAugment on CIFAR and image folders.
+        augment: crops, flips and the ``recipe``'s augmentation on CIFAR and image folders.
+        crop: share of the shorter side that tests see, of images from folders that are larger than 64 pixels.
         training_digits, draws, test_draws: see :func:`constrained_nas.data.digits`.
 
     Raises:
@@ -39,9 +42,9 @@ def load_splits(
     if name == "digits":
         return digits(side, training_digits, draws, test_draws, share, seed)
     if name in ("cifar10", "cifar100"):
-        return cifar(root, int(name.removeprefix("cifar")), side, share, augment, seed)
+        return cifar(root, int(name.removeprefix("cifar")), side, share, augment, seed, recipe)
     if not Path(name).is_dir():
         raise FileNotFoundError(
             f"--data: no folder {name!r}; expected digits, cifar10, cifar100 or an image folder with train/ and val/"
         )
-    return image_folder(name, side, share, augment, seed, cache=cache)
+    return image_folder(name, side, share, augment, seed, recipe, cache, crop)

@@ -1,5 +1,6 @@
 """The ask/tell loop over a super-network."""
 
+from constrained_nas.search.checkpoints import branch_search, search_identity
 from constrained_nas.search.front import front
 from constrained_nas.search.loop import SearchOptions, SearchRun, search
 from constrained_nas.search.tabular import Gradients, TabularRun, TabularTruth, search_table

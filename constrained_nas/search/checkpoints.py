@@ -7,6 +7,7 @@ are removed again before the weights are loaded.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -22,6 +23,7 @@ from constrained_nas.training import (
     Checkpoint,
     Within,
     flatten_optimizer,
+    load_checkpoint,
     load_same,
     load_scaler,
     of_another,
@@ -57,6 +59,29 @@ def search_identity(
     budgets = [[budget.cost.name, budget.unit, float(budget.limit)] for budget in problem.budgets]
     named = {"method": type(method).__name__, "settings": plain, "space": problem.space.name, "budgets": budgets}
     return {**named, "options": asdict(options), "training": None if training is None else _plain(training)}
+
+
+def branch_search(source: Path | Checkpoint, target: Path | Checkpoint, identity: dict[str, Any], free: Collection[str]) -> None:
+    """Let a search go on from what another one came to: its checkpoint under the identity of the new one.
+
+    Args:
+        identity: of the new search (:func:`search_identity`).
+        free: names of settings of the method that may differ, having decided nothing so far; budgets may.
+
+    Raises:
+        ValueError: the searches differ in anything else, or as ``constrained_nas.training.load_checkpoint``.
+    """
+    tensors, values = load_checkpoint(source)
+    was, now = (_bound(one, free) for one in (values.get("identity", {}), identity))
+    if was != now:
+        named = sorted(name for name in was.keys() | now.keys() if was.get(name) != now.get(name))
+        raise ValueError(f"{source}: a search of another {', '.join(named)} cannot go on from there")
+    save_checkpoint(target, tensors, values | {"identity": identity})
+
+
+def _bound(identity: dict[str, Any], free: Collection[str]) -> dict[str, Any]:
+    settings = {name: value for name, value in identity.get("settings", {}).items() if name not in free}
+    return identity | {"settings": settings, "budgets": None}
 
 
 def drop_options(method: SearchMethod[State], state: State, supernet: Supernet, optimizer: torch.optim.Optimizer | None) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -37,7 +37,7 @@ Forward = Callable[[nn.Module, Tensor, torch.Generator], Tensor]  # the network 
 
 @dataclass(frozen=True, slots=True)
 class TrainingOptions:
-    """SGD with Nesterov momentum; the defaults are HardCoRe-NAS's.
+    """SGD with Nesterov momentum, or RMSprop; the defaults are HardCoRe-NAS's.
 
     Attributes:
         mixup: Beta parameter; 0 turns it off.
@@ -46,6 +46,7 @@ class TrainingOptions:
         from_scratch: a bare network forgets its weights first, and draws new ones from ``seed``.
         decay, decay_epochs: the rate falls by the factor ``decay`` every so many epochs; 0 for a cosine.
         clip: the norm of all gradients together is clipped to this; 0 leaves it.
+        optimizer: ``rmsprop`` has EfficientNet's smoothing .9 and epsilon .001.
 
     PruNet retrains with ``TrainingOptions(450, 1536, 0.06, ema_decay=0.9999, drop_path=0.2, from_scratch=True, decay=0.97)``.
 
@@ -68,8 +69,11 @@ class TrainingOptions:
     decay: float = 0.0
     decay_epochs: float = 2.4
     clip: float = 0.0
+    optimizer: Literal["sgd", "rmsprop"] = "sgd"
 
     def __post_init__(self) -> None:
+        if self.optimizer not in ("sgd", "rmsprop"):
+            raise ValueError(f"training: expected the optimizer 'sgd' or 'rmsprop', got {self.optimizer!r}")
         if self.clip < 0:
             raise ValueError(f"training: expected a clip of 0 or more, got {self.clip}")
         if self.epochs < 0 or self.batch_size < 1 or not self.decay_epochs > 0:
@@ -251,13 +255,7 @@ def _train(
 ) -> None:
     """Train ``network`` in place; ``running`` is called in its stead where given, and shares its modules."""
     network.to(fabric.device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(
-        network.parameters(),
-        options.learning_rate,
-        options.momentum,
-        nesterov=options.momentum > 0,
-        weight_decay=options.weight_decay,
-    )
+    optimizer = _optimizer(network, options)
     average = (
         AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(options.ema_decay), use_buffers=True)
         if options.ema_decay
@@ -314,6 +312,13 @@ def _train(
     if average is not None:
         network.load_state_dict(average.module.state_dict())
     network.eval()
+
+
+def _optimizer(network: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
+    rate, momentum, decay = options.learning_rate, options.momentum, options.weight_decay
+    if options.optimizer == "rmsprop":
+        return torch.optim.RMSprop(network.parameters(), rate, 0.9, 1e-3, decay, momentum)
+    return torch.optim.SGD(network.parameters(), rate, momentum, nesterov=momentum > 0, weight_decay=decay)
 
 
 def _draw_weights(network: nn.Module, seed: int) -> None:

@@ -3,7 +3,15 @@
 from graphs.spaces.block_strings import architecture_strings, network_from_strings, read_architecture_strings
 from graphs.spaces.cnf import convolutional_neural_fabric
 from graphs.spaces.dag_space import DagSpace
-from graphs.spaces.gpunet import GPUNetSettings, GPUNetSpace, GPUNetStage, gpunet_imagenet, gpunet_imagewoof, gpunet_small
+from graphs.spaces.gpunet import (
+    GPUNetSettings,
+    GPUNetSpace,
+    GPUNetStage,
+    gpunet_cifar,
+    gpunet_imagenet,
+    gpunet_imagewoof,
+    gpunet_small,
+)
 from graphs.spaces.macro import MacroSpace
 from graphs.spaces.mbconv import BlockShape, MBConvSettings, MBConvSpace, StageSetting, hardcore_imagenet, hardcore_small
 from graphs.spaces.resnet import plain_resnet, resnet, resnet_fabric

@@ -1,12 +1,14 @@
 """The PruNet search spaces: stages of stochastic layers whose blocks, inner widths and very presence are searched.
 
 The ImageNet space takes its plan from GPUNet-1: a strided convolution, residual convolutions, fused and ordinary inverted
-residuals, a 1x1 convolution before pooling. Every inverted residual picks kernel x squeeze-and-excitation (or, for Imagewoof,
-kernel and activation) and a hidden width, any multiple of the granularity up to expansion x inputs; every layer that keeps the
-shape may be skipped. The Imagewoof space and a small one for CPUs are other settings of the same class.
+residuals, a 1x1 convolution with ReLU before pooling. Every inverted residual picks kernel x squeeze-and-excitation and a hidden
+width, any multiple of the granularity up to expansion x inputs; every layer that keeps the shape may be skipped. In the Imagewoof
+space it picks one of five blocks of kernel and activation at expansion 8, and no width. That one, one for CIFAR and a small one for
+CPUs are other settings of the same class.
 
-Sizes follow the paper's Table 3. Its formulas assume depths (2, 3, 2, 5, 5), its Table 1 sums to 19 inverted residuals and its
-Table 5 to 18; depths are therefore a parameter, (3, 3, 2, 5, 5) by default.
+Sizes follow the paper's Table 3. Its formulas assume depths (2, 3, 2, 5, 5), its Table 1 prints (3, 3, 2, 5, 6), 19 inverted
+residuals, its Table 5 (2, 3, 2, 5, 6), and searches of its Table 6 end with up to 18; depths are therefore a parameter,
+(3, 3, 2, 5, 5) by default.
 
 Reference: PruNet, Sec. 3.1, Tables 1, 3 and 5; Wang et al., GPUNet.
 """
@@ -77,7 +79,7 @@ class GPUNetSettings:
     expansion: int = 8
     granularity: int = 32
     head_channels: int = 1280
-    head_activation: str = "swish"
+    head_activation: str = "relu"
     dropout: float = 0.0
     shares: tuple[float, ...] = ()
     separate: bool = False
@@ -156,7 +158,7 @@ class GPUNetSpace:
     def sizes(self) -> SpaceSizes:
         """How many networks there are, as exact integers."""
         shapes = list(self.layers.values())
-        blocks = [len(shape.blocks) * (2 if shape.widths else 1) for shape in shapes]
+        blocks = [len(shape.blocks) * min(2, max(1, len(shape.widths))) for shape in shapes]
         widths = [len(shape.blocks) * max(1, len(shape.widths)) for shape in shapes]
         return SpaceSizes(
             fbnet=prod(blocks),
@@ -300,21 +302,62 @@ def gpunet_imagewoof(
 ) -> GPUNetSpace:
     """The paper's Imagewoof space (Table 5): no stride in the stem, kernels up to 7, ReLU or Swish as part of the choice.
 
-    The table names no squeeze-and-excitation, so there is none; operators are those of Table 1.
+    Every layer has five candidates, all of expansion 8: widths are not searched. The table names no squeeze-and-excitation, so
+    there is none; operators and the head are those of Table 1.
 
     Raises:
         ValueError: not five depths and five channel numbers.
 
     Example:
-        >>> len(gpunet_imagewoof().layers)
-        20
+        >>> [option.name for option in gpunet_imagewoof().layers["stage2.layer1"].options]
+        ['k3_relu_w192', 'k5_relu_w192', 'k3_swish_w192', 'k5_swish_w192', 'k7_swish_w192']
     """
     early = (*_blocks((3, 5), "relu"), *_blocks((3, 5, 7), "swish"))
     late = (*_blocks((3, 5, 7), "relu"), *_blocks((3, 5), "swish"))
     stages = _stages(depths, channels, [early] * 3 + [late] * 2, conv_kernels=(3, 5, 7))
     name = f"gpunet-imagewoof-{resolution}-{classes}-d{_joined(depths)}-c{_joined(channels)}-g{granularity}"
+    widest = (1.0,)  # of every layer the one width
     settings = GPUNetSettings(
-        name, resolution, classes, stages, image_channels, stem_stride=1, granularity=granularity, dropout=0.2
+        name, resolution, classes, stages, image_channels, stem_stride=1, granularity=granularity, dropout=0.2, shares=widest
+    )
+    return GPUNetSpace(settings)
+
+
+def gpunet_cifar(
+    classes: int = 10,
+    resolution: int = 32,
+    image_channels: int = 3,
+    depths: Sequence[int] = (2, 2, 3),
+    channels: Sequence[int] = (32, 64, 96),
+    expansion: int = 6,
+    granularity: int = 16,
+) -> GPUNetSpace:
+    """A space for images of 32 pixels: no stride in the stem, three stages of inverted residuals, the first of them fused.
+
+    Raises:
+        ValueError: not three depths and three channel numbers.
+
+    Example:
+        >>> gpunet_cifar().layers["stage3.layer3"].widths[-1]
+        576
+    """
+    swish, relu = _blocks((3, 5), "swish", (False, True)), _blocks((3, 5), "relu", (False, True))
+    operators: tuple[Operator, ...] = ("fused", "inverted", "inverted")
+    plans = zip(operators, depths, (1, 2, 2), channels, (swish, swish, relu), strict=True)
+    stages = tuple(GPUNetStage(*plan) for plan in plans)
+    name = (
+        f"gpunet-cifar-{resolution}-{image_channels}x{classes}-d{_joined(depths)}-c{_joined(channels)}-e{expansion}-g{granularity}"
+    )
+    settings = GPUNetSettings(
+        name,
+        resolution,
+        classes,
+        stages,
+        image_channels,
+        stem_stride=1,
+        expansion=expansion,
+        granularity=granularity,
+        head_channels=256,
     )
     return GPUNetSpace(settings)
 

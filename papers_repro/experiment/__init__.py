@@ -8,6 +8,7 @@ from papers_repro.experiment.setup import (
     LoopOptions,
     MeasuringOptions,
     ParallelOptions,
+    Recipe,
     fresh_supernet,
     kept_record,
     kept_under,

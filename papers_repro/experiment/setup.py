@@ -24,7 +24,7 @@ from graphs.files import Record
 from graphs.spaces import GPUNetSpace
 from papers_repro.harness import available_cores, versions
 
-Recipe = Literal["auto_augment", "crop_flip"]
+Recipe = Literal["auto_augment", "rand_augment", "crop_flip"]
 Table = TypeVar("Table", LatencyTable, WidthLatencyTable)
 Kept = TypeVar("Kept", bound=Record)
 
@@ -71,11 +71,11 @@ class ParallelOptions(DeviceOptions):
     """The same, with several pieces of work side by side."""
 
     processes: int = 0
-    """Pieces of work at a time, a process each (CPU only); 0: one a core."""
+    """Pieces of work at a time, a process each; 0: one a core, or one on a GPU."""
 
     def side_by_side(self, pieces: int) -> int:
         """How many of so many pieces of work run at a time."""
-        return min(self.processes or available_cores(), max(1, pieces)) if self.device == "cpu" else 1
+        return min(self.processes or (available_cores() if self.device == "cpu" else 1), max(1, pieces))
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,9 @@ class MeasuringOptions:
     """A table measured before (JSON), instead of measuring."""
 
 
-def load_images(options: ImageOptions, share: float, seed: int, *, folder: str = "", recipe: Recipe = "auto_augment") -> DataSplits:
+def load_images(
+    options: ImageOptions, share: float, seed: int, *, folder: str = "", recipe: Recipe = "auto_augment", crop: float = 7 / 8
+) -> DataSplits:
     """The data; ``seed`` decides the splits (but those of Part Labels) and, for digits, every drawing. Digits and CIFAR
     are kept, since every training of a process asks for them.
 
@@ -115,7 +117,8 @@ def load_images(options: ImageOptions, share: float, seed: int, *, folder: str =
         share: of the training examples that is split off, for the architecture or for validation.
         seed: of the splits.
         folder: of images, instead of the one that the options name.
-        recipe: of augmentation on CIFAR.
+        recipe: of augmentation on CIFAR and image folders.
+        crop: share of the shorter side that tests see, of image folders above 64 pixels.
 
     Raises:
         FileNotFoundError: the files are not where the options say.
@@ -131,7 +134,7 @@ def load_images(options: ImageOptions, share: float, seed: int, *, folder: str =
         return part_labels(options.data_root, side, augment)
     if name in ("cifar10", "cifar100"):
         return _cifar(options.data_root, int(name.removeprefix("cifar")), side, share, augment, seed, recipe)
-    return load_splits(folder or name, side, share, seed, augment=augment)
+    return load_splits(folder or name, side, share, seed, augment=augment, recipe=recipe, crop=crop)
 
 
 def kept_under(path: Path, data: DataSplits) -> Checkpoint:

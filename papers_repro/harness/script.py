@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -25,7 +25,8 @@ class ScriptOptions:
     """What every script is asked; a script's own options follow in a dataclass that extends this one."""
 
     scale: Scale = "laptop"
-    """smoke: seconds, to see that it runs. laptop: minutes on two cores. paper: the paper's protocol on its data."""
+    """smoke: seconds, to see that it runs. laptop: minutes on two cores. gpu: tens of minutes on a GPU, on CIFAR-10, where a script
+    has such a scale. paper: the paper's protocol on its data."""
     seed: int = 0
     """The first seed."""
     out: Path | None = None
@@ -84,10 +85,12 @@ def started(name: str, preset: Callable[[Scale], Options]) -> Iterator[Script[Op
         name: of the script, without suffix.
 
     Raises:
-        SystemExit: a value that the options refuse, a folder that another process is writing to, or that holds results of other
-            options, said in one line.
+        SystemExit: a value that the options refuse, a scale that the script does not have, a folder that another process is writing
+            to, or that holds results of other options, said in one line.
     """
     options, began = read_options(preset), time.perf_counter()
+    if options.scale == "gpu" and preset("gpu") == replace(preset("paper"), scale="gpu"):
+        raise SystemExit(f"{name} has no scale gpu: take laptop or paper")
     folder = Path("runs") / name if options.out is None else options.out
     try:
         with owned(folder):

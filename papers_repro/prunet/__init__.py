@@ -6,12 +6,14 @@ from papers_repro.prunet.matching import Matched, MatchOptions, match_budgets
 from papers_repro.prunet.measuring import Measured, measure_found
 from papers_repro.prunet.memory import saved_bytes
 from papers_repro.prunet.peers import check_peers, peer_rows
-from papers_repro.prunet.published import CONSTANT_THRESHOLD, SKIP_SETTINGS, TABLE3, TABLE6, front_rows
+from papers_repro.prunet.published import CONSTANT_THRESHOLD, RISING_THRESHOLDS, SKIP_SETTINGS, TABLE3, TABLE6, front_rows
 from papers_repro.prunet.searches import Pruned, SearchSpec, run_searches, start_over
 from papers_repro.prunet.separate_candidates import separate_candidates
 from papers_repro.prunet.setup import (
     PruNetOptions,
+    WidthLatencies,
     fit_remark,
+    imagewoof_preset,
     load_data,
     make_space,
     measure_latencies,

@@ -65,7 +65,7 @@ def draw_table2(found: Sequence[Pruned], measured: Sequence[Measurement], limits
 def draw_two(
     groups: Mapping[str, Sequence[Pruned]], times: Mapping[str, Sequence[float]], path: Path, task: str, unit: str
 ) -> None:
-    """Accuracy (left) and search loss (right) over latency, a colour a group, its front as a line.
+    """Accuracy (left) and the search's cross-entropy (right) over latency, a colour a group, its front as a line.
 
     Args:
         groups: searches by what sets them apart.
@@ -75,13 +75,13 @@ def draw_two(
     figure = new_figure(11, 4.6)
     left, right = figure.subplots(1, 2)
     for number, (name, entries) in enumerate(groups.items()):
-        accuracies, losses = [entry.accuracy for entry in entries], [entry.record.loss for entry in entries]
+        accuracies, losses = [entry.accuracy for entry in entries], [entry.record.cross_entropy for entry in entries]
         style = COLOURS[number % len(COLOURS)], _MARKERS[number % len(_MARKERS)]
         if np.isfinite(accuracies).all():
             scatter_front(left, times[name], accuracies, name, *style, maximize=True)
         scatter_front(right, times[name], losses, name, *style, maximize=False)
     left.set(xlabel=unit, ylabel="test accuracy after retraining, %", title=task)
-    right.set(xlabel=unit, ylabel="search loss: CE + α (ln LAT)^β", title="search")
+    right.set(xlabel=unit, ylabel="cross-entropy in the search's last epoch", title="search")
     for axes in (left, right):
         axes.grid(alpha=0.25)
         axes.legend(fontsize=8)

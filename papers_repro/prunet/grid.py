@@ -29,7 +29,7 @@ def grid_preset(scale: Scale) -> GridOptions:
     """The grid of a scale; the paper has one search a setting."""
     if scale == "smoke":
         return GridOptions((0.6,), 1)
-    return GridOptions() if scale == "laptop" else GridOptions((0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 2.0), 1)
+    return GridOptions() if scale in ("laptop", "gpu") else GridOptions((0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 2.0), 1)
 
 
 def run_grid(

@@ -1,8 +1,8 @@
 """Retraining of found networks from fresh weights, each kept in a file of its own; with a teacher, if one is named.
 
-EMA, drop path, label smoothing and distillation are options of the one training function,
-``constrained_nas.training.loop.fine_tune``. Networks train on the examples of both splits of their search and are tested on
-others.
+Optimizer, EMA, drop path, label smoothing and distillation are options of the one training function,
+``constrained_nas.training.loop.fine_tune``. Networks train on the examples of both splits of their search, all of them augmented
+where any is, and are tested on others. There is no mixup.
 
 Reference: PruNet, Sec. 4, Table 4 (teachers).
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.data import ConcatDataset, Dataset
+from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from constrained_nas.data import DataSplits
 from constrained_nas.training import TrainingOptions, evaluate, fine_tune, timm_teacher
@@ -26,14 +26,18 @@ from papers_repro.harness import Reports
 from papers_repro.prunet.setup import SetupOptions, load_data, make_space
 
 # What decides neither a search nor a retraining.
-_INCIDENTAL = ("processes", "workers", "resume", "latency_table", "data_root")
+_INCIDENTAL = ("share_warm_up", "processes", "workers", "resume", "latency_table", "data_root")
 _TEACHING = ("teacher", "teacher_resolution", "teacher_weights", "teacher_temperature")
 _RETRAINING = (
     *("retrain_data", "retrain_epochs", "retrain_batch", "retrain_rate"),
+    *("retrain_optimizer", "retrain_weight_decay", "test_crop"),
     *("decay", "drop_path", "ema_decay", "label_smoothing", *_TEACHING),
 )
 # Options that records of earlier versions do not know; such a record is of their defaults.
-_ADDED = ("data", "augment", "retrain_data", "hard_epochs", "label_smoothing", *_TEACHING)
+_ADDED = (
+    *("data", "augment", "retrain_data", "hard_epochs", "label_smoothing", *_TEACHING),
+    *("split_seed", "recipe", "test_crop", "retrain_optimizer", "retrain_weight_decay"),
+)
 
 
 class Retrained(Record):
@@ -69,6 +73,7 @@ def retrained(
         setup.retrain_epochs,
         setup.retrain_batch,
         setup.retrain_rate,
+        weight_decay=setup.retrain_weight_decay,
         label_smoothing=setup.label_smoothing,
         mixup=0.0,
         ema_decay=setup.ema_decay,
@@ -76,20 +81,27 @@ def retrained(
         seed=seed,
         drop_path=setup.drop_path,
         decay=setup.decay,
+        optimizer=setup.retrain_optimizer,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = space.network(space.architecture(choices))
     checkpoint = folder / "checkpoints" / f"{name}_retrained.safetensors"
-    everything: Dataset[Any] = ConcatDataset([data.weights, data.architecture])
     told = progress.callback(f"{name} retrained")
-    fine_tune(
-        network, everything, options, fabric, teacher_of(setup, data), setup.teacher_temperature, kept_under(checkpoint, data), told
-    )
+    teacher, kept_at = teacher_of(setup, data), kept_under(checkpoint, data)
+    fine_tune(network, all_training(data), options, fabric, teacher, setup.teacher_temperature, kept_at, told)
     accuracy = evaluate(network, data.test, fabric)
     found = Retrained(choices=choices, accuracy=accuracy, seconds=time.perf_counter() - began, settings=settings)
     save_json(found, path)
     return found
+
+
+def all_training(data: DataSplits) -> Dataset[Any]:
+    """The examples of both splits, augmented as those that train weights: the two are parts of one folder, read in two ways."""
+    if isinstance(data.weights, Subset):
+        whole: Dataset[Any] = data.weights.dataset
+        return whole
+    return ConcatDataset([data.weights, data.architecture])
 
 
 def teacher_of(setup: SetupOptions, data: DataSplits) -> nn.Module | None:

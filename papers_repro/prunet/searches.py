@@ -10,7 +10,7 @@ Reference: PruNet, Sec. 3 and 4.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from constrained_nas.methods.prunet import PruNet, PrunodeSettings, SkipScales
+from constrained_nas.methods.prunet import PruNet, PruNetState, PrunodeSettings, SkipScales
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.records import save_architecture
-from constrained_nas.search import PRUNET_TRAINING, SearchOptions, search
+from constrained_nas.search import PRUNET_TRAINING, SearchOptions, SearchRun, search, search_identity
+from constrained_nas.training import Checkpoint
 from graphs.costs import QuadraticCost, width_latency_cost
 from graphs.files import Record, save_json
 from graphs.spaces import GPUNetSpace
@@ -30,6 +31,7 @@ from papers_repro.harness import ProgressBars, Reports, run_seeds
 from papers_repro.prunet.retraining import plain, retrained, settings_of, teacher_of
 from papers_repro.prunet.separate_candidates import separate_candidates
 from papers_repro.prunet.setup import SetupOptions, WidthLatencies, load_data, make_space
+from papers_repro.prunet.warm_up import begin_warm
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class SearchRecord(Record):
         latency_ms: estimated.
         blocks: inverted residuals that are left.
         undecided: layers in which more than one option was left at the end.
-        loss: of the last epoch, with its penalty (mean over its architecture steps).
+        loss, cross_entropy: of the last epoch, with and without its penalty (means over its architecture steps).
         history: an entry an epoch: ``loss``, ``latency_ms`` (expected), ``options`` left a layer ...
         steps: of an epoch.
         step_seconds: wall time of a step, mean of every epoch.
@@ -85,6 +87,7 @@ class SearchRecord(Record):
     blocks: int
     undecided: int
     loss: float
+    cross_entropy: float
     history: tuple[dict[str, Any], ...]
     steps: int
     step_seconds: tuple[float, ...]
@@ -111,7 +114,7 @@ def start_over(folder: Path, setup: SetupOptions) -> None:
         return
     for kept in ("searches", "retrained", "checkpoints", "architectures"):
         for path in (folder / kept).glob("*"):
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def run_searches(
@@ -210,28 +213,39 @@ def _searched(spec: SearchSpec, setup: SetupOptions, latencies: WidthLatencies, 
     method = method_of(spec, setup, space, cost)
     budgets = () if spec.budget_ms is None else (Budget(cost, spec.budget_ms, cost.unit),)
     problem = SearchProblem(space.space, budgets)
-    checkpoint = folder / "checkpoints" / f"{spec.name}.safetensors"
-    resumed = checkpoint.exists()
-    stamps, report = [time.process_time()], progress.callback(spec.name)
+    checkpoint = kept_under(folder / "checkpoints" / f"{spec.name}.safetensors", data)
+    options = SearchOptions(setup.epochs, setup.batch_size, workers=setup.workers, seed=spec.seed)
+    training = replace(PRUNET_TRAINING, learning_rate=setup.weights_rate)
+    report, began, resumed = progress.callback(spec.name), time.perf_counter(), checkpoint.exists()
+
+    def searched(kept: Checkpoint, told: Callable[[int, int, str], None]) -> SearchRun[PruNetState]:
+        supernet, fabric = fresh_supernet(space, spec.seed), make_fabric(setup)
+        return search(
+            problem,
+            method,
+            supernet,
+            data.architecture,
+            options,
+            fabric,
+            kept,
+            told,
+            training=training,
+            weights_data=data.weights,
+        )
+
+    before: tuple[float, ...] = ()
+    if setup.share_warm_up and setup.warm_up and spec.prunode and spec.pruning and not resumed:
+        identity = search_identity(problem, method, options, training)
+        before = begin_warm(checkpoint, identity, setup.warm_up, searched, report).processor_seconds
+        resumed = not before
+    stamps, done_before = [time.process_time()], len(before)
 
     def stamp(done: int, total: int, what: str) -> None:
-        if done % (total // setup.epochs) == 0:
+        if done % (total // setup.epochs) == 0 and done > done_before * (total // setup.epochs):
             stamps.append(time.process_time())
         report(done, total, what)
 
-    began = time.perf_counter()
-    run = search(
-        problem,
-        method,
-        fresh_supernet(space, spec.seed),
-        data.architecture,
-        SearchOptions(setup.epochs, setup.batch_size, workers=setup.workers, seed=spec.seed),
-        make_fabric(setup),
-        kept_under(checkpoint, data),
-        stamp,
-        training=replace(PRUNET_TRAINING, learning_rate=setup.weights_rate),
-        weights_data=data.weights,
-    )
+    run = searched(checkpoint, stamp)
     save_architecture(problem, run.result, "PruNet", folder / "architectures" / f"{spec.name}.json")
     choices = space.describe(run.result.architecture)
     alphas = method.project(problem, run.state).alphas if budgets else None
@@ -244,10 +258,11 @@ def _searched(spec: SearchSpec, setup: SetupOptions, latencies: WidthLatencies, 
             len({space.layers[n].options[o].block for o in options}) > 1 for n, options in method.alive(run.state).items()
         ),
         loss=run.history[-1]["objective"],
+        cross_entropy=run.history[-1]["cross_entropy"],
         history=tuple(run.history),
         steps=len(run.losses) // setup.epochs,
         step_seconds=tuple(run.seconds),
-        processor_seconds=() if resumed or setup.device != "cpu" else tuple(np.diff(stamps).tolist()),
+        processor_seconds=() if resumed or setup.device != "cpu" else (*before, *np.diff(stamps).tolist()),
         seconds=time.perf_counter() - began,
         needed_alpha=None if alphas is None else alphas[0],
         remark=run.result.remark,

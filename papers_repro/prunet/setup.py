@@ -4,7 +4,9 @@ At laptop scale the data are scikit-learn's digits drawn at 16x16 among clutter,
 convolution and eight Prunode layers, 1.5e13 networks), and a search has 10 epochs instead of 200. As few epochs have few
 architecture steps, a third of the training digits (not a fifth) learns the architecture. The paper's scale is its ImageNet or
 Imagewoof space on a folder of images; it searches on a tenth of the classes, so give ``--data`` a folder of those and
-``--retrain-data`` all of them.
+``--retrain-data`` all of them. The gpu scale is CIFAR-10 in a folder of images, on one split for all seeds.
+
+Searches of one seed share their warm-up: until it ends nothing in it depends on alpha, thresholds, phi, lambda or budgets.
 
 Latencies are measured with the processor's clock on a CPU, so that other work on the machine counts only where it slows ours down;
 the table says so.
@@ -15,7 +17,7 @@ Reference: PruNet, Sec. 3 and 4, Tables 1 and 5.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,9 +28,10 @@ from constrained_nas.data import DataSplits
 from constrained_nas.latency import Clock, Timer, calibrate_width_table, device_name, measure_width_table
 from graphs.costs import TableConditions, WidthLatencyTable, load_width_latency_table, require_conditions, width_latency_cost
 from graphs.files import save_json
-from graphs.spaces import GPUNetSpace, gpunet_imagenet, gpunet_imagewoof, gpunet_small
-from papers_repro.experiment import DrawingOptions, Latencies, LoopOptions, MeasuringOptions, ParallelOptions, load_images
+from graphs.spaces import GPUNetSpace, gpunet_cifar, gpunet_imagenet, gpunet_imagewoof, gpunet_small
+from papers_repro.experiment import DrawingOptions, Latencies, LoopOptions, MeasuringOptions, ParallelOptions, Recipe, load_images
 from papers_repro.harness import Reports, Scale, ScriptOptions
+from papers_repro.prunet.published import TEACHERS
 
 WidthLatencies = Latencies[WidthLatencyTable]
 
@@ -43,12 +46,20 @@ class SetupOptions(MeasuringOptions, LoopOptions, ParallelOptions, DrawingOption
     draws: int = 1
     architecture_share: float = 1 / 3
     """Share of the training examples that the architecture learns from (the paper: 0.2)."""
-    space: Literal["small", "imagenet", "imagewoof"] = "small"
-    """small: nine layers for CPUs. imagenet, imagewoof: the paper's."""
+    split_seed: int | None = None
+    """Of the splits and drawings of all seeds, which then differ in weights and order alone; None: every seed has its own."""
+    recipe: Recipe = "auto_augment"
+    """How images from disk are augmented; rand_augment: the paper's m9-mstd0.5."""
+    test_crop: float = 0.875
+    """Share of the shorter side that tests see, of images from disk above 64 pixels."""
+    space: Literal["small", "cifar", "imagenet", "imagewoof"] = "small"
+    """small: nine layers for CPUs. cifar: seven for images of 32 pixels. imagenet, imagewoof: the paper's."""
     epochs: int = 10
     """Of a search."""
     warm_up: int = 2
     """Epochs of it in which all blocks stay equal."""
+    share_warm_up: bool = True
+    """One warm-up for all searches of a seed, as in the paper's Table 6."""
     batch_size: int = 40
     """Of a search."""
     weights_rate: float = 0.005
@@ -66,7 +77,11 @@ class SetupOptions(MeasuringOptions, LoopOptions, ParallelOptions, DrawingOption
     retrain_batch: int = 32
     """Of retraining."""
     retrain_rate: float = 0.1
-    """SGD's rate in retraining."""
+    """The first learning rate of retraining."""
+    retrain_optimizer: Literal["sgd", "rmsprop"] = "sgd"
+    """Of retraining."""
+    retrain_weight_decay: float = 1e-4
+    """L2 penalty in retraining."""
     decay: float = 0.0
     """Factor of the retraining rate every 2.4 epochs; 0: a cosine."""
     drop_path: float = 0.0
@@ -89,6 +104,11 @@ class SetupOptions(MeasuringOptions, LoopOptions, ParallelOptions, DrawingOption
     """processor: the time that the thread ran (CPU only). wall: the time that went by."""
     widths_per_block: int | None = 4
     """Widths of a block that are measured, the others being interpolated; None measures all."""
+
+    @property
+    def title(self) -> str:
+        """The data in words, for pictures: no folders."""
+        return f"{Path(self.data).name}, {self.resolution}x{self.resolution}"
 
     def __post_init__(self) -> None:
         positive = {
@@ -122,7 +142,15 @@ class PruNetOptions(ScriptOptions):
 
 
 def setup_preset(scale: Scale) -> SetupOptions:
-    """The options of a scale: smoke ends in seconds, laptop in minutes on two cores, paper is the paper's protocol."""
+    """The options of a scale: smoke ends in seconds, laptop in minutes on two cores, gpu in tens of minutes on a GPU, paper is the
+    paper's protocol on ImageNet (Sec. 4): space of Table 1 at 288 pixels, 200 epochs of search of which 70 warm up, batch 256 in
+    mixed precision, RMSprop at 0.002; 450 epochs of retraining, batch 1536, rate 0.06 x 0.97 every 2.4 epochs, weight decay 1e-5,
+    drop path 0.2, average of the weights 0.9999, no mixup, augmentation m9-mstd0.5, the crop of Table 4; latencies at batch 1, on a
+    GPU.
+
+    The rate and its decay are those with which EfficientNets are trained by RMSprop: so is retraining; ``--retrain-optimizer sgd``
+    is the other reading.
+    """
     if scale == "smoke":
         return SetupOptions(
             training_digits=180,
@@ -140,11 +168,35 @@ def setup_preset(scale: Scale) -> SetupOptions:
         )
     if scale == "laptop":
         return SetupOptions()
+    if scale == "gpu":
+        return SetupOptions(
+            data="cifar10-folder",
+            resolution=32,
+            architecture_share=0.2,
+            split_seed=0,
+            recipe="crop_flip",
+            space="cifar",
+            epochs=40,
+            warm_up=10,
+            batch_size=128,
+            weights_rate=0.002,
+            retrain_epochs=30,
+            retrain_batch=256,
+            retrain_weight_decay=5e-4,
+            device="auto",
+            precision="bf16-mixed",
+            processes=4,
+            latency_device="cuda",
+            latency_batch=128,
+            clock="wall",
+        )
     return SetupOptions(
         data="imagenet-tenth",
         retrain_data="imagenet",
         resolution=288,
         architecture_share=0.2,
+        recipe="rand_augment",
+        test_crop=TEACHERS[288][2],
         space="imagenet",
         epochs=200,
         warm_up=70,
@@ -153,27 +205,53 @@ def setup_preset(scale: Scale) -> SetupOptions:
         retrain_epochs=450,
         retrain_batch=1536,
         retrain_rate=0.06,
+        retrain_optimizer="rmsprop",
+        retrain_weight_decay=1e-5,
         decay=0.97,
         drop_path=0.2,
         ema_decay=0.9999,
         workers=8,
         device="auto",
         precision="16-mixed",
+        latency_device="cuda",
         latency_batch=1,
         clock="wall",
         widths_per_block=8,
     )
 
 
+def imagewoof_preset() -> SetupOptions:
+    """The paper's protocol on Imagewoof (Table 5, Fig. 5, Appendix B.1): its space, 224 pixels, all classes in the search too.
+
+    What the paper does not state for Imagewoof (epochs of the search, its batch, its optimizers) is that of ImageNet.
+    """
+    return replace(
+        setup_preset("paper"),
+        data="imagewoof",
+        retrain_data="",
+        resolution=224,
+        space="imagewoof",
+        retrain_batch=32,
+        retrain_rate=0.2,
+        retrain_optimizer="sgd",
+        decay=0.0,
+        test_crop=0.875,
+    )
+
+
 def load_data(options: SetupOptions, seed: int, retrain: bool = False) -> DataSplits:
     """The data to search on, or to retrain on, as :func:`load_images` reads them."""
-    return load_images(options, options.architecture_share, seed, folder=options.retrain_data if retrain else "")
+    split = seed if options.split_seed is None else options.split_seed
+    folder = options.retrain_data if retrain else ""
+    return load_images(options, options.architecture_share, split, folder=folder, recipe=options.recipe, crop=options.test_crop)
 
 
 def make_space(options: SetupOptions, classes: int, image_channels: int) -> GPUNetSpace:
     """The search space of the options for such data."""
     if options.space == "small":
         return gpunet_small(classes, options.resolution, image_channels)
+    if options.space == "cifar":
+        return gpunet_cifar(classes, options.resolution, image_channels)
     make = gpunet_imagenet if options.space == "imagenet" else gpunet_imagewoof
     return make(classes, options.resolution, image_channels)
 

@@ -83,16 +83,18 @@ class Layout:
         """Number slots and Prunodes.
 
         Args:
-            prunode: whether widths are found by Prunodes; without, every width of a block is a candidate of its own.
+            prunode: whether widths are found by Prunodes, where there is more than one; without, every width of a block is a
+                candidate of its own.
 
         Raises:
             ValueError: Prunodes in a space whose widths have weights of their own, or are not the multiples of its granularity.
         """
-        if prunode and (space.settings.separate or space.settings.shares):
+        chosen = any(len(shape.widths) > 1 for shape in space.layers.values())
+        if prunode and chosen and (space.settings.separate or space.settings.shares):
             raise ValueError(f"space {space.space.name!r} has candidates of their own for widths: search it with prunode=False")
         layers, maximum, start = list[LayerSlots](), list[int](), 0
         for name, shape in space.layers.items():
-            searched = prunode and bool(shape.widths)
+            searched = prunode and len(shape.widths) > 1
             fixed = (0,) if searched or not shape.widths else shape.widths
             blocks = tuple(block for block in range(len(shape.blocks)) for _ in fixed)
             numbers = np.full(len(blocks) + 1, -1, dtype=np.int64)

@@ -145,7 +145,8 @@ class PruNet:
     ) -> PruNetState:
         """One step of Adam on the loss, then Algorithm 1; while warming up, only the loss is noted."""
         gradient, total = self.gradient(state, proposal, feedback)
-        state = replace(state, total=state.total + total, told=state.told + 1)
+        entropies = state.entropies + float(feedback.losses.mean())
+        state = replace(state, total=state.total + total, entropies=entropies, told=state.told + 1)
         schedule = self._schedule(moment)
         if schedule.progress(moment.epoch + 1) == 0:
             return state
@@ -181,7 +182,8 @@ class PruNet:
 
         After the last epoch no skip joins: it could not be judged any more, and the block stays.
         """
-        state = replace(state, loss=state.total / max(1, state.told), total=0.0, told=0)
+        steps = max(1, state.told)
+        state = replace(state, loss=state.total / steps, cross_entropy=state.entropies / steps, total=0.0, entropies=0.0, told=0)
         protected: list[int | None] = [None] * len(self.layout.layers)
         if self.hard_epochs:
             found = self.project(problem, state)
@@ -208,14 +210,16 @@ class PruNet:
         return left
 
     def report(self, state: PruNetState) -> dict[str, float]:
-        """Mean entropy of the layers in nats, options left a layer, expected latency in ms, the loss with its penalty (mean over
-        the epoch), the share of Prunodes whose candidates are settled; with ``hard_epochs`` the projection's latency and alpha."""
+        """Mean entropy of the layers in nats, options left a layer, expected latency in ms, the loss with and without its penalty
+        (means over the epoch), the share of Prunodes whose candidates are settled; with ``hard_epochs`` the projection's latency
+        and alpha."""
         layers = [layer_of(state, self.layout, number) for number in range(len(self.layout.layers))]
         numbers = {
             "entropy": mean_entropy([layer.probabilities for layer in layers]),
             "options": float(np.mean([layer.alive.sum() for layer in layers])),
             "latency_ms": self.latency.quadratic.value(self.point(state)),
             "objective": state.loss,
+            "cross_entropy": state.cross_entropy,
             "frozen": float(state.frozen.mean()) if len(state.frozen) else 1.0,
         }
         return numbers | ({"selected_ms": state.selected, "needed_alpha": state.needed_alpha} if self.hard_epochs else {})

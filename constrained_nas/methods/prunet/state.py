@@ -26,8 +26,8 @@ class PruNetState:
         width_logits: w of the Prunodes, (P,).
         small_share, large_share, velocity, frozen, small, large: of the Prunodes, (P,), see ``prunode.PrunodeState``.
         first, second, steps: Adam's moments and step counts, (K + P,).
-        total, told: the sum of this epoch's losses, and how many there were.
-        loss: the mean of the last epoch's.
+        total, entropies, told: the sums of this epoch's losses, with and without the penalty, and how many there were.
+        loss, cross_entropy: the means of the last epoch's.
         selected, needed_alpha: latency of the last epoch's projection in ms, and the least alpha that would have led there.
     """
 
@@ -45,8 +45,10 @@ class PruNetState:
     second: FloatArray
     steps: IntArray
     total: float = 0.0
+    entropies: float = 0.0
     told: int = 0
     loss: float = 0.0
+    cross_entropy: float = 0.0
     selected: float = 0.0
     needed_alpha: float = 0.0
 

@@ -228,7 +228,7 @@ def test_the_usual_split_of_cifar() -> None:
 def test_an_unknown_recipe(tmp_path: Path) -> None:
     write_cifar(tmp_path, 10, 4)
     for augment in (True, False):
-        with pytest.raises(ValueError, match="recipe: expected one of auto_augment, crop_flip, got 'plain'"):
+        with pytest.raises(ValueError, match="recipe: expected one of auto_augment, rand_augment, crop_flip, got 'plain'"):
             cifar(tmp_path, augment=augment, recipe="plain")  # type: ignore[arg-type]
 
 

@@ -17,7 +17,15 @@ from graphs import Supernet
 from graphs.backbones import feature_backbone
 from graphs.blocks import BlockChoice, FusedInvertedResidual, InvertedResidual, StochasticDepth, StochasticLayer
 from graphs.costs import count
-from graphs.spaces import GPUNetSettings, GPUNetSpace, GPUNetStage, gpunet_imagenet, gpunet_imagewoof, gpunet_small
+from graphs.spaces import (
+    GPUNetSettings,
+    GPUNetSpace,
+    GPUNetStage,
+    gpunet_cifar,
+    gpunet_imagenet,
+    gpunet_imagewoof,
+    gpunet_small,
+)
 
 
 @cache
@@ -89,6 +97,36 @@ def test_the_imagewoof_space_is_the_papers() -> None:
     assert [b.name for b in layers["stage1.layer1"].blocks] == ["k3_relu", "k5_relu", "k7_relu"]
     assert [b.name for b in layers["stage3.layer1"].blocks] == ["k3_relu", "k5_relu", "k3_swish", "k5_swish", "k7_swish"]
     assert [b.name for b in layers["stage5.layer1"].blocks] == ["k3_relu", "k5_relu", "k7_relu", "k3_swish", "k5_swish"]
+    for shape in layers.values():
+        assert shape.widths == (() if shape.operator == "convolution" else (8 * shape.inputs,)), "expansion 8, no widths to search"
+    sizes = space.sizes
+    assert sizes.prunode == sizes.fbnet == 3**2 * 5**18
+    assert sizes.all == (3 + 1) ** 2 * 5**5 * (5 + 1) ** 13  # the first layers of five stages change the shape
+
+
+def test_the_head_is_table_1s() -> None:
+    for space in (gpunet_imagenet(), gpunet_imagewoof()):
+        s = space.settings
+        assert (s.head_channels, s.head_activation, s.stem_channels, s.stem_activation) == (1280, "relu", 24, "swish")
+    with torch.device("meta"):
+        head = gpunet_imagenet().fixed_modules()[1][0]
+    assert [type(module).__name__ for module in head.modules() if not list(module.children())] == [
+        "Conv2d",
+        "BatchNorm2d",
+        "ReLU",
+        "AdaptiveAvgPool2d",
+        "Flatten",
+        "Dropout",
+        "Linear",
+    ]
+
+
+def test_the_space_for_cifar() -> None:
+    space = gpunet_cifar()
+    firsts = [shape for name, shape in space.layers.items() if name.endswith("layer1")]
+    assert [(s.inputs, s.outputs, s.stride, s.side) for s in firsts] == [(24, 32, 1, 32), (32, 64, 2, 32), (64, 96, 2, 16)]
+    assert [len(space.layers), sum(s.skippable for s in space.layers.values())] == [7, 4]
+    assert all(s.widths == tuple(range(16, 6 * s.inputs + 1, 16)) for s in space.layers.values())
 
 
 def test_supernet_equals_extracted_networks() -> None:
