@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphs import Architecture, SearchSpace
-from graphs.costs import CostModel, RelaxedCost
+from graphs.costs import CostModel, RelaxedCost, SubgraphCost
 from solvers import Quadratic
 
 
@@ -68,18 +68,27 @@ class SearchProblem:
         Raises:
             ValueError: a cost raises, or is not a number; names it.
         """
-        architectures = [self.space.architecture(point) for point in points]
-        observed = {}
+        observed: dict[str, NDArray[np.float64]] = {}
+        running: dict[int, NDArray[np.bool_]] = {}  # by super-network, which several budgets may share
         for budget in self.budgets:
             name = budget.cost.name
             try:
-                values = np.array([float(budget.cost.cost(architecture)) for architecture in architectures])
+                values = self._observed(budget.cost, points, running)
             except Exception as error:  # a user's own function may raise anything
                 raise ValueError(f"cost {name!r} failed on a sampled architecture: {type(error).__name__}: {error}") from error
             if np.isnan(values).any():
                 raise ValueError(f"cost {name!r} is NaN for sampled architecture {int(np.isnan(values).argmax())}")
             observed[name] = values
         return observed
+
+    def _observed(self, cost: CostModel, points: NDArray[np.float64], running: dict[int, NDArray[np.bool_]]) -> NDArray[np.float64]:
+        if not isinstance(cost, SubgraphCost) or cost.dag_space.space.decisions != self.space.decisions:
+            return np.array([float(cost.cost(self.space.architecture(point))) for point in points])
+        parts = cost.dag_space.connectivity
+        found = running.setdefault(id(parts), parts.connected(parts.switched_on(points)))
+        if not found.any(axis=1).all():
+            raise ValueError("a disconnected network has no cost")
+        return cost.cost_of_running(found)
 
     def fits(self, architecture: Architecture) -> bool:
         """Whether an architecture meets every budget."""

@@ -67,7 +67,15 @@ from solvers.staged import (
     unevenness,
     verify_projection,
 )
-from solvers.subgraphs import ChainCertificate, SubgraphModel, SubgraphProgram, cheapest_subgraph, project_chain, project_subgraph
+from solvers.subgraphs import (
+    ChainCertificate,
+    SubgraphFilling,
+    SubgraphModel,
+    SubgraphProgram,
+    cheapest_subgraph,
+    project_chain,
+    project_subgraph,
+)
 
 __all__ = [  # noqa: RUF022 (the front door first)
     "project_to_budget",
@@ -105,6 +113,7 @@ __all__ = [  # noqa: RUF022 (the front door first)
     "StagedCost",
     "Status",
     "StepRule",
+    "SubgraphFilling",
     "SubgraphModel",
     "SubgraphProgram",
     "Unneeded",

@@ -32,7 +32,10 @@ Mode = Literal["published", "exact"]
 
 @runtime_checkable
 class SubgraphCost(CostModel, Protocol):
-    """A cost that also prices sampled sub-graphs by the modules that run, many at once."""
+    """A cost that also prices sampled sub-graphs of ``dag_space`` by the modules that run, many at once."""
+
+    @property
+    def dag_space(self) -> DagSpace: ...
 
     def cost_of_running(self, running: BoolArray) -> FloatArray:
         """The costs (rows,) of sub-graphs whose modules (rows, E) run, as ``Connectivity.connected`` gives them."""

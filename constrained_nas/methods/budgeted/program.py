@@ -13,8 +13,8 @@ import numpy as np
 from constrained_nas.problem import SearchProblem
 from graphs import DagSpace
 from graphs.costs import ConnectedCost, MakespanCost
-from solvers import InfeasibleError, Result, SubgraphModel, SubgraphProgram
-from solvers.arrays import FloatArray
+from solvers import InfeasibleError, Result, SubgraphFilling, SubgraphModel, SubgraphProgram
+from solvers.arrays import BoolArray, FloatArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,11 +23,13 @@ class ConnectedProgram:
 
     Attributes:
         model: its edges and the additive budgets, in the solver.
+        filling: the same, for sub-graphs that need not be proven the best.
         skipped: names of the costs that do not add up, of which the program knows nothing.
     """
 
     space: DagSpace
     model: SubgraphModel
+    filling: SubgraphFilling
     skipped: tuple[str, ...]
 
     @classmethod
@@ -54,13 +56,23 @@ class ConnectedProgram:
             required=parts.columns < 0,
         )
         skipped = tuple(budget.cost.name for budget in problem.budgets if not isinstance(budget.cost, ConnectedCost))
-        return cls(space, SubgraphModel.of(program), skipped)
+        return cls(space, SubgraphModel.of(program), SubgraphFilling.of(program), skipped)
 
     def best(self, scores: FloatArray) -> Result:
         """Maximize the sum of the scores (decisions,) of the modules that run; ``Result.x`` is (E,) over the modules."""
+        return self.model.project(self._per_edge(scores))
+
+    def good(self, scores: FloatArray) -> BoolArray:
+        """The modules (rows, E) of sub-graphs that fit and are the best under scores (rows, decisions), or nearly; quickly."""
+        running, found = self.filling.fill(self._per_edge(scores))
+        for row in np.flatnonzero(~found):
+            running[row] = np.asarray(self.best(scores[row]).require_feasible().x) > 0.5
+        return running
+
+    def _per_edge(self, scores: FloatArray) -> FloatArray:
+        """Scores (..., decisions) as scores (..., E) of the modules; two options a decision."""
         columns = self.space.connectivity.columns
-        per_edge = np.where(columns >= 0, scores[np.maximum(columns, 0) // 2], 0.0)  # two options a decision
-        return self.model.project(per_edge)
+        return np.where(columns >= 0, scores[..., np.maximum(columns, 0) // 2], 0.0)
 
     def check_budgets(self, problem: SearchProblem) -> None:
         """Refuse budgets that no connected network meets, as far as that can be told: additive costs and steps on machines.

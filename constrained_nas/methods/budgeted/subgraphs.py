@@ -80,6 +80,33 @@ def score(probabilities: FloatArray, draws: SubgraphDraws) -> FloatArray:
     return np.where(draws.drawn, draws.on - probabilities, 0.0)
 
 
+def score_of_noise(uniforms: FloatArray) -> FloatArray:
+    """The gradient of the log-density of the noisy log-odds ``logit - log u + log(1 - u)`` with respect to the logits: ``1 - 2u``.
+
+    It is the score of whatever is a function of these numbers, such as their projection onto a budget; where only ``u < p``
+    matters its mean given that is :func:`score`.
+
+    Args:
+        uniforms: (samples, decisions) in (0, 1).
+    """
+    return 1.0 - 2.0 * uniforms
+
+
+def chances_of_being_drawn(space: DagSpace, probabilities: FloatArray) -> FloatArray:
+    """How probable it is that each switch is drawn, (decisions,), as if the modules before it were independent of one another."""
+    parts = space.connectivity
+    reached = np.zeros(len(parts.nodes))
+    reached[0] = 1.0
+    chances = np.zeros(len(probabilities))
+    for source, target, column in zip(parts.sources.tolist(), parts.targets.tolist(), parts.columns.tolist(), strict=True):
+        on = 1.0
+        if column >= 0:
+            chances[column // 2] = max(chances[column // 2], reached[source])
+            on = probabilities[column // 2]
+        reached[target] = 1 - (1 - reached[target]) * (1 - reached[source] * on)
+    return chances
+
+
 def advantages(objectives: FloatArray, baseline: Baseline, running: float) -> FloatArray:
     """What multiplies the scores: the objectives (samples,) less a baseline.
 

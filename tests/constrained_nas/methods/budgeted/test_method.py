@@ -20,7 +20,7 @@ from constrained_nas.methods.budgeted import Budgeted
 from constrained_nas.methods.budgeted.method import BudgetedState
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.search import SearchOptions, WeightTraining, search
-from graphs import Architecture, DagSpace, add_edge, add_layer
+from graphs import Architecture, DagSpace, add_edge, add_layer, resnet_fabric
 from graphs.costs import CallableCost, connected_macs, connected_parameters, makespan_cost
 from solvers import InfeasibleError
 
@@ -178,7 +178,7 @@ def test_a_search_ends_in_a_network_that_fits(hard: bool, samples: int) -> None:
     assert run.result.costs["macs"] <= problem.limits[0]
     assert not supernet.training
     assert [entry["epoch"] for entry in run.history] == list(range(1, 9))
-    assert run.history[0]["entropy"] == pytest.approx(run.history[0]["entropy"])
+    assert run.history[0]["entropy"] == pytest.approx(-(p := 1 / (1 + np.exp(-3))) * np.log(p) - (1 - p) * np.log(1 - p))
     last = run.history[-1]
     assert last["fits"]
     assert last["costs"] == run.result.costs
@@ -229,7 +229,8 @@ def test_any_cost_will_do_and_a_bad_one_is_named() -> None:
     torch.manual_seed(0)
     supernet = space.supernet(disconnected="zeros")
     steps = makespan_cost(space, 2)
-    noisy = CallableCost("weather", "points", space, lambda architecture: 5.0 + float(np.random.default_rng(7).normal()))
+    shocks = np.random.default_rng(7)
+    noisy = CallableCost("weather", "points", space, lambda architecture: 5.0 + float(shocks.normal()))
     problem = SearchProblem(space.space, (Budget(steps, 6.0, "steps"), Budget(noisy, 9.0, "points")))
     method = Budgeted(space, samples=4, warm_up=0, learning_rate=2.0, coefficient=20.0)
     run = search(problem, method, supernet, striped_data(96, 2), replace(OPTIONS, epochs=6), FABRIC, training=TRAINING)
@@ -262,6 +263,10 @@ def test_settings_out_of_range_are_refused() -> None:
         ({"coefficient": -1.0}, "coefficient"),
         ({"ramp": 2.0}, "ramp"),
         ({"baseline": "median"}, "baseline"),
+        ({"anneal": -0.1}, "anneal"),
+        ({"clamp": 0.0}, "clamp"),
+        ({"settle": "project"}, "finite one for settle"),
+        ({"charge": "later"}, "charge, settle"),
     ):
         with pytest.raises(ValueError, match=message):
             Budgeted(network(), **changed)  # type: ignore[arg-type]
@@ -294,3 +299,76 @@ def test_a_disconnected_sample_pays_as_much_as_the_costliest() -> None:
     feedback = Feedback(np.array([1.0, 1.0]), {}, problem.observe(whole))
     told = method.tell(problem, state, Proposal({}, frozenset(), arrays, whole), feedback, Moment("both", 0, 1, 0, 1))
     assert np.array_equal(told.logits, state.logits), "equal losses and equal penalties move nothing"
+
+
+def three_ways() -> DagSpace:
+    """Three convolutions alike between two layers."""
+    dag = nx.MultiDiGraph()
+    for layer in ("a", "b"):
+        add_layer(dag, layer, (4, 8, 8))
+    for name in "xyz":
+        add_edge(dag, "a", "b", lambda: conv(4, 4, 1), decision=name, option=1, key=name)
+    return DagSpace("three ways", dag)
+
+
+def test_the_gradient_of_projected_samples_is_that_of_finite_differences() -> None:
+    """One of three modules fits; the expected loss is compared under logits moved this way and that, with the same noise."""
+    space = three_ways()
+    cost = connected_parameters(space)
+    problem = SearchProblem(space.space, (Budget(cost, cost.cost(space.switched(np.array([True, False, False]))), cost.unit),))
+    rows = 20_000
+    method = Budgeted(space, rows, warm_up=0, learning_rate=1.0, momentum=0.0, milestones=(), hard=True)
+    worth = np.array([0.2, 1.0, 0.1])
+    logits, moment = np.array([0.4, -0.3, 0.9]), Moment("both", 0, 1, 0, 1)
+    state = replace(method.init(problem, np.random.default_rng(0)), logits=logits)
+
+    def asked(at: np.ndarray) -> tuple[Proposal, np.ndarray]:
+        proposal = method.ask(problem, replace(state, logits=at), rows, moment, np.random.default_rng(1))
+        on = np.stack([proposal.gates[name][:, 1] for name in "xyz"], axis=1)
+        return proposal, (on @ worth) ** 2
+
+    proposal, losses = asked(logits)
+    told = method.tell(problem, state, proposal, Feedback(losses, {}), moment)
+    moves = 0.2 * np.eye(3)
+    differences = [(asked(logits + move)[1].mean() - asked(logits - move)[1].mean()) / 0.4 for move in moves]
+    assert np.allclose(logits - told.logits, differences, atol=0.015)
+    replaced = proposal.noise["replaced"] > 0
+    assert 0.05 < replaced.mean() < 0.95
+    by_switch = ((losses - losses.mean())[:, None] * (proposal.noise["on"] - 1 / (1 + np.exp(-logits)))).mean(0)
+    assert np.abs(by_switch - differences).max() > 0.03
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5])
+def test_a_run_on_costs_alone_stays_at_the_limit(share: float) -> None:
+    """All losses are zero: nothing but the budget moves the logits, and they stop where the mean sample meets it."""
+    space = resnet_fabric(3, image_channels=1, side=16, widths=(4, 8, 16))
+    cost = connected_macs(space)
+    problem = SearchProblem(space.space, (Budget(cost, share * cost.cost(space.whole), cost.unit),))
+    settings = {"charge": "expected", "anneal": 0.6, "clamp": 3.0, "settle": "project", "coefficient": 10.0}
+    method = Budgeted(space, 32, warm_up=0, learning_rate=0.1, milestones=(0.6, 0.85), **settings)  # type: ignore[arg-type]
+    generator, steps, shares = np.random.default_rng(0), 240, []
+    state = method.init(problem, generator)
+    for step in range(steps):
+        moment = Moment("both", 0, 1, step, steps)
+        proposal = method.ask(problem, state, 32, moment, generator)
+        assert proposal.observed is not None
+        costs = problem.observe(proposal.observed)
+        shares.append(float(costs["macs"].mean()) / problem.limits[0])
+        state = method.tell(problem, state, proposal, Feedback(np.zeros(32), {}, costs), moment)
+    assert 0.9 < np.mean(shares[-20:]) < 1.1
+    assert np.abs(state.logits).max() <= 3.0
+    result = method.finish(problem, state)
+    assert result.feasible and result.costs["macs"] > 0.9 * problem.limits[0]
+    assert result.certificate is not None
+
+
+def test_steps_on_machines_settle_within_their_budget() -> None:
+    space = network()
+    steps = makespan_cost(space, 1)
+    problem = SearchProblem(space.space, (Budget(steps, 5.0, "steps"),))
+    method = Budgeted(space, settle="project", clamp=3.0)
+    state = replace(method.init(problem, np.random.default_rng(0)), logits=np.linspace(-2.0, 2.0, 8))
+    result = method.finish(problem, state)
+    assert result.feasible and result.costs[steps.name] > 3
+    wide = SearchProblem(space.space, (Budget(steps, steps.cost(space.whole), "steps"),))
+    assert method.finish(wide, state).architecture == space.whole

@@ -10,7 +10,16 @@ import pytest
 from torch import nn
 
 from constrained_nas.methods.budgeted import Baseline
-from constrained_nas.methods.budgeted.subgraphs import SubgraphDraws, advantages, draw_subgraphs, log_probability, score, sigmoid
+from constrained_nas.methods.budgeted.subgraphs import (
+    SubgraphDraws,
+    advantages,
+    chances_of_being_drawn,
+    draw_subgraphs,
+    log_probability,
+    score,
+    score_of_noise,
+    sigmoid,
+)
 from graphs import DagSpace, add_edge, add_layer
 
 # Layers 0..4; two modules join 0 and 1, and the one from 3 to 4 always runs.
@@ -141,3 +150,48 @@ def test_a_switch_of_several_modules_is_drawn_once() -> None:
     draws = outcomes(space, np.array([0.3, 0.6]))
     assert np.exp(log_probability(np.array([0.3, 0.6]), draws)).sum() == pytest.approx(1.0)
     assert draws.drawn.all()
+
+
+def test_projected_draws_take_the_score_of_their_noise() -> None:
+    """Three modules, of which the two with the greatest noisy log-odds run: finite differences of the expected loss."""
+    logits = np.array([0.4, -0.3, 0.9])
+    losses = {(0, 1): 0.2, (0, 2): 1.0, (1, 2): 0.1}
+    table = np.zeros((3, 3))
+    for (one, two), loss in losses.items():
+        table[one, two] = table[two, one] = loss
+    uniforms = np.random.default_rng(5).random((400_000, 3))
+
+    def loss_of(at: np.ndarray) -> np.ndarray:
+        order = np.argsort(at - np.log(uniforms) + np.log1p(-uniforms), axis=1)
+        return table[order[:, 1], order[:, 2]]
+
+    step = 0.1
+    moves = step * np.eye(3)
+    differences = [(loss_of(logits + move).mean() - loss_of(logits - move).mean()) / (2 * step) for move in moves]
+    gained = loss_of(logits) - loss_of(logits).mean()
+    by_noise = (gained[:, None] * score_of_noise(uniforms)).mean(0)
+    assert np.allclose(by_noise, differences, atol=4e-3)  # a few standard errors
+    on = uniforms < sigmoid(logits)
+    by_switch = (gained[:, None] * (on - sigmoid(logits))).mean(0)
+    assert np.abs(by_switch - differences).max() > 0.01, "on or off alone is not what the projection depends on"
+
+
+def test_given_what_is_on_the_score_of_the_noise_is_that_of_the_switch() -> None:
+    uniforms = (np.arange(200_000) + 0.5)[:, None] / 200_000
+    for probability in (0.2, 0.7):
+        on = uniforms[:, 0] < probability
+        scores = score_of_noise(uniforms)[:, 0]
+        assert scores[on].mean() == pytest.approx(1 - probability, abs=1e-4)
+        assert scores[~on].mean() == pytest.approx(-probability, abs=1e-4)
+
+
+def test_chances_of_being_drawn() -> None:
+    space, probabilities = network(), np.full(len(EDGES), 0.5)
+    chances = dict(
+        zip([decision.name for decision in space.space.decisions], chances_of_being_drawn(space, probabilities), strict=True)
+    )
+    assert [chances[name] for name in "abch"] == [1.0] * 4
+    assert chances["d"] == pytest.approx(0.75) == chances["e"]  # two modules join 0 and 1
+    assert chances["f"] == pytest.approx(1 - 0.5 * (1 - 0.75 * 0.5)) == chances["g"]
+    nothing = chances_of_being_drawn(space, np.zeros(len(EDGES)))
+    assert sum(nothing) == 4
