@@ -31,7 +31,7 @@ def test_what_is_found_is_connected_fits_and_mostly_the_best(budgets: int) -> No
             shares.append((float(scores[row] @ running[row]) - least) / max(best - least, 1e-12))
             assert shares[-1] <= 1 + 1e-9
     assert missed <= 0.1 * fitting  # where the least price that fits jumps over them; callers then solve exactly
-    assert np.median(shares) > 1 - 1e-9 and np.mean(shares) > 0.8
+    assert np.median(shares) > 1 - 1e-9 and np.mean(shares) > 0.7
 
 
 def test_without_a_budget_in_the_way_everything_worth_having_runs() -> None:
