@@ -33,6 +33,8 @@ _STEM, _FEATURES = 32, 1280
 class MacroSpace:
     """The space for images (image_channels, resolution, resolution); the benchmark's own are 3 x 32 x 32 of ten classes.
 
+    ``width`` scales all channels, as a cheaper super-network needs; 1 is the benchmark's.
+
     A point has one block a layer and, so that staged methods take it as it is, one depth of a single option: all eight layers.
 
     Example:
@@ -44,6 +46,7 @@ class MacroSpace:
     classes: int = 10
     resolution: int = 32
     image_channels: int = 3
+    width: float = 1.0
 
     @cached_property
     def staged(self) -> StagedBlocks:
@@ -55,7 +58,7 @@ class MacroSpace:
     def space(self) -> SearchSpace:
         """Decisions ``layer1`` to ``layer8``, then ``depth``."""
         layers = (Decision(name, tuple(_OPTIONS)) for name in self.block_names)
-        name = f"macro-{self.resolution}-{self.image_channels}x{self.classes}"
+        name = f"macro-{self.resolution}-{self.image_channels}x{self.classes}" + (f"-w{self.width:g}" if self.width != 1 else "")
         return SearchSpace(name, (*layers, Decision("depth", (str(len(self.block_names)),))))
 
     @cached_property
@@ -66,8 +69,9 @@ class MacroSpace:
     @cached_property
     def block_shapes(self) -> tuple[BlockShape, ...]:
         """What every layer sees."""
-        channels, side, shapes = _STEM, self.resolution, []
-        for layers, outputs in _STAGES:
+        channels, side, shapes = self._channels(_STEM), self.resolution, []
+        for layers, full in _STAGES:
+            outputs = self._channels(full)
             for layer in range(layers):
                 stride = 2 if layer == 0 else 1
                 shapes.append(BlockShape(channels, outputs, stride, side, "relu"))
@@ -117,7 +121,7 @@ class MacroSpace:
         """The super-network as a graph: three edges a layer."""
         dag = nx.MultiDiGraph(name=self.space.name)
         add_layer(dag, "image", (self.image_channels, self.resolution, self.resolution))
-        add_layer(dag, "stem", (_STEM, self.resolution, self.resolution))
+        add_layer(dag, "stem", (self._channels(_STEM), self.resolution, self.resolution))
         add_edge(dag, "image", "stem", self._stem)
         node = "stem"
         for name, shape in zip(self.block_names, self.block_shapes, strict=True):
@@ -138,11 +142,15 @@ class MacroSpace:
         return [partial(_layer, shape, option) for option in _OPTIONS.values()]
 
     def _stem(self) -> nn.Module:
-        return ConvNormActivation(self.image_channels, _STEM, 3, activation="relu")
+        return ConvNormActivation(self.image_channels, self._channels(_STEM), 3, activation="relu")
 
     def _head(self) -> nn.Module:
-        features = ConvNormActivation(_STAGES[-1][1], _FEATURES, 1, activation="relu")
-        return nn.Sequential(features, PooledLinear(_FEATURES, self.classes))
+        features = self._channels(_FEATURES)
+        last = ConvNormActivation(self._channels(_STAGES[-1][1]), features, 1, activation="relu")
+        return nn.Sequential(last, PooledLinear(features, self.classes))
+
+    def _channels(self, full: int) -> int:
+        return max(1, round(self.width * full))
 
 
 def _layer(shape: BlockShape, option: tuple[int, int] | None) -> nn.Module:

@@ -1,15 +1,21 @@
-"""The script on NAS-Bench-Macro, on a made file of the benchmark's form; and what its reader refuses."""
+"""The scripts on NAS-Bench-Macro, on a made file of the benchmark's form; and what its reader refuses."""
 
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from support.macro import benchmark_path, write_made_benchmark
 from support.scripts import run_script
 
-from papers_repro.macro import read_benchmark
+from graphs import MacroSpace
+from graphs.costs import mac_cost
+from papers_repro.macro import drawn_codes, ranking, read_benchmark
+from papers_repro.macro.found import budget_problem, from_ranked
 
 
 def test_regret(tmp_path: Path) -> None:
@@ -34,6 +40,72 @@ def test_the_file_is_asked_for(tmp_path: Path) -> None:
     for arguments, said in (((), "--benchmark"), (("--benchmark", "nowhere.json"), "no such file")):
         with pytest.raises(SystemExit, match=said):
             run_script("papers_repro/macro_regret.py", "--scale", "smoke", *arguments, folder=tmp_path)
+
+
+def test_supernet(tmp_path: Path) -> None:
+    file, out = write_made_benchmark(tmp_path / "made.json"), tmp_path / "run"
+    arguments = ("--scale", "smoke", "--out", str(out), "--benchmark", str(file))
+    printed = run_script("papers_repro/macro_supernet.py", *arguments, folder=tmp_path, columns=160)
+    assert "…" not in printed and (out / "macro_supernet.png").read_bytes().startswith(b"\x89PNG")
+    ranks, found = json.loads((out / "macro_supernet.json").read_text())["tables"]
+    by = {row["guess"]: row for row in ranks["ours"]}
+    assert all(-1 <= by[name]["tau"] <= 1 for name in by) and by["super-network, statistics of its own"]["mean"] > 5
+    rows = {row["method"]: row for row in found["ours"]}
+    assert rows["most multiply-adds that fit"]["use"] > 99
+    for name, row in rows.items():
+        if name != "soft penalty + argmax":  # every other answer fits the benchmark's own counts, though the network is narrower
+            assert row["violations"] == 0 and row["regret"] >= 0, name
+    again = run_script("papers_repro/macro_supernet.py", *arguments, folder=tmp_path, columns=160)
+    assert "going on from what is there" in again
+    kept = json.loads((out / "macro_supernet.json").read_text())["tables"][0]
+    assert kept["ours"] == ranks["ours"]
+
+
+def test_variants(tmp_path: Path) -> None:
+    file, out = write_made_benchmark(tmp_path / "made.json"), tmp_path / "run"
+    arguments = ("--scale", "smoke", "--out", str(out), "--benchmark", str(file))
+    run_script("papers_repro/macro_variants.py", *arguments, folder=tmp_path, columns=160)
+    (table,) = json.loads((out / "macro_variants.json").read_text())["tables"]
+    assert [row["way"] for row in table["ours"]] == ["example", "in-place distillation", "shared norm"]
+    assert all(row["epochs"] > 0 and -1 <= row["tau"] <= 1 for row in table["ours"])
+
+
+def test_ranking() -> None:
+    truth, cost = np.arange(20.0), np.arange(20.0)[::-1].copy()
+    same, opposite = ranking(truth**3, truth, cost), ranking(-truth, truth, cost)
+    assert same.tau == same.spearman == same.within == 1 and opposite.tau == opposite.spearman == opposite.within == -1
+    # Fifths by cost are right among themselves, though in the opposite order of one another.
+    assert ranking(np.concatenate(np.split(truth, 5)[::-1]), truth, cost).within == 1
+    nothing = ranking(np.ones(20), truth, cost)
+    assert nothing.tau == nothing.spearman == nothing.within == 0
+    codes = read_codes()
+    assert len({*drawn_codes(codes, 50, 1)}) == 50 and drawn_codes(codes, 50, 1) != drawn_codes(codes, 50, 2)
+
+
+def test_ranked_networks_find_the_best(tmp_path: Path) -> None:
+    """The pairwise model of 200 networks whose losses are the truth, which is additive here, meets the optimum."""
+    table = read_benchmark(write_made_benchmark(tmp_path / "made.json", interaction=0.0))
+    space = MacroSpace(resolution=16, width=0.5)
+    ranked = {code: 1 - float(table.accuracies[table.place[code]]) / 100 for code in drawn_codes(table.codes, 200, 0)}
+    for share in (0.2, 0.6):
+        limits = table.limits("macs", share)
+        answer = from_ranked(space, budget_problem(space, float(limits[0])), ranked, 0)
+        assert table.macs[table.place[space.code(answer)]] <= limits[0]
+        assert table.best("macs", limits) - table.accuracy(space, answer) < 0.05
+
+
+def test_narrow_space() -> None:
+    whole, narrow = MacroSpace(), MacroSpace(width=0.5)
+    assert whole.space.name != narrow.space.name and MacroSpace(width=1.0).space.name == "macro-32-3x10"
+    macs = [mac_cost(space).cost(space.heaviest()) for space in (whole, narrow)]
+    assert 0.2 < macs[1] / macs[0] < 0.35
+    images = torch.zeros(2, 3, 32, 32)
+    supernet = narrow.supernet().eval()
+    assert tuple(supernet(images, supernet.gates(narrow.architecture("01201201"))).shape) == (2, 10)
+
+
+def read_codes() -> list[str]:
+    return ["".join(code) for code in product("012", repeat=8)]
 
 
 def test_damaged_files(tmp_path: Path) -> None:
