@@ -2,8 +2,10 @@
 
 For a super-network, a cost and a budget: ``soft`` is the paper's search (sampled sub-graphs pay for what exceeds the budget),
 ``hard`` the same with every sample projected onto the budget (where the cost adds up over modules). ``plain`` trains a reference
-network (a plain ResNet, a smaller fabric) for as many epochs with the same optimizer: a search that never leaves its warm-up. After
-every epoch the deterministic network is scored on validation and on test data; only validation decides what is chosen (Sec. 5.1).
+network (a plain ResNet, a smaller fabric) with the same optimizer: a search that never leaves its warm-up. After every epoch the
+deterministic network is scored on validation and on test data; only validation decides what is chosen (Sec. 5.1). The network at
+the end of each search, the plain one of equal cost and ``random`` ones that fit are also trained alone from new weights
+(``papers_repro.bsn.scratch``), which is how they are compared.
 
 Each run is a process; what ended is kept as JSON and what was interrupted as a checkpoint, so that a contest can be resumed.
 
@@ -26,22 +28,22 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from constrained_nas.ask_tell import SearchResult
 from constrained_nas.data import DataSplits
 from constrained_nas.methods.budgeted import Budgeted
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.search import SearchOptions, SearchRun, WeightTraining, search
-from constrained_nas.training import evaluate, recalibrate_on
-from graphs import DagSpace, Supernet
+from constrained_nas.training import Checkpoint
+from graphs import DagSpace
 from graphs.files import save_json
 from papers_repro.bsn.networks import COST_NAMES, Family, NetworkSpec, cost_model
 from papers_repro.bsn.published import CostName
-from papers_repro.bsn.runs import ContestBudget, ContestRun, EpochRecord, Method, RunsRecord
+from papers_repro.bsn.runs import ContestBudget, ContestRun, EpochRecord, Method, RunsRecord, ScratchRecord
+from papers_repro.bsn.scratch import random_networks, scorer, scratch_record, trained_alone
 from papers_repro.bsn.setup import ContestOptions, load_data, super_network
 from papers_repro.experiment import kept_record, kept_under, make_fabric, one_thread
 from papers_repro.harness import ProgressBars, Reports, Scale, run_seeds
 
-_ADDITIVE: tuple[CostName, ...] = ("macs", "parameters")
+_ADDITIVE: tuple[CostName, ...] = ("macs", "macs-published", "parameters")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,8 @@ def _runs(
                             for seed in seeds:
                                 name = f"{short}_{cost}_{within}_{method}{penalty:g}_seed{seed}"
                                 yield Run(name, network, method, budget, penalty, seed)
+                for seed in seeds if options.randoms else ():
+                    yield Run(f"{short}_{cost}_{within}_random_seed{seed}", network, "random", budget, 0.0, seed)
         for size in sizes if options.plain else ():
             for seed in seeds:
                 yield Run(f"{short}_plain{size}_seed{seed}", network.plain(size), "plain", None, 0.0, seed)
@@ -144,76 +148,103 @@ def _run(runs: Sequence[Run], options: ContestOptions, folder: Path, number: int
 
 def _searched(run: Run, options: ContestOptions, settings: dict[str, Any], checkpoint: Path, progress: Reports) -> ContestRun:
     began = time.perf_counter()
-    data, space = load_data(options.setup, run.seed), run.network.space()
-    fabric = make_fabric(options)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(run.seed)
-        supernet = space.supernet(rows="route", disconnected="zeros")
-    aim = options.aim if run.method == "soft" else 1.0
-    budgets = () if run.budget is None else (_budget(space, run.budget, aim),)
-    method = Budgeted(
-        space,
-        samples=options.hard_samples if run.method == "hard" else options.samples,
-        coefficient=sum(_coefficient(run.penalty, budget.limit) for budget in budgets),
-        ramp=options.ramp,
-        warm_up=options.epochs if run.method == "plain" else options.warm_up,
-        learning_rate=options.logit_rate,
-        momentum=options.momentum,
-        milestones=options.milestones,
-        baseline=options.baseline,
-        hard=run.method == "hard",
-    )
-    found = search(
-        SearchProblem(space.space, budgets),
-        method,
-        supernet,
-        data.weights,
-        SearchOptions(options.epochs, options.batch_size, workers=options.workers, seed=run.seed),
-        fabric,
-        kept_under(checkpoint, data),
-        progress.callback(run.label),
-        training=WeightTraining(options.learning_rate, options.momentum, options.weight_decay, options.milestones),
-        score=_score(supernet, data, options, run.seed, fabric),
-    )
+    data, space, fabric = load_data(options.setup, run.seed), run.network.space(), make_fabric(options)
+    kept, report = kept_under(checkpoint, data), progress.callback(run.label)
+    found: SearchRun[Any] | None = None
+    scratch: list[ScratchRecord] = []
+    if run.method == "random" and run.budget is not None:
+        problem = SearchProblem(space.space, (_budget(space, run.budget),))
+        for number, running in enumerate(random_networks(space, problem, options.randoms, run.seed)):
+            scratch.append(scratch_record(space, running, options, data, _weights(run.seed, number), fabric))
+            report(number + 1, options.randoms, "random networks")
+    else:
+        if run.method == "plain":
+            found, scores = trained_alone(space, options, data, _weights(run.seed, 0), fabric, kept, report, every_epoch=True)
+            if options.scratch:
+                costs = {name: cost_model(space, name).cost(space.whole) for name in COST_NAMES}
+                scratch.append(ScratchRecord(seed=_weights(run.seed, 0), costs=costs, **scores))
+        else:
+            found = _search(run, space, options, data, fabric, kept, report)
+        running = space.connectivity.running(space.space, found.result.architecture)
+        for number in range(len(scratch), options.scratch):
+            scratch.append(scratch_record(space, running, options, data, _weights(run.seed, number), fabric))
     return ContestRun(
         network=run.network,
         method=run.method,
         budget=run.budget,
         penalty=run.penalty,
         seed=run.seed,
-        warm_up=method.warm_up,
-        probabilities=tuple(found.result.point[1::2].tolist()),
-        history=tuple(_entries(space, found)),
+        warm_up=options.scratch_epochs if run.method == "plain" else options.warm_up,
+        probabilities=() if found is None else tuple(found.result.point[1::2].tolist()),
+        history=() if found is None else tuple(_entries(space, found)),
+        scratch=tuple(scratch),
         seconds=time.perf_counter() - began,
         settings=settings,
     )
 
 
-def _budget(space: DagSpace, budget: ContestBudget, aim: float) -> Budget:
+def _search(
+    run: Run,
+    space: DagSpace,
+    options: ContestOptions,
+    data: DataSplits,
+    fabric: Fabric,
+    kept: Checkpoint,
+    report: Callable[[int, int, str], None],
+) -> SearchRun[Any]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.seed)
+        supernet = space.supernet(rows="route", disconnected="zeros")
+    budgets = () if run.budget is None else (_budget(space, run.budget),)
+    return search(
+        SearchProblem(space.space, budgets),
+        method_of(run, space, options),
+        supernet,
+        data.weights,
+        SearchOptions(options.epochs, options.batch_size, workers=options.workers, seed=run.seed),
+        fabric,
+        kept,
+        report,
+        training=WeightTraining(options.learning_rate, options.momentum, options.weight_decay, options.milestones),
+        score=scorer(supernet, data, options, run.seed, fabric),
+    )
+
+
+def method_of(run: Run, space: DagSpace, options: ContestOptions) -> Budgeted:
+    """The method of a search, by the options of its scale."""
+    limit = run.budget.limit if run.budget is not None else 1.0
+    hard = run.method == "hard"
+    return Budgeted(
+        space,
+        samples=options.hard_samples if hard else options.samples,
+        coefficient=0.0 if hard else _coefficient(run.penalty, limit),
+        charge=options.charge,
+        anneal=options.anneal,
+        warm_up=options.warm_up,
+        learning_rate=options.hard_rate if hard else options.logit_rate,
+        momentum=options.momentum,
+        milestones=options.milestones,
+        clamp=options.clamp or math.inf,
+        baseline=options.baseline,
+        hard=hard,
+        settle="project" if options.clamp else "mode",
+    )
+
+
+def _weights(seed: int, number: int) -> int:
+    """The seed of the weights and batches of a training alone: networks of one seed and number begin alike."""
+    return 1000 * seed + number
+
+
+def _budget(space: DagSpace, budget: ContestBudget) -> Budget:
     cost = cost_model(space, budget.cost)
-    return Budget(cost, aim * budget.limit, cost.unit)
+    return Budget(cost, budget.limit, cost.unit)
 
 
 def _coefficient(penalty: float, limit: float) -> float:
     """Of ``Budgeted``: it counts in 10^-m for a limit of magnitude 10^m, the penalty is relative to the limit itself."""
     magnitude: float = 10.0 ** math.floor(math.log10(limit))
     return penalty / limit * magnitude
-
-
-def _score(
-    supernet: Supernet, data: DataSplits, options: ContestOptions, seed: int, fabric: Fabric
-) -> Callable[[SearchResult], dict[str, float]]:
-    """Validation and test accuracy of an architecture's bare network."""
-
-    def score(result: SearchResult) -> dict[str, float]:
-        network = supernet.extract(result.architecture)
-        if options.recalibration:
-            recalibrate_on(network, data.weights, options.batch_size, options.recalibration, seed, fabric)
-        network.eval()
-        splits = {"validation": data.architecture, "test": data.test}
-        return {name: evaluate(network, split, fabric) for name, split in splits.items()}
-
-    return score
 
 
 def _entries(space: DagSpace, found: SearchRun[Any]) -> Iterator[EpochRecord]:

@@ -12,11 +12,11 @@ import numpy as np
 
 from papers_repro.bsn.networks import Family, published_unit
 from papers_repro.bsn.published import CostName
-from papers_repro.bsn.runs import ContestBudget, ContestRun, EpochRecord, Method, RunsRecord, pareto_front
-from papers_repro.harness import Column, Row, Rows, compared, half_width
+from papers_repro.bsn.runs import ContestBudget, ContestRun, EpochRecord, Method, RunsRecord, ScratchRecord, pareto_front
+from papers_repro.harness import Column, Row, Rows, compared, half_width, mean
 
 _MEANT: dict[Method, str] = {
-    "soft": "searched as in the paper (a penalty for what exceeds the budget)",
+    "soft": "searched under a penalty for what exceeds the budget",
     "hard": "every sample projected onto the budget",
     "plain": "the reference network, trained alone for as many epochs",
 }
@@ -108,6 +108,81 @@ def _budget_row(
             "half": half_width(accuracies),
         }
     return row
+
+
+def scratch_of_seeds(record: RunsRecord, family: Family, budget: ContestBudget, method: Method) -> dict[int, list[ScratchRecord]]:
+    """By seed, the networks trained alone: those at the end of a method's searches that fit, random ones, or for ``plain`` the
+    costliest reference network that the budget holds."""
+    runs = runs_of(record, family, budget.cost, method)
+    if method == "plain":
+        within = [run for run in runs if run.scratch and run.scratch[0].costs[budget.cost] <= budget.limit]
+        dearest = max((run.scratch[0].costs[budget.cost] for run in within), default=0.0)
+        runs = [run for run in within if run.scratch[0].costs[budget.cost] == dearest]
+    else:
+        runs = [run for run in runs if run.budget == budget]
+    found: dict[int, list[ScratchRecord]] = {}
+    for run in runs:
+        fitting = [network for network in run.scratch if network.costs[budget.cost] <= budget.limit]
+        if fitting:
+            found.setdefault(run.seed, []).extend(fitting)
+    return found
+
+
+def scratch_rows(record: RunsRecord, cost: CostName, families: Sequence[Family]) -> Rows:
+    """Networks trained alone from new weights: learned, random ones that fit, and the plain one of equal cost, paired by seed."""
+    rows: list[Row] = []
+    unit, size = published_unit(cost, [budget.limit for family in families for budget in budgets_in(record, family, cost)])
+    for family in families:
+        for budget in budgets_in(record, family, cost):
+            for method in ("soft", "hard"):
+                learned = scratch_of_seeds(record, family, budget, method)
+                if learned:
+                    rows.append(_scratch_row(record, family, budget, method, learned, size))
+    columns = [
+        Column("network", "network", "super-network, method and budget; the network at the end of each search"),
+        Column("limit", f"budget, {unit}", "what the reference network of that name costs, or a share of the whole", ".4g"),
+        Column("cost", "cost", "mean of the networks found, in the same unit", ".4g"),
+        Column("accuracy", "learned, test %", "mean over the seeds, trained alone from new weights", ".1f"),
+        Column("random", "random that fits", "the same of random networks that use the budget as well as any", ".1f"),
+        Column("plain", "plain of equal cost", "the same of the costliest reference network that the budget holds", ".1f"),
+        Column("over_random", "learned - random", "mean difference over seeds ± half its 95 % interval"),
+        Column("over_plain", "learned - plain", "the same"),
+    ]
+    if cost == "macs" and any(family != "ResNet" for family in families):
+        meaning = "the cost as the paper counts, with convolutions after up-sampling at a fourth"
+        columns.insert(3, Column("published", "as published", meaning, ".4g"))
+    return Rows(_title("Networks trained alone from new weights", record), columns, rows)
+
+
+def _scratch_row(
+    record: RunsRecord,
+    family: Family,
+    budget: ContestBudget,
+    method: Method,
+    learned: dict[int, list[ScratchRecord]],
+    size: float,
+) -> Row:
+    networks = [network for networks in learned.values() for network in networks]
+    row: Row = {
+        "network": f"{family}, {method}, {budget.name}",
+        "limit": budget.limit / size,
+        "cost": mean(network.costs[budget.cost] for network in networks) / size,
+        "accuracy": mean(_tests(learned).values()),
+    }
+    if budget.cost == "macs" and family != "ResNet":
+        row["published"] = mean(network.costs["macs-published"] for network in networks) / size
+    for other, name in (("random", "over_random"), ("plain", "over_plain")):
+        theirs = _tests(scratch_of_seeds(record, family, budget, other))  # type: ignore[arg-type] # a Method
+        both = sorted(theirs.keys() & learned.keys())
+        if both:
+            row[other] = mean(theirs.values())
+            row[name] = compared([_tests(learned)[seed] for seed in both], [theirs[seed] for seed in both], "learned")
+    return row
+
+
+def _tests(found: dict[int, list[ScratchRecord]]) -> dict[int, float]:
+    """Mean test accuracy in % by seed."""
+    return {seed: 100 * mean(network.test for network in networks) for seed, networks in found.items()}
 
 
 def difference_rows(record: RunsRecord, cost: CostName, families: Sequence[Family]) -> Rows:

@@ -18,7 +18,7 @@ from papers_repro.bsn.networks import NetworkSpec
 from papers_repro.bsn.published import CostName
 from papers_repro.harness import Scale
 
-Method = Literal["soft", "hard", "plain"]
+Method = Literal["soft", "hard", "random", "plain"]
 
 
 class EpochRecord(Record):
@@ -50,15 +50,31 @@ class ContestBudget(Record):
     limit: float
 
 
+class ScratchRecord(Record):
+    """A network trained alone from new weights, after its last epoch.
+
+    Attributes:
+        seed: of its weights and batches.
+        costs: of the network.
+        validation, test: share of right answers.
+    """
+
+    seed: int
+    costs: dict[CostName, float]
+    validation: float
+    test: float
+
+
 class ContestRun(Record):
-    """One search, or (``plain``) the training of one network.
+    """One search, (``plain``) the training of one network, or (``random``) that of random networks within a budget.
 
     Attributes:
         network: the super-network.
         budget: None for a plain network.
         penalty: times ``max(0, cost / limit - 1)``.
         probabilities: of every switch at the end.
-        history: an entry an epoch; sampling begins after ``warm_up`` epochs.
+        history: an entry an epoch; sampling begins after ``warm_up`` epochs. None for random networks.
+        scratch: the network at the end, the plain network, or each random one, trained alone from new weights.
         seconds: of wall time; less than the whole where the run was resumed.
         settings: everything else that decides the run.
     """
@@ -71,6 +87,7 @@ class ContestRun(Record):
     warm_up: int
     probabilities: tuple[float, ...]
     history: tuple[EpochRecord, ...]
+    scratch: tuple[ScratchRecord, ...] = ()
     seconds: float
     settings: dict[str, Any]
 
@@ -84,7 +101,7 @@ class RunsRecord(Record):
     """All runs of a contest: on which data and at which scale."""
 
     kind: Literal["bsn_runs"] = "bsn_runs"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     data: str
     scale: Scale
     runs: tuple[ContestRun, ...]

@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 import tyro
 
 from constrained_nas.data import DataSplits
-from constrained_nas.methods.budgeted import Baseline
+from constrained_nas.methods.budgeted import Baseline, Charge
 from papers_repro.bsn.networks import Family, NetworkSpec
 from papers_repro.bsn.published import DataName
 from papers_repro.experiment import DrawingOptions, LoopOptions, ParallelOptions, load_images
@@ -96,8 +96,14 @@ class ContestOptions(LoopOptions, ParallelOptions):
     """soft: the paper's. hard: samples are projected onto the budget (not for steps, which do not add up over modules)."""
     plain: bool = True
     """Train the reference networks too."""
+    randoms: int = 3
+    """Random networks within each budget, for each seed."""
+    scratch: int = 2
+    """How often each network that was found, and each plain one, is trained alone from new weights; 0: not at all."""
     epochs: int = 12
-    """Of every search and training, the warm-up included."""
+    """Of every search, the warm-up included."""
+    scratch_epochs: int = 12
+    """Of every training of a network alone."""
     warm_up: int = 3
     """Epochs of the whole super-network before sampling begins."""
     batch_size: int = 32
@@ -108,12 +114,18 @@ class ContestOptions(LoopOptions, ParallelOptions):
     """The same for hard searches, where each sample that does not fit is a small integer program."""
     penalties: tuple[float, ...] = (10.0,)
     """A search each: a network is charged penalty x max(0, cost / limit - 1). The paper's range of lambda holds 1 to 10."""
-    aim: float = 0.95
-    """Limit of soft searches as a share of the budget: the network of the likeliest modules costs more than the mean sample."""
-    ramp: float = 0.4
-    """Share of the steps after the warm-up over which the penalty rises from 0; 0: constant."""
-    logit_rate: float = 0.3
-    """Learning rate of the logits."""
+    charge: Charge = "expected"
+    """Of soft searches. expected: the excess of the mean sample is charged. sampled: that of every sample, as in the paper, which
+    sends a search far below its budget."""
+    anneal: float = 0.6
+    """Share of the steps after the warm-up over which the limit falls from what the whole costs; 0: at once, as in the paper."""
+    clamp: float = 3.0
+    """Logits are kept within so much of 0, and the network at the end is the likeliest that fits, where a search can tell; 0: no
+    bounds, and every module likelier on than off, as in the paper."""
+    logit_rate: float = 0.1
+    """Learning rate of the logits of soft searches."""
+    hard_rate: float = 0.1
+    """Of hard ones."""
     baseline: Baseline = "batch_mean"
     """Of the score-function estimator: batch_mean (Eq. 7), leave_one_out or running."""
     learning_rate: float = 0.1
@@ -135,7 +147,7 @@ def contest_preset(scale: Scale, data: DataName = "CIFAR-10") -> ContestOptions:
     setup, segmentation = setup_preset(scale, data), data == "Part Labels"
     if scale == "smoke":
         small = ContestOptions(seeds=2, resnet_sizes=(1,), cnf_sizes=(2,), cnf_shares=(), setup=setup)
-        return replace(small, epochs=3, warm_up=1, recalibration=2)
+        return replace(small, epochs=3, scratch_epochs=3, randoms=1, scratch=1, warm_up=1, recalibration=2)
     if scale == "laptop":
         laptop = ContestOptions(setup=setup)
         return replace(laptop, cnf_sizes=(2, 4), cnf_shares=(0.6, 0.8)) if segmentation else laptop
@@ -148,8 +160,6 @@ def contest_preset(scale: Scale, data: DataName = "CIFAR-10") -> ContestOptions:
         warm_up=50,
         batch_size=128,
         penalties=(1.0, 3.0, 10.0),
-        aim=1.0,
-        ramp=0.0,
         logit_rate=0.1,
         milestones=(0.5, 0.75),
         recalibration=0,

@@ -10,7 +10,7 @@ import tyro
 
 from graphs.files import save_json
 from papers_repro.bsn.contest import run_contest
-from papers_repro.bsn.learned import budget_rows, difference_rows, front_rows
+from papers_repro.bsn.learned import budget_rows, difference_rows, front_rows, scratch_rows
 from papers_repro.bsn.published import DataName
 from papers_repro.bsn.reference import TABLES, TableSpec, learned_published_rows, reference_rows
 from papers_repro.bsn.runs import RunsRecord
@@ -46,7 +46,9 @@ def print_tables(script: Script[Options], numbers: Sequence[int]) -> None:
     for number, record in records.items():
         table = TABLES[number]
         script.console.rule(f"Table {number} ({table.title}): learned here", align="left")
-        script.show(*(make(record, table.cost, table.families) for make in (budget_rows, difference_rows, front_rows)))
+        script.show(
+            *(make(record, table.cost, table.families) for make in (scratch_rows, budget_rows, difference_rows, front_rows))
+        )
 
 
 def contest_of_tables(script: Script[Options], tables: Sequence[TableSpec]) -> dict[int, RunsRecord]:
