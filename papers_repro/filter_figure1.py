@@ -3,7 +3,8 @@
 Quantization: every layer gives the same shares of its filters to four operations. Pruning: one width a stage. Each configuration is
 trained several times; means carry 0.6827 intervals (Student's t), and each heterogeneous one is compared with the line of the
 homogeneous ones at its own cost. An interval that leaves out 0 is no proof where many configurations are compared: about a sixth of
-those that are no better than the line do so upwards. ``filter_variance`` has the test that allows for that.
+those that are no better than the line do so upwards. ``filter_variance`` has the test that allows for that. Where a homogeneous
+network has not learned, nothing is compared.
 
 Laptop scale: a ResNet-8 on digits drawn at 16x16 among clutter. The paper has ResNet-20 on CIFAR-10; its figure has no numbers.
 
@@ -22,6 +23,7 @@ from papers_repro.filter_level import (
     Kind,
     SplitOptions,
     Trained,
+    at_chance,
     compare_with_line,
     draw_accuracies,
     new_panels,
@@ -53,10 +55,10 @@ def main() -> None:
         figure, axes = new_panels(1, 2)
         for kind, panel in zip(KINDS, axes[0], strict=True):
             ours = [each for each in trained if each.candidate.kind == kind]
-            comparisons = compare_with_line(ours)
+            comparisons = [] if at_chance(ours, options.setup.classes) else compare_with_line(ours)
             script.show(_rows(options, kind, ours, comparisons))
             draw_accuracies(panel, kind, ours, comparisons)
-        figure.suptitle(f"Grid search on {options.setup.data}, {options.repeats} trainings each (Zur et al., Fig. 1)")
+        figure.suptitle(f"Grid search on {options.setup.title}, {options.repeats} trainings each (Zur et al., Fig. 1)")
         save_figure(figure, script.picture)
 
 
@@ -79,10 +81,11 @@ def _rows(options: Options, kind: Kind, trained: Sequence[Trained], comparisons:
         itself = each.candidate.name, each.candidate.cost / scale, each.mean, half_width(each.test, CONFIDENCE)
         rows.append(row_of(columns, *itself, *contrast))
     above = sum(each.gain.verdict(CONFIDENCE) == "better" for each in comparisons)
-    remark = (
+    said = at_chance(trained, options.setup.classes) or (
         f"{above} of {len(comparisons)} lie above the line by their 0.6827 interval; by chance alone about "
-        f"{(1 - CONFIDENCE) / 2 * len(comparisons):.1f} would. {sum(each.seconds for each in trained):.0f} s of training."
+        f"{(1 - CONFIDENCE) / 2 * len(comparisons):.1f} would."
     )
+    remark = f"{said} {sum(each.seconds for each in trained):.0f} s of training."
     return Rows(f"Grid search, {kind}", columns, rows, remark=remark)
 
 

@@ -2,22 +2,30 @@
 
 Every algorithm, C.1 to C.5, searches under its budget. Two answers are trained from scratch several times each: the expected
 configuration, rounded, which is the paper's and may exceed the budget; and the most probable one that meets it. Both are compared
-with the homogeneous line at their own cost.
+with the homogeneous line at their own cost, where the homogeneous networks have learned. What a search proposed on its way, the
+expected configuration of every iteration, is trained too and drawn small. A second picture draws the laws: how they moved, and
+what they came to.
 
 Laptop scale: a ResNet-8 on digits drawn at 16x16, some dozens of steps of the law where the paper has thousands. How far the laws
 have moved by then the table says: ``likeliest`` is the mean probability of the likeliest option.
 
-Reference: Zur et al., Fig. 2, B.3, B.5 and B.6.
+Appendix B changes one thing at a time: ``--operations`` (B.4), ``--widths layer`` (the binomial law), ``--samples``
+(B.8), ``--coefficient`` (B.9), ``--rate`` and ``--start`` (B.10).
+
+Reference: Zur et al., Fig. 2, A.2, B.3 to B.10.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import tyro
+from matplotlib.ticker import MaxNLocator
 
 from papers_repro.filter_level import (
     CONFIDENCE,
@@ -27,10 +35,14 @@ from papers_repro.filter_level import (
     Comparison,
     ContrastOptions,
     Kind,
+    SearchChanges,
     Trained,
+    at_chance,
+    bars,
     candidate,
     compare_with_line,
     draw_accuracies,
+    draw_laws,
     finish_axes,
     homogeneous_candidates,
     new_panels,
@@ -50,14 +62,24 @@ _COLOURS = ("#1f6fb2", "#d9741a", "#1a7f5a", "#8e44ad", "#b5472f")
 class Options(ContrastOptions):
     """What C.1 to C.5 propose, expected and within the budget, against the line of the homogeneous networks."""
 
+    searches: Annotated[SearchChanges, tyro.conf.arg(name="")] = field(default_factory=SearchChanges)
+    """Which searches, and what of them is changed."""
+    on_the_way: int = 1
+    """Trainings of what a search proposed after every iteration; 0: none."""
+
     def __post_init__(self) -> None:
         if 0.5 not in self.line_shares:
             raise ValueError("--line-shares: .5 must be among them, it sets the budget")
+        missing = sorted(set(self.searches.targets) - set(self.setup.operations))
+        if missing:
+            raise ValueError(f"--targets: {', '.join(missing)} not among --operations {' '.join(self.setup.operations)}")
 
 
 def preset(scale: Scale) -> Options:
     options = Options(scale, setup=setup_preset(scale))
-    return replace(options, repeats=2, line_shares=(0.5, 1.0)) if scale == "smoke" else options
+    if scale == "smoke":
+        return replace(options, repeats=2, line_shares=(0.5, 1.0))
+    return replace(options, repeats=10) if scale == "gpu" else options
 
 
 def main() -> None:
@@ -66,16 +88,24 @@ def main() -> None:
         line = [each for kind in KINDS for each in homogeneous_candidates(setup, kind, options.line_shares)]
         limits = {each.name: each.cost for each in line}
         with script.bars() as progress:
-            found = run_searches(plans(options.scale, setup, options.seed), limits, setup, options.seed, folder, progress)
+            wanted = plans(options.scale, setup, options.seed, options.searches)
+            found = run_searches(wanted, limits, setup, options.seed, folder, progress)
             proposed = [
                 candidate(setup, each.plan.kind, f"{each.plan.name}, {which}", np.array(getattr(each, which)))
                 for each in found
                 for which in ("expected", "hard")
             ]
             trained = train_candidates([*line, *proposed], options.repeats, setup, options.seed, folder, progress)
+            passed = [
+                candidate(setup, each.plan.kind, f"{each.plan.name} {number}", np.array(counts))
+                for each in found
+                for number, counts in enumerate(each.proposals if options.on_the_way else (), start=1)
+            ]
+            passing = train_candidates(passed, options.on_the_way, setup, options.seed, folder, progress, more=True)
         lines = (_line(kind, options, trained) for kind in KINDS)
-        script.show(_proposals(options, found, trained), *lines, _configurations(found))
-        _draw(found, trained, options, script.picture)
+        script.show(_proposals(options, found, trained), _passing(options, passing), *lines, _configurations(found))
+        _draw(found, trained, passing, options, script.picture)
+        draw_laws(found, setup, folder / f"{SCRIPT}_laws.png")
 
 
 def _proposals(options: Options, found: Sequence[Answers], trained: Sequence[Trained]) -> Rows:
@@ -92,27 +122,41 @@ def _proposals(options: Options, found: Sequence[Answers], trained: Sequence[Tra
         Column("verdict", "verdict", "whether that interval leaves out 0; for one comparison alone"),
     ]
     homogeneous = {(c.kind, c.counts): c.name for c in (each.candidate for each in trained) if c.homogeneous}
-    compared = {each.trained.candidate.name: each for each in _compare(trained)}
+    by_name = {each.candidate.name: each for each in trained}
+    compared = {each.trained.candidate.name: each for each in _compare(trained, options.setup.classes)}
     rows: list[Row] = []
     for search in found:
         for which, answer in (("expected", search.record.expected), ("hard", search.record.result)):
-            each = compared[f"{search.plan.name}, {which}"]
-            ours, (budget, *_) = each.trained.candidate, answer.budgets
+            each = by_name[f"{search.plan.name}, {which}"]
+            ours, (budget, *_) = each.candidate, answer.budgets
             likeliest = search.record.history[-1]["likeliest"]
-            row = row_of(columns, ours.name, budget.value / search.limit, budget.fits, likeliest, each.trained.mean)
+            row = row_of(columns, ours.name, budget.value / search.limit, budget.fits, likeliest, each.mean)
             itself = homogeneous.get((ours.kind, ours.counts))
             if itself is not None:  # the same trainings: there is nothing to compare
-                rows.append(row | {"verdict": f"is {itself}"})
-                continue
-            gain = each.gain
-            rows.append(row | {"difference": gain.difference, "half": gain.half(CONFIDENCE), "verdict": gain.verdict(CONFIDENCE)})
+                row |= {"verdict": f"is {itself}"}
+            elif ours.name in compared:
+                gain = compared[ours.name].gain
+                row |= {"difference": gain.difference, "half": gain.half(CONFIDENCE), "verdict": gain.verdict(CONFIDENCE)}
+            rows.append(row)
     seconds = sum(each.seconds for each in trained)
-    return Rows("What the searches propose", columns, rows, remark=f"{seconds:.0f} s of training, the searches not counted.")
+    remark = f"{at_chance(trained, options.setup.classes)} {seconds:.0f} s of training, the searches not counted."
+    return Rows("What the searches propose", columns, rows, remark=remark.strip())
 
 
-def _compare(trained: Sequence[Trained]) -> list[Comparison]:
-    """The comparisons of both kinds, each with the line of its own."""
-    return [each for kind in KINDS for each in compare_with_line([t for t in trained if t.candidate.kind == kind])]
+def _passing(options: Options, passing: Sequence[Trained]) -> Rows:
+    columns = [
+        Column("name", "search, iteration", "the expected configuration after it"),
+        Column("cost", "millions", "bit operations or multiply-adds of an image", ".4f"),
+        Column("accuracy", "acc. %", f"test accuracy, mean of {options.on_the_way} training(s)", ".2f"),
+    ]
+    rows = [row_of(columns, each.candidate.name, each.candidate.cost / 1e6, each.mean) for each in passing]
+    return Rows("On the way", columns, rows)
+
+
+def _compare(trained: Sequence[Trained], classes: int) -> list[Comparison]:
+    """The comparisons of both kinds, each with the line of its own; none with a line that has not learned."""
+    kinds = ([each for each in trained if each.candidate.kind == kind] for kind in KINDS)
+    return [each for ours in kinds if ours and not at_chance(ours, classes) for each in compare_with_line(ours)]
 
 
 def _line(kind: Kind, options: Options, trained: Sequence[Trained]) -> Rows:
@@ -145,16 +189,31 @@ def _configurations(found: Sequence[Answers]) -> Rows:
     return Rows("The configurations", columns, rows, remark="Whole configurations: architectures/*.json.")
 
 
-def _draw(found: Sequence[Answers], trained: Sequence[Trained], options: Options, path: Path) -> None:
-    figure, axes = new_panels(2, 2, 4.6)
-    for column, kind in enumerate(KINDS):
+def _draw(found: Sequence[Answers], trained: Sequence[Trained], passing: Sequence[Trained], options: Options, path: Path) -> None:
+    kinds = [kind for kind in KINDS if any(each.plan.kind == kind for each in found)]
+    figure, axes = new_panels(2, len(kinds), 4.6)
+    for column, kind in enumerate(kinds):
         ours = [each for each in trained if each.candidate.kind == kind]
         searches = [each for each in found if each.plan.kind == kind]
         draw_accuracies(axes[0, column], kind, [each for each in ours if each.candidate.homogeneous], [])
+        _draw_passing(axes[0, column], kind, searches, passing)
         _draw_answers(axes[0, column], kind, searches, {each.candidate.name: each for each in ours})
         _draw_costs(axes[1, column], kind, searches)
-    figure.suptitle(f"What the searches propose, {options.setup.data}, {options.repeats} trainings each (Zur et al., Fig. 2)")
+    title = (
+        f"What the searches propose, {options.setup.title}, {options.repeats} trainings each (Zur et al., Fig. 2). Answers of one "
+        "cost stand side by side; dots: proposals on the way, the later the darker"
+    )
+    figure.suptitle(textwrap.fill(title, 58 * len(kinds)))
     save_figure(figure, path)
+
+
+def _draw_passing(panel: Any, kind: Kind, searches: Sequence[Answers], passing: Sequence[Trained]) -> None:
+    """What every search proposed on its way, small, the later the darker."""
+    for search, colour in zip(searches, _COLOURS, strict=False):
+        ours = [each for each in passing if each.candidate.name.rsplit(" ", 1)[0] == search.plan.name]
+        for number, each in enumerate(ours, start=1):
+            fading = 0.2 + 0.6 * number / len(ours)
+            panel.plot(each.candidate.cost / UNITS[kind][1], each.mean, ".", color=colour, alpha=fading, ms=6, zorder=2)
 
 
 def _draw_answers(panel: Any, kind: Kind, searches: Sequence[Answers], by_name: dict[str, Trained]) -> None:
@@ -171,7 +230,7 @@ def _draw_answers(panel: Any, kind: Kind, searches: Sequence[Answers], by_name: 
         panel.errorbar(
             cost + shift,
             each.mean,
-            yerr=np.nan_to_num(half_width(each.test, CONFIDENCE)),
+            yerr=bars(np.array([each.mean]), np.nan_to_num([half_width(each.test, CONFIDENCE)])),
             fmt="o" if which == "expected" else "s",
             mfc=colour if which == "expected" else "white",
             color=colour,
@@ -181,21 +240,24 @@ def _draw_answers(panel: Any, kind: Kind, searches: Sequence[Answers], by_name: 
             label=f"{name}: expected" if which == "expected" else "... within the budget",
             zorder=4,
         )
-    title = f"{kind}; answers of one cost stand side by side"
-    finish_axes(panel, UNITS[kind][0], "test accuracy, %", title, legend_columns=3 if len(searches) > 2 else 2)
+    panel.margins(y=0.12)
+    finish_axes(panel, UNITS[kind][0], "test accuracy, %", kind, legend_columns=3 if len(searches) > 2 else 2)
 
 
 def _draw_costs(panel: Any, kind: Kind, searches: Sequence[Answers]) -> None:
     """The expected configuration's cost by iteration, and at the end, apart, that of the answer within the budget."""
-    longest = max(len(search.record.history) for search in searches)
+    longest, drawn = max(len(search.record.history) for search in searches), dict[str, list[float]]()
     for index, (search, colour) in enumerate(zip(searches, _COLOURS, strict=False)):
         costs = [next(iter(entry["costs"].values())) / search.limit for entry in search.record.history]
         style = ("-", "--", "-.", ":")[index % 4]
-        panel.plot(np.arange(1, len(costs) + 1), costs, style, marker="o", ms=4, color=colour, label=search.plan.name)
+        same = next((name for name, other in drawn.items() if other == costs), None)
+        drawn[search.plan.name] = costs
+        label = search.plan.name if same is None else f"{search.plan.name} (on the line of {same})"
+        panel.plot(np.arange(1, len(costs) + 1), costs, style, marker="o", ms=4, color=colour, label=label)
         hard = search.record.result.budgets[0].value / search.limit
         panel.plot(longest * (1.05 + 0.035 * index), hard, "s", mfc="white", color=colour, ms=6)
     panel.axhline(1.0, color="0.4", lw=0.8, ls="--", label="budget")
-    panel.set_xticks(np.arange(1, longest + 1))
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     title = f"{kind}: the expected configuration; squares: within the budget"
     finish_axes(panel, "iteration", "cost / budget", title, legend_columns=3)
 

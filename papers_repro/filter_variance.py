@@ -33,6 +33,7 @@ from papers_repro.filter_level import (
     Kind,
     SplitOptions,
     Trained,
+    at_chance,
     compare_with_line,
     deviation_ratio,
     draw_accuracies,
@@ -66,7 +67,7 @@ def preset(scale: Scale) -> Options:
     options = Options(scale, setup=setup_preset(scale))
     if scale == "smoke":
         return replace(options, repeats=2, line_shares=(0.5, 1.0))
-    return replace(options, repeats=20) if scale == "paper" else options
+    return replace(options, repeats={"laptop": 5, "gpu": 10, "paper": 20}[scale])
 
 
 def main() -> None:
@@ -74,7 +75,7 @@ def main() -> None:
         options = script.options
         with script.bars() as progress:
             trained = train_grid(options, script.folder, progress)
-        script.show(_summary(trained), *(_tests(kind, trained) for kind in KINDS))
+        script.show(_summary(trained, options.setup.classes), *(_tests(kind, trained, options.setup.classes) for kind in KINDS))
         _draw(trained, options, script.picture)
 
 
@@ -89,8 +90,13 @@ def detectable(comparisons: Sequence[Comparison], level: float = _LEVEL, power: 
     return float(np.median(gains))
 
 
-def statement(kind: Kind, trained: Sequence[Trained]) -> str:
-    """What the run says of a kind, with 95 % intervals: on average, and which networks are better when all are tested together."""
+def statement(kind: Kind, trained: Sequence[Trained], classes: int = 10) -> str:
+    """What the run says of a kind, with 95 % intervals: on average, and which networks are better when all are tested together.
+
+    Nothing but that, where homogeneous networks have not learned.
+    """
+    if poor := at_chance(trained, classes):
+        return f"{kind}: {poor}"
     comparisons = compare_with_line(trained)
     adjusted = holm([each.gain.p_value for each in comparisons])
     better = [each for each, p in zip(comparisons, adjusted, strict=True) if p < _LEVEL]
@@ -121,7 +127,7 @@ def _of(kind: Kind, trained: Sequence[Trained]) -> list[Trained]:
     return [each for each in trained if each.candidate.kind == kind]
 
 
-def _summary(trained: Sequence[Trained]) -> Rows:
+def _summary(trained: Sequence[Trained], classes: int) -> Rows:
     columns = [
         Column("kind", "kind", "quantization (operations) or pruning (a width a stage)"),
         Column(
@@ -143,6 +149,10 @@ def _summary(trained: Sequence[Trained]) -> Rows:
     remarks = []
     for kind in KINDS:
         ours = _of(kind, trained)
+        remarks.append(statement(kind, ours, classes).removesuffix("."))
+        if at_chance(ours, classes):
+            rows.append({"kind": kind})
+            continue
         comparisons = compare_with_line(ours)
         verdicts = [each.gain.verdict(CONFIDENCE) for each in comparisons]
         average = mean_difference(ours)
@@ -160,13 +170,14 @@ def _summary(trained: Sequence[Trained]) -> Rows:
                 "interval": average.half(1 - _LEVEL),
             }
         )
-        remarks.append(statement(kind, ours))
+    if not at_chance(trained, classes):
+        remarks.append(spreads(trained))
     published: list[Row] = [{"kind": "quantization: cannot be established"}, {"kind": "pruning: some are better"}]
     source = "Zur et al., in words"
-    return Rows("Is heterogeneous better?", columns, rows, published, source, remark=".\n".join([*remarks, spreads(trained)]) + ".")
+    return Rows("Is heterogeneous better?", columns, rows, published, source, remark=".\n".join(remarks) + ".")
 
 
-def _tests(kind: Kind, trained: Sequence[Trained]) -> Rows:
+def _tests(kind: Kind, trained: Sequence[Trained], classes: int) -> Rows:
     columns = [
         Column("name", "configuration", "shares of the filters a layer (operations) or a stage (widths)"),
         Column("accuracy", "acc. %", "test accuracy, mean of the trainings", ".2f"),
@@ -178,7 +189,7 @@ def _tests(kind: Kind, trained: Sequence[Trained]) -> Rows:
         Column("p", "p", "one-sided: so large a difference if the network were no better", ".3f"),
         Column("holm", "Holm", "p corrected for all the comparisons of the table", ".3f"),
     ]
-    comparisons = compare_with_line(_of(kind, trained))
+    comparisons = [] if at_chance(_of(kind, trained), classes) else compare_with_line(_of(kind, trained))
     adjusted = holm([each.gain.p_value for each in comparisons])
     rows = []
     for each, p in zip(comparisons, adjusted, strict=True):
@@ -198,9 +209,14 @@ def _draw(trained: Sequence[Trained], options: Options, path: Path) -> None:
     figure, axes = new_panels(2, 2, 4.6)
     for column, kind in enumerate(KINDS):
         ours = _of(kind, trained)
+        panel = axes[1, column]
+        if at_chance(ours, options.setup.classes):
+            draw_accuracies(axes[0, column], kind, ours, [])
+            panel.text(0.5, 0.5, "homogeneous networks near chance:\nnothing to compare with", ha="center", va="center")
+            panel.set_axis_off()
+            continue
         comparisons = compare_with_line(ours)
         draw_accuracies(axes[0, column], kind, ours, comparisons)
-        panel = axes[1, column]
         order = sorted(comparisons, key=lambda each: each.gain.difference)
         gains = [mean_difference(ours), *(each.gain for each in order)]
         places = np.arange(len(gains))
@@ -214,7 +230,7 @@ def _draw(trained: Sequence[Trained], options: Options, path: Path) -> None:
         panel.set_yticks(places, ["mean of all", *(each.trained.candidate.name for each in order)], fontsize=9)
         title = f"{kind}: one training deviates by {_deviation(ours)}"
         finish_axes(panel, "accuracy minus the homogeneous line's, %", "", title)
-    figure.suptitle(f"Is heterogeneous better? {options.setup.data}, {options.repeats} trainings of each configuration")
+    figure.suptitle(f"Is heterogeneous better? {options.setup.title}, {options.repeats} trainings of each configuration")
     save_figure(figure, path)
 
 

@@ -130,6 +130,22 @@ def _contrast(parts: Sequence[tuple[float, Trained]]) -> Contrast:
     return Contrast(difference, math.sqrt(total), freedom)
 
 
+def at_chance(trained: Sequence[Trained], classes: int) -> str:
+    """Why there is no line to compare with: which homogeneous networks have not learned; empty where all have.
+
+    A network has not learned whose mean accuracy is under one and a half times that of guessing.
+    """
+    guessing = 100.0 / classes
+    poor = [each for each in trained if each.candidate.homogeneous and each.mean < 1.5 * guessing]
+    if not poor:
+        return ""
+    named = ", ".join(f"{each.candidate.kind} {each.candidate.name} {each.mean:.1f} %" for each in poor)
+    return (
+        f"Nothing can be said of the line: these homogeneous networks are near chance, which is {guessing:.0f} %: {named}. Train "
+        "longer (--epochs)."
+    )
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's adjusted p-values: below .05 for all that stay significant when so many are tested together."""
     order = np.argsort(p_values)

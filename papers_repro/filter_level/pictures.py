@@ -13,6 +13,7 @@ from papers_repro.filter_level.homogeneous_line import Comparison
 from papers_repro.filter_level.setup import Kind
 from papers_repro.filter_level.trainings import Trained
 from papers_repro.harness import half_width, new_figure
+from solvers.arrays import FloatArray
 
 CONFIDENCE = 0.6827  # the paper's intervals: one sigma of a normal distribution
 _LINE, _PLAIN, _BETTER, _WORSE = "#222222", "#7f8c9b", "#1a7f5a", "#b5472f"
@@ -26,26 +27,31 @@ def new_panels(rows: int, columns: int, height: float = 4.6) -> tuple[Figure, An
 
 
 def draw_accuracies(axes: Any, kind: Kind, trained: Sequence[Trained], comparisons: Sequence[Comparison]) -> None:
-    """The homogeneous line with a band of 0.6827, and the heterogeneous networks with bars of the same, coloured by the verdict."""
+    """The homogeneous line with a band of 0.6827, and the heterogeneous networks with bars of the same, coloured by the verdict;
+    grey without one."""
     scale = UNITS[kind][1]
     line = sorted((each for each in trained if each.candidate.homogeneous), key=lambda each: each.candidate.cost)
     costs, means = np.array([each.candidate.cost for each in line]) / scale, np.array([each.mean for each in line])
     halves = np.nan_to_num([half_width(each.test, CONFIDENCE) for each in line])
-    axes.fill_between(costs, means - halves, means + halves, color=_LINE, alpha=0.12, lw=0)
+    below, above = bars(means, halves)
+    axes.fill_between(costs, means - below, means + above, color=_LINE, alpha=0.12, lw=0)
     axes.plot(costs, means, "-o", color=_LINE, ms=5, lw=1.4, label="homogeneous, 0.6827 band", zorder=3)
     for place, (each, cost, mean) in enumerate(zip(line, costs, means, strict=True)):
         name = axes.annotate(each.candidate.name, (cost, mean), (7, -12) if place % 2 else (-6, 9), textcoords="offset points")
         name.set(fontsize=9, color=_LINE, zorder=6, path_effects=[withStroke(linewidth=3, foreground="white")])
     groups = {"better": (_BETTER, "^", "above the line"), "worse": (_WORSE, "v", "below the line")}
-    for verdict in ("cannot be told apart", "better", "worse", "one training"):
-        found = [each for each in comparisons if each.gain.verdict(CONFIDENCE) == verdict]
+    verdicts = {id(each.trained): each.gain.verdict(CONFIDENCE) for each in comparisons}
+    others = [each for each in trained if not each.candidate.homogeneous]
+    for verdict in ("cannot be told apart", "better", "worse", "one training", "not compared"):
+        found = [each for each in others if verdicts.get(id(each), "not compared") == verdict]
         if not found:
             continue
         colour, marker, label = groups.get(verdict, (_PLAIN, "o", verdict))
+        middles = np.array([each.mean for each in found])
         axes.errorbar(
-            [each.trained.candidate.cost / scale for each in found],
-            [each.trained.mean for each in found],
-            yerr=np.nan_to_num([half_width(each.trained.test, CONFIDENCE) for each in found]),
+            [each.candidate.cost / scale for each in found],
+            middles,
+            yerr=bars(middles, np.nan_to_num([half_width(each.test, CONFIDENCE) for each in found])),
             fmt=marker,
             color=colour,
             ms=5,
@@ -55,6 +61,11 @@ def draw_accuracies(axes: Any, kind: Kind, trained: Sequence[Trained], compariso
             zorder=2,
         )
     finish_axes(axes, UNITS[kind][0], "test accuracy, %", kind)
+
+
+def bars(means: FloatArray, halves: FloatArray) -> FloatArray:
+    """Lengths of error bars below and above accuracies in %, (2, n): none leaves 0 to 100."""
+    return np.stack([np.minimum(halves, means), np.minimum(halves, 100.0 - means)])
 
 
 def finish_axes(axes: Any, across: str, up: str, title: str, legend_columns: int = 2) -> None:

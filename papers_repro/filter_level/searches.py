@@ -1,19 +1,21 @@
 """The searches of Figure 2: algorithms C.1 to C.5, each under its budget, with the expected and the hard answer kept side by side.
 
 C.1 searches operations under the bit operations of two homogeneous networks, (3,3) and (2,4), with lambda = 1, as in Fig. B.3; C.2
-to C.5 search a width a stage under the multiply-adds of the network of half the filters (C.5 has no target: the budget is only for
-its hard answer).
+to C.5 search a width a stage (or a layer) under the multiply-adds of the network of half the filters (C.5 has no target: the budget
+is only for its hard answer). Appendix B changes operations, lambda, |S|, the law's rate and its start.
 
-Reference: Zur et al., Appendix C, Fig. 2 and B.3.
+Reference: Zur et al., Appendix C, Fig. 2, B.3, B.4 and B.7 to B.10.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
+
+import numpy as np
 
 from constrained_nas.methods.filter_level import (
     FilterLevel,
@@ -34,6 +36,32 @@ from papers_repro.experiment import kept_under, make_fabric
 from papers_repro.filter_level.setup import FilterSetup, Kind, cost_of, load_splits, network_builder, space_of
 from papers_repro.filter_level.trainings import Counts
 from papers_repro.harness import ProgressBars, Reports, Scale, run_seeds
+from solvers.arrays import IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class SearchChanges:
+    """What of the searches can be changed: the subjects of the paper's appendix B."""
+
+    algorithms: tuple[str, ...] = ("C.1", "C.2", "C.3", "C.4", "C.5")
+    """Which to run."""
+    targets: tuple[str, ...] = ("w3a3", "w2a4")
+    """C.1's budgets: what these homogeneous networks cost (Fig. B.3, B.4)."""
+    coefficient: float = 1.0
+    """lambda of C.1 to C.4 (Fig. B.3: 1; Fig. B.9: 0.005 and 0.01)."""
+    samples: int = 0
+    """|S|, sampled configurations; 0: those of the scale (Fig. B.8: 6; B.9: 8 and 6)."""
+    rate: float = 0.0
+    """Of the law's SGD; 0: those of the scale (Fig. B.10: 5e-4 and 1e-4)."""
+    start: float = 0.5
+    """Pruning: the probability with which a filter is kept at first (Fig. B.10: 0.5 and 0.75)."""
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.algorithms) - {f"C.{n}" for n in range(1, 6)})
+        if unknown or not self.algorithms:
+            raise ValueError(f"--algorithms: expected some of C.1 to C.5, got {', '.join(unknown) or 'none'}")
+        if self.coefficient < 0 or self.samples < 0 or self.samples == 1 or self.rate < 0:
+            raise ValueError(f"searches: expected coefficient and rate of 0 or more, and two samples or more, got {self}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +77,20 @@ class SearchPlan:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """A search's budget, its two answers as (decisions, operations) counts, and its record."""
+    """A search's budget, its two answers and what it proposed after every iteration, as (decisions, operations) counts, and its
+    record."""
 
     plan: SearchPlan
     limit: float
     expected: Counts
     hard: Counts
+    proposals: tuple[Counts, ...]
     record: FilterSearchRecord
 
 
-def plans(scale: Scale, setup: FilterSetup, seed: int) -> list[SearchPlan]:
-    """The searches of a scale; learning rates rise as steps get fewer (the paper: 1e-4 to 5e-4 over hundreds of iterations).
+def plans(scale: Scale, setup: FilterSetup, seed: int, changes: SearchChanges | None = None) -> list[SearchPlan]:
+    """The searches of a scale, changed as wanted; learning rates rise as steps get fewer (the paper: 1e-4 to 5e-4 over hundreds of
+    iterations).
 
     At laptop scale C.5's E averages two trainings of each homogeneous configuration instead of five.
     """
@@ -75,7 +106,7 @@ def plans(scale: Scale, setup: FilterSetup, seed: int) -> list[SearchPlan]:
             c5(reference_trainings=1, **once, **quick),
         ]
         rates = [0.05] * 5
-    elif scale == "laptop":
+    elif scale in ("laptop", "gpu"):
         few = shared | {"samples": 4}
         options = [
             c1(weight_epochs=4, samples=8, iterations=12, **shared),
@@ -89,12 +120,18 @@ def plans(scale: Scale, setup: FilterSetup, seed: int) -> list[SearchPlan]:
         paper = shared | {"samples": 6, "iterations": 100}
         options = [c1(**paper), c2(**paper), c3(**paper), c4(**paper), c5(**paper)]
         rates = [5e-4, 5e-4, 1e-4, 1e-4, 1e-4]
-    quantized = [SearchPlan(f"C.1 to {t}", "quantization", t, options[0], {"learning_rate": rates[0]}) for t in ("w3a3", "w2a4")]
-    pruned = [
-        SearchPlan(f"C.{n}", "pruning", "x0.5", options[n - 1], {"learning_rate": rates[n - 1], "coefficient": float(n != 5)})
-        for n in (2, 3, 4, 5)
-    ]
-    return quantized + pruned
+    asked = changes or SearchChanges()
+    found = []
+    for name, option, rate in zip(("C.1", "C.2", "C.3", "C.4", "C.5"), options, rates, strict=True):
+        if name not in asked.algorithms:
+            continue
+        own = replace(option, samples=asked.samples or option.samples)
+        settings = {"learning_rate": asked.rate or rate, "coefficient": 0.0 if name == "C.5" else asked.coefficient}
+        if name == "C.1":
+            found += [SearchPlan(f"C.1 to {target}", "quantization", target, own, settings) for target in asked.targets]
+        else:
+            found.append(SearchPlan(name, "pruning", "x0.5", own, settings | {"start": asked.start}))
+    return found
 
 
 def run_searches(
@@ -132,6 +169,10 @@ def _run(
     record = save_filter_search(problem, method, plan.options, run, plan.name, folder / "searches" / f"{name}.json")
     save_architecture(problem, run.result, plan.name, folder / "architectures" / f"{name}_hard.json")
     save_architecture(problem, run.expected, plan.name, folder / "architectures" / f"{name}_expected.json")
-    answers = [space.decision_counts(found.architecture).tolist() for found in (run.expected, run.result)]
-    expected, hard = (tuple(map(tuple, answer)) for answer in answers)
-    return Answers(plan, limits[plan.target], expected, hard, record)
+    expected, hard = (_counts(space.decision_counts(found.architecture)) for found in (run.expected, run.result))
+    proposals = tuple(_counts(method.law.expected(np.array(entry["parameters"]))) for entry in run.history)
+    return Answers(plan, limits[plan.target], expected, hard, proposals, record)
+
+
+def _counts(rows: IntArray) -> Counts:
+    return tuple(map(tuple, rows.tolist()))

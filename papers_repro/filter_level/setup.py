@@ -9,9 +9,11 @@ Reference: Zur et al., Sec. 4 and Appendix B.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
@@ -19,9 +21,9 @@ from torch.utils.data import TensorDataset
 
 from constrained_nas.data import DataSplits
 from constrained_nas.methods.filter_level import FilterWeights
-from graphs import FLOAT, FilterNetwork, FilterSpace, FilterTopology, resnet_filters, resnet_topology
+from graphs import FLOAT, FilterNetwork, FilterSpace, FilterTopology, Operation, resnet_filters, resnet_topology
 from graphs.costs import BitOperations, SlimmableMacs
-from papers_repro.experiment import ImageOptions, ParallelOptions, load_images
+from papers_repro.experiment import ImageOptions, LoopOptions, ParallelOptions, load_images
 from papers_repro.harness import Scale, ScriptOptions
 
 Kind = Literal["quantization", "pruning"]
@@ -29,11 +31,13 @@ KINDS: tuple[Kind, ...] = ("quantization", "pruning")
 
 
 @dataclass(frozen=True)
-class FilterSetup(ParallelOptions, ImageOptions):
+class FilterSetup(LoopOptions, ParallelOptions, ImageOptions):
     """Data, network and training; the values shown are those of the scale."""
 
-    data: Literal["digits", "cifar10"] = "digits"
-    """digits (embedded), or cifar10 (binary version, under --data-root)."""
+    data: str = "digits"
+    """digits (embedded), cifar10 (binary version, under --data-root), or CIFAR-10 as a folder of images with train/ and test/."""
+    classes: int = 10
+    """Of the data."""
     training_digits: int = 1200
     test_digits: int = 0
     """Test on so many of them; 0: on all."""
@@ -43,6 +47,10 @@ class FilterSetup(ParallelOptions, ImageOptions):
     """Of each stage."""
     blocks: int = 1
     """Residual blocks a stage."""
+    operations: tuple[str, ...] = ("w2a2", "w2a4", "w3a3", "w8a8")
+    """Quantization: what a filter may be, bits of weights and activations (Fig. B.4: w2a2 w3a3 w4a4 w8a3 w8a8)."""
+    widths: Literal["stage", "layer"] = "stage"
+    """Pruning: a width a stage (the block-binomial law), or a width a layer (the binomial law)."""
     epochs: int = 12
     """At most, of a training."""
     patience: int = 150
@@ -51,6 +59,8 @@ class FilterSetup(ParallelOptions, ImageOptions):
     """Of training."""
     learning_rate: float = 0.1
     """Of SGD, falling along a half cosine."""
+    rise: float = 0.0
+    """Share of a training in which the rate first rises to that, linearly."""
     momentum: float = 0.9
     """Nesterov momentum."""
     weight_decay: float = 1e-4
@@ -61,7 +71,18 @@ class FilterSetup(ParallelOptions, ImageOptions):
     @property
     def weights(self) -> FilterWeights:
         """How weights are trained."""
-        return FilterWeights(self.batch_size, self.learning_rate, self.momentum, self.weight_decay, self.noise_share)
+        return FilterWeights(self.batch_size, self.learning_rate, self.momentum, self.weight_decay, self.noise_share, self.rise)
+
+    @property
+    def title(self) -> str:
+        """The data in words, for pictures: no folders."""
+        return f"{Path(self.data).name}, {self.resolution}x{self.resolution}"
+
+    def __post_init__(self) -> None:
+        for name in self.operations:
+            operation_named(name)
+        if not 0 <= self.rise < 1:
+            raise ValueError(f"--rise: expected 0 or more and less than 1, got {self.rise}")
 
 
 @dataclass(frozen=True)
@@ -89,11 +110,30 @@ class SplitOptions(ContrastOptions):
 
 
 def setup_preset(scale: Scale) -> FilterSetup:
-    """The setup of a scale; the paper prints neither learning rate nor batch size: those here are the ResNet's own."""
+    """The setup of a scale; the paper prints neither learning rate nor batch size: those here are the ResNet's own.
+
+    At gpu scale ResNet-20 has 30 epochs, several trainings run side by side, and all are on one split.
+    """
     if scale == "smoke":
         return FilterSetup(training_digits=80, test_digits=100, filters=(4, 6, 8), epochs=1, batch_size=16, processes=1)
     if scale == "laptop":
         return FilterSetup()
+    if scale == "gpu":
+        return FilterSetup(
+            data="cifar10-folder",
+            resolution=32,
+            validation_share=0.1,
+            filters=(16, 32, 64),
+            blocks=3,
+            epochs=30,
+            batch_size=512,
+            learning_rate=0.4,
+            rise=0.2,
+            weight_decay=5e-4,
+            device="auto",
+            precision="bf16-mixed",
+            processes=4,
+        )
     return FilterSetup(
         data="cifar10",
         resolution=32,
@@ -103,6 +143,8 @@ def setup_preset(scale: Scale) -> FilterSetup:
         epochs=1000,
         batch_size=128,
         device="auto",
+        precision="16-mixed",
+        processes=4,
     )
 
 
@@ -117,7 +159,21 @@ def load_splits(setup: FilterSetup, seed: int) -> DataSplits:
 def space_of(setup: FilterSetup, kind: Kind) -> FilterSpace:
     """Counts of the paper's operations a layer, or a width a stage."""
     topology = _topology(setup.filters, setup.blocks, _channels(setup), setup.resolution)
-    return topology.quantization_space() if kind == "quantization" else topology.width_space(per="stage")
+    if kind == "quantization":
+        return topology.quantization_space(tuple(operation_named(name) for name in setup.operations))
+    return topology.width_space(per=setup.widths)
+
+
+def operation_named(name: str) -> Operation:
+    """``w2a4``: weights of 2 bits, activations of 4.
+
+    Raises:
+        ValueError: not such a name.
+    """
+    found = re.fullmatch(r"w(\d+)a(\d+)", name)
+    if found is None:
+        raise ValueError(f"operation {name!r}: expected bits of weights and activations, e.g. w2a4")
+    return Operation(int(found[1]), int(found[2]))
 
 
 def cost_of(space: FilterSpace) -> BitOperations | SlimmableMacs:
@@ -131,7 +187,8 @@ def network_builder(setup: FilterSetup, kind: Kind, sets: tuple[str, ...] = ()) 
 
     def build() -> FilterNetwork:
         operations = space.operations if kind == "quantization" else (FLOAT,)
-        return resnet_filters(setup.filters, setup.blocks, 10, channels, setup.resolution, operations=operations, sets=sets)
+        classes, side = setup.classes, setup.resolution
+        return resnet_filters(setup.filters, setup.blocks, classes, channels, side, operations=operations, sets=sets)
 
     return build
 

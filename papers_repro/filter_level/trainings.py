@@ -69,16 +69,28 @@ def candidate(setup: FilterSetup, kind: Kind, name: str, counts: np.ndarray, hom
 
 
 def train_candidates(
-    candidates: Sequence[Candidate], repeats: int, setup: FilterSetup, seed: int, folder: Path, progress: ProgressBars
+    candidates: Sequence[Candidate],
+    repeats: int,
+    setup: FilterSetup,
+    seed: int,
+    folder: Path,
+    progress: ProgressBars,
+    more: bool = False,
 ) -> list[Trained]:
-    """Train every candidate ``repeats`` times; candidates of the same counts share their trainings."""
+    """Train every candidate ``repeats`` times; candidates of the same counts share their trainings.
+
+    Args:
+        more: go on from the trainings of this run even where the run does not resume.
+    """
     distinct = list({(c.kind, c.counts): c for c in candidates}.values())
     jobs = [(each, repeat) for repeat in range(repeats) for each in distinct]
     processes = setup.side_by_side(len(jobs))
     where = folder / "checkpoints" / "trainings"
-    if not setup.resume:
+    if not setup.resume and not more:
         for old in where.glob("*.json"):
             old.unlink()
+    if setup.data == "digits" and processes > 1:
+        load_splits(setup, seed)
     work = partial(_train_part, jobs, processes, setup, seed, where)
     parts = run_seeds(work, range(processes), processes, progress)
     found: dict[tuple[Kind, Counts], list[dict[str, Any]]] = {}

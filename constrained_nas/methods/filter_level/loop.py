@@ -207,7 +207,7 @@ class _Loop:
         options, problem, references = self.options, self.problem, journal.references
         shuffle = torch.Generator().manual_seed(int(generator.integers(2**31)))
         whole = len(self.law_data) >= options.weights.batch_size  # type: ignore[arg-type]
-        batches = loader(self.law_data, options.weights.batch_size, shuffle, whole)
+        batches = loader(self.law_data, options.weights.batch_size, shuffle, whole, device=self.fabric.device)
         steps = min(len(batches), options.law_batches or len(batches))
         trainings = options.samples * (steps if options.sampling == "batch" else 1) if options.sample_epochs else 0
         proposal, trained, objectives = None, 0, []

@@ -34,13 +34,23 @@ _BATCHES = 20  # for statistics and clamps: their error falls as 1 / sqrt, and s
 
 @dataclass(frozen=True, slots=True)
 class FilterWeights:
-    """SGD of the weights, Nesterov momentum; ``noise_share`` of quantized weights get uniform noise instead of rounding."""
+    """SGD of the weights, Nesterov momentum; ``noise_share`` of quantized weights get uniform noise instead of rounding.
+
+    Where the rate falls along a cosine it may first rise to ``learning_rate``, linearly, over the share ``rise`` of the training.
+    """
 
     batch_size: int = 64
     learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 1e-4
     noise_share: float = 0.05
+    rise: float = 0.0
+
+    def rate(self, progress: float) -> float:
+        """The learning rate at a share ``progress`` of the training."""
+        if progress < self.rise:
+            return self.learning_rate * progress / self.rise
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - self.rise) / (1 - self.rise)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +77,8 @@ def fresh_network(build: Build, seed: int, data: Dataset[Any], options: FilterWe
     quantized = any(operation.activation_bits < 32 for operation in network.operations)
     if quantized and any(True for _ in network.parameters()):
         shuffle = torch.Generator().manual_seed(seed)
-        network.calibrate_activations(fabric.to_device(images) for images in _images(data, options.batch_size, shuffle, _BATCHES))
+        images = _images(data, options.batch_size, shuffle, fabric)
+        network.calibrate_activations(fabric.to_device(batch) for batch in images)
     return network
 
 
@@ -90,7 +101,7 @@ def train_configurations(
         pick: the configurations of a step; the gradient is that of their mean loss.
         data: what to train on; batches that are not full are left out, unless none is.
         seed: of batches, noise and whatever the network draws.
-        cosine: let the learning rate fall to 0 along a half cosine; else it stays.
+        cosine: let the learning rate follow ``options.rate``; else it stays.
         after_epoch: called with the epochs done; True ends the training (early stopping).
 
     Raises:
@@ -113,7 +124,8 @@ def train_configurations(
             total = 0.0
             with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
                 torch.manual_seed(seed * 1_009 + epoch)
-                for index, (images, labels) in enumerate(loader(data, options.batch_size, generator, whole)):
+                order = loader(data, options.batch_size, generator, whole, device=fabric.device)
+                for index, (images, labels) in enumerate(order):
                     step = epoch * batches + index
                     images, labels = fabric.to_device(images), fabric.to_device(labels)
                     optimizer.zero_grad(set_to_none=True)
@@ -129,7 +141,7 @@ def train_configurations(
                         total += float(loss.detach()) / len(chosen)
                     if cosine:
                         for group in optimizer.param_groups:
-                            group["lr"] = options.learning_rate * 0.5 * (1 + math.cos(math.pi * step / (epochs * batches)))
+                            group["lr"] = options.rate((step + (options.rise > 0)) / (epochs * batches + (options.rise > 0)))
                     weight_step(fabric, running, optimizer)
             losses.append(total / batches)
             if after_epoch is not None and after_epoch(epoch + 1):
@@ -148,7 +160,7 @@ def recalibrate_configuration(
     shuffle = torch.Generator().manual_seed(seed)
 
     def runs() -> Iterator[Callable[[], Tensor]]:
-        for images in _images(data, batch_size, shuffle, _BATCHES):
+        for images in _images(data, batch_size, shuffle, fabric):
             yield partial(network, fabric.to_device(images))
 
     recalibrate(network, runs)
@@ -157,7 +169,8 @@ def recalibrate_configuration(
 @torch.no_grad()
 def mean_loss(network: nn.Module, data: Dataset[Any], fabric: Fabric, batch_size: int = 500) -> float:
     """The mean cross-entropy on ``data``; put the network in evaluation mode first."""
-    rows = [row_losses(network(fabric.to_device(x)), fabric.to_device(y)) for x, y in loader(data, batch_size)]
+    batches = loader(data, batch_size, device=fabric.device)
+    rows = [row_losses(network(fabric.to_device(x)), fabric.to_device(y)) for x, y in batches]
     return float(torch.cat(rows).double().mean())
 
 
@@ -178,7 +191,7 @@ def split_halves(data: Dataset[Any], seed: int) -> tuple[Dataset[Any], Dataset[A
     return Subset(data, parts[0].tolist()), Subset(data, parts[1].tolist())
 
 
-def _images(data: Dataset[Any], batch_size: int, generator: torch.Generator, batches: int) -> Iterator[Tensor]:
-    for images, _ in islice(loader(data, batch_size, generator), batches):
+def _images(data: Dataset[Any], batch_size: int, generator: torch.Generator, fabric: Fabric) -> Iterator[Tensor]:
+    for images, _ in islice(loader(data, batch_size, generator, device=fabric.device), _BATCHES):
         if len(images) > 1:  # the statistics of one image are none
             yield images
