@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from papers_repro.harness import Column, Row, Rows, Scale, compared, half_width, mean, new_figure, save_figure, started
 from papers_repro.prunet import (
@@ -145,13 +147,17 @@ def draw(options: Options, found: Sequence[Pruned], path: Path) -> None:
     right.axvline(options.setup.warm_up + 0.5, color="0.6", linewidth=1, linestyle=":")
     right.annotate("warm-up ends", (options.setup.warm_up + 0.6, 1.0), fontsize=8, color="0.35", xycoords=("data", "data"))
     left.set(xlabel="estimated latency, ms", ylabel="test accuracy after retraining, %", title=f"{options.setup.title}: fronts")
-    right.set(xlabel="epoch", ylabel="options left a layer, mean (solid)", title="course of the search")
+    right.set(
+        xlabel="epoch", ylabel="options left a layer, mean (solid)", title="course of the search (one line until the warm-up ends)"
+    )
     time_axes.set_ylabel("seconds an epoch (dashed)")
     time_axes.set_ylim(bottom=0)
     for axes in (left, right):
         axes.grid(alpha=0.25)
-    left.legend(fontsize=8, loc="lower right")
-    right.legend(fontsize=8, loc="upper right")
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
+    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": 2, "frameon": False, "fontsize": 8}
+    left.legend(**below)
+    right.legend(**below)
     save_figure(figure, path)
 
 

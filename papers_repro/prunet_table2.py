@@ -4,8 +4,8 @@ The paper charges ``alpha (ln LAT)^0.6``, searches with three lambdas for every 
 hard budget (beyond the paper) names the latency instead. Both are in the table, and so is what it takes to land within 1 % under a
 wanted latency: alpha by bisection, a search a guess, against one search whose survivors are projected onto the budget; or onto the
 window between 99 % of it and it ("full"), which lands by construction if any surviving network lies there. Hard searches charge
-nothing for latency (alpha 0): there is no coefficient to choose. Accuracies are those of networks retrained from fresh weights,
-compared over seeds with 95 % intervals.
+nothing for latency (alpha 0): there is no coefficient to choose. Beside them stands what a search must beat, a random network in
+the same window. Accuracies are those of networks retrained from fresh weights, compared over seeds with 95 % intervals.
 
 PRUNET-0 to -6 are published rows and stand apart; peers that can be built are counted and timed on this machine.
 
@@ -41,6 +41,7 @@ from papers_repro.prunet import (
     measure_found,
     measured_space,
     peer_rows,
+    random_networks,
     run_searches,
     setup_preset,
     start_over,
@@ -121,6 +122,9 @@ def main() -> None:
                     for s in seeds
                 ]
             found = run_searches(specs, options.setup, latencies, folder, progress)
+            least = 1 - options.match.tolerance
+            drawn = [SearchSpec(f"random{n}_seed{s}", s, 0.0, t, least_use=least) for n, t in enumerate(limits) for s in seeds]
+            found += random_networks(drawn, options.setup, latencies, folder, progress)
             matched = match_budgets(limits, seeds[: options.match.seeds], options.match, options.setup, latencies, folder, progress)
             best = [entry.best for entry in matched if entry.best is not None]
             measured = measure_found([*found, *best], latencies, space, options.measuring_rounds, options.seed, progress)
@@ -157,7 +161,8 @@ def network_rows(
         Column(
             "search",
             "search",
-            "soft: by alpha, as in the paper. hard: projected onto a budget of T ms, alpha 0. full: and using most of it",
+            "soft: by alpha, as in the paper. hard: projected onto a budget of T ms, alpha 0. full: and using most of it. random: "
+            "drawn, and using most of it",
         ),
         Column("scale", "lambda", f"of every seed, the one of least loss among {', '.join(f'{s:g}' for s in options.scales)}"),
         Column("estimated", "est. ms", "latency by the table, mean over seeds", ".3f"),
@@ -193,11 +198,11 @@ def network_rows(
                 "seconds": mean([entry.record.seconds for entry in entries]),
             }
         )
-    undecided = sum(entry.record.undecided > 0 for entry in found)
+    searched = [entry for entry in found if entry.record.history]
+    undecided = sum(entry.record.undecided > 0 for entry in searched)
     remark = (
-        f"{options.setup.title}, {len(space.layers)} searched layers, "
-        f"{options.seeds} seed(s), batch {options.setup.latency_batch}. {len(found) - undecided} of {len(found)} searches ended "
-        f"with one option in every layer. {measured.remark}"
+        f"{options.setup.title}, {len(space.layers)} searched layers, {options.seeds} seed(s), batch {options.setup.latency_batch}. "
+        f"{len(searched) - undecided} of {len(searched)} searches ended with one option in every layer. {measured.remark}"
     )
     return Rows("Networks found here", columns, ours, remark=remark)
 
@@ -215,6 +220,7 @@ def matching_rows(options: Options, found: Sequence[Pruned], matched: Sequence[M
         Column("share", "of T", "the same as a share of T, the least and the greatest of the seeds"),
         Column("accuracy", "acc. %", "test accuracy of these networks, mean over seeds", ".2f"),
         Column("versus", "minus soft", "accuracy, over the seeds that have both: mean difference, half its 95 % interval, verdict"),
+        Column("random", "minus random", "the same, minus a random network that uses most of T"),
         Column(
             "alpha",
             "alpha",
@@ -225,6 +231,7 @@ def matching_rows(options: Options, found: Sequence[Pruned], matched: Sequence[M
     for number, limit in enumerate(limits):
         soft = [entry for entry in matched if entry.budget == number]
         reached = [(entry.seed, entry.best) for entry in soft if entry.best is not None]
+        drawn = [entry.accuracy for entry in found if entry.spec.name.startswith(f"random{number}_")]
         for kind in ("hard", "full"):
             hard = [entry for entry in found if entry.spec.name.startswith(f"{kind}{number}_")]
             both = [(h.accuracy, b.accuracy) for seed, b in reached for h in hard if h.spec.seed == seed]
@@ -241,6 +248,7 @@ def matching_rows(options: Options, found: Sequence[Pruned], matched: Sequence[M
                     "share": _range(shares),
                     "accuracy": mean([entry.accuracy for entry in hard]),
                     "versus": compared([h for h, _ in both], [s for _, s in both], kind) if both else None,
+                    "random": compared([entry.accuracy for entry in hard], drawn, kind),
                     "alpha": ", ".join("-" if value is None else f"{value:.3g}" for value in alphas),
                 }
             )
@@ -284,7 +292,7 @@ def _groups(found: Sequence[Pruned], limits: Sequence[float]) -> list[tuple[str,
     groups: dict[str, list[tuple[Pruned, int]]] = {}
     for place, entry in enumerate(found):
         limit = entry.spec.budget_ms
-        kind = "full" if entry.spec.least_use else "hard"
+        kind = entry.spec.name.split("_")[0].rstrip("0123456789")
         label = f"soft, alpha {entry.spec.alpha:g}" if limit is None else f"{kind}, T {limit:.3f} ms"
         groups.setdefault(label, []).append((entry, place))
     return list(groups.items())

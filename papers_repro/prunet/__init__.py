@@ -7,7 +7,7 @@ from papers_repro.prunet.measuring import Measured, measure_found
 from papers_repro.prunet.memory import saved_bytes
 from papers_repro.prunet.peers import check_peers, peer_rows
 from papers_repro.prunet.published import CONSTANT_THRESHOLD, RISING_THRESHOLDS, SKIP_SETTINGS, TABLE3, TABLE6, front_rows
-from papers_repro.prunet.random_networks import draw_network, random_networks
+from papers_repro.prunet.random_networks import random_networks
 from papers_repro.prunet.searches import Pruned, SearchSpec, run_searches, start_over
 from papers_repro.prunet.separate_candidates import separate_candidates
 from papers_repro.prunet.setup import (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,17 +17,23 @@ from solvers.pareto import non_dominated
 
 COLOURS = ("#1f6fb2", "#d9741a", "#2a9d5b", "#b0305c", "#6a4c93")
 _MARKERS = "osD^v"
+_BELOW: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": 4, "frameon": False}
 
 
 def draw_table2(found: Sequence[Pruned], measured: Sequence[Measurement], limits: Sequence[float], path: Path, task: str) -> None:
     """Left ours: soft by alpha and hard by budget, means over seeds with every seed as a dot; right the published networks."""
     figure = new_figure(11, 4.6)
     left, right = figure.subplots(1, 2)
-    kinds = (("soft, by alpha", COLOURS[0], "o"), ("hard budget T", COLOURS[1], "s"), ("hard, T used in full", COLOURS[2], "D"))
-    for number, (name, colour, marker) in enumerate(kinds):
+    kinds = (
+        ("alpha", "soft, by alpha", COLOURS[0], "o"),
+        ("hard", "hard budget T", COLOURS[1], "s"),
+        ("full", "hard, T used in full", COLOURS[2], "D"),
+        ("random", "random, T used in full", "0.4", "v"),
+    )
+    for start, name, colour, marker in kinds:
         groups: dict[float, list[tuple[float, float]]] = {}
         for entry, time in zip(found, measured, strict=True):
-            if (entry.spec.budget_ms is not None) + (entry.spec.least_use > 0) == number:
+            if entry.spec.name.startswith(start):
                 groups.setdefault(entry.spec.budget_ms or entry.spec.alpha, []).append((time.median, entry.accuracy))
         if not groups:
             continue
@@ -34,13 +41,13 @@ def draw_table2(found: Sequence[Pruned], measured: Sequence[Measurement], limits
         left.scatter(*zip(*dots, strict=True), s=14, color=colour, alpha=0.45, linewidths=0)
         means = sorted((float(np.mean([x for x, _ in g])), float(np.mean([y for _, y in g])), key) for key, g in groups.items())
         left.plot([x for x, _, _ in means], [y for _, y, _ in means], marker=marker, color=colour, label=name)
-        for x, y, key in means if number == 0 else ():
+        for x, y, key in means if start == "alpha" else ():
             left.annotate(f"α {key:g}", (x, y), (0, 7), textcoords="offset points", ha="center", fontsize=8, color=colour)
     for limit in limits:
         left.axvline(limit, color="0.6", linewidth=1, linestyle="--", zorder=0)
         left.annotate(f"T {limit:.2f}", (limit, 0.01), (3, 0), ("data", "axes fraction"), "offset points", fontsize=8, color="0.35")
     left.set(xlabel="measured latency, ms (dashed: budgets, estimated)", ylabel="test accuracy, %", title=f"found here: {task}")
-    left.legend(fontsize=8, loc="lower right")
+    left.legend(fontsize=8, **_BELOW)
     for own, colour, name in ((False, "0.45", "others"), (True, COLOURS[3], "PRUNET-0 to -6")):
         rows = [row for row in FRONT if row.name.startswith("PRUNET") == own]
         points = [row.latency_ms for row in rows], [row.top1 for row in rows]
@@ -56,7 +63,7 @@ def draw_table2(found: Sequence[Pruned], measured: Sequence[Measurement], limits
     right.minorticks_off()
     right.set(xlabel="latency, ms (V100, half precision; logarithmic)", ylabel="ImageNet top-1, %")
     right.set_title("published (Table 2, without distillation)")
-    right.legend(fontsize=8, loc="lower right")
+    right.legend(fontsize=8, **_BELOW)
     for axes in (left, right):
         axes.grid(alpha=0.25)
     save_figure(figure, path)
@@ -84,7 +91,7 @@ def draw_two(
     right.set(xlabel=unit, ylabel="cross-entropy in the search's last epoch", title="search")
     for axes in (left, right):
         axes.grid(alpha=0.25)
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, **_BELOW)
     save_figure(figure, path)
 
 

@@ -151,6 +151,11 @@ def made_table(measured: Path, folder: Path) -> str:
     return str(path)
 
 
+def load_architecture_choices(path: Path) -> dict[str, Any]:
+    choices: dict[str, Any] = json.loads(path.read_text())["choices"]
+    return choices
+
+
 def test_table_2_hard_networks_fit(grid: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     table = made_table(grid[0] / "latency_table.json", tmp_path)
     found, matching, *_ = run(prunet_table2, tmp_path, *SHORT, "--latency-table", table, "--match.runs", "1", "--peers")["tables"]
@@ -160,8 +165,14 @@ def test_table_2_hard_networks_fit(grid: tuple[Path, dict[str, Any]], tmp_path: 
     }
     assert found["ours"][0]["scale"] == min(losses, key=lambda scale: losses[scale])
     assert len(list((tmp_path / "retrained").glob("alpha*.json"))) == 1, "the other lambda's network is not retrained"
-    soft, hard, full = found["ours"]
-    assert soft["fits"] is None and hard["fits"] == full["fits"] == "1/1"
+    soft, hard, full, random = found["ours"]
+    assert [row["search"].split(",")[0] for row in found["ours"]] == ["soft", "hard", "full", "random"]
+    assert soft["fits"] is None and hard["fits"] == full["fits"] == random["fits"] == "1/1"
+    drawn = load_architecture_choices(tmp_path / "retrained" / "random0_seed0.json")
+    limit = float(random["search"].removeprefix("random, T ").removesuffix(" ms"))
+    cost = width_latency_cost(load_width_latency_table(Path(table)), SPACE).cost(SPACE.architecture(drawn))
+    assert 0.99 * limit - 5e-4 <= cost <= limit + 5e-4 and cost == pytest.approx(random["estimated"])
+    assert matching["ours"][0]["random"].startswith(f"{hard['accuracy'] - random['accuracy']:+.2f}")
     assert [row["method"] for row in matching["ours"]] == ["hard", "full", "soft"]
     assert [row["runs"] for row in matching["ours"]] == ["1", "1", "1"]
     assert matching["ours"][1]["landed"] == "1/1"  # some network of this space lies in any window of 1 % there
