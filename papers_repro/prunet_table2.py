@@ -201,8 +201,9 @@ def network_rows(
     searched = [entry for entry in found if entry.record.history]
     undecided = sum(entry.record.undecided > 0 for entry in searched)
     remark = (
-        f"{options.setup.title}, {len(space.layers)} searched layers, {options.seeds} seed(s), batch "
-        f"{options.setup.latency_batch}. {len(searched) - undecided} of {len(searched)} searches ended with one option in every layer. {measured.remark}"
+        f"{options.setup.title}, {len(space.layers)} searched layers, {options.seeds} seed(s). "
+        f"Batch {options.setup.latency_batch}; {len(searched) - undecided} of {len(searched)} searches ended with one option "
+        f"in every layer. {measured.remark}"
     )
     return Rows("Networks found here", columns, ours, remark=remark)
 

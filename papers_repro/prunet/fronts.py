@@ -17,6 +17,15 @@ from solvers.pareto import non_dominated
 
 COLOURS = ("#1f6fb2", "#d9741a", "#2a9d5b", "#b0305c", "#6a4c93")
 _MARKERS = "osD^v"
+_NAMED = {  # where a name stands beside its marker, in points
+    "EfficientNet-B0": (0, -11, "center"),
+    "ResNet-50": (6, -2, "left"),
+    "GPUNet-1": (6, -3, "left"),
+    "GPUNet-2": (-5, 5, "right"),
+    "EfficientNet-B3": (6, -2, "left"),
+    "ResNet-101": (-6, -4, "right"),
+    "REGNETY-32GF": (0, -11, "center"),
+}
 _BELOW: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": 4, "frameon": False}
 
 
@@ -40,7 +49,8 @@ def draw_table2(found: Sequence[Pruned], measured: Sequence[Measurement], limits
         dots = [dot for group in groups.values() for dot in group]
         left.scatter(*zip(*dots, strict=True), s=14, color=colour, alpha=0.45, linewidths=0)
         means = sorted((float(np.mean([x for x, _ in g])), float(np.mean([y for _, y in g])), key) for key, g in groups.items())
-        left.plot([x for x, _, _ in means], [y for _, y, _ in means], marker=marker, color=colour, label=name)
+        open_marker: dict[str, Any] = {"mfc": "none", "ms": 10} if start == "hard" else {}  # may lie under that of "full"
+        left.plot([x for x, _, _ in means], [y for _, y, _ in means], marker=marker, color=colour, label=name, **open_marker)
         for x, y, key in means if start == "alpha" else ():
             left.annotate(f"α {key:g}", (x, y), (0, 7), textcoords="offset points", ha="center", fontsize=8, color=colour)
     for limit in limits:
@@ -53,10 +63,10 @@ def draw_table2(found: Sequence[Pruned], measured: Sequence[Measurement], limits
         points = [row.latency_ms for row in rows], [row.top1 for row in rows]
         right.plot(*points, "o-" if own else "o", color=colour, label=name, markersize=5)
     for row in FRONT:
-        if row.name in ("EfficientNet-B0", "ResNet-50", "GPUNet-1", "GPUNet-2", "EfficientNet-B3", "ResNet-101", "REGNETY-32GF"):
-            right.annotate(
-                row.name, (row.latency_ms, row.top1), (0, -10), textcoords="offset points", ha="center", fontsize=7, color="0.3"
-            )
+        if row.name in _NAMED:
+            across, up, side = _NAMED[row.name]
+            place = row.latency_ms, row.top1
+            right.annotate(row.name, place, (across, up), textcoords="offset points", ha=side, fontsize=7, color="0.3")
     right.set_xscale("log")
     right.set_xlim(0.42, 7)
     right.set_xticks([0.5, 1, 2, 4], ["0.5", "1", "2", "4"])
