@@ -51,6 +51,8 @@ class Project:
     """Have an independent solver recheck the certificate."""
     time_limit: float | None = None
     """Seconds after which the best selection so far is given, with how far from the best it can be."""
+    gap: str = "0"
+    """Stop once no selection can be better by more: a number in the unit of the scores, or a share such as 0.1%."""
     out: Path | None = None
     """Also write the selection: .json (everything) or .csv (the chosen lines of the table)."""
     json: bool = False
@@ -75,12 +77,18 @@ def project(command: Project) -> None:
         raise ValueError("--at-least, --at-most: go with --minimize-cost COLUMN")
     if column is not None and (budgets or command.minimize):
         raise ValueError("--minimize-cost: goes with --at-least or --at-most, without --budget and --minimize")
+    if column is not None and command.gap != "0":
+        raise ValueError("--gap: goes with --budget, not with --minimize-cost")
+    try:
+        gap = command.gap if command.gap.endswith("%") else float(command.gap)
+    except ValueError as error:
+        raise ValueError(f"--gap: expected a number, or a share such as 0.1%, got {command.gap!r}") from error
     limits: Any = {"links": links, "verify": command.verify, "time_limit_seconds": command.time_limit}
     try:
         if column is not None:
             found = select_cheapest(table, column, **asked, **limits)
         else:
-            found = select(table, budgets, minimize=command.minimize, **limits)
+            found = select(table, budgets, minimize=command.minimize, gap=gap, **limits)
     except SolverError as error:  # nothing found in time: the user may allow more
         raise ValueError(str(error)) from error
     if command.out is not None:

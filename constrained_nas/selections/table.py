@@ -121,6 +121,7 @@ def select(
     minimize: bool = False,
     verify: bool = False,
     time_limit_seconds: float | None = None,
+    gap: float | str = 0.0,
 ) -> SelectionRecord:
     """The selection of greatest score (least, with ``minimize``) within all budgets, exactly.
 
@@ -129,6 +130,7 @@ def select(
         links: groups that take the same option.
         verify: have an independent solver recheck the certificate.
         time_limit_seconds: stop then with the best so far and its true gap.
+        gap: stop once no selection can be better by more: a number, or a share such as ``"0.1%"``.
 
     Raises:
         InfeasibleError: nothing fits; with the least cost there is.
@@ -141,7 +143,13 @@ def select(
         _require(table, name, "budget")
     costs = {name: table.costs[name] for name in budgets}
     found = project_to_budget(
-        table.scores, costs, dict(budgets), minimize=minimize, time_limit_seconds=time_limit_seconds, links=list(links) or None
+        table.scores,
+        costs,
+        dict(budgets),
+        minimize=minimize,
+        time_limit_seconds=time_limit_seconds,
+        gap=gap,
+        links=list(links) or None,
     )
     if verify:
         found.certificate.verify(table.scores, costs, dict(budgets))

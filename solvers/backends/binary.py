@@ -57,7 +57,7 @@ class BinaryProgram:
 class BinaryAnswer:
     """``support`` of the best point found (None if there is none), its value, a bound on all points that fit, and the cuts used.
 
-    ``duals`` are multipliers of the budgets, where the solver has some.
+    ``duals`` are multipliers of the budgets, where the solver has some; ``stopped`` is why it ended before a proof, if known.
     """
 
     status: Status
@@ -66,6 +66,7 @@ class BinaryAnswer:
     bound: float
     cuts: int
     duals: FloatArray | None = None
+    stopped: str = ""
 
 
 def maximize_binary(

@@ -2,3 +2,4 @@
 
 from solvers.budgets.program import BudgetBackend, BudgetedKnapsack
 from solvers.budgets.ranking import ranked
+from solvers.budgets.steering import UNSTEERED, Steering

@@ -14,7 +14,7 @@ import itertools
 import math
 import time
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from solvers.backends import BinaryAnswer, BinaryProgram, LinearModel, MilpBacke
 from solvers.budgets.rational import maximize_exactly
 from solvers.budgets.scaled import relax_budgets
 from solvers.budgets.search import solve_budgets
+from solvers.budgets.steering import TIME_LIMIT, UNSTEERED, Steering
 from solvers.kernels import uses_kernels
 from solvers.knapsack import Knapsack, exact_sum, fitting, increments, priced_budget
 from solvers.results import SolverError, Status
@@ -136,12 +137,15 @@ class BudgetedKnapsack:
         """Whether ``x`` meets every budget, to the accuracy that its own entries have."""
         return bool((self.costs @ x <= self.budgets * (1.0 + _ACCURACY)).all())
 
-    def solve(self, *, backend: BudgetBackend = "native", time_limit_seconds: float | None = None) -> BinaryAnswer:
+    def solve(
+        self, *, backend: BudgetBackend = "native", time_limit_seconds: float | None = None, steering: Steering = UNSTEERED
+    ) -> BinaryAnswer:
         """The exact optimum; its support holds one option a group, in order.
 
         Args:
             backend: "native" is the branch and bound, compiled where numba is installed; interpreted it starts from HiGHS's answer.
             time_limit_seconds: stop then with the best selection so far and its true gap.
+            steering: of the native search; the others do not look at it.
 
         Raises:
             SolverError: see :func:`solvers.backends.binary.maximize_binary`.
@@ -154,8 +158,9 @@ class BudgetedKnapsack:
             return self._checked(answer, time_limit_seconds)
         data = self.values, self.costs, self.budgets, self.offsets
         if uses_kernels(backend):
-            found = solve_budgets(*data, time_limit_seconds=time_limit_seconds)
-            return BinaryAnswer(found.status, found.choices, found.value, found.bound, 0, self.usable(found.duals))
+            found = solve_budgets(*data, time_limit_seconds=time_limit_seconds, steering=steering)
+            duals = self.usable(found.duals)
+            return BinaryAnswer(found.status, found.choices, found.value, found.bound, 0, duals, found.stopped)
         began = time.perf_counter()
         try:
             known = self._mixed_integer("highs", None if time_limit_seconds is None else 0.5 * time_limit_seconds)
@@ -163,12 +168,14 @@ class BudgetedKnapsack:
             known = BinaryAnswer(Status.FEASIBLE, None, -math.inf, math.inf, 0)
         left = None if time_limit_seconds is None else max(1e-3, time_limit_seconds - (time.perf_counter() - began))
         trusted = known.status is Status.OPTIMAL
-        limits: dict[str, Any] = {"node_limit": _INTERPRETED_NODES} if trusted else {}
-        found = solve_budgets(*data, start=known.support, time_limit_seconds=left, **limits)
-        status, bound = found.status, found.bound
-        if status is not Status.INFEASIBLE and status is not Status.OPTIMAL and trusted and found.value == known.value:
-            status, bound = Status.OPTIMAL, min(bound, known.bound)
-        return BinaryAnswer(status, found.choices, found.value, bound, 0, self.usable(found.duals))
+        if known.support is not None and (steering.start is None or known.value > exact_sum(self.values[steering.start])):
+            steering = replace(steering, start=known.support)
+        nodes = min(steering.node_limit, _INTERPRETED_NODES if trusted else math.inf)
+        found = solve_budgets(*data, steering=replace(steering, node_limit=nodes), time_limit_seconds=left)
+        status, bound, stopped = found.status, found.bound, found.stopped
+        if stopped and trusted and found.value == known.value:
+            status, bound, stopped = Status.OPTIMAL, min(bound, known.bound), ""
+        return BinaryAnswer(status, found.choices, found.value, bound, 0, self.usable(found.duals), stopped)
 
     def _checked(self, answer: BinaryAnswer, time_limit_seconds: float | None) -> BinaryAnswer:
         """What a solver with tolerances says, proven where that is cheap; "nothing fits" only with a proof."""
@@ -219,7 +226,8 @@ class BudgetedKnapsack:
         above = unit * (max(0.0, found.bound - found.value) + _MILP_TOLERANCE) if answer.value < 0.0 else 0.0
         close = above <= 1e-9 * max(1.0, abs(value)) and found.status is not Status.TIME_LIMIT
         status = found.status if found.status is Status.TIME_LIMIT else Status.OPTIMAL if close else Status.FEASIBLE
-        return BinaryAnswer(status, answer.support, value, value + above, cuts)
+        stopped = TIME_LIMIT * (status is Status.TIME_LIMIT)
+        return BinaryAnswer(status, answer.support, value, value + above, cuts, stopped=stopped)
 
     def better_by_enumeration(self, worth: float, most: int = _ENUMERATED) -> IntArray | None:
         """A selection that fits and is worth more than ``worth``, empty where none is; None where over ``most`` are to be seen."""

@@ -69,6 +69,10 @@ class ScaledProgram:
         sums = (exact_sum(row) for row in self.rows[choices].T)
         return all(total <= limit for total, limit in zip(sums, self.limits.tolist(), strict=True))
 
+    def stated(self, bound: float) -> float:
+        """A bound of scaled values in the caller's, rounded up."""
+        return math.nextafter(self.lift + math.ldexp(bound, -self.unit), math.inf) if math.isfinite(bound) else bound
+
     def multipliers(self, dual: FloatArray, count: int) -> FloatArray:
         """The kernels' ``dual`` for all ``count`` budgets in the caller's units."""
         duals = np.zeros(count)

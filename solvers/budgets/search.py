@@ -19,6 +19,7 @@ from solvers.arrays import FloatArray, IntArray
 from solvers.budgets.neighbourhood import Neighbourhoods
 from solvers.budgets.rival import Rival
 from solvers.budgets.scaled import ScaledProgram
+from solvers.budgets.steering import CALLBACK, GAP, NODE_LIMIT, TIME_LIMIT, UNSTEERED, Steering
 from solvers.budgets.tree import BranchAndBound
 from solvers.knapsack import exact_sum, fitting
 from solvers.results import Status
@@ -43,6 +44,7 @@ class BudgetedSelection:
         value, bound: of ``choices`` (-inf where there are none), and an upper bound on every selection that fits.
         duals: (m,) the multipliers of the linear relaxation.
         nodes: of the search.
+        stopped: why it ended before a proof, one of the words of ``solvers.budgets.steering``; empty where it did not.
     """
 
     status: Status
@@ -51,6 +53,7 @@ class BudgetedSelection:
     bound: float
     duals: FloatArray
     nodes: int
+    stopped: str = ""
 
 
 def solve_budgets(
@@ -60,10 +63,8 @@ def solve_budgets(
     offsets: IntArray,
     *,
     cutoff: float = -math.inf,
-    start: IntArray | None = None,
+    steering: Steering = UNSTEERED,
     time_limit_seconds: float | None = None,
-    node_limit: int | None = None,
-    gap: float = 0.0,
     race: bool = True,
 ) -> BudgetedSelection:
     """The most valuable selection of one option a group that meets every budget by its correctly rounded sums.
@@ -74,9 +75,8 @@ def solve_budgets(
         budgets: (m,), infinite means none.
         offsets: (groups + 1,) where each group starts.
         cutoff: selections of this value or less are of no interest; with OPTIMAL and no choices nothing beats it.
-        start: (groups,) flat options of a selection that fits, where one is known.
-        time_limit_seconds, node_limit: stop then with the best selection so far and its true gap.
-        gap: stop as soon as the gap is no more than this.
+        steering: a known selection, limits of nodes and gap, and who is told of better selections.
+        time_limit_seconds: stop then with the best selection so far and its true gap.
         race: others may join the tree.
     """
     from solvers.kernels.clock import read_clock
@@ -87,21 +87,34 @@ def solve_budgets(
         return BudgetedSelection(Status.INFEASIBLE, None, -math.inf, -math.inf, np.zeros(len(budgets)), 0)
     best = np.maximum.reduceat(values[kept], np.searchsorted(kept, offsets)[:-1])
     shifted = values - np.repeat(best, np.diff(offsets))
-    limits = (math.inf if node_limit is None else node_limit), gap, deadline
+    nodes = 0
     while True:
         cuts = np.searchsorted(kept, offsets)
-        known = None if start is None else np.searchsorted(kept, start)
-        found = _search(values[kept], costs[:, kept], budgets, cuts, cutoff, known, limits, race)
+        part = _within(steering, kept, nodes)
+        found = _search(values[kept], costs[:, kept], budgets, cuts, cutoff, part, deadline, race)
+        nodes += found.nodes
+        found = replace(found, nodes=nodes)
         if found.choices is None:
             return found
         start = kept[found.choices]
+        if found.stopped and (found.stopped != NODE_LIMIT or nodes >= steering.node_limit):
+            return replace(found, choices=start)
+        steering = replace(steering, start=start)
         # Of a selection nothing is worth less than all of it. Where that leaves a scale on which more can be told apart: once more.
         finer = kept[shifted[kept] >= exact_sum(shifted[start])]
         if not -float(shifted[finer].min()) < _FINER * -float(shifted[kept].min()):
-            finer = _without_blur(values, costs, budgets, offsets, kept, replace(found, choices=start), limits)
+            finer = _without_blur(values, costs, budgets, offsets, kept, replace(found, choices=start), deadline)
             if finer is None:
                 return replace(found, choices=start)
         kept = finer
+
+
+def _within(steering: Steering, kept: IntArray, nodes: int) -> Steering:
+    """The same for the options ``kept`` alone, after so many nodes."""
+    start = None if steering.start is None else np.searchsorted(kept, steering.start)
+    watch = steering.watch
+    told = None if watch is None else lambda choices, bound: watch(kept[choices], bound)
+    return replace(steering, start=start, watch=told, node_limit=max(1.0, steering.node_limit - nodes))
 
 
 def _without_blur(
@@ -111,7 +124,7 @@ def _without_blur(
     offsets: IntArray,
     kept: IntArray,
     found: BudgetedSelection,
-    limits: tuple[float, float, float],
+    deadline: float,
 ) -> IntArray | None:
     """The options without the one that is too good to be true; None where no proof is blurred, or better selections take it.
 
@@ -129,7 +142,7 @@ def _without_blur(
     part = alone if fitting(costs[:, alone], budgets, np.searchsorted(alone, offsets)) is not None else None
     if part is not None:
         cuts = np.searchsorted(part, offsets)
-        proof = _search(values[part], costs[:, part], budgets, cuts, found.value, None, limits, race=False)
+        proof = _search(values[part], costs[:, part], budgets, cuts, found.value, UNSTEERED, deadline, race=False)
         if proof.status is not Status.OPTIMAL or proof.choices is not None:
             return None
     return kept[kept != kept[worst]]
@@ -141,40 +154,46 @@ def _search(
     budgets: FloatArray,
     offsets: IntArray,
     cutoff: float,
-    known: IntArray | None,
-    limits: tuple[float, float, float],
+    steering: Steering,
+    deadline: float,
     race: bool,
 ) -> BudgetedSelection:
-    """The same for options that all fit beside the cheapest ones; ``limits`` are of nodes, gap and time."""
+    """The same for options that all fit beside the cheapest ones."""
     from solvers.kernels.clock import read_clock
 
-    most_nodes, gap, deadline = limits
     scaled = ScaledProgram.of(values, costs, budgets, offsets)
     tree = BranchAndBound(scaled, cutoff)
-    if known is not None:
-        tree.offer(known)
+    if steering.start is not None:
+        tree.offer(steering.start)
     began = read_clock()
     alone = began + _ALONE
     race = race and math.isinf(cutoff)
     rival: Rival | None = None
     others: Neighbourhoods | None = None
     ceiling, fruitful = math.inf, True  # by the rival's own account; whether neighbourhoods found something
+    told, ordered = tree.best, False  # the worth that was told last; whether the one who is told has ended it
     tree.advance(1, deadline)
     duals = scaled.multipliers(tree.dual, len(budgets))
 
     def ended() -> bool:
-        if tree.done or tree.nodes >= most_nodes or read_clock() > deadline:
+        """Whether there is a reason to stop; also tells of what was found."""
+        nonlocal told, ordered
+        if steering.watch is not None and tree.choices is not None and tree.best > told:
+            told = tree.best
+            ordered = bool(steering.watch(tree.choices.copy(), scaled.stated(min(tree.bound, ceiling)))) or ordered
+        if tree.done or ordered or tree.nodes >= steering.node_limit or read_clock() > deadline:
             return True
-        enough = max(tree.tolerance, math.ldexp(gap, scaled.unit)) if tree.choices is not None else -math.inf
-        return min(ceiling, tree.bound if gap else math.inf) <= tree.best + enough
+        if tree.choices is None:
+            return False
+        return ceiling <= tree.best + tree.tolerance or steering.enough(*map(scaled.stated, (tree.best, min(tree.bound, ceiling))))
 
     try:
         while not ended():
             now = read_clock()
             share = min(max(_SHORTEST, _TURN * (now - began)), _LONGEST)
             turn = min(deadline, alone if now < alone else now + share)
-            while not tree.done and tree.nodes < most_nodes:
-                tree.advance(int(min(_SLICE, most_nodes - tree.nodes)), turn)
+            while not tree.done and tree.nodes < steering.node_limit:
+                tree.advance(int(min(_SLICE, steering.node_limit - tree.nodes)), turn)
                 if read_clock() >= turn:
                     break
             if not race or ended() or read_clock() < alone:
@@ -195,26 +214,28 @@ def _search(
     finally:
         if rival is not None:
             rival.stop()
+    late = read_clock() > deadline
     if tree.choices is None and not tree.done and math.isinf(cutoff):
         tree.start(read_clock() + _GRACE)  # a limit of a millisecond is no reason to come back with nothing
     if rival is not None and not rival.running:
         ceiling = min(ceiling, rival.bound)
         if rival.choices is not None:
             tree.offer(rival.choices)
-    return _answer(tree, values, duals, min(tree.bound, ceiling), cutoff, read_clock() > deadline)
+    reason = CALLBACK if ordered else NODE_LIMIT if tree.nodes >= steering.node_limit else TIME_LIMIT if late else GAP
+    return _answer(tree, values, duals, min(tree.bound, ceiling), cutoff, reason)
 
 
 def _answer(
-    tree: BranchAndBound, values: FloatArray, duals: FloatArray, upper: float, cutoff: float, late: bool
+    tree: BranchAndBound, values: FloatArray, duals: FloatArray, upper: float, cutoff: float, reason: str
 ) -> BudgetedSelection:
-    """State what was found in the caller's values."""
+    """State what was found in the caller's values; ``reason`` is why the search stopped, if that was before its proof."""
     scaled, nodes = tree.scaled, tree.nodes
-    unfinished = Status.TIME_LIMIT if late else Status.FEASIBLE
+    unfinished = Status.TIME_LIMIT if reason == TIME_LIMIT else Status.FEASIBLE
     if tree.choices is None:
         if tree.done and math.isinf(cutoff):
             return BudgetedSelection(Status.INFEASIBLE, None, -math.inf, -math.inf, duals, nodes)
-        bound = math.nextafter(scaled.lift + math.ldexp(upper, -scaled.unit), math.inf) if math.isfinite(upper) else math.inf
-        return BudgetedSelection(Status.OPTIMAL if tree.done else unfinished, None, -math.inf, bound, duals, nodes)
+        found = BudgetedSelection(Status.OPTIMAL, None, -math.inf, scaled.stated(upper), duals, nodes)
+        return found if tree.done else replace(found, status=unfinished, stopped=reason)
     upper = max(upper, tree.best)
     value = exact_sum(values[tree.choices])
     if scaled.whole:
@@ -223,5 +244,6 @@ def _answer(
         bound = math.nextafter(value + math.ldexp(upper - tree.best, -scaled.unit), math.inf)
     else:
         bound = value
-    certified = tree.done or bound - value <= 1e-9 * max(1.0, abs(value))
-    return BudgetedSelection(Status.OPTIMAL if certified else unfinished, tree.choices, value, bound, duals, nodes)
+    if tree.done or bound - value <= 1e-9 * max(1.0, abs(value)):
+        return BudgetedSelection(Status.OPTIMAL, tree.choices, value, bound, duals, nodes)
+    return BudgetedSelection(unfinished, tree.choices, value, bound, duals, nodes, reason)

@@ -67,7 +67,7 @@ class BranchAndBound:
     def bound(self) -> float:
         """An upper bound on every selection, in scaled values."""
         unseen = -math.inf if self.done else self._tree.open_bound()
-        return min(self._root, max(self.best, float(self._state[1]), unseen))
+        return min(0.0, self._root, max(self.best, float(self._state[1]), unseen))  # no scaled value is positive
 
     def offer(self, choices: IntArray) -> bool:
         """Take a selection that fits if it is the best."""

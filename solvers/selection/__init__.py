@@ -3,8 +3,9 @@
 from solvers.selection.alternatives import best_selections
 from solvers.selection.batches import Selections, project_many
 from solvers.selection.cheapest import CostCertificate, minimize_cost
-from solvers.selection.project import Selection, project_to_budget
+from solvers.selection.project import project_to_budget
 from solvers.selection.robust import RobustCertificate, project_robustly
+from solvers.selection.selection import Selection
 from solvers.selection.sensitivity import Frontier, ShadowPrice, frontier, shadow_prices
 from solvers.selection.tables import ScoreTable, read_table
 from solvers.selection.unneeded import Unneeded, unneeded_options

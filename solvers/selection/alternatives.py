@@ -14,7 +14,8 @@ import numpy as np
 
 from solvers.budgets import ranked
 from solvers.selection.constraints import Rules, constrained_program
-from solvers.selection.project import Answer, Backend, Selection, selection_of, solve_constrained
+from solvers.selection.project import Backend, solve_constrained
+from solvers.selection.selection import Answer, Selection, selection_of
 from solvers.selection.tables import read_table
 
 

@@ -17,7 +17,8 @@ from solvers.knapsack import decimal_places, exact_sum, whole_units
 from solvers.selection.constraints import Rules
 from solvers.selection.explanation import Context
 from solvers.selection.numbers import read_limit
-from solvers.selection.project import Backend, Selection, selection_of, solve_constrained
+from solvers.selection.project import Backend, solve_constrained
+from solvers.selection.selection import Selection, selection_of
 from solvers.selection.tables import ScoreTable, read_table
 from solvers.selection.verification import SelectionCertificate, verify_table
 
@@ -86,7 +87,7 @@ def minimize_cost(
     found = selection_of(swapped, flat, answer, "exact", True, began, rules)
     plain = found.certificate
     certificate = CostCertificate(
-        plain.primal, plain.bound, plain.violation, plain.dual, plain.maximize, plain.choices, rules, losses=losses
+        plain.primal, plain.bound, plain.violation, plain.dual, plain.maximize, plain.choices, rules, (), plain.stopped, losses
     )
     score = swapped.cost(0, flat)
     context = Context(swapped, flat, rules, True, "cost")

@@ -19,6 +19,7 @@ from solvers.knapsack import fitting
 from solvers.selection.constraints import Rules, constrained_program
 from solvers.selection.tables import ScoreTable
 
+_STOPPED = {"gap": "it is as near as was asked", "callback": "the callback ended the search"}
 _NEAREST = 3  # groups that are named
 _TIED = 1e-9  # relative: prices are accurate to about that
 _SHOWN = 12  # groups of a text; a frame has all
@@ -75,7 +76,9 @@ def frame(found: dict[str, list[Any]]) -> Any:
     return pandas.DataFrame(found)
 
 
-def sentences(context: Context, status: str, primal: float, gap: float | None, duals: FloatArray | None) -> list[str]:
+def sentences(
+    context: Context, status: str, primal: float, gap: float | None, duals: FloatArray | None, stopped: str = ""
+) -> list[str]:
     """What ``Selection.explain`` says, a sentence each."""
     table, word = context.table, context.objective
     better = "smaller" if context.minimize else "greater"
@@ -86,7 +89,7 @@ def sentences(context: Context, status: str, primal: float, gap: float | None, d
         said = [f"{size}; it is proven that no selection that fits has a {better} one."]
     else:
         room = "how much better others may be is unknown" if gap is None else f"others may be better by {_number(gap)} at most"
-        said = [f"{size}; it fits, but is not proven best ({status}): {room}."]
+        said = [f"{size}; it fits, but is not proven best ({_STOPPED.get(stopped, status)}): {room}."]
     for row in range(len(table.budgets)):
         said.append(_budget(context, row, 0.0 if duals is None else float(duals[row])))
     if status != "violated" and context.only_one_fits():

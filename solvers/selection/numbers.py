@@ -116,6 +116,18 @@ def read_bounds(value: Any, label: str) -> Bounds:
     return Bounds(lower, upper)
 
 
+def read_gap(value: Any, label: str) -> tuple[float, float]:
+    """A gap as a number and as a share ("0.1%") of a value; the other is 0.
+
+    Raises:
+        ValueError: something else, or a negative number; it starts with ``label``.
+    """
+    read = _limit(value, label)
+    if not read >= 0:
+        raise ValueError(f"{label}: expected a number of 0 or more, or a share such as '0.1%', got {value!r}")
+    return (0.0, float(read)) if isinstance(read, Fraction) else (read, 0.0)
+
+
 def read_limit(value: Any, label: str) -> float:
     """One number that is not NaN.
 

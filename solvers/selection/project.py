@@ -11,127 +11,27 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 
-from solvers.arrays import FloatArray, IntArray
-from solvers.budgets import BudgetBackend, BudgetedKnapsack, ranked
+from solvers.arrays import IntArray
+from solvers.budgets import UNSTEERED, BudgetBackend, BudgetedKnapsack, Steering, ranked
 from solvers.kernels import NativeBackend
 from solvers.knapsack import Knapsack, exact_sum, first_best, greedy, relax, solve_exact
-from solvers.results import InfeasibleError, SolverError, Status
-from solvers.selection import explanation, ties
+from solvers.results import CertificateError, InfeasibleError, SolverError, Status
+from solvers.selection import ties
 from solvers.selection.constraints import ConstrainedProgram, Rules, constrained_program
-from solvers.selection.explanation import Context
+from solvers.selection.numbers import read_gap
+from solvers.selection.selection import Answer, Method, Selection, selection_of
 from solvers.selection.tables import ScoreTable, allowed_program, read_table
-from solvers.selection.verification import SelectionCertificate
+from solvers.selection.verification import flat_choices
 
-Method = Literal["exact", "lp", "greedy", "argmax"]
 Backend = Literal["native", "numpy", "highs", "scipy"]
 _MISSES = 1000  # selections in turn that miss a bound by rounding: a hopeless scale
 _METHODS, _BACKENDS = get_args(Method), get_args(Backend)
-
-
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Selection:
-    """One option a group.
-
-    Attributes:
-        choices: option index of each group, or option names where the input was named; in the order of the groups.
-        value: summed score, as the caller stated scores.
-        cost: summed cost; a mapping of budget names where budgets were named.
-        status: OPTIMAL (method "exact": gap at most 1e-9 max(1, abs(value)); "lp" and "greedy": at most 1e-9 of the spread of the
-            scores, whatever their scale or offset), FEASIBLE, TIME_LIMIT, or VIOLATED (method "argmax" only).
-        certificate: bound, gap, violation and multipliers; ``verify(scores, costs, budget)`` rechecks them.
-        seconds: what the call took.
-        groups: the names of the groups, or their indices.
-    """
-
-    choices: tuple[Any, ...]
-    value: float
-    cost: float | Mapping[Hashable, float]
-    status: Status
-    certificate: SelectionCertificate
-    seconds: float
-    groups: tuple[Hashable, ...]
-    _context: Context | None = None
-
-    def __repr__(self) -> str:
-        return explanation.text(self._head(), self.groups, self.choices)
-
-    def _repr_html_(self) -> str:
-        return explanation.markup(self._head(), self._columns())
-
-    def explain(self) -> str:
-        """In sentences: how good it is, what is spent, what binds and what one unit more buys, and which groups are near to change.
-
-        Example:
-            >>> print(project_to_budget([[0.0, 3.0], [0.0, 2.0]], [[1.0, 3.0], [1.0, 2.0]], 4.0).explain())
-            The summed score is 3; it is proven that no selection that fits has a greater one.
-            The budget: 4 of 4 used (100 %), 0 left; it binds: at the margin one unit more buys about 1.5 of score.
-            Group 1 takes 0 to fill the budget; at these prices 1 is worth more.
-            Group 0 is at the margin: at these prices 1 and 0 are worth the same.
-        """
-        if self._context is None:
-            return f"{self._head()}."
-        given = self.certificate
-        return "\n".join(explanation.sentences(self._context, str(self.status), given.primal, given.gap, given.dual))
-
-    def to_frame(self) -> Any:
-        """A pandas data frame with a row a group: group, option, score and every cost.
-
-        Raises:
-            ImportError: pandas is not installed.
-        """
-        return explanation.frame(self._columns())
-
-    def _columns(self) -> dict[str, list[Any]]:
-        if self._context is None:
-            return {"group": list(self.groups), "option": list(self.choices)}
-        return explanation.columns(self._context, self.groups, self.choices)
-
-    def _head(self) -> str:
-        spent = self.cost if isinstance(self.cost, Mapping) else {"cost": self.cost}
-        costs = ", ".join(f"{name} {total:.6g}" for name, total in spent.items())
-        alone = self._context is not None and self.status is not Status.VIOLATED and self._context.only_one_fits()
-        return f"Selection ({self.status}): value {self.value:.6g}, {costs}{', the only one that fits' if alone else ''}"
-
-    @property
-    def by_group(self) -> dict[Hashable, Any]:
-        """``{group: option}`` with names where there are names."""
-        return dict(zip(self.groups, self.choices, strict=True))
-
-    @property
-    def bounds(self) -> dict[Hashable, tuple[float, float]]:
-        """``{budget: (lower, upper)}`` as numbers, infinite where there is none; a budget without a name is called "cost"."""
-        table = None if self._context is None else self._context.table
-        if table is None:
-            return {}
-        lower = [-math.inf] * len(table.budgets) if table.floors is None else table.floors.tolist()
-        return dict(zip(table.budget_names or ("cost",), zip(lower, table.budgets.tolist(), strict=True), strict=True))
-
-    def verify(self, scores: Any, costs: Any, budget: Any) -> Selection:
-        """Recheck every claim of the certificate against the data that were given, and return self.
-
-        Raises:
-            CertificateError: a claim is wrong.
-            ValueError: the data are malformed.
-        """
-        self.certificate.verify(scores, costs, budget)
-        return self
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Answer:
-    """What a method found: flat choices, a bound for maximization (None: unknown), multipliers, whether it is proven or ran out."""
-
-    choices: IntArray
-    bound: float | None
-    duals: FloatArray | None
-    stopped: bool = False
 
 
 def project_to_budget(
@@ -147,6 +47,10 @@ def project_to_budget(
     needs: Any = None,
     forbids: Any = None,
     canonical: bool = False,
+    gap: float | str = 0.0,
+    start: Any = None,
+    node_limit: int | None = None,
+    callback: Callable[[Selection], object] | None = None,
 ) -> Selection:
     """Choose one option a group so that the summed score is greatest and the summed cost is within the budget.
 
@@ -169,11 +73,16 @@ def project_to_budget(
             options have no names. They are merged, which only makes the program smaller.
         needs, forbids: pairs of options, ``[(("up", "2 bit"), ("down", "8 bit")), ...]``: whoever takes the first must take the
             second, or must not: every pair is a budget of its own in the program, so a few of them.
-
         canonical: of several best selections, the one that costs least (budget after budget) and then takes the lowest option
             indices (group after group), whatever path found it: for "exact". It takes some more programs. Without it, equal
             selections may come out differently by back end, version and order of the groups. Scores that are decimals of at most
             15 digits are compared exactly, others as their correctly rounded sums.
+        gap: for "exact": stop as soon as no selection can be better by more: a number in the unit of the scores, or ``"0.1%"`` of
+            what was found. ``certificate.stopped`` says why a search ended before its proof, if it did.
+        start: for "exact": a selection that fits, to begin with: a ``Selection``, an option a group, or ``{group: option}``.
+        node_limit: for "exact" under several budgets: stop after so many nodes of the branch and bound. There is none by default.
+        callback: for "exact": called with each better selection as it is found, and the bound so far in its certificate; if it
+            returns True the search stops. One budget has no search worth watching: it is called once, with the answer.
 
     Costs and budgets of at most 15 digits are the decimals they are written as, and summed exactly: three options of cost 0.1 fit a
     budget of 0.3. Where a budget or one of its costs has more digits, as measured numbers do, sums are correctly rounded
@@ -209,20 +118,86 @@ def project_to_budget(
         raise ValueError(f"backend: expected one of {', '.join(_BACKENDS)}, got {backend!r}")
     if time_limit_seconds is not None and not time_limit_seconds > 0:
         raise ValueError(f"time_limit_seconds: expected a positive number or None, got {time_limit_seconds}")
+    steered = gap != 0.0 or start is not None or node_limit is not None or callback is not None
+    if steered and (method != "exact" or canonical or backend in ("highs", "scipy")):
+        raise ValueError("gap, start, node_limit, callback: are for the method 'exact' by 'native' or 'numpy', without canonical")
     table = read_table(scores, costs, budget, minimize=minimize)
     if canonical:
         if method != "exact":
             raise ValueError(f"canonical: is for the method 'exact', got {method!r}")
         return _canonical(table, Rules.read(table, links, needs, forbids), backend, minimize, time_limit_seconds, began)
-    if links is None and needs is None and forbids is None and table.floors is None:
+    if links is None and needs is None and forbids is None and table.floors is None and not steered:
         program, kept = allowed_program(table, minimize)
-        answer = _solve(program, table, method, backend, time_limit_seconds)
+        answer = _solve(program, table, method, backend, time_limit_seconds, UNSTEERED)
         return selection_of(table, kept[answer.choices], answer, method, minimize, began)
     rules = Rules.read(table, links, needs, forbids)
     if method == "argmax" and rules.clashes:
         raise ValueError("method: 'argmax' cannot tell what options need or forbid; use 'exact', 'lp' or 'greedy'")
-    flat, answer = solve_constrained(table, rules, method, backend, minimize, time_limit_seconds)
-    return selection_of(table, flat, answer, method, minimize, began, rules)
+    if not steered:
+        flat, answer = solve_constrained(table, rules, method, backend, minimize, time_limit_seconds)
+        return selection_of(table, flat, answer, method, minimize, began, rules)
+    told: list[float] = []
+
+    def watch(choices: IntArray, bound: float) -> bool:
+        seen = selection_of(table, choices, Answer(choices, bound, None, "callback"), method, minimize, began, rules)
+        told.append(seen.value)
+        return callback is not None and callback(seen) is True
+
+    steering = _steering(table, rules, gap, start, node_limit, None if callback is None else watch)
+    flat, answer = solve_constrained(table, rules, method, backend, minimize, time_limit_seconds, steering)
+    found = selection_of(table, flat, answer, method, minimize, began, rules)
+    if callback is not None and (not told or told[-1] != found.value):
+        callback(found)
+    return found
+
+
+def _steering(
+    table: ScoreTable,
+    rules: Rules,
+    gap: float | str,
+    start: Any,
+    node_limit: int | None,
+    watch: Callable[[IntArray, float], bool] | None,
+) -> Steering:
+    """What the user asked of the search, checked; the start in positions of the table.
+
+    Raises:
+        ValueError: a gap or limit that is none, a start that is no selection, breaks a rule or does not fit.
+    """
+    least, share = read_gap(gap, "gap")
+    if node_limit is not None and (isinstance(node_limit, bool) or not isinstance(node_limit, int) or node_limit < 1):
+        raise ValueError(f"node_limit: expected a whole number of at least 1 or None, got {node_limit!r}")
+    flat = None
+    if start is not None:
+        flat = _positions(table, start)
+        if not table.allowed()[flat].all():
+            group = int(np.argmin(table.allowed()[flat]))
+            raise ValueError(f"start: {table.group_label(group)} takes a forbidden option")
+        if (broken := rules.broken(flat, table)) is not None:
+            raise ValueError(f"start: {broken}")
+        if table.excess(flat) > 0.0:
+            spent = table.spent([table.cost(row, flat) for row in range(len(table.costs))])
+            raise ValueError(f"start: does not fit ({', '.join(spent)})")
+    return Steering(flat, least, share, math.inf if node_limit is None else node_limit, watch)
+
+
+def _positions(table: ScoreTable, start: Any) -> IntArray:
+    """The flat options of a selection that a user gives."""
+    if isinstance(start, Selection):
+        start = start.by_group if table.groups is not None else start.choices
+    if isinstance(start, Mapping):
+        groups = range(len(table.offsets) - 1) if table.groups is None else table.groups
+        different = sorted(set(groups) ^ set(start), key=repr)
+        if different:
+            raise ValueError(f"start: expected an option for each group and no other, {different[0]!r} is only in one of them")
+        start = [start[group] for group in groups]
+    try:
+        choices = tuple(start)
+        if len(choices) != len(table.offsets) - 1:
+            raise ValueError(f"start: expected {len(table.offsets) - 1} options, one a group, got {len(choices)}")
+        return flat_choices(choices, table)
+    except (CertificateError, TypeError) as error:
+        raise ValueError(f"start: {error}") from error
 
 
 def _canonical(
@@ -248,16 +223,32 @@ def _canonical(
 
 
 def solve_constrained(
-    table: ScoreTable, rules: Rules, method: Method, backend: Backend, minimize: bool, time_limit_seconds: float | None
+    table: ScoreTable,
+    rules: Rules,
+    method: Method,
+    backend: Backend,
+    minimize: bool,
+    time_limit_seconds: float | None,
+    steering: Steering = UNSTEERED,
 ) -> tuple[IntArray, Answer]:
     """The options of the table that a method chooses under floors and rules, and its answer with one multiplier a budget.
+
+    ``steering`` is in positions of the table.
 
     Raises:
         InfeasibleError, SolverError: see :func:`project_to_budget`.
     """
     began = time.perf_counter()
     wide = constrained_program(table, rules, minimize=minimize)
-    answer = _solve(wide.program, wide, method, backend, time_limit_seconds)
+    watch = steering.watch
+
+    def expanded(choices: IntArray, bound: float) -> bool:
+        whole = wide.expand(choices)
+        return watch is not None and (wide.exact or table.excess(whole) == 0.0) and watch(whole, bound)
+
+    start = None if steering.start is None else np.unique(wide.owner[steering.start])
+    inner = replace(steering, start=start, watch=None if watch is None else expanded)
+    answer = _solve(wide.program, wide, method, backend, time_limit_seconds, inner)
     flat = wide.expand(answer.choices)
     if not wide.exact and method != "argmax" and table.excess(flat) > 0.0:  # by rounding: the best of those that do not
         left = None if time_limit_seconds is None else max(1e-3, time_limit_seconds - (time.perf_counter() - began))
@@ -280,20 +271,34 @@ def _solve(
     method: Method,
     backend: Backend,
     time_limit_seconds: float | None,
+    steering: Steering,
 ) -> Answer:
     """Any method and back end; ``stated`` says what a program that has no solution asks."""
     if len(program.budgets) == 1 and (backend == "native" or backend == "numpy"):
-        return _one_budget(program, method, backend, time_limit_seconds)
+        return _one_budget(program, method, backend, time_limit_seconds, steering)
     general: BudgetBackend = "native" if backend == "numpy" else backend
-    return _any_budgets(program, stated, method, general, time_limit_seconds)
+    return _any_budgets(program, stated, method, general, time_limit_seconds, steering)
 
 
-def _one_budget(program: BudgetedKnapsack, method: Method, backend: NativeBackend, time_limit_seconds: float | None) -> Answer:
+def _one_budget(
+    program: BudgetedKnapsack, method: Method, backend: NativeBackend, time_limit_seconds: float | None, steering: Steering
+) -> Answer:
     """The native methods."""
+    began = time.perf_counter()
     knapsack, budget = Knapsack(program.values, program.costs[0], program.offsets), float(program.budgets[0])
     if method == "exact":
-        found = solve_exact(knapsack, budget, time_limit_seconds=time_limit_seconds, backend=backend)
-        return Answer(found.choices, found.bound, np.array([found.dual]), found.status is Status.TIME_LIMIT)
+        if steering is not UNSTEERED and (near := _near_enough(knapsack, budget, backend, steering)) is not None:
+            return near
+        known = steering.start
+        cutoff = -math.inf if known is None else exact_sum(knapsack.values[known])
+        found = solve_exact(knapsack, budget, cutoff=cutoff, time_limit_seconds=time_limit_seconds, backend=backend)
+        choices = found.choices if known is None or found.value > cutoff else known
+        bound = max(found.bound, cutoff)
+        stopped = ""
+        if found.status is Status.TIME_LIMIT:
+            out = time_limit_seconds is not None and time.perf_counter() - began >= time_limit_seconds
+            stopped = "time limit" if out else "state limit"
+        return Answer(choices, bound, np.array([found.dual]), stopped)
     relaxation = relax(knapsack, budget, backend=backend)
     duals = np.array([relaxation.dual])
     if method == "lp":
@@ -303,16 +308,29 @@ def _one_budget(program: BudgetedKnapsack, method: Method, backend: NativeBacken
     return Answer(first_best(program.values, program.offsets), relaxation.bound, duals)
 
 
+def _near_enough(knapsack: Knapsack, budget: float, backend: NativeBackend, steering: Steering) -> Answer | None:
+    """The start or the greedy selection where the relaxation shows that it is within the asked gap; None where it does not."""
+    if not (steering.gap or steering.share):
+        return None
+    relaxation = relax(knapsack, budget, backend=backend)
+    known = [greedy(knapsack, budget, relaxation), *([] if steering.start is None else [steering.start])]
+    value, choices = max(((exact_sum(knapsack.values[choices]), choices) for choices in known), key=lambda pair: pair[0])
+    if not steering.enough(value, relaxation.bound):
+        return None
+    return Answer(choices, relaxation.bound, np.array([relaxation.dual]), "gap")
+
+
 def _any_budgets(
     program: BudgetedKnapsack,
     stated: ScoreTable | ConstrainedProgram,
     method: Method,
     backend: BudgetBackend,
     time_limit_seconds: float | None,
+    steering: Steering,
 ) -> Answer:
     """The same methods for any number of budgets."""
     if method == "exact":
-        answer = _search(program, backend, time_limit_seconds)
+        answer = _search(program, backend, time_limit_seconds, steering)
         if answer is not None:
             return answer
     else:
@@ -329,7 +347,9 @@ def _any_budgets(
     raise InfeasibleError(f"nothing fits: each budget can be met alone but not all together: {asked}")
 
 
-def _search(program: BudgetedKnapsack, backend: BudgetBackend, time_limit_seconds: float | None) -> Answer | None:
+def _search(
+    program: BudgetedKnapsack, backend: BudgetBackend, time_limit_seconds: float | None, steering: Steering
+) -> Answer | None:
     """The exact program; None where nothing fits."""
     began = time.perf_counter()
     duals, bound = None, math.inf
@@ -339,52 +359,12 @@ def _search(program: BudgetedKnapsack, backend: BudgetBackend, time_limit_second
             return None
         duals, bound = relaxation.duals, relaxation.bound
     left = None if time_limit_seconds is None else max(1e-3, time_limit_seconds - (time.perf_counter() - began))
-    found = program.solve(backend=backend, time_limit_seconds=left)
-    stopped = found.status is Status.TIME_LIMIT
+    found = program.solve(backend=backend, time_limit_seconds=left, steering=steering)
     if found.support is None:
-        if not stopped:
+        if found.status is Status.INFEASIBLE:
             return None
-        raise SolverError(f"{backend}: no selection found within {time_limit_seconds} s; allow more time")
-    return Answer(found.support, min(found.bound, bound), found.duals if duals is None else duals, stopped)
-
-
-def selection_of(
-    table: ScoreTable, flat: IntArray, answer: Answer, method: Method, minimize: bool, began: float, rules: Rules | None = None
-) -> Selection:
-    """Names, sums and the certificate of the options ``flat``, all from the table as it was given."""
-    value = exact_sum(table.scores[flat])
-    totals = [table.cost(row, flat) for row in range(len(table.costs))]
-    violation = table.violation(totals)
-    bound = None
-    if answer.bound is not None:
-        bound = float(-answer.bound if minimize else answer.bound)
-        if violation == 0.0:  # rounding of the bound below what was found
-            bound = min(bound, value) if minimize else max(bound, value)
-            if method == "exact" and bound != value and table.nothing_between(value, bound):
-                bound = value
-    gap = math.inf if bound is None else abs(bound - value)
-    if violation > 0.0 and method == "argmax":
-        status = Status.VIOLATED
-    elif gap <= 1e-9 * (max(1.0, abs(value)) if method == "exact" else _spread(table)):
-        status = Status.OPTIMAL
-    else:
-        status = Status.TIME_LIMIT if answer.stopped else Status.FEASIBLE
-    choices: tuple[Any, ...] = tuple((flat - table.offsets[:-1]).tolist())
-    if table.options is not None:
-        choices = tuple(table.options[position] for position in flat.tolist())
-    cost: float | Mapping[Hashable, float] = totals[0]
-    if table.budget_names is not None:
-        cost = MappingProxyType(dict(zip(table.budget_names, totals, strict=True)))
-    duals = None if answer.duals is None else answer.duals * table.units()
-    certificate = SelectionCertificate(value, bound, violation, duals, maximize=not minimize, choices=choices, rules=rules)
-    groups = tuple(range(len(choices))) if table.groups is None else table.groups
-    context = Context(table, flat, rules, minimize, "loss" if minimize else "score")
-    return Selection(choices, value, cost, status, certificate, time.perf_counter() - began, groups, context)
-
-
-def _spread(table: ScoreTable) -> float:
-    """What separates the best selection from the worst, budgets aside: free of the scores' offset, in proportion to their scale."""
-    allowed = np.isfinite(table.scores)
-    highest = np.maximum.reduceat(np.where(allowed, table.scores, -np.inf), table.offsets[:-1])
-    lowest = np.minimum.reduceat(np.where(allowed, table.scores, np.inf), table.offsets[:-1])
-    return exact_sum(highest - lowest)
+        limit = (
+            f"{time_limit_seconds} s; allow more time" if found.status is Status.TIME_LIMIT else f"the {found.stopped}; allow more"
+        )
+        raise SolverError(f"{backend}: no selection found within {limit}")
+    return Answer(found.support, min(found.bound, bound), found.duals if duals is None else duals, found.stopped)

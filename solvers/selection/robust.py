@@ -22,7 +22,7 @@ from solvers.arrays import FloatArray, IntArray
 from solvers.budgets import BudgetedKnapsack, ranked
 from solvers.knapsack import Knapsack, decimal_places, exact_sum, from_units, relax, solve_exact, whole_units
 from solvers.results import CertificateError, InfeasibleError, Status
-from solvers.selection.project import Selection
+from solvers.selection.selection import Selection
 from solvers.selection.tables import ScoreTable, read_table
 from solvers.selection.verification import SelectionCertificate, flat_choices
 

@@ -36,11 +36,14 @@ class SelectionCertificate(Certificate):
         choices: an option of each group, as an index or a name.
         rules: the links, needs and forbids that the selection keeps, and that the bound is for; None without any.
         excluded: selections that the bound is not for, as those before the k-th best; the selection is none of them.
+        stopped: why the search ended before a proof: "time limit", "node limit", "state limit", "gap" (near enough, as asked) or
+            "callback" (told to); empty where the answer is proven, or the method does not search.
     """
 
     choices: tuple[Any, ...]
     rules: Rules | None = None
     excluded: tuple[tuple[Any, ...], ...] = ()
+    stopped: str = ""
 
     def verify(self, scores: Any, costs: Any, budget: Any) -> SelectionCertificate:
         """Recheck every claim against the data, and return self; see :func:`verify_selection`."""

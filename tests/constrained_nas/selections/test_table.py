@@ -123,6 +123,7 @@ def test_the_command_prints_and_writes(monkeypatch: pytest.MonkeyPatch, capsys: 
         (["--budget", "ms=1"], "there are: latency_ms, params"),
         (["--budget", "latency_ms=1"], r"least possible cost is 2\.2"),
         (["--budget", "latency_ms=6", "--time-limit", "0"], "positive number of seconds"),
+        (["--budget", "latency_ms=6", "--gap", "near"], r"--gap: expected a number, or a share such as 0\.1%"),
         ([], "at least one budget"),
     ],
 )

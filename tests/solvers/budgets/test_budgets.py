@@ -15,6 +15,7 @@ from solvers import Status, project_to_budget
 from solvers.budgets import BudgetedKnapsack
 from solvers.budgets import program as budgets
 from solvers.budgets.search import solve_budgets
+from solvers.budgets.steering import Steering
 from solvers.knapsack import Knapsack, solve_exact
 
 # The certified gap of "exact", relative to max(1, |value|).
@@ -148,13 +149,16 @@ def test_a_limit_leaves_a_selection_with_its_true_gap() -> None:
     rng = np.random.default_rng(8)
     program = instance(rng, [12] * 30, "subset", 2, 0.45)
     data = program.values, program.costs, program.budgets, program.offsets
-    short, long = solve_budgets(*data, node_limit=3000), solve_budgets(*data, node_limit=60_000)
+    short, long = (solve_budgets(*data, steering=Steering(node_limit=nodes)) for nodes in (3000, 60_000))
     for answer in (short, long):
         assert answer.status is Status.FEASIBLE and answer.choices is not None and program.fits(answer.choices)
         assert answer.value <= answer.bound
     assert long.value >= short.value and short.bound >= long.value and long.bound >= short.value
     timed = solve_budgets(*data, time_limit_seconds=0.2)
     assert timed.status is Status.TIME_LIMIT and timed.bound >= timed.value
+    whole = np.rint(100.0 * program.values), *data[1:]
+    at_once = solve_budgets(*whole, time_limit_seconds=1e-9)  # as when the time goes by while kernels are compiled
+    assert at_once.status is Status.TIME_LIMIT and at_once.value <= at_once.bound <= 100.0 * program.values.max() * 30
 
 
 def test_scaling_and_permuting_change_nothing() -> None:
