@@ -7,6 +7,5 @@ from solvers.selection.project import project_to_budget
 from solvers.selection.robust import RobustCertificate, project_robustly
 from solvers.selection.selection import Selection
 from solvers.selection.sensitivity import Frontier, ShadowPrice, frontier, shadow_prices
-from solvers.selection.tables import ScoreTable, read_table
 from solvers.selection.unneeded import Unneeded, unneeded_options
 from solvers.selection.verification import SelectionCertificate, verify_selection

@@ -16,7 +16,7 @@ from solvers.budgets import ranked
 from solvers.selection.constraints import Rules, constrained_program
 from solvers.selection.project import Backend, solve_constrained
 from solvers.selection.selection import Answer, Selection, selection_of
-from solvers.selection.tables import read_table
+from solvers.tables import read_table
 
 
 def best_selections(

@@ -21,9 +21,9 @@ from solvers.arrays import BoolArray, FloatArray, IntArray
 from solvers.kernels import uses_kernels
 from solvers.knapsack import decimal_places, exact_sum, whole_units
 from solvers.results import InfeasibleError
-from solvers.selection.numbers import is_exact, read_rows
 from solvers.selection.project import project_to_budget
 from solvers.selection.selection import Selection
+from solvers.tables import is_exact, read_rows
 
 _STATES = 1 << 19, 1 << 15, 1024, 1 << 16  # as solve_exact has them
 _CLOSE = 1e-12  # relative to a budget: where plain sums may err about it, fsum decides

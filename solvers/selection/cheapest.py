@@ -16,11 +16,10 @@ import numpy as np
 from solvers.knapsack import decimal_places, exact_sum, whole_units
 from solvers.selection.constraints import Rules
 from solvers.selection.explanation import Context
-from solvers.selection.numbers import read_limit
 from solvers.selection.project import Backend, solve_constrained
 from solvers.selection.selection import Selection, selection_of
-from solvers.selection.tables import ScoreTable, read_table
 from solvers.selection.verification import SelectionCertificate, verify_table
+from solvers.tables import ScoreTable, read_limit, read_table
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,7 +22,7 @@ from solvers.arrays import FloatArray, IntArray
 from solvers.budgets import BudgetedKnapsack
 from solvers.knapsack import exact_sum, whole_units
 from solvers.results import InfeasibleError
-from solvers.selection.tables import ROUND_OFF, ScoreTable
+from solvers.tables import ROUND_OFF, ScoreTable
 
 
 @dataclass(frozen=True, slots=True, eq=False)

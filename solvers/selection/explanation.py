@@ -17,7 +17,7 @@ import numpy as np
 from solvers.arrays import BoolArray, FloatArray, IntArray
 from solvers.knapsack import fitting
 from solvers.selection.constraints import Rules, constrained_program
-from solvers.selection.tables import ScoreTable
+from solvers.tables import ScoreTable
 
 _STOPPED = {"gap": "it is as near as was asked", "callback": "the callback ended the search"}
 _NEAREST = 3  # groups that are named

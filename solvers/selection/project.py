@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -21,13 +21,12 @@ from solvers.arrays import IntArray
 from solvers.budgets import UNSTEERED, BudgetBackend, BudgetedKnapsack, Steering, ranked
 from solvers.kernels import NativeBackend
 from solvers.knapsack import Knapsack, exact_sum, first_best, greedy, relax, solve_exact
-from solvers.results import CertificateError, InfeasibleError, SolverError, Status
+from solvers.results import InfeasibleError, SolverError, Status
 from solvers.selection import ties
 from solvers.selection.constraints import ConstrainedProgram, Rules, constrained_program
-from solvers.selection.numbers import read_gap
 from solvers.selection.selection import Answer, Method, Selection, selection_of
-from solvers.selection.tables import ScoreTable, allowed_program, read_table
-from solvers.selection.verification import flat_choices
+from solvers.selection.steering import read_steering
+from solvers.tables import ScoreTable, allowed_program, read_table
 
 Backend = Literal["native", "numpy", "highs", "scipy"]
 _MISSES = 1000  # selections in turn that miss a bound by rounding: a hopeless scale
@@ -143,61 +142,12 @@ def project_to_budget(
         told.append(seen.value)
         return callback is not None and callback(seen) is True
 
-    steering = _steering(table, rules, gap, start, node_limit, None if callback is None else watch)
+    steering = read_steering(table, rules, gap, start, node_limit, None if callback is None else watch)
     flat, answer = solve_constrained(table, rules, method, backend, minimize, time_limit_seconds, steering)
     found = selection_of(table, flat, answer, method, minimize, began, rules)
     if callback is not None and (not told or told[-1] != found.value):
         callback(found)
     return found
-
-
-def _steering(
-    table: ScoreTable,
-    rules: Rules,
-    gap: float | str,
-    start: Any,
-    node_limit: int | None,
-    watch: Callable[[IntArray, float], bool] | None,
-) -> Steering:
-    """What the user asked of the search, checked; the start in positions of the table.
-
-    Raises:
-        ValueError: a gap or limit that is none, a start that is no selection, breaks a rule or does not fit.
-    """
-    least, share = read_gap(gap, "gap")
-    if node_limit is not None and (isinstance(node_limit, bool) or not isinstance(node_limit, int) or node_limit < 1):
-        raise ValueError(f"node_limit: expected a whole number of at least 1 or None, got {node_limit!r}")
-    flat = None
-    if start is not None:
-        flat = _positions(table, start)
-        if not table.allowed()[flat].all():
-            group = int(np.argmin(table.allowed()[flat]))
-            raise ValueError(f"start: {table.group_label(group)} takes a forbidden option")
-        if (broken := rules.broken(flat, table)) is not None:
-            raise ValueError(f"start: {broken}")
-        if table.excess(flat) > 0.0:
-            spent = table.spent([table.cost(row, flat) for row in range(len(table.costs))])
-            raise ValueError(f"start: does not fit ({', '.join(spent)})")
-    return Steering(flat, least, share, math.inf if node_limit is None else node_limit, watch)
-
-
-def _positions(table: ScoreTable, start: Any) -> IntArray:
-    """The flat options of a selection that a user gives."""
-    if isinstance(start, Selection):
-        start = start.by_group if table.groups is not None else start.choices
-    if isinstance(start, Mapping):
-        groups = range(len(table.offsets) - 1) if table.groups is None else table.groups
-        different = sorted(set(groups) ^ set(start), key=repr)
-        if different:
-            raise ValueError(f"start: expected an option for each group and no other, {different[0]!r} is only in one of them")
-        start = [start[group] for group in groups]
-    try:
-        choices = tuple(start)
-        if len(choices) != len(table.offsets) - 1:
-            raise ValueError(f"start: expected {len(table.offsets) - 1} options, one a group, got {len(choices)}")
-        return flat_choices(choices, table)
-    except (CertificateError, TypeError) as error:
-        raise ValueError(f"start: {error}") from error
 
 
 def _canonical(

@@ -23,8 +23,8 @@ from solvers.budgets import BudgetedKnapsack, ranked
 from solvers.knapsack import Knapsack, decimal_places, exact_sum, from_units, relax, solve_exact, whole_units
 from solvers.results import CertificateError, InfeasibleError, Status
 from solvers.selection.selection import Selection
-from solvers.selection.tables import ScoreTable, read_table
 from solvers.selection.verification import SelectionCertificate, flat_choices
+from solvers.tables import ScoreTable, read_table
 
 _TOLERANCE = 1e-9  # relative to the summed greatest scores: the accuracy an exact answer promises
 

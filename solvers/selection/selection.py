@@ -17,8 +17,8 @@ from solvers.results import Status
 from solvers.selection import explanation
 from solvers.selection.constraints import Rules
 from solvers.selection.explanation import Context
-from solvers.selection.tables import ScoreTable
 from solvers.selection.verification import SelectionCertificate
+from solvers.tables import ScoreTable
 
 Method = Literal["exact", "lp", "greedy", "argmax"]
 _OUT_OF = ("time limit", "state limit")  # what a search runs out of, without being told to stop

@@ -25,10 +25,9 @@ from solvers.budgets import BudgetedKnapsack
 from solvers.kernels.sums import add
 from solvers.knapsack import Knapsack, exact_sum, increments
 from solvers.results import InfeasibleError, SolverError
-from solvers.selection.numbers import read_number
 from solvers.selection.project import project_to_budget
 from solvers.selection.selection import Selection
-from solvers.selection.tables import ScoreTable, allowed_program, read_table
+from solvers.tables import ScoreTable, allowed_program, read_number, read_table
 
 
 @dataclass(frozen=True, slots=True)

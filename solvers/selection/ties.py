@@ -15,7 +15,7 @@ import numpy as np
 from solvers.arrays import FloatArray, IntArray
 from solvers.knapsack import exact_sum, whole_units
 from solvers.selection.constraints import Rules
-from solvers.selection.tables import ScoreTable
+from solvers.tables import ScoreTable
 
 _WHOLE = 2.0**39  # whole values below this are told apart exactly by every method
 

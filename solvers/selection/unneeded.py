@@ -20,7 +20,7 @@ import numpy as np
 from solvers.arrays import FloatArray, IntArray
 from solvers.backends import least_by_scipy
 from solvers.knapsack import Knapsack, increments
-from solvers.selection.tables import ScoreTable, allowed_program, read_table
+from solvers.tables import ScoreTable, allowed_program, read_table
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from solvers.budgets import BudgetedKnapsack
 from solvers.knapsack import exact_sum
 from solvers.results import Certificate, CertificateError, SolverError, Status
 from solvers.selection.constraints import Rules
-from solvers.selection.tables import ScoreTable, allowed_program, read_table
+from solvers.tables import ScoreTable, allowed_program, read_table
 
 # Relative to the summed greatest scores: the accuracy an exact answer promises.
 _TOLERANCE = 1e-9

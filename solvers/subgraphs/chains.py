@@ -23,7 +23,8 @@ from solvers.arrays import FloatArray, IntArray
 from solvers.backends import BinaryAnswer, BinaryProgram, MilpBackend, maximize_binary
 from solvers.knapsack import exact_sum
 from solvers.results import CertificateError, InfeasibleError, SolverError, Status
-from solvers.selection import ScoreTable, Selection, SelectionCertificate, read_table
+from solvers.selection import Selection, SelectionCertificate
+from solvers.tables import ScoreTable, read_table
 
 _TOLERANCE = 1e-9  # of HiGHS, on an objective scaled to 1
 

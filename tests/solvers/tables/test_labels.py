@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from solvers import frontier, project_to_budget, unneeded_options
-from solvers.selection.labels import Labels, order_by_labels, shown_labels
+from solvers.tables.labels import Labels, order_by_labels, shown_labels
 
 SCORES = np.array([[1.0, 5.0, 2.0], [4.0, 3.0, 9.0]])
 COSTS = np.array([[1.0, 6.0, 2.0], [3.0, 1.0, 8.0]])

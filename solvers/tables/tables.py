@@ -17,8 +17,8 @@ from solvers.arrays import FloatArray, IntArray
 from solvers.budgets import BudgetedKnapsack
 from solvers.knapsack import decimal_places, exact_sum, from_units, whole_units
 from solvers.results import InfeasibleError
-from solvers.selection.labels import Labels, order_by_labels, shown_labels
-from solvers.selection.numbers import Bounds, bound_labels, is_exact, read_bounds, read_limit, read_number, read_rows, settle
+from solvers.tables.labels import Labels, order_by_labels, shown_labels
+from solvers.tables.numbers import Bounds, bound_labels, is_exact, read_bounds, read_limit, read_number, read_rows, settle
 
 # A budget that was itself a sum of the least costs in another order, or went through a table printed to 15 digits, misses them by
 # some ulps: 1e-12 covers thousands of terms.
