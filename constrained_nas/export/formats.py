@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -116,32 +116,56 @@ def export_onnx(
         ImportError: onnx, onnxscript or onnxruntime is missing.
         ValueError: a network that cannot be exported, or outputs that differ by more than ``tolerance``; the file is then removed.
     """
-    onnx, runtime, _ = (_required(package) for package in ("onnx", "onnxruntime", "onnxscript"))
     plain = _plain(network)
     images = _traced_images(example, dynamic_batch)
     target = Path(path)
+    model = exported_model(plain, images, dynamic_batch)
+    batches = [images, torch.cat([images, images.flip(0)])[: len(images) + 1]] if dynamic_batch else [images]
+    with written_whole(target) as partial, torch.no_grad():
+        partial.write_bytes(model.SerializeToString())
+        difference = run_onnx(partial, batches, [plain(batch) for batch in batches], tolerance)
+    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    return ExportedOnnx(target, int(opset), difference)
+
+
+def exported_model(network: nn.Module, example: Tensor, dynamic_batch: bool = True) -> Any:
+    """An ONNX model (``ModelProto``) of a network in evaluation mode on the CPU, with normalization folded where that can be done.
+
+    Raises:
+        ImportError: onnx, onnxscript or onnxruntime is missing.
+        ValueError: a network that cannot be exported.
+    """
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        _required(package)
+    images = _traced_images(example, dynamic_batch)
     options: dict[str, Any] = {"dynamo": True, "external_data": False, "verbose": False, "input_names": ["images"]}
-    with written_whole(target) as partial:
-        try:
-            torch.onnx.export(
-                plain, (images,), str(partial), dynamic_shapes=_shapes(dynamic_batch), output_names=["output"], **options
-            )
-        except Exception as error:  # the exporter raises many kinds
-            if isinstance(error, OSError) or out_of_memory(error):  # these say more than the exporter
-                raise
-            raise ValueError(f"the network cannot be exported to ONNX: {_first_line(error)}") from error
-        settings = runtime.SessionOptions()
-        settings.intra_op_num_threads, settings.log_severity_level = 1, 3
-        session = runtime.InferenceSession(str(partial), settings, providers=["CPUExecutionProvider"])
-        batches = [images, torch.cat([images, images.flip(0)])[: len(images) + 1]] if dynamic_batch else [images]
-        with torch.no_grad():
-            differences = [_difference(torch.as_tensor(session.run(None, {"images": b.numpy()})[0]), plain(b)) for b in batches]
-        if not max(differences) <= tolerance:
-            raise ValueError(
-                f"onnxruntime differs from torch by {max(differences):.2g} of the greatest output; allowed {tolerance:g}"
-            )
-        opset = next(entry.version for entry in onnx.load(str(partial)).opset_import if entry.domain in ("", "ai.onnx"))
-    return ExportedOnnx(target, int(opset), max(differences))
+    try:
+        program = torch.onnx.export(
+            network, (images,), None, dynamic_shapes=_shapes(dynamic_batch), output_names=["output"], **options
+        )
+    except Exception as error:  # the exporter raises many kinds
+        if isinstance(error, OSError) or out_of_memory(error):  # these say more than the exporter
+            raise
+        raise ValueError(f"the network cannot be exported to ONNX: {_first_line(error)}") from error
+    return cast(Any, program).model_proto
+
+
+def run_onnx(path: Path, batches: Sequence[Tensor], expected: Sequence[Tensor], tolerance: float) -> float:
+    """Run an ONNX file in onnxruntime; the greatest difference from the outputs expected, as a share of the greatest output.
+
+    Raises:
+        ImportError: onnxruntime is missing.
+        ValueError: the runtime refuses the file, or the difference exceeds ``tolerance``.
+    """
+    runtime: Any = _required("onnxruntime")
+    settings = runtime.SessionOptions()
+    settings.intra_op_num_threads, settings.log_severity_level = 1, 3
+    session = runtime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+    found = [torch.as_tensor(session.run(None, {"images": batch.numpy()})[0]) for batch in batches]
+    difference = max(map(_difference, found, expected))
+    if not difference <= tolerance:
+        raise ValueError(f"onnxruntime differs from torch by {difference:.2g} of the greatest output; allowed {tolerance:g}")
+    return difference
 
 
 def _plain(network: nn.Module) -> nn.Module:

@@ -6,8 +6,6 @@ every one for a module of two linear layers, ``in_proj`` and ``out_proj``, that 
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -103,4 +101,4 @@ def _mask(attn_mask: Tensor | None, padding: Tensor | None, queries: Tensor, hea
     if padding is not None:
         hidden = added(padding if padding.ndim == 2 else padding[None])[:, None, None]
         total = hidden if total is None else total + hidden
-    return cast("Tensor | None", total)
+    return total

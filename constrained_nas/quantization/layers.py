@@ -13,15 +13,17 @@ Reference: Zur et al., Eq. 27, times the positions that it omits; Nagel et al., 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from constrained_nas.quantization.packing import packed_bytes
-from constrained_nas.quantization.quantizer import Quantizer, activation_grid, quantize_weight
+from constrained_nas.quantization.quantizer import ActivationGrid, QuantizedWeight, Quantizer, activation_grid, quantize_weight
 from graphs import Operation
 from graphs.filters import FLOAT_BITS
 
@@ -86,8 +88,8 @@ def find_layers(network: nn.Module, batches: Iterable[Tensor]) -> list[Quantizab
     Raises:
         ValueError: none runs, or two share a weight.
     """
-    found: dict[nn.Module, _Notes] = {}
-    layers = {module: name for name, module in network.named_modules() if isinstance(module, KINDS)}
+    found: dict[Any, _Notes] = {}
+    layers: dict[Any, str] = {module: name for name, module in network.named_modules() if isinstance(module, KINDS)}
     images: Tensor | None = None
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -112,39 +114,78 @@ def find_layers(network: nn.Module, batches: Iterable[Tensor]) -> list[Quantizab
     return [notes.layer(layers[module], module) for module, notes in found.items()]
 
 
-def round_layers(
-    layers: Sequence[QuantizableLayer],
-    operations: Sequence[Operation],
-    *,
-    quantizer: Quantizer = "least-squares",
-    bias_correction: bool = True,
-) -> Callable[[], None]:
-    """Round the weights and inputs of these layers in place; what is given back undoes it.
+class Rounding:
+    """Layers whose weights and inputs are rounded in place, until :meth:`undo`.
 
     Where a layer has a bias, what its rounded weights add to its mean output is taken off it.
+
+    Attributes:
+        weights: by layer; those in floating point are not there.
+        grids: of inputs, by layer; likewise.
+        kept: each layer's module, weight and bias as they were.
     """
-    kept = [(layer.module, layer.module.weight, layer.module.bias) for layer in layers]
-    hooks = []
-    with torch.no_grad():
+
+    @torch.no_grad()
+    def __init__(
+        self,
+        layers: Sequence[QuantizableLayer],
+        operations: Sequence[Operation],
+        *,
+        quantizer: Quantizer = "least-squares",
+        bias_correction: bool = True,
+    ) -> None:
+        self.layers, self.operations = tuple(layers), tuple(operations)
+        self.weights: dict[str, QuantizedWeight] = {}
+        self.grids: dict[str, ActivationGrid] = {}
+        self.kept = [(layer.module, layer.module.weight, layer.module.bias) for layer in layers]
         for layer, operation in zip(layers, operations, strict=True):
             module = layer.module
             if operation.weight_bits != FLOAT_BITS:
-                rounded = quantize_weight(module.weight, operation.weight_bits, quantizer).values.to(module.weight)
+                found = self.weights[layer.name] = quantize_weight(module.weight, operation.weight_bits, quantizer)
+                values = found.values.to(module.weight)
                 if bias_correction and module.bias is not None:
-                    moved = layer.mean_output(rounded - module.weight)
+                    moved = layer.mean_output(values - module.weight)
                     module.bias = nn.Parameter(module.bias - moved, requires_grad=module.bias.requires_grad)
-                module.weight = nn.Parameter(rounded, requires_grad=module.weight.requires_grad)
+                module.weight = nn.Parameter(values, requires_grad=module.weight.requires_grad)
             if not layer.reads_image and operation.activation_bits != FLOAT_BITS:
-                grid = activation_grid(layer.sample, operation.activation_bits)
-                hooks.append(module.register_forward_pre_hook(lambda _, inputs, grid=grid: (grid.rounded(inputs[0]), *inputs[1:])))
+                self.grids[layer.name] = activation_grid(layer.sample, operation.activation_bits)
+        self._hooks: list[RemovableHandle] = []
+        self.round_inputs()
 
-    def undo() -> None:
-        for module, weight, bias in kept:
-            module.weight, module.bias = weight, bias
-        for hook in hooks:
+    def round_inputs(self) -> None:
+        """Round inputs (again, after :meth:`inputs_in_floats`)."""
+        self.inputs_in_floats()
+        modules = {layer.name: layer.module for layer in self.layers}
+        self._hooks = [round_inputs(modules[name], grid) for name, grid in self.grids.items()]
+
+    def inputs_in_floats(self) -> None:
+        """Leave inputs as they are; weights stay rounded."""
+        for hook in self._hooks:
             hook.remove()
+        self._hooks = []
 
-    return undo
+    @contextmanager
+    def in_floats(self) -> Iterator[None]:
+        """Inside the block weights, biases and inputs are as they were; afterwards rounded again."""
+        rounded = [(module, module.weight, module.bias) for module, _, _ in self.kept]
+        self.undo()
+        try:
+            yield
+        finally:
+            for module, weight, bias in rounded:
+                module.weight, module.bias = weight, bias
+            self.round_inputs()
+
+    def undo(self) -> None:
+        """Weights, biases and inputs as they were."""
+        for module, weight, bias in self.kept:
+            module.weight, module.bias = weight, bias
+        self.inputs_in_floats()
+
+
+def round_inputs(module: nn.Module, grid: ActivationGrid) -> RemovableHandle:
+    """From now on the module reads what the grid makes of its first input."""
+    return module.register_forward_pre_hook(lambda _, inputs: (grid.rounded(inputs[0]), *inputs[1:]))
 
 
 @contextmanager
@@ -154,13 +195,13 @@ def rounded(
     *,
     quantizer: Quantizer = "least-squares",
     bias_correction: bool = True,
-) -> Iterator[None]:
-    """Inside the block these layers are rounded, see :func:`round_layers`; afterwards they are as before."""
-    undo = round_layers(layers, operations, quantizer=quantizer, bias_correction=bias_correction)
+) -> Iterator[Rounding]:
+    """Inside the block these layers are rounded, see :class:`Rounding`; afterwards they are as before."""
+    rounding = Rounding(layers, operations, quantizer=quantizer, bias_correction=bias_correction)
     try:
-        yield
+        yield rounding
     finally:
-        undo()
+        rounding.undo()
 
 
 class _Notes:
@@ -171,7 +212,7 @@ class _Notes:
         self.sums: Tensor | float = 0.0
         self.samples: list[Tensor] = []
 
-    def add(self, module: nn.Module, inputs: Tensor, output: Tensor, images: Tensor | None) -> None:
+    def add(self, module: Any, inputs: Tensor, output: Tensor, images: Tensor | None) -> None:
         linear = isinstance(module, nn.Linear)
         by_channel = inputs.reshape(-1, inputs.shape[-1]) if linear else inputs.transpose(0, 1).flatten(1).T
         self.positions += output.numel() // (len(module.weight) * (len(images) if images is not None else 1))

@@ -113,23 +113,23 @@ def _codes(rows: Tensor, scales: Tensor, most: int) -> Tensor:
 def _least_squares(rows: Tensor, most: int) -> Tensor:
     """(rows,) scales: the best of a grid, then codes and scale in turn, each the best for the other, so that errors only fall.
 
-    For given codes c the best scale is <w, c> / <c, c>, and it leaves |w|^2 - <w, c>^2 / <c, c>. The grid sees some hundreds of a
+    For given codes c the best scale is <w, c> / <c, c>. The grid sees some hundreds of a
     row's weights, the refinement all of them.
     """
     top = rows.abs().amax(1)
     some = rows[:, :: max(1, rows.shape[1] // _SEEN) | 1]
-    scales, gains = top / most, torch.full_like(top, -1.0)
+    scales, errors = top / most, torch.full_like(top, math.inf)
 
     def tried(rows: Tensor, candidates: Tensor) -> None:
         codes = _codes(rows, candidates, most)
-        with_codes, squares = (rows * codes).sum(1), codes.square().sum(1).clamp(min=1.0)
-        gain = with_codes.square() / squares
-        better = gain > gains
-        scales[better], gains[better] = (with_codes / squares)[better], gain[better]
+        best = (rows * codes).sum(1) / codes.square().sum(1).clamp(min=1.0)
+        error = (rows - codes * best[:, None]).square().sum(1)
+        better = error < errors
+        scales[better], errors[better] = best[better], error[better]
 
     for share in torch.logspace(0.0, math.log10(_SMALLEST), _FIRST).tolist():
         tried(some, top / most * share)
-    gains.fill_(-1.0)
+    errors.fill_(math.inf)
     for _ in range(_REFINEMENTS):
         tried(rows, scales.clone())
     return scales

@@ -10,6 +10,7 @@ from constrained_nas.selections.bit_sensitivity import (
 )
 from constrained_nas.selections.linear import project_linear
 from constrained_nas.selections.option_scores import option_scores
+from constrained_nas.selections.plans import costs_of, greedy_selection, linked, pinned, score_of, uniform_selections
 from constrained_nas.selections.table import (
     SelectionRecord,
     SelectionTable,

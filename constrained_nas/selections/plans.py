@@ -104,10 +104,10 @@ def greedy_selection(table: SelectionTable, budgets: Mapping[str, float], links:
         saved = shares[rows, picks][:, None] - shares
         added = losses - losses[rows, picks][:, None]
         price = np.where(saved > 0, added / np.where(saved > 0, saved, 1.0), np.inf)
-        row, column = np.unravel_index(int(price.argmin()), price.shape)
-        if not np.isfinite(price[row, column]):
+        best = int(price.argmin())
+        if not np.isfinite(price.flat[best]):
             return None
-        picks[row] = column
+        picks[best // width] = best % width
     chosen = {group: offered[pick] for unit, offered, pick in zip(units, options, picks.tolist(), strict=True) for group in unit}
     return {group: chosen[group] for group in table.scores}
 

@@ -122,6 +122,7 @@ def select(
     verify: bool = False,
     time_limit_seconds: float | None = None,
     gap: float | str = 0.0,
+    backend: Literal["native", "numpy", "highs", "scipy"] = "native",
 ) -> SelectionRecord:
     """The selection of greatest score (least, with ``minimize``) within all budgets, exactly.
 
@@ -131,6 +132,7 @@ def select(
         verify: have an independent solver recheck the certificate.
         time_limit_seconds: stop then with the best so far and its true gap.
         gap: stop once no selection can be better by more: a number, or a share such as ``"0.1%"``.
+        backend: as of ``solvers.project_to_budget``; "numpy" compiles nothing, which a single selection is done sooner with.
 
     Raises:
         InfeasibleError: nothing fits; with the least cost there is.
@@ -149,6 +151,7 @@ def select(
         minimize=minimize,
         time_limit_seconds=time_limit_seconds,
         gap=gap,
+        backend=backend,
         links=list(links) or None,
     )
     if verify:

@@ -1,0 +1,240 @@
+"""The command ``quantise``: bit widths for every layer of a network within budgets, and the file that runs with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+from rich.table import Table
+
+from constrained_nas.budgets import read_budgets
+from constrained_nas.commands.console import PlainConsole, stoppable
+from graphs.files import save_json, shortened
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from constrained_nas.data import DataSplits
+    from constrained_nas.quantization import QuantizationTask
+
+_COSTS = ("size", "bops")
+
+
+@dataclass(frozen=True)
+class Quantise:
+    """Give every layer of a network its own bit width, so that the whole fits a size, and write the file that runs so.
+
+    For example: quantise resnet18 --weights mine.safetensors --data IMAGES --budget size=4MB --out runs/q
+
+    It measures what each width does to each layer, chooses under all budgets at once (proven to be the best of the summed
+    measurements), measures the chosen network whole beside uniform and greedy choices, and writes an ONNX file that is as small as
+    the bits say. If it is interrupted, the same command goes on.
+    """
+
+    network: Annotated[str, tyro.conf.Positional]
+    """resnet18 (any torchvision or timm classifier; timm:NAME where both have it), FILE.py:CALLABLE (your own code, which is run;
+    the callable returns a torch.nn.Module), or FILE.pt2 (a program of torch.export)."""
+    out: Path = Path("runs/quantised")
+    """Folder for the sensitivities, the plan and the files."""
+    weights: str | None = None
+    """State dict of the network (.safetensors, .pt or .pth), or the name of torchvision's weights (DEFAULT) if torch has them on
+    disk; nothing is downloaded. Without it: what FILE.py or FILE.pt2 gives, and for names random weights, see --epochs."""
+    data: str = "digits"
+    """An image folder with train/ and val/, cifar10, cifar100, or the embedded digits."""
+    data_root: Path = Path("data")
+    """Where the CIFAR folders lie."""
+    resolution: int = 32
+    """Side of the images in pixels."""
+    bits: str = "2,3,4,6,8"
+    """Widths of weights to choose from, 2 to 16; 32 is floating point."""
+    input_bits: str = "32"
+    """Widths of the inputs of layers; every pair with --bits is measured."""
+    budget: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """size=4MB (bytes of the file, all included), size=60% (of the largest choice), bops=2G (bit operations an image), or
+    LOWER..UPPER; may be given several times, and all hold at once."""
+    link: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """REGEX: layers whose whole name it matches with the same captures share their width, e.g. '(.*)[.]fc[12]'."""
+    pin: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """REGEX=BITS: layers whose whole name it matches have this width, e.g. 'classifier.*=8' or, with --input-bits, '...=8/8'."""
+    measure: Literal["divergence", "loss", "logits", "second-order"] = "divergence"
+    """What a layer's width is judged by: divergence of the predictions (no labels needed), cross-entropy added, squared distance of
+    the outputs, or the divergence to second order (much faster; weights only)."""
+    quantizer: Literal["least-squares", "paper"] = "least-squares"
+    """Scales of least squared error a channel, or mean +- 3.45 sigma."""
+    calibration: int = 128
+    """Images to measure on, from the training folder."""
+    held_out: int = 512
+    """Test images to compare whole networks on."""
+    front: int = 0
+    """Also choose at so many sizes between the smallest and the largest."""
+    fine_tune: int = 0
+    """Epochs of training with the rounding in place, after the choice."""
+    epochs: int = 0
+    """Epochs of training before everything else, for a network without weights of its own."""
+    learning_rate: float = 0.01
+    """Of both trainings (SGD, cosine)."""
+    batch: int = 64
+    """Images at a time."""
+    to: tuple[Literal["onnx", "packed"], ...] = ("onnx",)
+    """onnx: for onnxruntime (extra onnx). packed: safetensors for torch, read by constrained_nas.quantization.load_packed. A budget
+    on size counts the first."""
+    seed: int = 0
+    """Of data, fresh weights and training."""
+
+
+def quantise(command: Quantise) -> None:
+    """Measure, choose, compare, write.
+
+    Raises:
+        ValueError: an option that cannot be, or nothing fits the budgets.
+        OSError: a file cannot be read or written.
+        ImportError: an extra is missing; names it.
+    """
+    budgets = read_budgets(command.budget, _COSTS)
+    if not budgets:
+        raise ValueError("--budget: expected at least one, for example size=4MB or size=25%")
+    pairs = [(w, a) for w in _widths(command.bits, "--bits") for a in _widths(command.input_bits, "--input-bits")]
+    if not command.to:
+        raise ValueError("--to: expected onnx, packed or both")
+    from lightning_fabric import Fabric
+
+    from constrained_nas.commands.shown import progress_shown
+    from constrained_nas.data import load_splits
+    from constrained_nas.quantization import (
+        QuantizationRecord,
+        bits_name,
+        choose,
+        described,
+        fine_tune_quantized,
+        fitting_data,
+        front,
+        measure_plan,
+        network_outputs,
+        others,
+        prepare,
+        rounded_network,
+        sensitivities,
+        table_of,
+        write_files,
+    )
+    from constrained_nas.training import TrainingOptions, fine_tune
+    from graphs import Operation
+
+    console = PlainConsole()
+    data = load_splits(command.data, command.resolution, 0.2, command.seed, root=command.data_root)
+    network = _network(command, data, console)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    recipe: dict[str, Any] = {
+        "batch_size": command.batch,
+        "learning_rate": command.learning_rate,
+        "mixup": 0.0,
+        "seed": command.seed,
+    }
+    with progress_shown(PlainConsole(stderr=True)) as bars, stoppable(bars, "the same command goes on") as progress:
+        if command.epochs:
+            options = TrainingOptions(command.epochs, **recipe)
+            fine_tune(network, fitting_data(data.weights, network), options, fabric, progress=progress)
+        task = _task(command, network, data, [Operation(*pair) for pair in pairs])
+        prepare(task)
+        table = table_of(task, sensitivities(task, command.out / "sensitivities.json", progress), command.pin)
+        found = choose(table, budgets, command.link)
+        plans = [measure_plan(task, table, "chosen", found.choices, found.budgets)]
+        rivals = others(table, found)
+        for number, (name, choices) in enumerate(rivals.items(), start=1):
+            plans.append(measure_plan(task, table, name, choices, found.budgets))
+            progress(number, len(rivals), "measuring choices")
+        points = front(task, table, command.link, command.front, progress) if command.front else ()
+        before = network_outputs(task.network, task.held_out[0], task.batch_size)
+        accuracy = float((before.argmax(1) == task.held_out[1]).double().mean())
+        tuned = None
+        with rounded_network(task, found.choices) as rounding:
+            if command.fine_tune:
+                options = TrainingOptions(command.fine_tune, **recipe)
+                fine_tune_quantized(task.network, rounding, fitting_data(data.weights, task.network), options, fabric, progress)
+                tuned = described(task, table, "chosen, fine-tuned", found.choices, found.budgets, before)
+            sizes, differences = write_files(task, rounding, command.to, command.out)
+    record = QuantizationRecord(
+        network=command.network,
+        measure=command.measure,
+        quantizer=command.quantizer,
+        accuracy=accuracy,
+        selection=found,
+        plans=tuple(plans),
+        front=points,
+        fine_tuned=tuned,
+        files=sizes,
+        differences=differences,
+    )
+    save_json(record, command.out / "plan.json")
+    offered = ", ".join(bits_name(operation) for operation in task.operations)
+    console.print(
+        f"{len(task.layers)} layers, bits {offered}; in floating point {accuracy:.1%} right of {len(before)} held-out images"
+    )
+    _print_plans(console, [*plans, *([tuned] if tuned else [])], "whole networks, measured on the held-out images")
+    if points:
+        _print_plans(console, points, "best choices at sizes in between")
+    counted = plans[0].costs["size"]
+    bound = "" if found.bound is None else f"; no choice within the budgets has a smaller sum than {found.bound:.6g}"
+    console.print(f"{found.status}{bound}")
+    for name, size in sizes.items():
+        console.print(f"{command.out / name}: {size:,} bytes; outputs differ by {differences[name]:.1g} of the greatest at most")
+    console.print(f"size as counted for {command.to[0]}: {counted:,.0f} bytes; the plan: {command.out / 'plan.json'}")
+
+
+def _network(command: Quantise, data: DataSplits, console: PlainConsole) -> nn.Module:
+    from constrained_nas.quantization import load_weights_file, pretrained_file, read_network
+
+    weights = command.weights
+    named = weights is not None and Path(weights).suffix not in (".safetensors", ".pt", ".pth")
+    classes = 1000 if named and data.classes == 1000 else data.classes
+    network = read_network(command.network, classes, command.seed)
+    if weights is not None:
+        load_weights_file(network, pretrained_file(command.network, weights) if named else Path(weights))
+    elif ".py:" not in command.network and not command.network.endswith(".pt2") and not command.epochs:
+        console.print(f"{command.network} has random weights: give --weights, or --epochs to train it here")
+    return network
+
+
+def _task(command: Quantise, network: nn.Module, data: DataSplits, operations: list[Any]) -> QuantizationTask:
+    from constrained_nas.quantization import QuantizationTask, first_images
+
+    return QuantizationTask(
+        network,
+        first_images(data.architecture, command.calibration, network),
+        first_images(data.test, command.held_out, network),
+        operations,
+        command.measure,
+        command.quantizer,
+        command.to[0],
+        command.batch,
+        f"{command.network} on {data.name}",
+    )
+
+
+def _widths(text: str, flag: str) -> list[int]:
+    try:
+        widths = [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ValueError(f"{flag}: expected whole numbers with commas such as 2,3,4, got {text!r}") from error
+    if any(width != 32 and not 2 <= width <= 16 for width in widths) or len(set(widths)) < len(widths):
+        raise ValueError(f"{flag}: expected different numbers from 2 to 16, or 32 for floating point, got {text!r}")
+    return widths
+
+
+def _print_plans(console: PlainConsole, plans: Any, title: str) -> None:
+    table = Table(title=title, title_justify="left")
+    for column in ("choice", "predicted", "divergence", "right", "size", "bit operations", "fits"):
+        table.add_column(column, justify="left" if column == "choice" else "right")
+    for plan in plans:
+        costs = f"{plan.costs['size']:,.0f}", f"{plan.costs['bops']:.4g}"
+        table.add_row(
+            shortened(plan.name, 40),
+            f"{plan.predicted:.4g}",
+            f"{plan.divergence:.4g}",
+            f"{plan.accuracy:.1%}",
+            *costs,
+            "yes" if plan.fits else "no",
+        )
+    console.print(table)
