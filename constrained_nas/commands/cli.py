@@ -12,7 +12,7 @@ from typing import Any
 import tyro
 from pydantic import ValidationError
 
-from constrained_nas.commands.allocate import Allocate, allocate
+from constrained_nas.commands.bits import Allocate, Quantise, allocate, quantise
 from constrained_nas.commands.compare import Compare, compare
 from constrained_nas.commands.console import told
 from constrained_nas.commands.describe import Describe, describe
@@ -20,7 +20,6 @@ from constrained_nas.commands.export import Export, export
 from constrained_nas.commands.import_table import ImportTable, import_table
 from constrained_nas.commands.profile import Profile, profile
 from constrained_nas.commands.project import Project, project
-from constrained_nas.commands.quantise import Quantise, quantise
 from constrained_nas.commands.report import Report, report
 from constrained_nas.commands.search import Resume, Search, resume, search_run
 from constrained_nas.commands.sweep import Sweep, sweep

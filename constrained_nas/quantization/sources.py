@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, fx, nn
 
 from constrained_nas.training import seeded
+from graphs.files import shortened
 
 _CONVOLUTIONS = {
     torch.ops.aten.conv1d.default: nn.Conv1d,
@@ -46,7 +49,7 @@ def read_network(source: str, classes: int, seed: int = 0) -> nn.Module:
 
 
 def load_weights_file(network: nn.Module, path: Path) -> None:
-    """Put the state dict of a .safetensors, .pt or .pth file (tensors only, nothing is run) into a network.
+    """Put the state dict of a safetensors file into a network. Pickled files (.pt, .pth) are not read: they may run anything.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -54,42 +57,15 @@ def load_weights_file(network: nn.Module, path: Path) -> None:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state: Any = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # each reader has kinds of its own
-        raise ValueError(f"{path}: no state dict that can be read: {str(error).splitlines()[0]}") from error
-    for key in ("state_dict", "model"):
-        state = state[key] if isinstance(state, dict) and isinstance(state.get(key), dict) else state
-    try:
-        network.load_state_dict(state)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} does not fit the network: {' '.join(str(error).split())[:300]}") from error
-
-
-def pretrained_file(source: str, name: str) -> Path:
-    """Where torch keeps torchvision's weights of that name (``DEFAULT``, ``IMAGENET1K_V1``), if they are on disk.
-
-    Raises:
-        FileNotFoundError: they are not; says where to put which file.
-        ValueError: torchvision has no such weights.
-    """
-    import torchvision
-
-    try:
-        weights = torchvision.models.get_model_weights(source)[name]
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"--weights {name}: torchvision has no such weights of {source}, and there is no such file") from error
-    path = Path(torch.hub.get_dir()) / "checkpoints" / weights.url.rpartition("/")[2]
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"--weights {name}: nothing is downloaded here; put {weights.url.rpartition('/')[2]} into {path.parent}"
+    if path.suffix != ".safetensors":
+        raise ValueError(
+            f"{path}: pickled weights are not read here; convert them where you trust them: "
+            f"safetensors.torch.save_file(torch.load({path.name!r}, weights_only=True), 'weights.safetensors')"
         )
-    return path
+    try:
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{path} does not fit the network: {shortened(' '.join(str(error).split()), 300)}") from error
 
 
 def _named(source: str, classes: int) -> nn.Module:

@@ -45,7 +45,7 @@ def test_no_scale_is_better(bits: int) -> None:
     for row, given in enumerate(weight):
         scales = given.abs().max() / most * torch.linspace(0.02, 1.1, 800)[:, None]
         tried = ((given / scales).round().clamp(-most, most) * scales - given).square().sum(1)
-        assert float(errors[row]) <= (1.03 if bits < 8 else 1.1) * float(tried.min())
+        assert float(errors[row]) <= (1.03 if bits < 8 else 1.15) * float(tried.min())
 
 
 def test_the_papers_grid_is_the_librarys() -> None:
@@ -86,7 +86,7 @@ def test_packed_codes_come_back(bits: int) -> None:
     assert (unpack(content, bits, (3, 7, 5)) == codes).all()
     with pytest.raises(ValueError, match="codes of"):
         pack(codes + 2**bits, bits)
-    with pytest.raises(ValueError, match="expected .* bytes"):
+    with pytest.raises(ValueError, match=r"expected .* bytes"):
         unpack(content, bits, (4, 7, 5))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from constrained_nas.commands.allocate import Allocate, allocate
+from constrained_nas.commands.bits import Allocate, allocate
 from constrained_nas.tables import layer_configuration, read_bit_table, tensor_types
 
 LOSSES = {"blk.0.up": {"q2_K": 4.0, "q4_K": 1.0}, "blk.0.down": {"q2_K": 9.0, "q4_K": 2.0}}
