@@ -3,6 +3,10 @@
     python benchmarks/routing.py --quick     half a minute, to see that it runs
     python benchmarks/routing.py             some minutes
 
+Then what a search adds to a step on the processor: the costs of a batch's sub-graphs (told together, and one after another as
+networks) and the projections of its samples onto a budget (filled by prices, and proven the best), with the share of the best score
+that filling reaches.
+
 A step is forward, backward and SGD with momentum on one thread. The sub-graphs are drawn afresh for every step among those that
 cost between a fifth and a quarter of the full multiply-adds: one for the whole batch, or one for each example. The variants take
 turns within one run, each round in another order, so that what else the machine does falls on all of them alike; medians are
@@ -33,12 +37,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.machine import machine, versions
-from graphs import DagSpace
+from constrained_nas.methods.budgeted import ConnectedProgram
+from constrained_nas.problem import Budget, SearchProblem
+from graphs import DagSpace, convolutional_neural_fabric, resnet, resnet_fabric
 from graphs.costs import connected_macs
-from graphs.spaces import convolutional_neural_fabric, resnet_fabric
 from graphs.supernet import layer_of
 
 _SHARES = (0.20, 0.25)  # of the full multiply-adds: where the sub-graphs are drawn
+_MOST_MS = 5.0  # for the costs, and for the projections, of one step
 _TARGET = 2.0  # how much faster the step of one sub-graph must be than the full one
 _FULL, _ONE, _BARE = "whole super-network", "one sub-graph a batch", "the same, as a bare network"
 _ROUTED, _MASKED = "a sub-graph an example, routed", "a sub-graph an example, masked"
@@ -65,6 +71,22 @@ class Row:
         return "met" if self.faster_than_whole >= _TARGET else "MISSED"
 
 
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What a search does in a step beside running the network."""
+
+    fabric: str
+    what: str
+    milliseconds: float  # median
+    before_milliseconds: float  # median of the plain way
+    times_as_fast: float
+    share_of_best: float | None  # of projections: mean score over the best one's
+
+    @property
+    def verdict(self) -> str:
+        return "met" if self.milliseconds <= _MOST_MS else "MISSED"
+
+
 def main(quick: bool = False, out: Path | None = None, seed: int = 0) -> None:
     """Run the benchmark.
 
@@ -85,6 +107,7 @@ def main(quick: bool = False, out: Path | None = None, seed: int = 0) -> None:
     rows: list[Row] = []
     for name, fabric, batch in jobs[:1] if quick else jobs:
         rows += _measure(name, fabric, batch, 5 if quick else 21, seed, console)
+    added = _added(resnet_fabric(3) if quick else resnet_fabric(18), resnet(1 if quick else 3), 2 if quick else 7, seed)
     record = {
         "machine": machine(),
         "versions": versions(),
@@ -93,10 +116,12 @@ def main(quick: bool = False, out: Path | None = None, seed: int = 0) -> None:
         "quick": quick,
         "seconds": time.time() - began,
         "rows": [asdict(row) | {"verdict": row.verdict} for row in rows],
+        "added": [asdict(row) | {"verdict": row.verdict} for row in added],
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     _print(rows, console)
+    _print_added(added, console)
     console.print(f"written to {out.name}")
 
 
@@ -144,6 +169,47 @@ def _measure(name: str, fabric: DagSpace, batch: int, rounds: int, seed: int, co
                 spent[variant].clear()
                 shares[variant].clear()
     return [_row(name, batch, variant, spent[variant], shares[variant], spent[_FULL]) for variant in _VARIANTS]
+
+
+def _added(fabric: DagSpace, plain: DagSpace, rounds: int, seed: int) -> list[Added]:
+    """The costs of 128 sub-graphs, and 8 projections onto what ``plain`` costs; both ways take turns."""
+    rng, cost = np.random.default_rng(seed), connected_macs(fabric)
+    problem = SearchProblem(fabric.space, (Budget(cost, connected_macs(plain).cost(plain.whole), cost.unit),))
+    program, decisions = ConnectedProgram.of(fabric, problem), len(fabric.space.decisions)
+    spent: dict[str, list[float]] = {way: [] for way in ("observe", "one by one", "fill", "prove")}
+    shares: list[float] = []
+
+    def timed(way: str, work: Callable[[], NDArray[np.generic]]) -> NDArray[np.generic]:
+        started = time.perf_counter()
+        found = work()
+        spent[way].append(time.perf_counter() - started)
+        return found
+
+    program.good(np.ones((1, decisions)))  # compiles
+    for _ in range(rounds):
+        on = rng.random((256, decisions)) < 0.95
+        parts = fabric.connectivity
+        joined = parts.connected(parts.switched_on(np.stack([~on, on], axis=2).reshape(256, -1))).any(axis=1)
+        on = on[joined][:128]
+        points = np.stack([~on, on], axis=2).reshape(128, -1).astype(np.float64)
+        together = timed("observe", lambda points=points: problem.observe(points)["macs"])
+        architectures = [fabric.space.architecture(point) for point in points]
+        apart = timed("one by one", lambda made=architectures: np.array([cost.cost(architecture) for architecture in made]))
+        assert np.array_equal(together, apart)
+        scores = 3.0 + rng.logistic(size=(8, decisions))
+        filled = timed("fill", lambda scores=scores: program.good(scores))
+        best = timed("prove", lambda scores=scores: np.array([program.best(row).x for row in scores])) > 0.5
+        columns = fabric.connectivity.columns
+        worth = np.where(columns >= 0, scores[:, np.maximum(columns, 0) // 2], 0.0)
+        shares += ((worth * filled).sum(1) / (worth * best).sum(1)).tolist()
+    median = {way: 1000 * float(np.median(seconds)) for way, seconds in spent.items()}
+    return [
+        Added(fabric.name, what, median[way], median[before], median[before] / median[way], share)
+        for what, way, before, share in (
+            ("costs of 128 sub-graphs", "observe", "one by one", None),
+            ("8 projections", "fill", "prove", float(np.mean(shares))),
+        )
+    ]
 
 
 def _row(name: str, batch: int, variant: str, seconds: list[float], shares: list[float], whole: list[float]) -> Row:
@@ -203,6 +269,17 @@ def _print(rows: list[Row], console: Console) -> None:
             row.verdict,
             end_section=row.variant == _VARIANTS[-1],
         )
+    console.print(table)
+
+
+def _print_added(rows: list[Added], console: Console) -> None:
+    table = Table(title=f"What a search adds to a step; target: {_MOST_MS:g} ms each")
+    for column in ("super-network", "what", "ms", "plain way, ms", "times as fast", "share of the best", "target"):
+        table.add_column(column, justify="left" if column in ("super-network", "what") else "right")
+    for row in rows:
+        share = "-" if row.share_of_best is None else f"{row.share_of_best:.3f}"
+        times = (f"{row.milliseconds:.2f}", f"{row.before_milliseconds:.0f}", f"{row.times_as_fast:.0f}")
+        table.add_row(row.fabric, row.what, *times, share, row.verdict)
     console.print(table)
 
 

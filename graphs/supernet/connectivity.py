@@ -66,23 +66,30 @@ class Connectivity:
 
     def forwards(self, on: BoolArray) -> BoolArray:
         """Which layers a path of modules in ``on`` (rows, E) joins to the source: (rows, nodes)."""
-        reached = np.zeros((len(on), len(self.nodes)), dtype=np.bool_)
-        reached[:, 0] = True
-        for edge, (source, target) in enumerate(zip(self.sources.tolist(), self.targets.tolist(), strict=True)):
-            reached[:, target] |= on[:, edge] & reached[:, source]
-        return reached
+        return self._reached(np.ascontiguousarray(on.T)).T
 
     def connected(self, on: BoolArray) -> BoolArray:
         """Which of the modules in ``on`` (rows, E) lie on a path from the source to the sink: (rows, E)."""
-        reached = self.forwards(on)
+        live = np.array(on.T, order="C")
+        reached = self._reached(live)
         led = np.zeros_like(reached)
-        led[:, -1] = True
-        live = np.zeros_like(on)
-        for edge in range(len(self.edges) - 1, -1, -1):
-            source, target = self.sources[edge], self.targets[edge]
-            live[:, edge] = on[:, edge] & reached[:, source] & led[:, target]
-            led[:, source] |= live[:, edge]
-        return live
+        led[-1] = True
+        for edge, source, target in zip(
+            range(len(live) - 1, -1, -1), self.sources[::-1].tolist(), self.targets[::-1].tolist(), strict=True
+        ):
+            module = live[edge]
+            module &= reached[source]
+            module &= led[target]
+            led[source] |= module
+        return live.T
+
+    def _reached(self, on: BoolArray) -> BoolArray:
+        """As :meth:`forwards`, modules and layers first: (E, rows) to (nodes, rows). The rows of one lie together."""
+        reached = np.zeros((len(self.nodes), on.shape[1]), dtype=np.bool_)
+        reached[0] = True
+        for module, source, target in zip(on, self.sources.tolist(), self.targets.tolist(), strict=True):
+            reached[target] |= module & reached[source]
+        return reached
 
     def running(self, space: SearchSpace, architecture: Architecture) -> BoolArray:
         """The modules (E,) that an architecture's network is made of; none where it is disconnected."""

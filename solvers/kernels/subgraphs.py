@@ -53,6 +53,7 @@ def _grow(
     into, out = np.empty(nodes), np.empty(nodes)  # of a node that is not in use: best pair from, and to, nodes in use
     into_pair, out_pair = np.empty(nodes, dtype=np.int64), np.empty(nodes, dtype=np.int64)
     extra = np.empty(nodes)  # bonuses between a node that is not in use and those in use
+    fresh = np.zeros(nodes, dtype=np.bool_)
     joined = False
     while True:
         into[:], out[:], extra[:], best[:] = -np.inf, -np.inf, 0.0, -np.inf
@@ -68,12 +69,6 @@ def _grow(
                 extra[first] += bonus[pair]
                 if link[pair] - bonus[pair] > out[first]:
                     out[first], out_pair[first] = link[pair] - bonus[pair], pair
-        top, end = (0.0, -1) if joined else (-np.inf, -1)
-        direct = -1
-        for pair in range(count):
-            first, second = firsts[pair], seconds[pair]
-            if not joined and first == 0 and second == nodes - 1 and link[pair] > top:
-                top, direct = link[pair], pair
         for node in range(1, nodes - 1):
             if not used[node] and into_pair[node] >= 0:
                 best[node] = into[node] + extra[node]
@@ -81,27 +76,48 @@ def _grow(
             first, second = firsts[pair], seconds[pair]
             if not used[first] and not used[second] and best[first] + link[pair] + extra[second] > best[second]:
                 best[second], last[second] = best[first] + link[pair] + extra[second], pair
-        for node in range(1, nodes - 1):
-            if not used[node] and out_pair[node] >= 0 and best[node] + out[node] > top:
-                top, end, direct = best[node] + out[node], node, -1
-        if end < 0 and direct < 0:
-            break
-        joined = True
-        if direct >= 0:
-            if taken[direct] >= 0:
-                forced[taken[direct]] = True
-            continue
-        if taken[out_pair[end]] >= 0:
-            forced[taken[out_pair[end]]] = True
-        node = end
+        grown = False
+        fresh[:] = False  # nodes that came into use in this pass: what was reckoned for paths through them no longer holds
         while True:
-            used[node] = True
-            pair = last[node] if last[node] >= 0 else into_pair[node]
-            if taken[pair] >= 0:
-                forced[taken[pair]] = True
-            if last[node] < 0:
+            top, end, direct = (0.0, -1, -1) if joined else (-np.inf, -1, -1)
+            if not joined:
+                for pair in range(count):
+                    if firsts[pair] == 0 and seconds[pair] == nodes - 1 and link[pair] > top:
+                        top, direct = link[pair], pair
+            for node in range(1, nodes - 1):
+                if not used[node] and out_pair[node] >= 0 and best[node] + out[node] > top:
+                    top, end, direct = best[node] + out[node], node, -1
+            if end < 0 and direct < 0:
                 break
-            node = firsts[pair]
+            if direct >= 0:
+                if taken[direct] >= 0:
+                    forced[taken[direct]] = True
+                grown = joined = True
+                break
+            node, clear = end, True
+            while clear and last[node] >= 0:
+                node = firsts[last[node]]
+                clear = not fresh[node]
+            if not clear:
+                out_pair[end] = -1  # another time
+                continue
+            if taken[out_pair[end]] >= 0:
+                forced[taken[out_pair[end]]] = True
+            node = end
+            while True:
+                used[node] = fresh[node] = True
+                pair = last[node] if last[node] >= 0 else into_pair[node]
+                if taken[pair] >= 0:
+                    forced[taken[pair]] = True
+                if last[node] < 0:
+                    break
+                node = firsts[pair]
+            grown = True
+            if not joined:
+                joined = True
+                break  # what is reached and what leads on has changed
+        if not grown:
+            break
     for edge in range(len(net)):
         both = used[sources[edge]] and used[targets[edge]]
         running[edge] = both and (forced[edge] or required[edge] or net[edge] > 0.0)
