@@ -20,6 +20,8 @@ __all__ = ["Budget", "Feedback", "Proposal", "SearchMethod", "SearchProblem", "S
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("constrained-nas")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{'problem' if name in ('Budget', 'SearchProblem') else 'ask_tell'}"), name)

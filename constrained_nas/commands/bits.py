@@ -12,7 +12,7 @@ import tyro
 from rich.table import Table
 
 from constrained_nas.budgets import read_amount, read_budgets
-from constrained_nas.commands.console import PlainConsole, stoppable
+from constrained_nas.commands.console import PlainConsole, progress_shown, stoppable
 from graphs.files import save_json, shortened
 
 if TYPE_CHECKING:
@@ -103,7 +103,6 @@ def quantise(command: Quantise) -> None:
         raise ValueError("--to: expected onnx, packed or both")
     from lightning_fabric import Fabric
 
-    from constrained_nas.commands.shown import progress_shown
     from constrained_nas.data import load_splits
     from constrained_nas.quantization import (
         QuantizationRecord,

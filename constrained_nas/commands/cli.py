@@ -1,46 +1,42 @@
 """The command ``constrained-nas``: from a device and a search space to networks that fit, and what can be said of them.
 
-``constrained-nas --help`` and ``constrained-nas COMMAND --help`` say what each option does.
+``constrained-nas --help`` and ``constrained-nas COMMAND --help`` say what each option does. A command's module is imported when it
+is asked for, and torch only after its arguments were understood: a mistake is answered at once.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from importlib import import_module
 from typing import Any
 
-import tyro
-from pydantic import ValidationError
-
-from constrained_nas.commands.bits import Allocate, Quantise, allocate, quantise
-from constrained_nas.commands.compare import Compare, compare
-from constrained_nas.commands.console import told
-from constrained_nas.commands.describe import Describe, describe
-from constrained_nas.commands.export import Export, export
-from constrained_nas.commands.import_table import ImportTable, import_table
-from constrained_nas.commands.profile import Profile, profile
-from constrained_nas.commands.project import Project, project
-from constrained_nas.commands.report import Report, report
-from constrained_nas.commands.search import Resume, Search, resume, search_run
-from constrained_nas.commands.sweep import Sweep, sweep
-from constrained_nas.commands.validate import Validate, validate
-from graphs.files import shortened, visible
-
-_COMMANDS: dict[str, tuple[type, Callable[[Any], None]]] = {
-    "describe": (Describe, describe),
-    "profile": (Profile, profile),
-    "validate": (Validate, validate),
-    "import-table": (ImportTable, import_table),
-    "allocate": (Allocate, allocate),
-    "project": (Project, project),
-    "search": (Search, search_run),
-    "resume": (Resume, resume),
-    "report": (Report, report),
-    "compare": (Compare, compare),
-    "export": (Export, export),
-    "quantise": (Quantise, quantise),
-    "sweep": (Sweep, sweep),
+PROGRAM = "constrained-nas"
+# By name: the module in this room, the class of its arguments and the function that carries it out, and what it is for.
+_COMMANDS: dict[str, tuple[str, str, str]] = {
+    "spaces": ("describe:Spaces:spaces", "looking round", "which spaces there are, their sizes and methods"),
+    "describe": ("describe:Describe:describe", "looking round", "what a space holds and costs; a picture of it"),
+    "doctor": ("doctor:Doctor:doctor", "looking round", "what is installed, and whether latencies can be trusted here"),
+    "profile": ("profile:Profile:profile", "latencies", "measure a latency table on this machine"),
+    "validate": ("validate:Validate:validate", "latencies", "compare a table with networks measured whole"),
+    "import-table": ("import_table:ImportTable:import_table", "latencies", "read a table that was measured elsewhere"),
+    "search": ("search:Search:search_run", "networks", "find, train and record a network within budgets"),
+    "resume": ("search:Resume:resume", "networks", "continue a search that was interrupted"),
+    "sweep": ("sweep:Sweep:sweep", "networks", "many budgets on one super-network, and their front"),
+    "report": ("report:Report:report", "networks", "say what a search found, with pictures"),
+    "compare": ("compare:Compare:compare", "networks", "finished searches side by side"),
+    "export": ("export:Export:export", "networks", "write a found network as Python, ONNX and others"),
+    "quantise": ("bits:Quantise:quantise", "networks", "a bit width for every layer, and the file that runs so"),
+    "project": ("project:Project:project", "tables of one's own", "the best selection within budgets from a CSV file"),
+    "allocate": ("bits:Allocate:allocate", "tables of one's own", "types for the tensors of a language model"),
 }
+_AFTER = f"""
+{PROGRAM} COMMAND --help says what each option does. --version: the version.
+--tyro-print-completion bash (zsh, tcsh, fish): a script that completes options.
+Exit status: 0 done, 1 could not be done (the last line says why), 2 arguments
+not understood, 130 interrupted. CONSTRAINED_NAS_TRACEBACK=1 shows tracebacks."""
 
 
 def main() -> None:
@@ -48,25 +44,63 @@ def main() -> None:
 
     With CONSTRAINED_NAS_TRACEBACK in the environment the traceback is shown, for a report.
     """
-    kinds: dict[str, Callable[..., Any]] = {name: kind for name, (kind, _) in _COMMANDS.items()}
     try:
-        command = tyro.extras.subcommand_cli_from_dict(kinds, prog="constrained-nas")
-    except ValidationError as error:  # settings that their own model refuses
-        raise SystemExit(f"constrained-nas: {visible(shortened(_first(error)))}") from error
-    carry_out = next(function for kind, function in _COMMANDS.values() if isinstance(command, kind))
+        _carry_out(sys.argv[1:])
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def _carry_out(arguments: Sequence[str]) -> None:
+    first = arguments[0] if arguments else ""
+    if first in ("", "-h", "--help", "help"):
+        print(_help())
+        raise SystemExit(0 if first else 2)
+    if first in ("-V", "--version"):
+        from importlib.metadata import version
+
+        print(f"{PROGRAM} {version(PROGRAM)}")
+        return
+    if first.startswith("--tyro-"):
+        _complete(arguments)
+    if first not in _COMMANDS:
+        near = get_close_matches(first, _COMMANDS, 1, 0.5)
+        hint = f"did you mean {near[0]}?" if near else f"{', '.join(_COMMANDS)}"
+        from constrained_nas.commands.console import refuse
+
+        refuse(f"no command {first!r}: {hint}", f"{PROGRAM} --help")
+    kind, function = _loaded(first)
+    from constrained_nas.commands.console import parsed, told
+
+    command: Any = parsed(kind, f"{PROGRAM} {first}", arguments[1:])
     try:
-        carry_out(command)
-    except KeyboardInterrupt as error:
-        raise SystemExit("constrained-nas: interrupted") from error
+        function(command)
     except Exception as error:  # whatever it is, a user can do nothing with a traceback
         if os.environ.get("CONSTRAINED_NAS_TRACEBACK"):
             raise
-        raise SystemExit(f"constrained-nas: {told(error)}") from error
+        raise SystemExit(f"{PROGRAM}: {told(error)}") from error
 
 
-def _first(error: ValidationError) -> str:
-    """What is wrong with the first option that is, in a line."""
-    first = error.errors()[0]
-    said = first["msg"].removeprefix("Value error, ")
-    options = ", ".join(f"--{name}".replace("_", "-") for name in first["loc"])
-    return said if not options or said.startswith("--") else f"{options}: {said} (got {first['input']!r})"
+def _loaded(name: str) -> tuple[type, Callable[[Any], None]]:
+    """The class of a command's arguments, and its function."""
+    module, kind, function = _COMMANDS[name][0].split(":")
+    loaded = import_module(f"constrained_nas.commands.{module}")
+    return getattr(loaded, kind), getattr(loaded, function)
+
+
+def _help() -> str:
+    """The program in one screen: a line a command."""
+    lines, before = [f"usage: {PROGRAM} COMMAND ...", "", "Networks that fit hard budgets, with a certificate."], ""
+    for name, (_, group, said) in _COMMANDS.items():
+        lines += [f"{group}:"] if group != before else []
+        lines.append(f"  {name:<13} {said}")
+        before = group
+    return "\n".join([*lines, _AFTER])
+
+
+def _complete(arguments: Sequence[str]) -> None:
+    """Print a script by which a shell completes commands and options."""
+    import tyro
+
+    kinds: dict[str, Callable[..., Any]] = {name: _loaded(name)[0] for name in _COMMANDS}
+    tyro.extras.subcommand_cli_from_dict(kinds, prog=PROGRAM, args=list(arguments))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
@@ -13,7 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from constrained_nas.commands.console import PlainConsole
-from constrained_nas.reports import Comparison, compare_runs, save_comparison
+
+if TYPE_CHECKING:
+    from constrained_nas.reports import Comparison
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ def compare(command: Compare) -> None:
         ValueError: no run can be read, or some could not be.
         OSError: a file cannot be written.
     """
+    from constrained_nas.reports import compare_runs, save_comparison
+
     comparison = compare_runs(command.runs)
     console = PlainConsole()
     if command.json:

@@ -1,21 +1,34 @@
-"""The console of the commands, and what a user is told of an error: words as they are, never markup, never a traceback."""
+"""The console of the commands: arguments read, progress shown, and what a user is told of an error.
+
+Words are printed as they are, never as markup; an error ends in a line or two, never in a traceback.
+"""
 
 from __future__ import annotations
 
+import io
+import re
 import signal
+import sys
 import threading
+import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from difflib import get_close_matches
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+import tyro
+from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from constrained_nas.latency import Progress
-from constrained_nas.training import Stopped
 from graphs.files import out_of_memory, shortened, visible
+
+if TYPE_CHECKING:
+    from constrained_nas.latency import Progress
+
+Command = TypeVar("Command")
 
 _WORKERS = ("TerminatedWorkerError", "BrokenProcessPool", "WorkerCrashedError", "NodeDiedError")
 
@@ -31,6 +44,120 @@ class PlainConsole(Console):
         return super().render_str(visible(text), **options)
 
 
+def refuse(said: str, help_command: str) -> NoReturn:
+    """End with what was not understood and how to learn more, in two lines; the exit status is 2."""
+    print(f"constrained-nas: {said}\n{help_command} says more", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def parsed(kind: type[Command], program: str, arguments: Sequence[str]) -> Command:
+    """The arguments of a command; what is not understood ends in a line or two that name what was meant.
+
+    Raises:
+        SystemExit: help was asked for (0), or an argument is not understood (2).
+    """
+    heard = io.StringIO()
+    try:
+        with redirect_stderr(heard):
+            return tyro.cli(kind, prog=program, args=list(arguments))
+    except ValidationError as error:  # settings that their own model refuses
+        refuse(visible(shortened(_first(error))), f"{program} --help")
+    except SystemExit as end:
+        if not end.code:
+            raise
+    refuse(visible(shortened(_refusal(kind, program, arguments, _flat(heard.getvalue())))), f"{program} --help")
+
+
+def _first(error: ValidationError) -> str:
+    """What is wrong with the first option that is, in a line."""
+    first = error.errors()[0]
+    said = first["msg"].removeprefix("Value error, ")
+    options = ", ".join(f"--{name}".replace("_", "-") for name in first["loc"] if name != "space")
+    return said if not options or said.startswith("--") else f"{options}: {said} (got {first['input']!r})"
+
+
+def _refusal(kind: type, program: str, arguments: Sequence[str], heard: str) -> str:
+    """What the parser says, in a line: the nearest option or value instead of all there are."""
+    given = [text.split("=")[0] for text in arguments if text.startswith("--")]
+    known = _flags(kind, program)
+    for flag in given:
+        if flag.replace("_", "-") not in known:
+            near = get_close_matches(flag, known, 1)
+            return f"no option {flag}" + (f": did you mean {near[0]}?" if near else "")
+    choice = re.search(r"invalid choice '(.*?)' for argument '(.*?)'. Expected one of \((.*?)\)", heard)
+    if choice:
+        value, argument = choice[1], choice[2].removeprefix("settings.")
+        options = [option.strip("' ") for option in choice[3].split(",") if option.strip("' ")]
+        near = get_close_matches(value, options, 1)
+        return f"{argument}: no {value!r}: " + (f"did you mean {near[0]}?" if near else f"there are {_some(options)}")
+    missing = re.search(r"Missing from [^:]*: (.*?) (?:Unrecognized|For full)", heard)
+    if missing:
+        options = re.findall(r"--[a-z][\w-]*(?= [A-Z{])", missing[1])
+        positional = re.match(r"(?:\{[^}]*\} )?([\w.-]+)", missing[1])
+        first = [positional[1]] if positional and not options else []
+        return f"missing: {', '.join([*first, *options])}"
+    said = re.split(r" (?:For full helptext|Argument helptext|Perhaps you meant)", heard)[0]
+    return said.removeprefix("Value error ").removeprefix("Error parsing ")
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _flags(kind: type, program: str) -> set[str]:
+    """The options there are, as the command's help names them."""
+    shown = io.StringIO()
+    with redirect_stderr(shown), redirect_stdout(shown), suppress(SystemExit):
+        tyro.cli(kind, prog=program, args=["--help"])
+    return set(re.findall(r"--[a-z][\w-]*", shown.getvalue())) | {"--help"}
+
+
+def _flat(text: str) -> str:
+    """The words of a box, without its frame and colours, in one line."""
+    return " ".join(re.sub(r"\x1b\[[\d;]*m|[\u2500-\u257f]", " ", text).split())
+
+
+@contextmanager
+def progress_shown(console: Console) -> Iterator[Progress]:
+    """A callback that shows bars with the remaining time inside the block; where nobody looks (a pipe), a line now and then."""
+    if not console.is_terminal:
+        yield _lines()
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=console, transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(done: int, total: int, what: str) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total, completed=done)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield show
+
+
+def _lines(every: float = 30.0) -> Progress:
+    """A line after so many seconds, on the standard error stream."""
+    errors, last = PlainConsole(stderr=True), time.monotonic()
+
+    def show(done: int, total: int, what: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= every:
+            last = time.monotonic()
+            errors.print(f"{what}: {done} of {total}")
+
+    return show
+
+
 @contextmanager
 def stoppable(progress: Progress, again: str) -> Iterator[Progress]:
     """A callback of progress by which a signal to end (SIGTERM, or Ctrl-C) ends the work after the step that is under way.
@@ -41,6 +168,8 @@ def stoppable(progress: Progress, again: str) -> Iterator[Progress]:
 
     A second signal ends it at once. Outside the main thread signals are left alone.
     """
+    from constrained_nas.training import Stopped
+
     asked = list[int]()
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -58,7 +187,8 @@ def stoppable(progress: Progress, again: str) -> Iterator[Progress]:
     try:
         yield passed_on
     except (Stopped, KeyboardInterrupt) as stop:
-        raise SystemExit(f"interrupted; {again}") from stop
+        print(f"interrupted; {again}", file=sys.stderr)
+        raise SystemExit(130) from stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -12,29 +12,20 @@ import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-import networkx as nx
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 from constrained_nas.commands.console import PlainConsole
-from constrained_nas.latency import uniform_architecture
-from constrained_nas.runs import Family, RunSettings, SpaceName, make_space, plan_of
-from constrained_nas.runs.families import DagFamily, GPUNetFamily
-from graphs import (
-    DagSpace,
-    MBConvSpace,
-    convolutional_neural_fabric,
-    gpunet_imagenet,
-    gpunet_imagewoof,
-    hardcore_imagenet,
-    hardcore_small,
-    resnet,
-    resnet_fabric,
-)
-from graphs.costs import connected_macs, connected_parameters, mac_cost, makespan_cost, parameter_cost
+from constrained_nas.runs import RunSettings, SpaceName
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+    from constrained_nas.runs import Family
+    from graphs import DagSpace, MBConvSpace, SearchSpace
 
 MBConvName = Literal["hardcore-small", "hardcore-imagenet", "hardcore-imagenet-paper"]
 DagName = Literal[
@@ -81,6 +72,8 @@ def describe(command: Describe) -> None:
         ValueError: a kind of picture that cannot be written, or a space that is not drawn.
         OSError: the picture cannot be written.
     """
+    from constrained_nas.runs.families import DagFamily
+
     console = PlainConsole()
     if command.space in get_args(MBConvName):
         space = mbconv_space(command.space)  # type: ignore[arg-type]
@@ -102,8 +95,77 @@ def describe(command: Describe) -> None:
             console.print(f"drawn in {command.draw}")
 
 
-def mbconv_space(name: MBConvName, **size: int) -> MBConvSpace:
-    """The HardCoRe-NAS space of that name; ``size`` may hold another ``resolution``."""
+@dataclass(frozen=True)
+class Spaces:
+    """List the spaces of search: decisions, networks, the least and the greatest cost, methods; as on digits, or as given.
+
+    For example: spaces --classes 3 --channels 3
+    """
+
+    classes: int = 10
+    """Of the data."""
+    channels: int = 1
+    """Of the images."""
+    json: bool = False
+    """Print JSON instead of a table."""
+
+
+def spaces(command: Spaces) -> None:
+    """Print the list."""
+    from constrained_nas.runs import make_space, plan_of
+
+    if command.classes < 1 or command.channels < 1:
+        raise ValueError(f"expected at least one class and channel, got {command.classes} and {command.channels}")
+    facts, console = [], PlainConsole()
+    for name in get_args(SpaceName):
+        with console.status(f"building {name}"):
+            resolution = plan_of(RunSettings(space=name)).resolution
+            family = make_space(name, command.classes, command.channels, resolution)
+            fact: dict[str, Any] = {
+                "space": name,
+                "decisions": len(family.decisions.decisions),
+                "networks": networks_in(family.decisions),
+                "resolution": resolution,
+                "costs": {cost: cost_range(family, cost) for cost in family.counted()},
+                "methods": list(family.methods),
+            }
+        facts.append(fact)
+        if not command.json:
+            ranges = ", ".join(f"{cost} {short(least)} to {short(most)}" for cost, (least, most) in fact["costs"].items())
+            console.print(f"{name}: {fact['decisions']} decisions, {fact['networks']:.2g} networks, {resolution} pixels")
+            console.print(f"    {ranges}; --method {', '.join(family.methods)}", soft_wrap=True)
+    if command.json:
+        console.print_json(json.dumps(facts))
+    else:
+        console.print("or a network of your own: FILE.py:CALLABLE (see describe --help)")
+
+
+def short(value: float) -> str:
+    """A count as a budget may be given: ``1.99M``."""
+    for letter, size in (("G", 1e9), ("M", 1e6), ("K", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+def networks_in(decisions: SearchSpace) -> int:
+    """How many architectures there are."""
+    return math.prod(math.comb(d.units + len(d.options) - 1, d.units) for d in decisions.decisions)
+
+
+def cost_range(family: Family, name: str) -> tuple[float, float]:
+    """The least and the greatest of a counted cost, over the networks of the space."""
+    cost = family.counted()[name]
+    return cost.cost(family.cheapest(cost)), cost.cost(family.largest(cost))
+
+
+def mbconv_space(name: MBConvName, resolution: int | None = None) -> MBConvSpace:
+    """The HardCoRe-NAS space of that name, for images of that side (its own if None)."""
+    from graphs import hardcore_imagenet, hardcore_small
+
+    if resolution is not None and resolution < 1:
+        raise ValueError(f"resolution: expected at least one pixel, got {resolution}")
+    size = {} if resolution is None else {"resolution": resolution}
     if name == "hardcore-small":
         return hardcore_small(**size)
     return hardcore_imagenet("paper" if name.endswith("paper") else "release", **size)
@@ -111,6 +173,8 @@ def mbconv_space(name: MBConvName, **size: int) -> MBConvSpace:
 
 def dag_space(name: DagName) -> DagSpace:
     """The super-network of that name, with switches on all modules but stem and head."""
+    from graphs import convolutional_neural_fabric, resnet, resnet_fabric
+
     kind, _, number = name.rpartition("-")
     if kind == "resnet":
         return resnet((int(number) - 2) // 6)
@@ -123,6 +187,10 @@ def dag_space(name: DagName) -> DagSpace:
 
 def _searched(name: SpaceName) -> Family:
     """A space of search: PruNet's published ones as they are, others on digits."""
+    from constrained_nas.runs import make_space, plan_of
+    from constrained_nas.runs.families import GPUNetFamily
+    from graphs import gpunet_imagenet, gpunet_imagewoof
+
     if name == "gpunet-imagenet":
         return GPUNetFamily(gpunet_imagenet())
     if name == "gpunet-imagewoof":
@@ -137,7 +205,7 @@ def _describe_counted(console: Console, family: Family, command: Describe) -> No
     decisions, costs = family.decisions, family.counted()
     lightest = {name: round(cost.cost(family.cheapest(cost))) for name, cost in costs.items()}
     heaviest = {name: round(cost.cost(family.largest(cost))) for name, cost in costs.items()}
-    architectures = math.prod(math.comb(d.units + len(d.options) - 1, d.units) for d in decisions.decisions)
+    architectures = networks_in(decisions)
     if command.json:
         options = {decision.name: list(decision.options) for decision in decisions.decisions}
         facts = {"space": decisions.name, "decisions": options, "architectures": architectures}
@@ -158,6 +226,8 @@ def _describe_counted(console: Console, family: Family, command: Describe) -> No
 
 
 def _dag_facts(space: DagSpace) -> dict[str, Any]:
+    from graphs.costs import connected_macs, connected_parameters, makespan_cost
+
     whole = space.whole
     return {
         "space": space.name,
@@ -171,6 +241,9 @@ def _dag_facts(space: DagSpace) -> dict[str, Any]:
 
 
 def _mbconv_facts(space: MBConvSpace) -> dict[str, Any]:
+    from constrained_nas.latency import uniform_architecture
+    from graphs.costs import mac_cost, parameter_cost
+
     macs, parameters = mac_cost(space), parameter_cost(space)
     lightest = space.space.architecture(space.staged.blocks.vertex([0] * len(space.space.decisions)))
     heaviest = uniform_architecture(space, len(space.configurations) - 1)

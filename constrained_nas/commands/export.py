@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
 import tyro
 
 from constrained_nas.commands.console import PlainConsole
-from constrained_nas.export import export_onnx, export_program, export_python
-from constrained_nas.runs import RunNetwork, load_network
-from constrained_nas.runs.families import HardCoReFamily
 from graphs.files import own_folder, save_text
-from graphs.spaces import architecture_strings
+
+if TYPE_CHECKING:
+    from constrained_nas.runs import RunNetwork
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,8 @@ def export(command: Export) -> None:
     """
     if not command.to:
         raise ValueError("--to: expected at least one of python, program, onnx, timm")
+    from constrained_nas.runs import load_network
+
     found, console = load_network(command.run), PlainConsole()
     folder = command.out or own_folder(command.run, "export")
     for kind in dict.fromkeys(command.to):
@@ -51,6 +51,8 @@ def export(command: Export) -> None:
 
 
 def _written(found: RunNetwork, kind: str, folder: Path) -> str:
+    from constrained_nas.export import export_onnx, export_program, export_python
+
     if kind == "python":
         files = export_python(found.network, found.images, folder, "network", found.record)
         command = f"cd {folder} && python -c \"import network; print(network.load('{files.weights.name}'))\""
@@ -60,6 +62,11 @@ def _written(found: RunNetwork, kind: str, folder: Path) -> str:
     if kind == "onnx":
         file = export_onnx(found.network, found.images, folder / "network.onnx")
         return f"{file.path}, for any batch size; outputs differ by {file.difference:.1g} of the greatest at most"
+    import torch
+
+    from constrained_nas.runs.families import HardCoReFamily
+    from graphs import architecture_strings
+
     if not isinstance(found.family, HardCoReFamily):
         raise ValueError(f"timm's block strings are for HardCoRe's spaces, not {found.record.space}: use python or onnx")
     path = folder / "blocks.json"

@@ -9,9 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from constrained_nas.commands.console import PlainConsole
-from constrained_nas.commands.describe import MBConvName
-from constrained_nas.commands.shown import space_at
-from constrained_nas.latency import ImportConditions, import_csv_table, import_ofa_table
+from constrained_nas.commands.describe import MBConvName, mbconv_space
 from graphs.files import save_json
 
 
@@ -57,7 +55,9 @@ def import_table(command: ImportTable) -> None:
         ValueError: a kind of file that cannot be read, or what the file lacks.
         OSError: a file cannot be read or written.
     """
-    space = space_at(command.space, command.resolution)
+    from constrained_nas.latency import ImportConditions, import_csv_table, import_ofa_table
+
+    space = mbconv_space(command.space, command.resolution)
     conditions = ImportConditions(command.unit, command.device, command.batch, command.runtime, command.threads)
     kind = command.file.suffix.lower()
     if kind in (".yaml", ".yml"):

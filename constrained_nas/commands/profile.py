@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
-from constrained_nas.commands.console import PlainConsole
-from constrained_nas.commands.describe import MBConvName
-from constrained_nas.commands.shown import ProfileClock, make_timer, progress_shown, space_at
-from constrained_nas.latency import BlockTiming, Profiled, ProfileSettings, RuntimeName, log_beside, profile_space
+from constrained_nas.commands.console import PlainConsole, progress_shown
+from constrained_nas.commands.describe import MBConvName, mbconv_space
+from constrained_nas.latency import BlockTiming, RuntimeName
 from graphs.files import save_json
+
+if TYPE_CHECKING:
+    from constrained_nas.latency import Profiled, Timer
+
+ProfileClock = Literal["auto", "wall", "processor"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Profile:
     """wall: what passes. processor: only what the thread ran (CPU, one thread): the latency on an idle machine, even if this one is
     busy. auto: processor where it can be."""
     rounds: int = 50
-    """How often everything is timed; more make steadier medians."""
+    """How often everything is timed, at least 6; more make steadier medians."""
     networks: int = 20
     """Random networks measured whole, at least 6: they calibrate the table and check it."""
     seed: int = 0
@@ -69,7 +73,9 @@ def profile(command: Profile) -> None:
         ValueError: what cannot be measured, said before anything is; or partial measurements of other settings.
         OSError: the table cannot be written.
     """
-    space = space_at(command.space, command.resolution)
+    from constrained_nas.latency import ProfileSettings, log_beside, profile_space
+
+    space = mbconv_space(command.space, command.resolution)
     timer = make_timer(command.batch, command.threads, command.device, command.clock)
     settings = ProfileSettings(
         command.runtime, timer, command.rounds, command.networks, command.timing, command.evidence, command.seed
@@ -83,6 +89,19 @@ def profile(command: Profile) -> None:
     save_json(found.table, command.out)
     log.unlink(missing_ok=True)
     _report(console, command, found)
+
+
+def make_timer(batch: int, threads: int, device: str, clock: ProfileClock) -> Timer:
+    """The timer of these options; ``auto`` takes the processor clock where there is one.
+
+    Raises:
+        ValueError: fewer than one image or thread, or a clock that does not suit the device and threads.
+    """
+    from constrained_nas.latency import Timer, automatic_clock
+
+    if batch < 1 or threads < 1:
+        raise ValueError(f"expected at least one image and one thread, got batch {batch} and {threads} threads")
+    return Timer(batch, threads, device, clock=automatic_clock(device, threads) if clock == "auto" else clock)
 
 
 def _report(console: Console, command: Profile, found: Profiled) -> None:

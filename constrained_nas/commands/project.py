@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -12,15 +12,9 @@ from rich.table import Table
 
 from constrained_nas.budgets import read_budgets
 from constrained_nas.commands.console import PlainConsole
-from constrained_nas.selections import (
-    SelectionRecord,
-    SelectionTable,
-    read_selection_table,
-    save_selection,
-    select,
-    select_cheapest,
-)
-from solvers import SolverError
+
+if TYPE_CHECKING:
+    from constrained_nas.selections import SelectionRecord, SelectionTable
 
 
 @dataclass(frozen=True)
@@ -68,6 +62,9 @@ def project(command: Project) -> None:
     """
     if command.time_limit is not None and not command.time_limit > 0:
         raise ValueError(f"--time-limit: expected a positive number of seconds, got {command.time_limit}")
+    from constrained_nas.selections import read_selection_table, save_selection, select, select_cheapest
+    from solvers import SolverError
+
     table = read_selection_table(command.table)
     budgets = read_budgets(command.budget, table.costs, "COLUMN")
     links = [tuple(group.strip() for group in link.split(",")) for link in command.link]
@@ -97,6 +94,8 @@ def project(command: Project) -> None:
     if command.json:
         console.print_json(found.model_dump_json())
         return
+    if table.read_as:
+        console.print(f"{table.source}: {table.read_as}")
     _print(console, table, found, command.verify)
     if command.out is not None:
         console.print(f"written to {command.out}")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 from constrained_nas.commands.console import PlainConsole
-from constrained_nas.runs import RunRecord, trusted_run
+
+if TYPE_CHECKING:
+    from constrained_nas.runs import RunRecord
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ def report(command: Report) -> None:
         OSError: the report cannot be written.
     """
     from constrained_nas.reports import certificate_sentence, verdict, write_report
+    from constrained_nas.runs import trusted_run
 
     record = trusted_run(command.run)
     console = PlainConsole()

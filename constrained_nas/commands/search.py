@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
-from constrained_nas.commands.console import PlainConsole, stoppable
-from constrained_nas.commands.shown import progress_shown
-from constrained_nas.runs import RunRecord, RunSettings, begin_run, carry_out, load_settings, trusted_run
+from constrained_nas.commands.console import PlainConsole, progress_shown, stoppable
+from constrained_nas.runs import RunSettings, load_settings
+
+if TYPE_CHECKING:
+    from constrained_nas.runs import RunRecord
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ def search_run(command: Search) -> None:
         ValueError: a run that cannot be done; says why and what to do instead.
         FileNotFoundError: data or table are not there.
     """
+    from constrained_nas.runs import begin_run, carry_out
+
     asked = begin_run(command.settings, command.out)
     console = PlainConsole()
     with progress_shown(console) as shown, stoppable(shown, _again(command.out)) as progress:
@@ -62,6 +66,8 @@ def resume(command: Resume) -> None:
         ValueError: files that are damaged or of other settings.
     """
     load_settings(command.run)
+    from constrained_nas.runs import carry_out, trusted_run
+
     console = PlainConsole()
     if (command.run / "run.json").exists():
         record = trusted_run(command.run)

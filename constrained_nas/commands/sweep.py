@@ -7,16 +7,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
-from constrained_nas.commands.console import PlainConsole, stoppable
-from constrained_nas.commands.shown import progress_shown
+from constrained_nas.commands.console import PlainConsole, progress_shown, stoppable
 from constrained_nas.runs import MethodName, RunSettings, TrainingSettings, parse_budgets
-from constrained_nas.sweeps import Backend, SearchMode, SweepFront, SweepOptions, SweepRecord, parse_grid, run_sweep
+from constrained_nas.sweeps import Backend, SearchMode
+
+if TYPE_CHECKING:
+    from constrained_nas.sweeps import SweepFront, SweepRecord
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ def sweep(command: Sweep) -> None:
         ValueError: options that do not go together, or budgets of which none can be met.
         OSError: data or a table are not there, or a file cannot be written.
     """
+    from constrained_nas.sweeps import SweepOptions, parse_grid, run_sweep
+
     grid = parse_grid(command.budget)
     methods: tuple[MethodName, ...] = tuple(dict.fromkeys(command.method)) or ("hardcore",)
     if command.search_at and command.search == "every":

@@ -8,11 +8,8 @@ from typing import Annotated
 
 import tyro
 
-from constrained_nas.commands.console import PlainConsole
-from constrained_nas.commands.describe import MBConvName
-from constrained_nas.commands.shown import progress_shown, space_at
-from constrained_nas.latency import timer_of, validate_table
-from graphs.costs import load_latency_table
+from constrained_nas.commands.console import PlainConsole, progress_shown
+from constrained_nas.commands.describe import MBConvName, mbconv_space
 from graphs.files import save_json
 
 
@@ -50,8 +47,11 @@ def validate(command: Validate) -> None:
         ValueError: a table that is damaged or of another space or device, or a kind of picture that cannot be written.
         OSError: a file cannot be read or written.
     """
+    from constrained_nas.latency import timer_of, validate_table
+    from graphs.costs import load_latency_table
+
     table = load_latency_table(command.table)
-    space = space_at(command.space, table.resolution)
+    space = mbconv_space(command.space, table.resolution)
     timer = timer_of(table, command.device)
     console = PlainConsole()
     with progress_shown(console) as progress:

@@ -1,5 +1,12 @@
 """Data sets and their splits."""
 
-from constrained_nas.data.images import IGNORED, DataSplits, cifar, digits, image_folder, loader
-from constrained_nas.data.named import load_splits
-from constrained_nas.data.segmentation import digit_scenes, part_labels
+from typing import TYPE_CHECKING
+
+from graphs.faces import on_demand
+
+if TYPE_CHECKING:
+    from constrained_nas.data.images import IGNORED, DataSplits, cifar, digits, image_folder, loader
+    from constrained_nas.data.named import load_splits
+    from constrained_nas.data.segmentation import digit_scenes, part_labels
+
+__getattr__ = on_demand(__name__)

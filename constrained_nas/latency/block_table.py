@@ -19,12 +19,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from constrained_nas.latency.names import Progress
 from constrained_nas.latency.robust_times import inliers, median_interval
 from constrained_nas.latency.rounds import corrected_times, measure_networks, timed_rounds
 from constrained_nas.latency.runtimes import runtime_title
-from constrained_nas.latency.spread_networks import spread_networks
+from constrained_nas.latency.spread import spread_networks
 from constrained_nas.latency.subjects import Context, first_of_shape, hooked, uniform_architecture
-from constrained_nas.latency.timer import Measurement, Progress, Timer
+from constrained_nas.latency.timer import Measurement, Timer
 from graphs import Architecture, GPUNetSpace, MBConvSpace, Supernet
 from graphs.costs import LatencyEntry, LatencyTable, QuadraticCost, WidthLatencyTable, latency_cost
 from solvers.arrays import FloatArray

@@ -25,9 +25,10 @@ import torch
 from torch import nn
 
 from constrained_nas.ask_tell import SearchResult
+from constrained_nas.latency.names import RuntimeName
 from constrained_nas.latency.robust_times import least_samples, upper_median_bound
 from constrained_nas.latency.rounds import timed_run
-from constrained_nas.latency.runtimes import RuntimeName, prepare_run, require_runtime
+from constrained_nas.latency.runtimes import prepare_run, require_runtime
 from constrained_nas.latency.timer import Timer
 from constrained_nas.problem import SearchProblem
 from graphs import Architecture, GPUNetSpace, MBConvSpace

@@ -17,21 +17,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from constrained_nas.latency.block_table import CONFIDENCE, NOISY, TableFit, scale_table, table_of_times
+from constrained_nas.latency.names import BlockTiming, Progress, RuntimeName
 from constrained_nas.latency.robust_times import OUTLIER_DEVIATIONS, inliers
 from constrained_nas.latency.rounds import MeasurementLog, corrected_times, measure_rounds
-from constrained_nas.latency.runtimes import RuntimeName, require_runtime, runtime_title
-from constrained_nas.latency.spread_networks import spread_networks
+from constrained_nas.latency.runtimes import require_runtime, runtime_title
+from constrained_nas.latency.spread import spread_networks
 from constrained_nas.latency.subjects import Context, profile_subjects, reference_architecture
-from constrained_nas.latency.timer import Measurement, Progress, Timer
+from constrained_nas.latency.timer import Measurement, Timer
 from graphs import Architecture, MBConvSpace
 from graphs.costs import LatencyTable, PredictionEvidence, ReferenceLatency, latency_cost, mac_cost
 
-BlockTiming = Literal["in-context", "isolated"]
 RULES = (
     f"rounds in random order, each divided by its drift factor; outliers: more than {OUTLIER_DEVIATIONS} robust standard "
     f"deviations from the median; noisy: {CONFIDENCE:.0%} interval of the median wider than +-{NOISY:.0%} of it"

@@ -20,9 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from constrained_nas.latency.names import Progress
 from constrained_nas.latency.robust_times import drift_factors
 from constrained_nas.latency.runtimes import Run
-from constrained_nas.latency.timer import Measurement, Progress, Timer
+from constrained_nas.latency.timer import Measurement, Timer
 from graphs.files import read_text, save_text
 
 Subject = Callable[[], list[float]]  # runs something once: the ms of its parts

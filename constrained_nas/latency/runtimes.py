@@ -15,14 +15,14 @@ import shutil
 import types
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
+from constrained_nas.latency.names import RuntimeName
 from constrained_nas.latency.timer import Timer
 
-RuntimeName = Literal["torch", "torch-compile", "onnxruntime"]
 Run = Callable[[], object]
 SAME = 1e-3  # of the greatest output: kernels in another order, TF32 on a GPU; a wrong network differs by its whole output
 _TITLES: dict[RuntimeName, str] = {"torch": "torch eager", "torch-compile": "torch.compile", "onnxruntime": "onnxruntime"}

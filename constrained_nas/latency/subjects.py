@@ -14,9 +14,10 @@ from typing import Literal
 import torch
 from torch import nn
 
+from constrained_nas.latency.names import Progress, RuntimeName
 from constrained_nas.latency.rounds import Subject, timed_run
-from constrained_nas.latency.runtimes import RuntimeName, prepare_run
-from constrained_nas.latency.timer import Progress, Timer
+from constrained_nas.latency.runtimes import prepare_run
+from constrained_nas.latency.timer import Timer
 from graphs import Architecture, MBConvSpace, Supernet
 from graphs.spaces import BlockShape
 

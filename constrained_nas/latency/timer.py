@@ -12,22 +12,19 @@ from __future__ import annotations
 import ctypes
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from constrained_nas.latency.names import Clock
 from graphs import GPUNetSpace, MBConvSpace
-
-Progress = Callable[[int, int, str], None]
-
-Clock = Literal["wall", "processor"]
 
 
 def automatic_clock(device: str, threads: int) -> Clock:

@@ -17,12 +17,13 @@ import numpy as np
 from pydantic import Field
 
 from constrained_nas.latency.block_table import TableFit
+from constrained_nas.latency.names import Progress
 from constrained_nas.latency.robust_times import inliers, median_interval
 from constrained_nas.latency.rounds import MeasurementLog, corrected_times, measure_rounds
 from constrained_nas.latency.runtimes import require_runtime, runtime_called, runtime_title
-from constrained_nas.latency.spread_networks import spread_networks
+from constrained_nas.latency.spread import spread_networks
 from constrained_nas.latency.subjects import prepared_subjects, reference_architecture, seeded_supernet
-from constrained_nas.latency.timer import Progress, Timer, device_name
+from constrained_nas.latency.timer import Timer, device_name
 from graphs import MBConvSpace
 from graphs.costs import LatencyTable, TableConditions, latency_cost, require_conditions
 from graphs.files import Record

@@ -21,10 +21,11 @@ import torch
 from torch import nn
 
 from constrained_nas.latency.block_table import TableFit, calibrate_on
+from constrained_nas.latency.names import Progress
 from constrained_nas.latency.rounds import measure_runs, timed_rounds
 from constrained_nas.latency.runtimes import runtime_title
 from constrained_nas.latency.subjects import hooked
-from constrained_nas.latency.timer import Measurement, Progress, Timer
+from constrained_nas.latency.timer import Measurement, Timer
 from graphs import Architecture
 from graphs.costs import BlockKey, Device, Measured, WidthLatencyTable, tabulate_widths, width_latency_cost
 from graphs.spaces import GPUNetSpace

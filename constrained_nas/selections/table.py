@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,18 +21,22 @@ from graphs.files import Record, save_json, written_whole
 from solvers import Selection, minimize_cost, project_to_budget
 
 _COLUMNS = ("group", "option", "score")
+_SMALL = 1000  # options
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+(?:[eE][-+]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
 class SelectionTable:
     """``scores[group][option]`` and ``costs[cost][group][option]``, as ``solvers.project_to_budget`` takes them.
 
-    Infinite costs (and a score of -inf) forbid their option.
+    Infinite costs (and a score of -inf) forbid their option. ``read_as`` says how a file that is no ordinary CSV was read.
     """
 
     source: str
     scores: Mapping[str, Mapping[str, float]]
     costs: Mapping[str, Mapping[str, Mapping[str, float]]]
+    read_as: str = ""
 
 
 class SpentBudget(Record):
@@ -67,7 +73,7 @@ class SelectionRecord(Record):
 
 
 def read_selection_table(path: Path | str) -> SelectionTable:
-    """Read a table; groups and options keep the order of the file.
+    """Read a table; groups and options keep the order of the file. Semicolons or tabs may stand for commas, and commas for points.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -75,7 +81,9 @@ def read_selection_table(path: Path | str) -> SelectionTable:
             negative cost, an option given twice; says in which line and column.
     """
     with Path(path).open(newline="", encoding="utf-8-sig") as file:  # -sig: spreadsheets put a byte order mark in front
-        reader = csv.reader(file)
+        separator = _separator(file.readline())
+        file.seek(0)
+        reader = csv.reader(file, delimiter=separator)
         try:
             lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(cell.strip() for cell in row)]
         except (csv.Error, UnicodeDecodeError) as error:
@@ -94,7 +102,7 @@ def read_selection_table(path: Path | str) -> SelectionTable:
     if not rows:
         raise ValueError(f"{path}: no options below the column names")
     cost_names = [column for column in header if column not in _COLUMNS]
-    scores: dict[str, dict[str, float]] = {}
+    decimal_commas, scores = False, dict[str, dict[str, float]]()
     costs: dict[str, dict[str, dict[str, float]]] = {name: {} for name in cost_names}
     for number, cells in rows:
         if len(cells) != len(header):
@@ -107,10 +115,16 @@ def read_selection_table(path: Path | str) -> SelectionTable:
         if option in scores.setdefault(group, {}):
             raise ValueError(f"{path}, line {number}, column 'option': group {group!r} already has an option {option!r}")
         for column in ("score", *cost_names):
-            value = _number(line[column], f"{path}, line {number}, column {column!r}", column != "score")
+            cell = (
+                line[column] if separator == "," or not _DECIMAL_COMMA.fullmatch(line[column]) else line[column].replace(",", ".")
+            )
+            decimal_commas |= cell != line[column]
+            value = _number(cell, f"{path}, line {number}, column {column!r}", column != "score")
             table = scores if column == "score" else costs[column]
             table.setdefault(group, {})[option] = value
-    return SelectionTable(str(path), scores, costs)
+    said = [f"columns are separated by {_SEPARATORS[separator]}"] if separator != "," else []
+    said += ["numbers have decimal commas"] if decimal_commas else []
+    return SelectionTable(str(path), scores, costs, ", ".join(said))
 
 
 def select(
@@ -122,7 +136,7 @@ def select(
     verify: bool = False,
     time_limit_seconds: float | None = None,
     gap: float | str = 0.0,
-    backend: Literal["native", "numpy", "highs", "scipy"] = "native",
+    backend: Literal["native", "numpy", "highs", "scipy"] | None = None,
 ) -> SelectionRecord:
     """The selection of greatest score (least, with ``minimize``) within all budgets, exactly.
 
@@ -132,7 +146,7 @@ def select(
         verify: have an independent solver recheck the certificate.
         time_limit_seconds: stop then with the best so far and its true gap.
         gap: stop once no selection can be better by more: a number, or a share such as ``"0.1%"``.
-        backend: as of ``solvers.project_to_budget``; "numpy" compiles nothing, which a single selection is done sooner with.
+        backend: as of ``solvers.project_to_budget``; None takes for small tables what is done before kernels are loaded.
 
     Raises:
         InfeasibleError: nothing fits; with the least cost there is.
@@ -144,16 +158,14 @@ def select(
     for name in budgets:
         _require(table, name, "budget")
     costs = {name: table.costs[name] for name in budgets}
-    found = project_to_budget(
-        table.scores,
-        costs,
-        dict(budgets),
-        minimize=minimize,
-        time_limit_seconds=time_limit_seconds,
-        gap=gap,
-        backend=backend,
-        links=list(links) or None,
-    )
+    # Small tables are done before the compiled kernels would be loaded.
+    small = backend is None and sum(map(len, table.scores.values())) <= _SMALL
+    quick: Any = "numpy" if len(budgets) == 1 else "highs"
+    solve = partial(project_to_budget, table.scores, costs, dict(budgets), minimize=minimize, links=list(links) or None)
+    limits: dict[str, Any] = {"time_limit_seconds": time_limit_seconds, "gap": gap}
+    found = solve(**limits, backend=quick if small else backend or "native")
+    if small and found.certificate.gap != 0:  # HiGHS proves to a tolerance
+        found = solve(**limits)
     if verify:
         found.certificate.verify(table.scores, costs, dict(budgets))
     return _record(table, found, minimize, links)
@@ -236,6 +248,16 @@ def _record(
         minimized=minimized,
         links=tuple(map(tuple, links)),
     )
+
+
+def _separator(header: str) -> str:
+    """Of the columns: a comma unless the line of their names has another in its place."""
+    if {"group", "option", "score"} & {cell.strip().strip('"') for cell in header.split(",")}:
+        return ","
+    try:
+        return csv.Sniffer().sniff(header, "".join(_SEPARATORS)).delimiter
+    except csv.Error:
+        return ","
 
 
 def _number(cell: str, where: str, cost: bool) -> float:

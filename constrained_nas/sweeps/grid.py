@@ -20,10 +20,10 @@ from torch import nn
 
 from constrained_nas.budgets import name_among, read_amount
 from constrained_nas.runs import BUDGET_NAMES, MethodName, RunSettings, digest, parse_budgets, plan_of
+from constrained_nas.sweeps.names import SearchMode
 from graphs.files import shortened
 
 _MOST_LIMITS = 10_000
-SearchMode = Literal["once", "every"]
 # What decides neither the search nor the test: where things lie, what is measured afterwards, how many processes load data; and
 # data and threads, which are part of what made the weights.
 _ELSEWHERE = {"budget", "table", "measure_table", "method", "measure", "confidence", "attempts", "rounds", "workers", "data_root"}

@@ -1,4 +1,11 @@
 """Tables of language models, and what is chosen from them, as other programs' files."""
 
-from constrained_nas.tables.bit_tables import BITS, BitTable, read_bit_table
-from constrained_nas.tables.layer_files import layer_configuration, save_choice, tensor_types
+from typing import TYPE_CHECKING
+
+from graphs.faces import on_demand
+
+if TYPE_CHECKING:
+    from constrained_nas.tables.bit_tables import BITS, BitTable, read_bit_table
+    from constrained_nas.tables.layer_files import layer_configuration, save_choice, tensor_types
+
+__getattr__ = on_demand(__name__)

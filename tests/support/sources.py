@@ -48,7 +48,9 @@ FACES = {name: path for name, path in FILES.items() if path.name == "__init__.py
 @cache
 def names_of(face: str) -> dict[str, str]:
     """What a face exports of the packages: every name, and the module it has it from."""
-    return {str(name): module for module, name in imported(FACES[face]) if module.split(".")[0] in PACKAGES}
+    return {
+        str(name): module for module, name in imported(FACES[face]) if module.split(".")[0] in PACKAGES and module != "graphs.faces"
+    }
 
 
 def imported_file(module: str, name: str | None) -> str:

@@ -74,7 +74,7 @@ def test_import_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "named"), [(["describe", "no-such-space"], "hardcore-imagenet-paper"), (["measure"], "profile")]
+    ("arguments", "named"), [(["describe", "no-such-space"], "there are resnet-20, "), (["anything"], "profile")]
 )
 def test_unknown_names_end_with_the_names_there_are(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], named: str

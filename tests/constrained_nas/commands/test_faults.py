@@ -224,7 +224,7 @@ def test_what_nobody_expected_is_a_line_too(command: Command, monkeypatch: pytes
     def broken(*_: object) -> None:
         raise KeyError("x" * 10_000)
 
-    monkeypatch.setitem(cli._COMMANDS, "report", (cli.Report, broken))
+    monkeypatch.setattr("constrained_nas.commands.report.report", broken)
     monkeypatch.setattr(sys, "argv", ["constrained-nas", "report", str(finished)])
     with pytest.raises(SystemExit, match=r"unexpected KeyError in test_faults\.py, line \d+: .*please report it") as end:
         cli.main()

@@ -82,7 +82,7 @@ def test_a_signal_ends_a_command_and_it_says_how_to_go_on(tmp_path: Path, number
         time.sleep(0.01)
     process.send_signal(number)
     _, said = process.communicate(timeout=120)
-    assert process.returncode == 1 and said == f"interrupted; continue with constrained-nas resume {folder}\n"
+    assert process.returncode == 130 and said == f"interrupted; continue with constrained-nas resume {folder}\n"
     assert not (folder / ".owner.json").exists()
     again = [sys.executable, "-c", "from constrained_nas.commands.cli import main; main()", "resume", str(folder)]
     subprocess.run(again, check=True, capture_output=True, timeout=300)

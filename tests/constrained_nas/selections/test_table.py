@@ -71,7 +71,7 @@ def test_written_and_read_again(tmp_path: Path) -> None:
     [
         ("", "empty"),
         ("group,option,score,ms\n", "no options"),
-        ("group;option;score;ms\na;b;1;2\n", "line 1: no column 'group'.*separated by commas"),
+        ("group:option:score:ms\na:b:1:2\n", "line 1: no column 'group'.*separated by commas"),
         ("group,option,ms\na,b,1\n", "line 1: no column 'score'"),
         ("group,option,score,ms,ms\na,b,1,1,1\n", "line 1: column 'ms' is there twice"),
         ("group,option,score,,\na,b,1,1,1\n", "line 1: a column has no name"),

@@ -7,7 +7,7 @@ import pytest
 from support.fakes import true_table
 from support.tiny import tiny_space
 
-from constrained_nas.latency.spread_networks import spread_networks
+from constrained_nas.latency.spread import spread_networks
 from graphs import hardcore_small
 from graphs.costs import latency_cost, mac_cost
 
