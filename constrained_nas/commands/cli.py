@@ -35,8 +35,8 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
 _AFTER = f"""
 {PROGRAM} COMMAND --help says what each option does. --version: the version.
 --tyro-print-completion bash (zsh, tcsh, fish): a script that completes options.
-Exit status: 0 done, 1 could not be done (the last line says why), 2 arguments
-not understood, 130 interrupted. CONSTRAINED_NAS_TRACEBACK=1 shows tracebacks."""
+Exit status: 0 done, 1 could not be done (the last line says why), 2 options
+not understood, 130 interrupted. CONSTRAINED_NAS_TRACEBACK=1: tracebacks."""
 
 
 def main() -> None:
