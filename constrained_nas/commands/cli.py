@@ -33,7 +33,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "allocate": ("bits:Allocate:allocate", "tables of one's own", "types for the tensors of a language model"),
 }
 _AFTER = f"""
-{PROGRAM} COMMAND --help says what each option does. --version: the version.
+{PROGRAM} COMMAND --help: every option. --version: the version.
 --tyro-print-completion bash (zsh, tcsh, fish): a script that completes options.
 Exit status: 0 done, 1 could not be done (the last line says why), 2 options
 not understood, 130 interrupted. CONSTRAINED_NAS_TRACEBACK=1: tracebacks."""
