@@ -50,9 +50,10 @@ def search_run(command: Search) -> None:
         FileNotFoundError: data or table are not there.
     """
     from constrained_nas.runs import begin_run, carry_out
+    from constrained_nas.training import first_process
 
     asked = begin_run(command.settings, command.out)
-    console = PlainConsole()
+    console = PlainConsole(quiet=not first_process())
     with progress_shown(console) as shown, stoppable(shown, _again(command.out)) as progress:
         record = carry_out(command.out, progress, asked)
     _print(console, record, command.out)
@@ -67,8 +68,9 @@ def resume(command: Resume) -> None:
     """
     load_settings(command.run)
     from constrained_nas.runs import carry_out, trusted_run
+    from constrained_nas.training import first_process
 
-    console = PlainConsole()
+    console = PlainConsole(quiet=not first_process())
     if (command.run / "run.json").exists():
         record = trusted_run(command.run)
         console.print(f"{command.run} is finished: nothing to resume.")

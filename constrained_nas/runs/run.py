@@ -3,12 +3,14 @@
 ``begin_run`` refuses what cannot be done and writes the settings; ``carry_out`` does the rest and may be killed at any point:
 called again it resumes from the checkpoints and ends in the same network. The folder holds ``settings.json``, ``table.json`` (a
 copy, or measured), ``checkpoints``, ``device.json``, ``network.safetensors``, ``architecture.json`` and, last of all, ``run.json``.
+Started by torchrun, several processes do one run: all call the same, the first alone writes to the folder and measures latencies.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,13 +21,14 @@ from constrained_nas.runs.checks import check_feasible, check_method, check_tabl
 from constrained_nas.runs.families import Costs, Plan, Prepared, RunTable, costs_of, plan_of
 from constrained_nas.runs.fingerprint import digest
 from constrained_nas.runs.finish import finish_run
-from constrained_nas.runs.latency import check_measurable, fit_found, measure_run_table, read_run_table
+from constrained_nas.runs.latency import DEVICE_FILE, check_measurable, fit_found, measure_run_table, read_run_table
 from constrained_nas.runs.record import RunRecord
 from constrained_nas.runs.settings import RunSettings, load_settings, save_settings
 from constrained_nas.runs.setup import search_problem, train_prepared, untrained
 from constrained_nas.runs.soundness import data_remarks
+from constrained_nas.runs.together import Together, working_folder
 from constrained_nas.runs.verification import trusted_run
-from constrained_nas.training import training_threads
+from constrained_nas.training import first_process, make_fabric, process_count, stopping_together, training_threads
 from graphs.files import own_folder, save_json
 from graphs.folder_lock import owned
 
@@ -58,8 +61,12 @@ def begin_run(settings: RunSettings, folder: Path) -> Asked | None:
         ValueError: a run that cannot be done, or a folder that has one already; says what to do instead.
         FileNotFoundError: data or table are not there.
     """
-    _check_unused(folder)
-    plan, asked = plan_of(settings.model_copy(update={"threads": settings.threads or torch.get_num_threads()})), None
+    count = process_count()
+    together = make_fabric(settings.device) if count > 1 else None
+    decided = {"threads": settings.threads or torch.get_num_threads(), "parts": settings.parts or (count if count > 1 else None)}
+    plan, asked = plan_of(settings.model_copy(update=decided)), None
+    if first_process():
+        _check_unused(folder)
     chosen = plan.settings
     if not chosen.measure_table:
         asked = checked(plan, folder, chosen.table)
@@ -69,11 +76,14 @@ def begin_run(settings: RunSettings, folder: Path) -> Asked | None:
         if counted:  # what a table is not needed for need not wait for it
             without = chosen.model_copy(update={"budget": tuple(f"{n}={v!r}" for n, v in counted.items())})
             checked(replace(plan, settings=without), folder, None)
-    with owned(folder):
-        _check_unused(folder)  # another may have begun one meanwhile
-        if asked is not None and asked.table is not None:
-            save_json(asked.table, folder / TABLE_FILE)
-        save_settings(chosen, folder)
+    if first_process():
+        with owned(folder):
+            _check_unused(folder)  # another may have begun one meanwhile
+            if asked is not None and asked.table is not None:
+                save_json(asked.table, folder / TABLE_FILE)
+            save_settings(chosen, folder)
+    if together is not None:
+        together.barrier()
     return asked
 
 
@@ -132,24 +142,38 @@ def carry_out(folder: Path, progress: Progress | None = None, asked: Asked | Non
     remarks, threads = list[str](), settings.threads or torch.get_num_threads()
     if settings.threads is None:
         remarks.append(f"the number of threads at the start was not recorded; from here on there were {threads}")
-    with owned(folder), training_threads(threads):
+    plan, seconds = plan_of(settings), dict[str, float]()
+
+    def first() -> None:
         own_folder(folder, "checkpoints")
-        return _carried_out(folder, settings, progress, asked, remarks)
+        if settings.measure_table and not (folder / TABLE_FILE).exists():
+            began = time.perf_counter()
+            measure_run_table(untrained(plan, folder), folder / TABLE_FILE, progress)
+            seconds["latency table"] = time.perf_counter() - began
+
+    with training_threads(threads), working_folder(folder, settings.device, first) as together:
+        return _carried_out(together, plan, progress, asked, remarks, seconds)
 
 
 def _carried_out(
-    folder: Path, settings: RunSettings, progress: Progress | None, asked: Asked | None, remarks: list[str]
+    together: Together,
+    plan: Plan,
+    alone: Progress | None,
+    asked: Asked | None,
+    remarks: list[str],
+    seconds: dict[str, float],
 ) -> RunRecord:
-    plan, path, seconds = plan_of(settings), folder / TABLE_FILE, dict[str, float]()
+    """``alone`` is told by the first process of what it does alone, and of the rest by all of them."""
+    folder, settings = together.own, plan.settings
+    path = folder / TABLE_FILE
+    progress = alone if together.fabric is None else stopping_together(alone, together.fabric)
     resumed = any((folder / "checkpoints").iterdir())
-    if settings.measure_table and not path.exists():
-        began = time.perf_counter()
-        measure_run_table(untrained(plan, folder), path, progress)
-        seconds["latency table"] = time.perf_counter() - began
     if asked is None:
         asked = checked(plan, folder, path if path.exists() else None)
-    prepared, problem = asked.prepared, asked.problem
+    prepared, problem = replace(asked.prepared, folder=folder), asked.problem
     prepared.remarks.extend([*remarks, *data_remarks(prepared.data)])
+    if together.fabric is not None:
+        prepared.remarks.append(f"{together.fabric.world_size} processes computed it together")
     seconds["super-network"] = train_prepared(prepared, progress)
     by_table = {} if asked.table is None else {"table": digest(asked.table.model_dump(mode="json"))}
     found = search_problem(prepared, problem, asked.costs, prepared.saved("search", progress, **by_table))
@@ -157,7 +181,8 @@ def _carried_out(
     result, measured = found.result, None
     if asked.table is not None and "latency_ms" in settings.budgets and settings.measure:
         if found.tightens:
-            result, measured, seconds["device"] = fit_found(prepared, problem, found, asked.table, progress)
+            fitted = partial(fit_found, prepared, problem, found, asked.table, alone)
+            result, measured, seconds["device"] = together.first_does(fitted, DEVICE_FILE)
         else:
             prepared.remarks.append("the argmax of a soft penalty follows no limit: it was not measured and tightened")
     if resumed:

@@ -82,6 +82,11 @@ class TrainingSettings(BaseModel):
     """Crops, flips and AutoAugment on CIFAR and image folders (digits are drawn anew instead)."""
     workers: int = Field(default=0, ge=0, le=1_024)
     """Processes that load data."""
+    parts: int | None = Field(default=None, ge=1, le=1_024)
+    """Of a batch, computed one after the other or by as many processes (torchrun): their gradients add up, and batch normalization
+    sees a part. By default one a process."""
+    recompute: bool = False
+    """Save memory: compute the modules of super-networks, and of networks that are sequences, again in the backward pass."""
     threads: int | None = Field(default=None, ge=1, le=4096)
     """Of torch on the processor, in training and search; by default as many as torch takes. Results depend on it in their last
     bits, so what is resumed keeps it."""

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from lightning_fabric import Fabric
 
 from constrained_nas.data import DataSplits, load_splits
 from constrained_nas.latency import Progress
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families import Costs, Family, Found, Plan, Prepared, Saved
-from constrained_nas.training import seeded
+from constrained_nas.training import Parts, make_fabric, seeded
 
 
 def prepare(plan: Plan, folder: Path, progress: Progress | None = None) -> Prepared:
@@ -64,8 +63,9 @@ def untrained(plan: Plan, folder: Path, family: Family | None = None) -> Prepare
         test_draws=min(settings.draws, 2),
     )
     _check_batch(plan, data)
+    fabric = make_fabric(settings.device, settings.precision)
+    Parts(settings.parts or 1, fabric).check(plan.batch_size)
     family = family or plan.family.build(settings.space, data.classes, data.image_channels, plan.resolution)
-    fabric = Fabric(accelerator=settings.device, devices=1, precision=settings.precision)
     return Prepared(plan, family, data, fabric, seeded(family.supernet, settings.seed), folder)
 
 

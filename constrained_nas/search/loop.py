@@ -26,7 +26,18 @@ from constrained_nas.data import loader
 from constrained_nas.problem import SearchProblem
 from constrained_nas.search.checkpoints import Journal, drop_options, load_search, save_search, search_identity
 from constrained_nas.search.weights import WeightTraining, make_optimizer, set_rate
-from constrained_nas.training import Checkpoint, Stopped, Within, gradient_scale, lower_scale, row_losses, weight_step
+from constrained_nas.training import (
+    Checkpoint,
+    Parts,
+    Stopped,
+    Within,
+    gradient_scale,
+    lower_scale,
+    part_of_gate,
+    recomputing,
+    row_losses,
+    weight_step,
+)
 from graphs import Supernet
 
 State = TypeVar("State")
@@ -37,7 +48,8 @@ Score = Callable[[SearchResult], Mapping[str, float]]
 class SearchOptions:
     """The loop's own settings; HardCoRe-NAS searches for two epochs of the architecture split.
 
-    ``batch_statistics`` is for frozen weights: normalize by the batch rather than by the running statistics.
+    ``batch_statistics`` is for frozen weights: normalize by the batch rather than by the running statistics. ``parts`` of a batch
+    and ``recompute`` as in :class:`constrained_nas.training.TrainingOptions`.
     """
 
     epochs: int = 2
@@ -45,6 +57,8 @@ class SearchOptions:
     batch_statistics: bool = True
     workers: int = 0
     seed: int = 0
+    parts: int = 1
+    recompute: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +110,8 @@ def search(
     """
     if weights_data is not None and training is None:
         raise ValueError("weights_data without training: say how the weights learn with training=WeightTraining(...)")
+    parts = Parts(options.parts, fabric)
+    parts.check(options.batch_size)
     supernet.to(fabric.device).to(memory_format=torch.channels_last)
     state = method.init(problem, np.random.default_rng([options.seed, 0]))
     optimizer = None if training is None else make_optimizer(supernet, training)
@@ -133,9 +149,9 @@ def search(
                     proposal = method.ask(problem, state, len(labels), moment, generator)
                     if optimizer is not None and training is not None:
                         set_rate(optimizer, training, moment.progress)
-                    feedback = _evaluate(
-                        running, proposal, images, labels, fabric, None if purpose == "architecture" else optimizer
-                    )
+                    learner = None if purpose == "architecture" else optimizer
+                    with recomputing(supernet, options.recompute):
+                        feedback = _evaluate(running, proposal, images, labels, parts, learner, (options.seed, epoch, step))
                     if purpose != "weights":
                         if proposal.observed is not None:
                             costs = problem.observe(proposal.observed)
@@ -197,39 +213,53 @@ def _batches(
 
 
 def _evaluate(
-    network: nn.Module, proposal: Proposal, images: Tensor, labels: Tensor, fabric: Fabric, optimizer: torch.optim.Optimizer | None
+    network: nn.Module,
+    proposal: Proposal,
+    images: Tensor,
+    labels: Tensor,
+    parts: Parts,
+    optimizer: torch.optim.Optimizer | None,
+    seeds: tuple[int, int, int],
 ) -> Feedback:
     """Run the batch under the proposal's gates; with an optimizer, the weights take a step on the mean loss.
 
-    ``network`` and ``optimizer`` as Fabric set them up.
+    ``network`` and ``optimizer`` as Fabric set them up, ``seeds`` of the step.
     """
+    fabric = parts.fabric
     images = fabric.to_device(images).contiguous(memory_format=torch.channels_last)
     gates = {name: torch.as_tensor(gate, dtype=torch.float32) for name, gate in proposal.gates.items()}  # on the host
     wanted = sorted(proposal.differentiable)
     for name in wanted:
         gates[name].requires_grad_()
-    found = {name: torch.zeros_like(gates[name]) for name in wanted}
-    with torch.set_grad_enabled(bool(wanted) or optimizer is not None):
-        losses = row_losses(network(images, gates), fabric.to_device(labels))  # (rows,)
-        if not torch.isfinite(losses).all():
+    losses = torch.zeros(len(labels), dtype=torch.float64, device=fabric.device)
+
+    def run(rows: slice) -> None:
+        given = gates if parts.count == 1 else {name: part_of_gate(gate, rows) for name, gate in gates.items()}
+        lost = row_losses(network(images[rows], given), fabric.to_device(labels[rows]))  # (rows,)
+        if not torch.isfinite(lost).all():
             advice = "was it trained?" if optimizer is None else "lower the learning rate"
             raise FloatingPointError(f"the super-network's loss is not finite: {advice}")
-        loss = losses.mean()
+        loss = lost.mean() if parts.count == 1 else lost.sum() / len(labels)
         if loss.requires_grad:  # a batch of networks without a weight has nothing to learn
-            scale = gradient_scale(fabric)
-            if optimizer is not None:
-                optimizer.zero_grad(set_to_none=True)
             fabric.backward(loss)
-            # A block that no row's depth reaches has no say in the loss: its gradient stays 0.
-            found |= {name: gradient / scale for name in wanted if (gradient := gates[name].grad) is not None}
-            if not all(bool(torch.isfinite(gradient).all()) for gradient in found.values()):
-                if lower_scale(fabric):
-                    return _evaluate(network, proposal, images, labels, fabric, optimizer)
-                raise FloatingPointError("the gradient of the super-network's gates is not finite: was it trained?")
-            if optimizer is not None and any(p.grad is not None for p in network.parameters()):
-                weight_step(fabric, network, optimizer)
+        losses[rows] = lost.detach().to(losses)
+
+    if optimizer is not None:
+        optimizer.zero_grad(set_to_none=True)
+    with torch.set_grad_enabled(bool(wanted) or optimizer is not None):
+        parts.compute(network, len(labels), run, seeds)
+    losses, scale = parts.total(losses), gradient_scale(fabric)
+    # A block that no row's depth reaches has no say in the loss: its gradient is 0.
+    found = {name: torch.zeros_like(gates[name]) if (own := gates[name].grad) is None else own / scale for name in wanted}
+    found = {name: parts.total(gradient) for name, gradient in found.items()}
+    if not all(bool(torch.isfinite(gradient).all()) for gradient in found.values()):
+        if lower_scale(fabric):
+            return _evaluate(network, proposal, images, labels, parts, optimizer, seeds)
+        raise FloatingPointError("the gradient of the super-network's gates is not finite: was it trained?")
+    if optimizer is not None and any(p.grad is not None for p in network.parameters()):
+        weight_step(fabric, network, optimizer)
     gradients = {name: gradient.double().cpu().numpy() for name, gradient in found.items()}
-    return Feedback(losses.detach().double().cpu().numpy(), gradients)
+    return Feedback(losses.cpu().numpy(), gradients)
 
 
 def _note(

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
         uniform_rows,
     )
     from constrained_nas.training.losses import row_losses
+    from constrained_nas.training.parts import Parts, mixed_seed, part_of_gate
     from constrained_nas.training.precision import gradient_scale, load_scaler, lower_scale, scaler_state, weight_step
+    from constrained_nas.training.processes import first_process, make_fabric, process_count, stopping_together
+    from constrained_nas.training.recompute import recomputing
     from constrained_nas.training.seeding import seeded, training_threads
     from constrained_nas.training.stopping import Stopped, Within
     from constrained_nas.training.teachers import timm_teacher

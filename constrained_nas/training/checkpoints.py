@@ -235,8 +235,12 @@ def _made_by(path: Place) -> Mapping[str, Any]:
 
 
 def _deciding(options: Any) -> Any:
-    """Options without the number of processes that load data, which decides nothing."""
-    return {name: value for name, value in options.items() if name != "workers"} if isinstance(options, dict) else options
+    """Options without the number of processes that load data, and what is computed again to save memory: they decide nothing."""
+    return (
+        {name: value for name, value in options.items() if name not in ("workers", "recompute")}
+        if isinstance(options, dict)
+        else options
+    )
 
 
 def _header(header: Mapping[str, str]) -> tuple[Any, Any, tuple[str, str] | None]:

@@ -24,15 +24,18 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import Dataset
 
 from constrained_nas.data import IGNORED, loader
+from constrained_nas.training.batches import Batch, Gates
 from constrained_nas.training.checkpoints import Checkpoint, load_training, save_training
-from constrained_nas.training.losses import check_shapes, distillation, mixup, training_loss
+from constrained_nas.training.losses import check_shapes, mixup
+from constrained_nas.training.parts import Parts
 from constrained_nas.training.precision import weight_step
+from constrained_nas.training.recompute import recomputing
 from constrained_nas.training.stopping import Stopped, Within
 from graphs import Supernet
 from graphs.blocks import with_stochastic_depth
 
 Progress = Callable[[int, int, str], None]  # steps done, steps in all, what is going on
-Forward = Callable[[nn.Module, Tensor, torch.Generator], Tensor]  # the network as Fabric set it up, images, what to draw from
+Draw = Callable[[int, torch.Generator], Gates | None]  # gates for so many rows, and what to draw from; None for a bare network
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class TrainingOptions:
         decay, decay_epochs: the rate falls by the factor ``decay`` every so many epochs; 0 for a cosine.
         clip: the norm of all gradients together is clipped to this; 0 leaves it.
         optimizer: ``rmsprop`` has EfficientNet's smoothing .9 and epsilon .001.
+        parts: of a batch, whose gradients add up, see :mod:`constrained_nas.training.parts`; shared by all processes.
+        recompute: save memory, see :mod:`constrained_nas.training.recompute`; the weights are the same.
 
     PruNet retrains with ``TrainingOptions(450, 1536, 0.06, ema_decay=0.9999, drop_path=0.2, from_scratch=True, decay=0.97)``.
 
@@ -70,6 +75,8 @@ class TrainingOptions:
     decay_epochs: float = 2.4
     clip: float = 0.0
     optimizer: Literal["sgd", "rmsprop"] = "sgd"
+    parts: int = 1
+    recompute: bool = False
 
     def __post_init__(self) -> None:
         if self.optimizer not in ("sgd", "rmsprop"):
@@ -128,11 +135,11 @@ def train_supernet(
     if any(options.drop_path or options.from_scratch for options in (warm_up, multi_path)):
         raise ValueError("drop_path and from_scratch are for bare networks: leave them out for a super-network")
 
-    def one(network: nn.Module, images: Tensor, _: torch.Generator) -> Tensor:
-        return network(images, heaviest)
+    def one(rows: int, _: torch.Generator) -> Gates:
+        return heaviest
 
-    def many(network: nn.Module, images: Tensor, generator: torch.Generator) -> Tensor:
-        return network(images, uniform_rows(supernet, len(images), generator))  # on the host, where they are read
+    def many(rows: int, generator: torch.Generator) -> Gates:
+        return uniform_rows(supernet, rows, generator)  # on the host, where they are read
 
     if isinstance(checkpoint, Path):
         checkpoint = Checkpoint(checkpoint)
@@ -181,10 +188,7 @@ def fine_tune(
     if teacher is not None:
         teacher.eval().to(fabric.device)
 
-    def run(module: nn.Module, images: Tensor, _: torch.Generator) -> Tensor:
-        return module(images)
-
-    _train(network, run, data, options, fabric, checkpoint, progress, "network", teacher, temperature, running)
+    _train(network, lambda *_: None, data, options, fabric, checkpoint, progress, "network", teacher, temperature, running)
 
 
 @torch.no_grad()
@@ -242,7 +246,7 @@ def recalibrate_on(network: nn.Module, data: Dataset[Any], batch_size: int, batc
 
 def _train(
     network: nn.Module,
-    forward: Forward,
+    draw: Draw,
     data: Dataset[Any],
     options: TrainingOptions,
     fabric: Fabric,
@@ -254,6 +258,8 @@ def _train(
     running: nn.Module | None = None,
 ) -> None:
     """Train ``network`` in place; ``running`` is called in its stead where given, and shares its modules."""
+    parts = Parts(options.parts, fabric)
+    parts.check(options.batch_size)
     network.to(fabric.device).to(memory_format=torch.channels_last)
     optimizer = _optimizer(network, options)
     average = (
@@ -262,7 +268,8 @@ def _train(
         else None
     )
     first, within = load_training(network, optimizer, average, asdict(options), checkpoint, fabric)
-    running, optimizer = fabric.setup(running or network, optimizer)
+    blocks = running or network
+    running, optimizer = fabric.setup(blocks, optimizer)
     steps = len(loader(data, options.batch_size, torch.Generator(), drop_last=True))
     if steps == 0:
         raise ValueError(f"a batch of {options.batch_size} is larger than the data set: choose a smaller batch_size")
@@ -282,17 +289,13 @@ def _train(
                     within = None
                 images, labels = _layout(fabric.to_device(images)), fabric.to_device(labels)
                 images, labels, partner, share = mixup(images, labels, options.mixup, generator)
-                logits = forward(running, images, generator)
-                loss = training_loss(logits, labels, partner, share, options.label_smoothing)
-                if teacher is not None:
-                    with fabric.autocast():
-                        loss = 0.5 * loss + 0.5 * distillation(logits, teacher, images, temperature)
-                if not torch.isfinite(loss):
-                    raise FloatingPointError(
-                        f"training the {what}: loss {loss.item()} in epoch {epoch + 1}; lower the learning rate"
-                    )
+                gates = draw(len(images), generator)
                 optimizer.zero_grad(set_to_none=True)
-                fabric.backward(loss)
+                towards = options.label_smoothing, options.parts == 1, teacher, temperature
+                batch = Batch(images, labels, partner, share, gates, *towards)
+                run = partial(batch.backward, running, fabric, what, epoch + 1)
+                with recomputing(blocks, options.recompute):
+                    parts.compute(network, len(images), run, (options.seed, epoch, step))
                 for group in optimizer.param_groups:
                     group["lr"] = options.rate((epoch * steps + step) / steps)
                 weight_step(fabric, running, optimizer, options.clip)

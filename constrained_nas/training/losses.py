@@ -30,13 +30,25 @@ def row_losses(logits: Tensor, labels: Tensor) -> Tensor:
     return losses.sum(1) / counted.clamp(min=1)  # a row without any label has no loss
 
 
-def training_loss(logits: Tensor, labels: Tensor, partner: Tensor, share: float, smoothing: float) -> Tensor:
-    """The mean over the labels, one an image or one a pixel; mixed images have two of each."""
+def training_loss(
+    logits: Tensor,
+    labels: Tensor,
+    partner: Tensor,
+    share: float,
+    smoothing: float,
+    whole: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """The mean over the labels, one an image or one a pixel; mixed images have two of each.
+
+    Args:
+        whole: labels and partners of the batch of which these rows are a part: the losses of its parts add up to its own.
+    """
     check_shapes(logits, labels)
-    loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+    of, with_of = whole or (None, None)
+    loss = _cross_entropy(logits, labels, smoothing, of)
     if share == 1.0:
         return loss
-    return share * loss + (1 - share) * functional.cross_entropy(logits, partner, label_smoothing=smoothing)
+    return share * loss + (1 - share) * _cross_entropy(logits, partner, smoothing, with_of)
 
 
 def mixup(images: Tensor, labels: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, float]:
@@ -55,6 +67,13 @@ def distillation(logits: Tensor, teacher: nn.Module, images: Tensor, temperature
     student = functional.log_softmax(logits / temperature, 1)
     divergence = functional.kl_div(student, target, reduction="sum", log_target=True)
     return divergence / (student.numel() // student.shape[1]) * temperature**2  # the mean over images, or over pixels
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, smoothing: float, whole: Tensor | None) -> Tensor:
+    if whole is None:
+        return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+    total = functional.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="sum")
+    return total / (whole != IGNORED).sum().clamp(min=1)
 
 
 def check_shapes(logits: Tensor, labels: Tensor) -> None:

@@ -23,7 +23,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from constrained_nas.data import loader
-from constrained_nas.training import recalibrate, row_losses, weight_step
+from constrained_nas.training import Parts, mixed_seed, recalibrate, row_losses, weight_step
 from graphs import FilterNetwork, FilterSpace
 from graphs.filters import FRESH
 from solvers.arrays import IntArray
@@ -37,6 +37,7 @@ class FilterWeights:
     """SGD of the weights, Nesterov momentum; ``noise_share`` of quantized weights get uniform noise instead of rounding.
 
     Where the rate falls along a cosine it may first rise to ``learning_rate``, linearly, over the share ``rise`` of the training.
+    ``parts`` of a batch: see :mod:`constrained_nas.training.parts`.
     """
 
     batch_size: int = 64
@@ -45,6 +46,7 @@ class FilterWeights:
     weight_decay: float = 1e-4
     noise_share: float = 0.05
     rise: float = 0.0
+    parts: int = 1
 
     def rate(self, progress: float) -> float:
         """The learning rate at a share ``progress`` of the training."""
@@ -107,6 +109,8 @@ def train_configurations(
     Raises:
         FloatingPointError: a loss is not finite.
     """
+    parts = Parts(options.parts, fabric)
+    parts.check(options.batch_size)
     parameters = list(network.parameters())
     optimizer = torch.optim.SGD(
         parameters, options.learning_rate, options.momentum, nesterov=options.momentum > 0, weight_decay=options.weight_decay
@@ -130,15 +134,14 @@ def train_configurations(
                     images, labels = fabric.to_device(images), fabric.to_device(labels)
                     optimizer.zero_grad(set_to_none=True)
                     chosen = pick(step)
-                    for configuration in chosen:
+                    for place, configuration in enumerate(chosen):
                         if configuration is not current:  # to set fresh statistics again would forget them
                             network.configure(configuration.counts, configuration.statistics)
                             current = configuration
-                        loss = functional.cross_entropy(running(images), labels)
-                        if not torch.isfinite(loss):
-                            raise FloatingPointError(f"loss {loss.item()} in epoch {epoch + 1}: lower the learning rate")
-                        fabric.backward(loss / len(chosen))
-                        total += float(loss.detach()) / len(chosen)
+                        lost = list[Tensor]()
+                        run = partial(_backward, running, images, labels, len(chosen), parts, noise, (seed, step, place), lost)
+                        parts.compute(network, len(images), run, (seed, step, place))
+                        total += float(parts.total(torch.stack(lost).sum())) / len(chosen)
                     if cosine:
                         for group in optimizer.param_groups:
                             group["lr"] = options.rate((step + (options.rise > 0)) / (epochs * batches + (options.rise > 0)))
@@ -150,6 +153,29 @@ def train_configurations(
         network.inject_noise(0.0, None)
     network.eval()
     return losses
+
+
+def _backward(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    configurations: int,
+    parts: Parts,
+    noise: torch.Generator,
+    seeds: tuple[int, ...],
+    lost: list[Tensor],
+    rows: slice,
+) -> None:
+    """Add the gradients of some rows under one of so many configurations, and their share of the loss to ``lost``."""
+    if parts.count > 1:  # every part draws its own, wherever it is computed
+        noise.manual_seed(mixed_seed(*seeds, rows.start))
+    loss = functional.cross_entropy(network(images[rows]), labels[rows])
+    if parts.count > 1:
+        loss = loss * (len(images[rows]) / len(images))
+    if not torch.isfinite(loss):
+        raise FloatingPointError(f"loss {loss.item()}: lower the learning rate")
+    parts.fabric.backward(loss / configurations)
+    lost.append(loss.detach())
 
 
 def recalibrate_configuration(

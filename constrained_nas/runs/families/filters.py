@@ -95,7 +95,7 @@ class FilterFamily(Family):
     def trained(self, prepared: Prepared, supernet: nn.Module | None, architecture: Architecture, saved: Saved) -> nn.Module:
         """From fresh weights."""
         plan, seed, data = prepared.plan, prepared.settings.seed, prepared.data.weights
-        weights = FilterWeights(plan.batch_size, plan.fine_tune_rate)
+        weights = FilterWeights(plan.batch_size, plan.fine_tune_rate, parts=plan.settings.parts or 1)
         configuration = Configuration(self.space.layer_counts(architecture))
         network = fresh_network(lambda: self.make(()), seed, data, weights, prepared.fabric)
 
@@ -124,7 +124,8 @@ class FilterFamily(Family):
 
     def _options(self, plan: Plan) -> FilterSearchOptions:
         """C.1 for bit widths; C.3, on all the data and without fresh starts, for numbers of filters."""
-        weights, seed = FilterWeights(plan.batch_size, plan.learning_rate), plan.settings.seed
+        weights = FilterWeights(plan.batch_size, plan.learning_rate, parts=plan.settings.parts or 1)
+        seed = plan.settings.seed
         if self._bits:
             return c1(weight_epochs=plan.train_epochs, samples=plan.samples, iterations=plan.epochs, weights=weights, seed=seed)
         return c3(

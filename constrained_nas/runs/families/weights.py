@@ -32,7 +32,15 @@ def search_supernet(
     The architecture learns from its own split, but where one batch teaches both (``together``).
     """
     plan, data = prepared.plan, prepared.data
-    options = SearchOptions(plan.epochs, plan.batch_size, workers=plan.settings.workers, seed=plan.settings.seed)
+    settings = plan.settings
+    options = SearchOptions(
+        plan.epochs,
+        plan.batch_size,
+        workers=settings.workers,
+        seed=settings.seed,
+        parts=settings.parts or 1,
+        recompute=settings.recompute,
+    )
     run = search(
         problem,
         method,
@@ -124,4 +132,6 @@ def _by_recipe(plan: Plan, epochs: int, rate: float) -> TrainingOptions:
         ema_decay=recipe.ema_decay,
         workers=settings.workers,
         seed=settings.seed,
+        parts=settings.parts or 1,
+        recompute=settings.recompute,
     )
