@@ -190,6 +190,7 @@ def _model(instance: Instance, costs: Sequence[FloatArray], budgets: Sequence[fl
     if whole:
         program.integrality_ = [highspy.HighsVarType.kInteger] * n
     silence_highs()
+    highspy.Highs.resetGlobalScheduler(True)  # silencing made a run, which starts threads by the machine's default
     solver = highspy.Highs()
     for option, value in (
         ("output_flag", False),

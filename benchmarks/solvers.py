@@ -37,6 +37,8 @@ from benchmarks.general_solvers import (
 )
 from benchmarks.instances import FAMILIES, Instance, draw_scores, make, second_costs
 from benchmarks.machine import first_call_seconds, machine, versions
+from benchmarks.several_budgets import FAMILIES as SEVERAL
+from benchmarks.several_budgets import public_times, several_times
 from benchmarks.staged_programs import entropy_start_times, joint_projection_times
 from solvers import Blocks, BudgetedBlocks, BudgetOracle, Status, project_to_budget
 from solvers.knapsack import Knapsack, increments, solve_exact
@@ -74,6 +76,7 @@ def main(
     seed: int = 0,
     instances: int = 5,
     reference_seconds: float = 60.0,
+    mmkp: Path | None = None,
 ) -> None:
     """Run the benchmark.
 
@@ -83,12 +86,13 @@ def main(
         seed: of the instances.
         instances: of a family at most; a quick run draws 2.
         reference_seconds: of HiGHS's time a row of exact programs: after that no further instance is drawn.
+        mmkp: the folder of the public instances with several budgets, see ``benchmarks/mmkp.py``; without it they are left out.
     """
     console = Console(width=170)
     began = time.time()
     delays = first_call_seconds(_ROOT)
     families = FAMILIES[:2] if quick else FAMILIES
-    jobs = list(_jobs(families, quick, seed, 2 if quick else instances, reference_seconds))
+    jobs = list(_jobs(families, quick, seed, 2 if quick else instances, reference_seconds, mmkp))
     rows: list[Row] = []
     done = 0
     columns = (TextColumn("{task.description:60}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -126,7 +130,7 @@ def _write(
 
 
 def _jobs(
-    families: Sequence[str], quick: bool, seed: int, count: int, patience: float
+    families: Sequence[str], quick: bool, seed: int, count: int, patience: float, mmkp: Path | None
 ) -> Iterator[tuple[str, Callable[[], list[Row]]]]:
     """Name and work of each part of the run; where references take longest comes last."""
     sizes = ((20, 12, 40.0, 100.0), (10_000, 12, 150.0, 1000.0), (1000, 100, 250.0, None))
@@ -147,6 +151,10 @@ def _jobs(
             if name != "budget: beyond":  # there the second budget alone binds: the one-budget program again
                 yield f"two budgets {groups}x12, {name}", partial(_two_budgets, groups, name, count, seed, patience)
 
+    for name in SEVERAL:
+        yield f"several budgets, {name}", partial(_several, name, partial(several_times, name, count, seed, patience / 6))
+    if mmkp is not None:
+        yield "several budgets, public", partial(_several, "MMKP, public", partial(public_times, mmkp, patience / 6))
     yield from exact(20, 300.0)
     yield from two_budgets(20)
     yield from exact(1000, 1000.0)
@@ -349,6 +357,11 @@ def _two_budgets(groups: int, family: str, count: int, seed: int, patience: floa
             worst = behind if worst is None else max(worst, behind)
     note = f"{unproven} not proven" if unproven else ""
     return [_row(f"two budgets {groups}x12", family, "project_to_budget", "HiGHS MIP, gap 0", 20.0, ours, theirs, worst, note)]
+
+
+def _several(family: str, measure: Callable[[], tuple[list[float], list[float], float, str, str, float]]) -> list[Row]:
+    ours, theirs, worst, against, note, target = measure()
+    return [_row("several budgets", family, "project_to_budget", against, target, ours, theirs, worst, note)]
 
 
 def _staged(program: str, measured: tuple[list[float], list[float], float, str, str], target: float) -> list[Row]:

@@ -57,6 +57,11 @@ class Rival:
         self._seen = True
         return True
 
+    def wait(self, seconds: float) -> None:
+        """Let it run for so long, or until it ends."""
+        if self.running:
+            self._thread.join(max(seconds, 0.0))
+
     def stop(self) -> None:
         """End the run; what it knows stays."""
         self._stopped = True

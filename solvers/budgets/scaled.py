@@ -8,6 +8,7 @@ Reference: Kellerer, Pferschy and Pisinger, Knapsack Problems, 2004, Ch. 9 and 1
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from solvers.kernels import as_kernel_input
 from solvers.knapsack import exact_sum
 
 _EPSILON = 2.0**-52
+_LOOKED_AT = 20_000  # options: looking for copies among more takes longer than a moment
 _WHOLE = 2.0**40  # whole values of this size leave room for the rounding of bounds between two whole numbers
 
 
@@ -63,6 +65,14 @@ class ScaledProgram:
         whole = max(spread, abs(lift)) < _WHOLE and not (values % 1.0).any()
         unit = 0 if whole or least == 0.0 else -int(np.frexp(least)[1])
         return cls(np.ldexp(shifted, unit), rows, limits, room, as_kernel_input(offsets), finite, shift, lift, unit, whole)
+
+    def repeats(self) -> bool:
+        """Whether half of the groups or more are copies of others."""
+        groups = len(self.offsets) - 1
+        if len(self.values) > _LOOKED_AT:
+            return False
+        table, cuts = np.column_stack([self.values, self.rows]), self.offsets.tolist()
+        return 2 * len({table[a:b].tobytes() for a, b in itertools.pairwise(cuts)}) <= groups
 
     def fits(self, choices: IntArray) -> bool:
         """Whether flat ``choices`` meet every budget by their correctly rounded sums."""

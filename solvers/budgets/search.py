@@ -24,7 +24,10 @@ from solvers.budgets.tree import BranchAndBound
 from solvers.knapsack import exact_sum, fitting
 from solvers.results import Status
 
+_PROMISED = 1e-9  # gap of an answer that is called proven, relative to max(1, abs(value))
 _ALONE = 0.01  # seconds before others join: what ends in so little time needs nobody
+_EARLY = 0.002  # where groups repeat: merged into counts they are a small program, which HiGHS has alone for so long:
+_FLOOR = 0.25
 _TURN = 0.1  # of the time passed goes to the tree, then as much to neighbourhoods (a third, where they found nothing the last time)
 _SHORTEST, _LONGEST = 0.002, 0.2  # seconds of such a turn
 _GRACE = 0.03  # seconds beyond the limit for a first selection
@@ -166,7 +169,7 @@ def _search(
     if steering.start is not None:
         tree.offer(steering.start)
     began = read_clock()
-    alone = began + _ALONE
+    alone, repeated = began + _EARLY, False
     race = race and math.isinf(cutoff)
     rival: Rival | None = None
     others: Neighbourhoods | None = None
@@ -185,7 +188,10 @@ def _search(
             return True
         if tree.choices is None:
             return False
-        return ceiling <= tree.best + tree.tolerance or steering.enough(*map(scaled.stated, (tree.best, min(tree.bound, ceiling))))
+        value, above = scaled.stated(tree.best), scaled.stated(ceiling)
+        if ceiling <= tree.best + tree.tolerance or above - value <= _PROMISED * max(1.0, abs(value)):
+            return True
+        return steering.enough(value, min(above, scaled.stated(tree.bound)))
 
     try:
         while not ended():
@@ -196,12 +202,18 @@ def _search(
                 tree.advance(int(min(_SLICE, steering.node_limit - tree.nodes)), turn)
                 if read_clock() >= turn:
                     break
-            if not race or ended() or read_clock() < alone:
+            if not race or ended() or (now := read_clock()) < alone:
                 continue
+            if rival is None and now < began + _ALONE:
+                alone = began + _ALONE
+                if not (repeated := scaled.repeats()):
+                    continue
             if rival is None or others is None:
                 others, fruitful = Neighbourhoods(scaled, tree.dual), True
                 rival = Rival(scaled, tree.choices, deadline - read_clock())
-            elif not rival.running:
+                if repeated:
+                    rival.wait(min(_FLOOR, deadline - read_clock()))
+            if not rival.running:
                 ceiling = min(ceiling, rival.bound)
             if rival.choices is not None:
                 tree.offer(rival.choices)
@@ -244,6 +256,6 @@ def _answer(
         bound = math.nextafter(value + math.ldexp(upper - tree.best, -scaled.unit), math.inf)
     else:
         bound = value
-    if tree.done or bound - value <= 1e-9 * max(1.0, abs(value)):
+    if tree.done or bound - value <= _PROMISED * max(1.0, abs(value)):
         return BudgetedSelection(Status.OPTIMAL, tree.choices, value, bound, duals, nodes)
     return BudgetedSelection(unfinished, tree.choices, value, bound, duals, nodes, reason)
