@@ -59,6 +59,8 @@ def project_to_budget(
             scores and name the answer; beside an array they go by position. A score of -inf forbids its option (+inf with
             ``minimize``).
         costs: like ``scores``, not negative; with several budgets a mapping of budget names to such tables. Infinite forbids.
+            Where ``scores`` is a frame with a row an option and columns ``group``, ``option`` and ``score``, the name of its column
+            of costs; with several budgets a list of such names, or ``{budget: column}``.
         budget: a number in the unit of the costs, ``(lower, upper)`` for bounds from both sides (None: none), or ``"60%"``, that
             share of the sum of each group's costliest allowed option; or a mapping of the same names to such. Infinite is none.
         method: "exact"; "lp", the relaxation with its fractional group at the cheaper option; "greedy", from the cheapest by value

@@ -17,6 +17,7 @@ from solvers.arrays import FloatArray, IntArray
 from solvers.budgets import BudgetedKnapsack
 from solvers.knapsack import decimal_places, exact_sum, from_units, whole_units
 from solvers.results import InfeasibleError
+from solvers.tables.frames import is_long, read_long
 from solvers.tables.labels import Labels, order_by_labels, shown_labels
 from solvers.tables.numbers import Bounds, bound_labels, is_exact, read_bounds, read_limit, read_number, read_rows, settle
 
@@ -204,6 +205,8 @@ def read_table(scores: Any, costs: Any, budget: Any, *, minimize: bool = False) 
         if not finite:
             _check(table, minimize)
         return table
+    if is_long(scores, costs):
+        scores, costs = read_long(scores, costs)
     names: tuple[Hashable, ...] | None = None
     cost_tables, limits = [costs], [budget]
     if isinstance(budget, Mapping):
