@@ -183,6 +183,8 @@ def shadow_prices(scores: Any, costs: Any, budget: Any, *, minimize: bool = Fals
         ShadowPrice(more=1.0, less=2.0, used=3.0)
     """
     table = read_table(scores, costs, budget, minimize=minimize)
+    if table.floors is not None:
+        raise ValueError("budget: bounds from below have no shadow price here; project_to_budget(...).certificate.dual prices them")
     program, _ = allowed_program(table, minimize)
     if table.budget_names is None:
         least = table.stated(0, program.least_costs()[0])

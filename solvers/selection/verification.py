@@ -8,6 +8,7 @@ by HiGHS.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from solvers.tables import ScoreTable, allowed_program, read_table
 
 # Relative to the summed greatest scores: the accuracy an exact answer promises.
 _TOLERANCE = 1e-9
+_FEW = 1 << 12  # selections that are looked at one by one
 # Of sums that were made by fsum and are made again by fsum: only the caller's copies of the data can differ, by a rounding each.
 _SUM_TOLERANCE = 1e-12
 
@@ -132,6 +134,9 @@ def _verify_bound(
         better = _better(program, program.usable(np.maximum(duals / table.units(), 0.0)), loose, certificate)
         found, best = exact_sum(program.values[better]), kept[better] if len(better) else None
         status, proven = Status.OPTIMAL, found
+    elif (few := _better_of_few(table, sign, rules, excluded, loose)) is not None:
+        best, status = few if len(few) else None, Status.OPTIMAL
+        found = proven = -math.inf if best is None else sign * exact_sum(table.scores[best])
     else:
         status, best, above = _solve_again(table, sign, rules, excluded)
         found = -math.inf if best is None else sign * exact_sum(table.scores[best])
@@ -166,6 +171,25 @@ def _better(program: BudgetedKnapsack, duals: FloatArray, loose: float, certific
     if answer.status is not Status.OPTIMAL:
         raise CertificateError(f"the bound {certificate.bound!r} could not be confirmed: solving again ended '{answer.status}'")
     return np.empty(0, dtype=np.intp) if answer.support is None else answer.support
+
+
+def _better_of_few(table: ScoreTable, sign: float, rules: Rules | None, excluded: list[IntArray], loose: float) -> IntArray | None:
+    """A selection that keeps everything and is worth more than ``loose``, empty where none is; None where there are many to see."""
+    options = [np.arange(a, b)[table.allowed()[a:b]] for a, b in itertools.pairwise(table.offsets.tolist())]
+    sizes = [len(part) for part in options]
+    if math.prod(sizes) > _FEW:
+        return None
+    scores = sign * table.scores
+    worth, size = np.zeros(1), 0.0
+    for part in options:
+        worth, size = (worth[:, None] + scores[part]).ravel(), size + float(np.abs(scores[part]).max())
+    for hit in np.flatnonzero(worth > loose - 2.0**-50 * len(sizes) * size).tolist():
+        picks = np.unravel_index(hit, sizes)
+        flat = np.array([part[int(pick)] for part, pick in zip(options, picks, strict=True)])
+        seen = any((flat == other).all() for other in excluded) or (rules is not None and rules.broken(flat, table) is not None)
+        if not seen and exact_sum(scores[flat]) > loose and table.excess(flat) == 0.0:
+            return flat
+    return np.empty(0, dtype=np.intp)
 
 
 def _dual_bound(table: ScoreTable, duals: FloatArray, sign: float, rules: Rules | None) -> float:

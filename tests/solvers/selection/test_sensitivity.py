@@ -185,3 +185,8 @@ def test_names_and_forbidden_options() -> None:
         curve.price(math.nan)
     with pytest.raises(InfeasibleError, match="every option is forbidden"):
         frontier({"a": {"x": 1.0}}, {"a": {"x": math.inf}})
+
+
+def test_a_bound_from_below_is_refused_and_not_ignored() -> None:
+    with pytest.raises(ValueError, match="from below have no shadow price"):
+        shadow_prices([[0.0, 3.0]], [[1.0, 4.0]], (2.0, 5.0))
