@@ -1,9 +1,10 @@
-"""Latency tables measured elsewhere: the once-for-all lookup tables in YAML, and CSV.
+"""Latency tables measured elsewhere: lookup tables by key, and CSV. What is in a file decides, not its name.
 
-Neither file says what it was measured on: the caller names unit, device, batch and the rest, numbers are converted to milliseconds,
+None of them says what it was measured on: the caller names unit, device, batch and the rest, numbers are converted to milliseconds,
 and the table states it all.
 
-**YAML** as once-for-all and ProxylessNAS have it: one entry a layer, ``KEY: {mean: 0.31}``, shapes height x width x channels::
+**Keys of once-for-all and ProxylessNAS**, in YAML, JSON or lines (see ``constrained_nas.tables``): one entry a layer,
+``KEY: {mean: 0.31}`` or ``KEY: 0.31``, shapes height x width x channels::
 
     Conv-input:224x224x3-output:112x112x32
     expanded_conv-input:56x56x24-output:28x28x40-expand:4-kernel:5-stride:2-idskip:0-se:1-hs:1
@@ -17,28 +18,33 @@ and the table states it all.
 depthwise-separable block after the stem is the ``expanded_conv`` of ratio 1. ``Conv_2`` may be missing where ``Logits`` takes the
 head's channels.
 
+**Keys of HardCoRe-NAS** (its ``lut.pkl``, read without unpickling): ``general`` for the rest of the network, and
+``in_channels_24_out_channels_40_stride_2_resolution_56_er_3_k_5_se_0.25_act_1``, where ``act`` says ReLU.
+
+**Keys of this library**: ``stage1.block2 e3_k5_se`` (or with a dot in between), and ``fixed``.
+
 **CSV** with a header and the columns ``option`` (``e3_k5_se``), ``latency``, and ``block`` (``stage1.block2``) or ``shape`` (input
 and output as channels x height x width, ``24x56x56-40x28x28``: of all blocks that see it). ``spread`` and ``samples`` may be there.
 A row with the block ``fixed`` and no option is the rest of the network; several are added.
 
-Reference: Cai et al., Once for all, and ProxylessNAS: the published latency lookup tables.
+Reference: Cai et al., Once for all, and ProxylessNAS: the published latency lookup tables; Nayman et al., HardCoRe-NAS: the release.
 """
 
 from __future__ import annotations
 
 import csv
-import importlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
+from constrained_nas.tables import is_pickle, number_of, read_lookup
 from graphs import MBConvSpace
+from graphs.blocks import Configuration
 from graphs.costs import LatencyEntry, LatencyTable
-from graphs.files import read_text, shortened
+from graphs.files import read_text
 from graphs.spaces import BlockShape
 
 _MOST_BYTES = 16 * 2**20  # the published tables have less than one MiB
@@ -65,20 +71,35 @@ class ImportConditions:
             raise ValueError(f"expected at least one image and one thread, got batch {self.batch} and {self.threads} threads")
 
 
-def import_ofa_table(
-    path: Path | str, space: MBConvSpace, conditions: ImportConditions, fixed: float | None = None
-) -> LatencyTable:
-    """A space's latency table from a once-for-all lookup table.
+def import_table(path: Path | str, space: MBConvSpace, conditions: ImportConditions, fixed: float | None = None) -> LatencyTable:
+    """A space's latency table from a file of any of the kinds that the module says.
 
     Args:
         fixed: of the rest of the network, in the file's unit, where the file does not have it; None looks it up.
 
     Raises:
         ValueError: no such table, an entry that is no latency, or layers of the space that the file does not have: names them.
-        ImportError: PyYAML is missing.
+        ImportError: PyYAML is missing, and the file is YAML.
         FileNotFoundError: there is no such file.
     """
-    latencies = _read_yaml(Path(path))
+    if not is_pickle(path):
+        head = next((line for line in read_text(path, "latency table", _MOST_BYTES).splitlines() if line.strip()), "")
+        if {"option", "latency"} & {column.strip().strip("\"\ufeff") for column in head.split(",")} and "," in head:
+            if fixed is not None:
+                raise ValueError("--fixed is for tables by key; in CSV give a row of the block fixed without an option")
+            return import_csv_table(path, space, conditions)
+    return import_ofa_table(path, space, conditions, fixed)
+
+
+def import_ofa_table(
+    path: Path | str, space: MBConvSpace, conditions: ImportConditions, fixed: float | None = None
+) -> LatencyTable:
+    """A space's latency table from a lookup table by keys of once-for-all, of HardCoRe-NAS or of this library.
+
+    Raises:
+        as of :func:`import_table`.
+    """
+    latencies = read_lookup(path)
     missing: list[str] = []
 
     def look_up(keys: list[str]) -> float:
@@ -88,18 +109,44 @@ def import_ofa_table(
             return 0.0
         return latencies[found]
 
+    kind, keys_of, fixed_keys = _named_keys(space, latencies)
     values = {
-        (block, c.name): (look_up(_block_keys(shape, c.expansion, c.kernel, c.squeeze_excite)), 0.0, 1)
+        (block, option.name): (look_up(keys_of(block, option.name, shape, actual)), 0.0, 1)
         for block, shape in zip(space.block_names, space.block_shapes, strict=True)
-        for c in space.configurations
+        for option, actual in zip(space.configurations, space.configurations_of(shape), strict=True)
     }
-    rest = math.fsum(look_up(keys) for keys in _fixed_keys(space, latencies)) if fixed is None else fixed
+    rest = math.fsum(look_up(keys) for keys in fixed_keys) if fixed is None else fixed
     if missing:
         different = list(dict.fromkeys(missing))
         raise ValueError(
             f"{path}: has no entry for {len(different)} layers of {space.space.name}, the first of them {', '.join(different[:3])}"
         )
-    return _table(space, conditions, f"{Path(path).name}, once-for-all YAML in {conditions.unit}", values, rest)
+    return _table(space, conditions, f"{Path(path).name}, {kind} in {conditions.unit}", values, rest)
+
+
+_Keys = Callable[[str, str, BlockShape, Configuration], list[str]]
+
+
+def _named_keys(space: MBConvSpace, latencies: Mapping[str, float]) -> tuple[str, _Keys, list[list[str]]]:
+    """What the keys are called after, how a block's options are called, and the layers besides the blocks."""
+    if any(key.startswith("in_channels_") for key in latencies):
+        return "keys of HardCoRe-NAS", lambda b, o, shape, option: _hardcore_keys(shape, option), [["general"]]
+    if any(key.startswith("stage1.block1") for key in latencies):
+        return "keys of this library", lambda block, option, s, c: [f"{block} {option}", f"{block}.{option}"], [["fixed"]]
+    return (
+        "keys of once-for-all",
+        lambda b, o, shape, option: _block_keys(shape, option.expansion, option.kernel, option.squeeze_excite),
+        _fixed_keys(space, latencies),
+    )
+
+
+def _hardcore_keys(shape: BlockShape, option: Configuration) -> list[str]:
+    """Their resolution is that of the block's input; the share of squeeze-and-excitation is written in several ways."""
+    start = f"in_channels_{shape.inputs}_out_channels_{shape.outputs}_stride_{shape.stride}_resolution_{shape.side}"
+    act = f"_act_{int(shape.activation == 'relu')}"
+    shares = ("0.25", "1", "True") if option.squeeze_excite else ("0", "0.0", "False", "None")
+    ratios = (f"{option.expansion}", f"{option.expansion}.0")
+    return [f"{start}_er_{ratio}_k_{option.kernel}_se_{share}{act}" for ratio in ratios for share in shares]
 
 
 def import_csv_table(path: Path | str, space: MBConvSpace, conditions: ImportConditions) -> LatencyTable:
@@ -123,7 +170,7 @@ def import_csv_table(path: Path | str, space: MBConvSpace, conditions: ImportCon
             raise ValueError(f"{path}: expected columns option, latency, and block or shape; got {', '.join(sorted(columns))}")
         for row in rows:
             where = f"{path}, line {rows.line_num}"
-            latency = _number(row["latency"], f"{where}: latency")
+            latency = number_of(row["latency"], f"{where}: latency")
             block, option = (row.get("block") or "").strip(), (row["option"] or "").strip()
             if block == "fixed" and not option:
                 rests.append(latency)
@@ -132,8 +179,8 @@ def import_csv_table(path: Path | str, space: MBConvSpace, conditions: ImportCon
             if option not in options or not blocks or not set(blocks) <= set(space.block_names):
                 what = f"block {block!r}" if block else f"shape {row.get('shape')!r}"
                 raise ValueError(f"{where}: {what} with option {option!r} is not in {space.space.name}")
-            spread = _number(row.get("spread") or "0", f"{where}: spread")
-            samples = int(_number(row.get("samples") or "1", f"{where}: samples"))
+            spread = number_of(row.get("spread") or "0", f"{where}: spread")
+            samples = int(number_of(row.get("samples") or "1", f"{where}: samples"))
             for name in blocks:
                 if (name, option) in values:
                     raise ValueError(f"{where}: a second row for block {name!r} with option {option!r}")
@@ -178,55 +225,12 @@ def _table(
         batch=conditions.batch,
         resolution=space.settings.resolution,
         torch_version="",
-        fixed=_number(fixed, "fixed") * scale,
+        fixed=number_of(fixed, "fixed") * scale,
         context="imported",
         entries=tuple(entries),
         rules="medians, spreads and samples as the file has them; a mean where it has means",
         source=source,
     )
-
-
-def _read_yaml(path: Path) -> dict[str, float]:
-    try:
-        yaml: Any = importlib.import_module("yaml")
-    except ImportError as error:
-        raise ImportError("reading a YAML table needs PyYAML: pip install pyyaml") from error
-    text = read_text(path, "YAML table", _MOST_BYTES)
-    try:
-        content = yaml.load(text, Loader=_without_aliases(yaml))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not YAML that can be read: {shortened(' '.join(str(error).split()))}") from error
-    if not isinstance(content, dict) or not content:
-        raise ValueError(f"{path}: expected a mapping of layers to latencies")
-    latencies = {}
-    for key, value in content.items():
-        mean = value.get("mean") if isinstance(value, dict) else value
-        if mean is None:
-            raise ValueError(f"{path}: {key}: expected a number or 'mean: number', got {shortened(repr(value), 60)}")
-        latencies[str(key)] = _number(mean, f"{path}: {key}")
-    return latencies
-
-
-def _without_aliases(yaml: Any) -> Any:
-    """PyYAML's safe loader without aliases: a few hundred bytes of them can stand for more than fits into memory."""
-
-    class Loader(yaml.SafeLoader):
-        def compose_node(self, parent: Any, index: Any) -> Any:
-            if self.check_event(yaml.events.AliasEvent):
-                raise yaml.YAMLError(f"aliases are not read (*{self.peek_event().anchor})")
-            return super().compose_node(parent, index)
-
-    return Loader
-
-
-def _number(text: Any, where: str) -> float:
-    try:
-        value = float(text)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: expected a number, got {shortened(repr(text), 60)}") from error
-    if not math.isfinite(value) or value < 0 or isinstance(text, bool):
-        raise ValueError(f"{where}: expected a number of at least 0, got {shortened(repr(text), 60)}")
-    return value
 
 
 def _block_keys(shape: BlockShape, expansion: int, kernel: int, squeeze_excite: bool) -> list[str]:

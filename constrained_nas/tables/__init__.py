@@ -7,5 +7,6 @@ from graphs.faces import on_demand
 if TYPE_CHECKING:
     from constrained_nas.tables.bit_tables import BITS, BitTable, read_bit_table
     from constrained_nas.tables.layer_files import layer_configuration, save_choice, tensor_types
+    from constrained_nas.tables.lookups import is_pickle, number_of, read_lookup
 
 __getattr__ = on_demand(__name__)

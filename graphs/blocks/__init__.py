@@ -9,6 +9,7 @@ from graphs.blocks.operators import (
     InvertedResidual,
     PixelClassifier,
     PooledClassifier,
+    ResidualSequence,
     PooledLinear,
     SqueezeExcite,
     UpsampledConvolution,

@@ -78,6 +78,14 @@ class InvertedResidual(nn.Module):
         return features + images if self.residual else features
 
 
+class ResidualSequence(nn.Sequential):
+    """Modules in a row that keep the shape, and the shortcut around them."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = super().forward(images)
+        return features + images
+
+
 class PooledClassifier(nn.Sequential):
     """MobileNetV3 head: 1x1 conv, global pooling, a hidden layer, logits: (B, inputs, H, W) -> (B, classes)."""
 

@@ -13,6 +13,14 @@ from graphs.spaces.gpunet import (
     gpunet_small,
 )
 from graphs.spaces.macro import MacroSpace
-from graphs.spaces.mbconv import BlockShape, MBConvSettings, MBConvSpace, StageSetting, hardcore_imagenet, hardcore_small
+from graphs.spaces.mbconv import (
+    BlockShape,
+    MBConvSettings,
+    MBConvSpace,
+    StageSetting,
+    hardcore_imagenet,
+    hardcore_small,
+    ofa_mbv3,
+)
 from graphs.spaces.resnet import plain_resnet, resnet, resnet_fabric
 from graphs.spaces.resnet_filters import Shortcut, resnet_filters, resnet_topology

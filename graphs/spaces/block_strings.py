@@ -234,7 +234,7 @@ def architecture_strings(space: MBConvSpace, architecture: Architecture, default
         for place in range(depth):
             name = f"stage{number + 1}.block{place + 1}"
             shape = space.block_shapes[number * s.blocks_per_stage + place]
-            picked = space.configurations[architecture.choice(name)]
+            picked = space.configurations_of(shape)[architecture.choice(name)]
             hidden = _multiple(name, shape.inputs * picked.expansion)
             share = 0.25 if picked.reduced(shape.inputs) else 0.0
             block = BlockString("ir", picked.kernel, shape.stride, _multiple(name, stage.channels), hidden / shape.inputs, share)
@@ -283,11 +283,13 @@ def read_architecture_strings(space: MBConvSpace, stages: Stages, default_activa
                     f"space {s.name!r} has {expected}"
                 )
             whole = int(block.expansion) if block.expansion.is_integer() else 0
+            shape = space.block_shapes[(number - 1) * s.blocks_per_stage + place]
+            offered = space.configurations_of(shape)
             wanted = Configuration(whole, block.kernel, block.squeeze_excite > 0)
-            if wanted not in space.configurations or block.squeeze_excite not in (0.0, 0.25):
-                options = ", ".join(configuration.name for configuration in space.configurations)
+            if wanted not in offered or block.squeeze_excite not in (0.0, 0.25):
+                options = ", ".join(configuration.name for configuration in offered)
                 raise ValueError(f"stage {number}, block {place + 1} ({block}): not one of the configurations {options} (se0.25)")
-            choices[f"stage{number}.block{place + 1}"] = wanted.name
+            choices[f"stage{number}.block{place + 1}"] = space.configurations[offered.index(wanted)].name
     return space.space.choose(choices)
 
 

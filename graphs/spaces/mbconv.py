@@ -10,7 +10,7 @@ and the published networks use {3, 4, 6}, and so does this module.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import pairwise, product
 from math import prod
@@ -19,7 +19,7 @@ from typing import Literal
 import networkx as nx
 from torch import nn
 
-from graphs.blocks import Configuration, ConvNormActivation, ElasticInvertedResidual, PooledClassifier
+from graphs.blocks import Configuration, ConvNormActivation, ElasticInvertedResidual, PooledClassifier, ResidualSequence
 from graphs.space import Architecture, Decision, SearchSpace
 from graphs.supernet import Supernet, add_edge, add_layer, compile_supernet
 from solvers import Stage, StagedBlocks
@@ -27,11 +27,15 @@ from solvers import Stage, StagedBlocks
 
 @dataclass(frozen=True, slots=True)
 class StageSetting:
-    """Output channels, stride of the first block, activation of the stage's blocks."""
+    """Output channels, stride of the first block, activation of the stage's blocks.
+
+    ``squeeze_excite``: whether all of them have it; None leaves it to their options.
+    """
 
     channels: int
     stride: int
     activation: str = "hard_swish"
+    squeeze_excite: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,8 @@ class MBConvSettings:
         for what, options in (("expansions", self.expansions), ("kernels", self.kernels), ("squeeze_excite", self.squeeze_excite)):
             if not options or len(set(options)) < len(options):
                 raise ValueError(f"space {self.name!r}: {what} must be different options, at least one; got {options}")
+        if any(stage.squeeze_excite is not None for stage in self.stages) and len(self.squeeze_excite) > 1:
+            raise ValueError(f"space {self.name!r}: squeeze-and-excitation is fixed for a stage and an option at once")
         if any(kernel % 2 == 0 for kernel in self.kernels):
             raise ValueError(f"space {self.name!r}: kernels must be odd, so that padding keeps the side; got {self.kernels}")
 
@@ -91,6 +97,7 @@ class BlockShape:
     stride: int
     side: int
     activation: str
+    squeeze_excite: bool | None = None  # None: as its option says
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,12 @@ class MBConvSpace:
         """The options of a block, the same in every block."""
         s = self.settings
         return tuple(Configuration(*options) for options in product(s.expansions, s.kernels, s.squeeze_excite))
+
+    def configurations_of(self, shape: BlockShape) -> tuple[Configuration, ...]:
+        """The same options as they are in a block that sees ``shape``: with its stage's squeeze-and-excitation, where that is fixed."""
+        if shape.squeeze_excite is None:
+            return self.configurations
+        return tuple(replace(each, squeeze_excite=shape.squeeze_excite) for each in self.configurations)
 
     @cached_property
     def staged(self) -> StagedBlocks:
@@ -137,7 +150,7 @@ class MBConvSpace:
         for stage in s.stages:
             for block in range(s.blocks_per_stage):
                 stride = stage.stride if block == 0 else 1
-                shapes.append(BlockShape(channels, stage.channels, stride, side, stage.activation))
+                shapes.append(BlockShape(channels, stage.channels, stride, side, stage.activation, stage.squeeze_excite))
                 channels, side = stage.channels, -(-side // stride)
         return tuple(shapes)
 
@@ -191,10 +204,11 @@ class MBConvSpace:
 
     def _separable(self) -> nn.Module:
         s = self.settings
-        return nn.Sequential(
+        parts = (
             ConvNormActivation(s.stem_channels, s.stem_channels, 3, groups=s.stem_channels, activation=s.separable_activation),
             ConvNormActivation(s.stem_channels, s.separable_channels, 1, activation="identity"),
         )
+        return ResidualSequence(*parts) if s.stem_channels == s.separable_channels else nn.Sequential(*parts)
 
     def _head(self) -> nn.Module:
         s = self.settings
@@ -217,7 +231,7 @@ class MBConvSpace:
         return end
 
     def _elastic_block(self, shape: BlockShape) -> ElasticInvertedResidual:
-        return ElasticInvertedResidual(shape.inputs, shape.outputs, shape.stride, self.configurations, shape.activation)
+        return ElasticInvertedResidual(shape.inputs, shape.outputs, shape.stride, self.configurations_of(shape), shape.activation)
 
     def supernet(self) -> Supernet:
         """The compiled super-network with fresh weights (from torch's global generator: seed it first)."""
@@ -264,5 +278,38 @@ def hardcore_small(classes: int = 10, resolution: int = 32, image_channels: int 
     name = f"hardcore-small-{resolution}-{image_channels}x{classes}"
     settings = MBConvSettings(
         name, resolution, classes, stages, image_channels, stem_channels=8, separable_channels=0, head_channels=96, features=128
+    )
+    return MBConvSpace(settings)
+
+
+def ofa_mbv3(classes: int = 1000, resolution: int = 224, image_channels: int = 3) -> MBConvSpace:
+    """Once-for-all's space on MobileNetV3: five stages of two to four blocks, kernels 3, 5 and 7, expansions 3, 4 and 6.
+
+    Squeeze-and-excitation is fixed for each stage, as its published latency tables have it; resolutions are tables of their own.
+
+    Reference: Cai et al., Once for all, Sec. 3 and the width multiplier 1.0 of the release.
+
+    Example:
+        >>> f"{ofa_mbv3().architectures:.1e}"
+        '2.2e+19'
+    """
+    stages = (
+        StageSetting(24, 2, "relu", False),
+        StageSetting(40, 2, "relu", True),
+        StageSetting(80, 2, "hard_swish", False),
+        StageSetting(112, 1, "hard_swish", True),
+        StageSetting(160, 2, "hard_swish", True),
+    )
+    settings = MBConvSettings(
+        f"ofa-mbv3-{resolution}-{classes}",
+        resolution,
+        classes,
+        stages,
+        image_channels,
+        stem_channels=16,
+        stem_activation="hard_swish",
+        kernels=(3, 5, 7),
+        squeeze_excite=(False,),
+        dropout=0.1,
     )
     return MBConvSpace(settings)

@@ -1,0 +1,116 @@
+"""Tables of latencies by key, whatever they are written in: what a file holds decides, not its name.
+
+YAML and JSON (``KEY: {mean: 0.31}`` or ``KEY: 0.31``), lines ``KEY: 0.31``, ``KEY,0.31`` or ``KEY 0.31`` without a header (FBNet's and
+NNI's ``lut.txt``, DenseNAS's lists, ProxylessNAS as CSV; more numbers behind the first are left), and pickled dictionaries of plain
+numbers (HardCoRe-NAS's ``lut.pkl``), which are read without unpickling.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from constrained_nas.tables.plain_pickle import read_plain_pickle
+from graphs.files import read_text, shortened
+
+_MOST_BYTES = 16 * 2**20  # the published tables have less than one MiB
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_LINE = re.compile(rf"(?P<key>.*?\S)(?:\s*[,;\t:]\s*|\s+)(?P<number>{_NUMBER})(?:\s*[,;\s]\s*{_NUMBER})*\s*(?:ms|us|ns|s)?,?")
+
+
+def is_pickle(path: Path | str) -> bool:
+    """Whether a file begins as a pickle does: with its protocol, or as the oldest with a dictionary or a list."""
+    with Path(path).open("rb") as file:
+        start = file.read(2)
+    return start[:1] == b"\x80" or start in (b"(d", b"(l", b"}q", b"]q")
+
+
+def read_lookup(path: Path | str) -> dict[str, float]:
+    """Latencies by key, in the file's unit.
+
+    Raises:
+        ValueError: none of these kinds, or an entry that is no latency; says which.
+        ImportError: a YAML file, and PyYAML is missing.
+        FileNotFoundError: there is no such file.
+    """
+    if is_pickle(path):
+        return _of_mapping(read_plain_pickle(path), path)
+    text = read_text(path, "latency table", _MOST_BYTES).lstrip("\ufeff")
+    if text.lstrip()[:1] in ("{", "["):
+        try:
+            return _of_mapping(json.loads(text), path)
+        except json.JSONDecodeError:
+            pass  # YAML in braces
+        except RecursionError as error:
+            raise ValueError(f"{path}: nested too deeply for a table") from error
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    found = [_LINE.fullmatch(line) for line in lines]
+    if lines and all(found):
+        return _of_mapping(_different([(m["key"].strip("\"' "), m["number"]) for m in found if m], path), path)
+    return _of_mapping(_yaml(text, path), path)
+
+
+def number_of(text: Any, where: str) -> float:
+    """A latency.
+
+    Raises:
+        ValueError: no number of at least 0.
+    """
+    try:
+        value = float(text)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: expected a number, got {shortened(repr(text), 60)}") from error
+    if not math.isfinite(value) or value < 0 or isinstance(text, bool):
+        raise ValueError(f"{where}: expected a number of at least 0, got {shortened(repr(text), 60)}")
+    return value
+
+
+def _different(pairs: list[tuple[str, str]], path: Path | str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, number in pairs:
+        if key in found:
+            raise ValueError(f"{path}: {shortened(key, 100)} is there twice")
+        found[key] = number
+    return found
+
+
+def _of_mapping(content: Any, path: Path | str) -> dict[str, float]:
+    if isinstance(content, list) and all(isinstance(each, dict) for each in content):
+        content = {key: value for each in content for key, value in each.items()}
+    if not isinstance(content, dict) or not content:
+        raise ValueError(f"{path}: expected a mapping of layers to latencies")
+    latencies = {}
+    for key, value in content.items():
+        mean = value.get("mean", value.get("value")) if isinstance(value, dict) else value
+        mean = mean[0] if isinstance(mean, list | tuple) and len(mean) in (1, 2) else mean  # a mean and a deviation
+        if mean is None:
+            raise ValueError(f"{path}: {key}: expected a number or 'mean: number', got {shortened(repr(value), 60)}")
+        latencies[str(key)] = number_of(mean, f"{path}: {key}")
+    return latencies
+
+
+def _yaml(text: str, path: Path | str) -> Any:
+    try:
+        yaml: Any = importlib.import_module("yaml")
+    except ImportError as error:
+        raise ImportError("reading a YAML table needs PyYAML: pip install pyyaml") from error
+    try:
+        return yaml.load(text, Loader=_without_aliases(yaml))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not YAML that can be read: {shortened(' '.join(str(error).split()))}") from error
+
+
+def _without_aliases(yaml: Any) -> Any:
+    """PyYAML's safe loader without aliases: a few hundred bytes of them can stand for more than fits into memory."""
+
+    class Loader(yaml.SafeLoader):
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.events.AliasEvent):
+                raise yaml.YAMLError(f"aliases are not read (*{self.peek_event().anchor})")
+            return super().compose_node(parent, index)
+
+    return Loader
