@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from constrained_nas.runs import Family
     from graphs import DagSpace, MBConvSpace, SearchSpace
 
-MBConvName = Literal["hardcore-small", "hardcore-imagenet", "hardcore-imagenet-paper"]
+MBConvName = Literal["hardcore-small", "hardcore-imagenet", "hardcore-imagenet-paper", "ofa-mbv3"]
 DagName = Literal[
     "resnet-20",
     "resnet-32",
@@ -160,14 +160,16 @@ def cost_range(family: Family, name: str) -> tuple[float, float]:
 
 
 def mbconv_space(name: MBConvName, resolution: int | None = None) -> MBConvSpace:
-    """The HardCoRe-NAS space of that name, for images of that side (its own if None)."""
-    from graphs import hardcore_imagenet, hardcore_small
+    """The space of that name (HardCoRe-NAS, once-for-all), for images of that side (its own if None)."""
+    from graphs import hardcore_imagenet, hardcore_small, ofa_mbv3
 
     if resolution is not None and resolution < 1:
         raise ValueError(f"resolution: expected at least one pixel, got {resolution}")
     size = {} if resolution is None else {"resolution": resolution}
     if name == "hardcore-small":
         return hardcore_small(**size)
+    if name == "ofa-mbv3":
+        return ofa_mbv3(**size)
     return hardcore_imagenet("paper" if name.endswith("paper") else "release", **size)
 
 

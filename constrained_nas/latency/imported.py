@@ -27,7 +27,8 @@ head's channels.
 and output as channels x height x width, ``24x56x56-40x28x28``: of all blocks that see it). ``spread`` and ``samples`` may be there.
 A row with the block ``fixed`` and no option is the rest of the network; several are added.
 
-Reference: Cai et al., Once for all, and ProxylessNAS: the published latency lookup tables; Nayman et al., HardCoRe-NAS: the release.
+Reference: Cai et al., Once for all, and ProxylessNAS: the published latency lookup tables; Nayman et al., HardCoRe-NAS: the
+release.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def import_table(path: Path | str, space: MBConvSpace, conditions: ImportConditi
     """
     if not is_pickle(path):
         head = next((line for line in read_text(path, "latency table", _MOST_BYTES).splitlines() if line.strip()), "")
-        if {"option", "latency"} & {column.strip().strip("\"\ufeff") for column in head.split(",")} and "," in head:
+        if {"option", "latency"} & {column.strip().strip('"\ufeff') for column in head.split(",")} and "," in head:
             if fixed is not None:
                 raise ValueError("--fixed is for tables by key; in CSV give a row of the block fixed without an option")
             return import_csv_table(path, space, conditions)
@@ -99,7 +100,8 @@ def import_ofa_table(
     Raises:
         as of :func:`import_table`.
     """
-    latencies = read_lookup(path)
+    read = read_lookup(path)
+    latencies = read.latencies
     missing: list[str] = []
 
     def look_up(keys: list[str]) -> float:
@@ -121,7 +123,7 @@ def import_ofa_table(
         raise ValueError(
             f"{path}: has no entry for {len(different)} layers of {space.space.name}, the first of them {', '.join(different[:3])}"
         )
-    return _table(space, conditions, f"{Path(path).name}, {kind} in {conditions.unit}", values, rest)
+    return _table(space, conditions, f"{Path(path).name}, {kind} {read.written} in {conditions.unit}", values, rest)
 
 
 _Keys = Callable[[str, str, BlockShape, Configuration], list[str]]
@@ -130,11 +132,11 @@ _Keys = Callable[[str, str, BlockShape, Configuration], list[str]]
 def _named_keys(space: MBConvSpace, latencies: Mapping[str, float]) -> tuple[str, _Keys, list[list[str]]]:
     """What the keys are called after, how a block's options are called, and the layers besides the blocks."""
     if any(key.startswith("in_channels_") for key in latencies):
-        return "keys of HardCoRe-NAS", lambda b, o, shape, option: _hardcore_keys(shape, option), [["general"]]
+        return "HardCoRe-NAS", lambda b, o, shape, option: _hardcore_keys(shape, option), [["general"]]
     if any(key.startswith("stage1.block1") for key in latencies):
-        return "keys of this library", lambda block, option, s, c: [f"{block} {option}", f"{block}.{option}"], [["fixed"]]
+        return "this library's", lambda block, option, s, c: [f"{block} {option}", f"{block}.{option}"], [["fixed"]]
     return (
-        "keys of once-for-all",
+        "once-for-all",
         lambda b, o, shape, option: _block_keys(shape, option.expansion, option.kernel, option.squeeze_excite),
         _fixed_keys(space, latencies),
     )
@@ -254,7 +256,7 @@ def _fixed_keys(space: MBConvSpace, latencies: Mapping[str, float]) -> list[list
     shape = f"{end}x{end}x"
     keys = [[f"Conv-input:{s.resolution}x{s.resolution}x{s.image_channels}-output:{side}x{side}x{s.stem_channels}"]]
     if s.separable_channels:
-        separable = BlockShape(s.stem_channels, s.separable_channels, 1, side, s.stem_activation)
+        separable = BlockShape(s.stem_channels, s.separable_channels, 1, side, s.separable_activation)
         keys.append(_block_keys(separable, 1, 3, False))
     keys.append([f"Conv_1-input:{shape}{last.outputs}-output:{shape}{s.head_channels}"])
     direct = f"Logits-input:{shape}{s.head_channels}-output:{s.classes}"  # ProxylessNAS: all that follows is in it

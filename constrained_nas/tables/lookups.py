@@ -1,8 +1,8 @@
 """Tables of latencies by key, whatever they are written in: what a file holds decides, not its name.
 
-YAML and JSON (``KEY: {mean: 0.31}`` or ``KEY: 0.31``), lines ``KEY: 0.31``, ``KEY,0.31`` or ``KEY 0.31`` without a header (FBNet's and
-NNI's ``lut.txt``, DenseNAS's lists, ProxylessNAS as CSV; more numbers behind the first are left), and pickled dictionaries of plain
-numbers (HardCoRe-NAS's ``lut.pkl``), which are read without unpickling.
+YAML and JSON (``KEY: {mean: 0.31}`` or ``KEY: 0.31``), lines ``KEY: 0.31``, ``KEY,0.31`` or ``KEY 0.31`` without a header (FBNet's
+and NNI's ``lut.txt``, DenseNAS's lists, ProxylessNAS as CSV; more numbers behind the first are left), and pickled dictionaries of
+plain numbers (HardCoRe-NAS's ``lut.pkl``), which are read without unpickling.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import importlib
 import json
 import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,20 @@ from graphs.files import read_text, shortened
 
 _MOST_BYTES = 16 * 2**20  # the published tables have less than one MiB
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_LINE = re.compile(rf"(?P<key>.*?\S)(?:\s*[,;\t:]\s*|\s+)(?P<number>{_NUMBER})(?:\s*[,;\s]\s*{_NUMBER})*\s*(?:ms|us|ns|s)?,?")
+_REST = rf"(?P<number>{_NUMBER})(?:\s*(?:ms|us|ns|s))?(?:[\s,;]+{_NUMBER})*[\s,;]*"
+# Keys may hold colons, commas never: what separates most surely is tried first.
+_LINES = [
+    re.compile(rf"(?P<key>[^,;\t]*[^,;\s])\s*[,;\t]\s*{_REST}"),
+    *(re.compile(rf"(?P<key>.*?\S){s}{_REST}") for s in (r":\s+", r"\s+", ":")),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """``latencies[key]`` in the file's unit; what they were ``written`` in: YAML, JSON, lines or a pickle."""
+
+    latencies: dict[str, float]
+    written: str
 
 
 def is_pickle(path: Path | str) -> bool:
@@ -29,8 +43,8 @@ def is_pickle(path: Path | str) -> bool:
     return start[:1] == b"\x80" or start in (b"(d", b"(l", b"}q", b"]q")
 
 
-def read_lookup(path: Path | str) -> dict[str, float]:
-    """Latencies by key, in the file's unit.
+def read_lookup(path: Path | str) -> Lookup:
+    """Latencies by key.
 
     Raises:
         ValueError: none of these kinds, or an entry that is no latency; says which.
@@ -38,20 +52,21 @@ def read_lookup(path: Path | str) -> dict[str, float]:
         FileNotFoundError: there is no such file.
     """
     if is_pickle(path):
-        return _of_mapping(read_plain_pickle(path), path)
+        return Lookup(_of_mapping(read_plain_pickle(path), path), "pickle")
     text = read_text(path, "latency table", _MOST_BYTES).lstrip("\ufeff")
     if text.lstrip()[:1] in ("{", "["):
         try:
-            return _of_mapping(json.loads(text), path)
+            return Lookup(_of_mapping(json.loads(text), path), "JSON")
         except json.JSONDecodeError:
             pass  # YAML in braces
         except RecursionError as error:
             raise ValueError(f"{path}: nested too deeply for a table") from error
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    found = [_LINE.fullmatch(line) for line in lines]
+    found = [next((match for form in _LINES if (match := form.fullmatch(line))), None) for line in lines]
     if lines and all(found):
-        return _of_mapping(_different([(m["key"].strip("\"' "), m["number"]) for m in found if m], path), path)
-    return _of_mapping(_yaml(text, path), path)
+        pairs = [(match["key"].strip("\"' "), match["number"]) for match in found if match]
+        return Lookup(_of_mapping(_different(pairs, path), path), "lines")
+    return Lookup(_of_mapping(_yaml(text, path), path), "YAML")
 
 
 def number_of(text: Any, where: str) -> float:

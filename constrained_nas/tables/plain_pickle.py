@@ -1,8 +1,8 @@
 """Pickled files that hold plain values alone: numbers, texts, lists, tuples, dictionaries. Nothing in the file is ever run.
 
-The opcodes that build such values are carried out here, one by one; any other opcode (a class, a function, a call, an object's state)
-ends the reading with its name. There is no ``pickle.load``, so that a file cannot make this program do anything, and its size and the
-number of its values are bounded.
+The opcodes that build such values are carried out here, one by one; any other opcode (a class, a function, a call, an object's
+state) ends the reading with its name. There is no ``pickle.load``, so that a file cannot make this program do anything, and its
+size and the number of its values are bounded.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ class MBConvSpace:
         return tuple(Configuration(*options) for options in product(s.expansions, s.kernels, s.squeeze_excite))
 
     def configurations_of(self, shape: BlockShape) -> tuple[Configuration, ...]:
-        """The same options as they are in a block that sees ``shape``: with its stage's squeeze-and-excitation, where that is fixed."""
+        """The options as they are in a block that sees ``shape``: with its stage's squeeze-and-excitation, where that is fixed."""
         if shape.squeeze_excite is None:
             return self.configurations
         return tuple(replace(each, squeeze_excite=shape.squeeze_excite) for each in self.configurations)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
+import pickle
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +13,8 @@ import pytest
 from support.fakes import true_table
 from support.tiny import tiny_space
 
-from constrained_nas.latency import ImportConditions, import_csv_table, import_ofa_table
-from graphs import MBConvSpace, hardcore_imagenet
+from constrained_nas.latency import ImportConditions, import_csv_table, import_ofa_table, import_table
+from graphs import MBConvSpace, hardcore_imagenet, ofa_mbv3
 from graphs.costs import LatencyTable, latency_cost
 
 CONDITIONS = ImportConditions("us", "Pixel 6", 1, runtime="TFLite", threads=2)
@@ -208,3 +211,87 @@ def test_conditions_must_be_named() -> None:
         ImportConditions("ms", " ", 1)
     with pytest.raises(ValueError, match="got batch 0 and 1 threads"):
         ImportConditions("ms", "Pixel 6", 0)
+
+
+# ---- other keys, other files
+
+
+def test_content_decides_and_json_and_lines_hold_the_same_keys(tmp_path: Path) -> None:
+    plain = tiny_space(squeeze_excite=(False,))
+    truth = true_table(plain)
+    entries = ofa_entries(plain, truth, True)
+    means = {key: value["mean"] if isinstance(value, dict) else value for key, value in entries.items()}
+    texts = {
+        "lut.json": json.dumps(entries),
+        "lut.csv": "".join(f"{key},{value}\n" for key, value in means.items()),  # ProxylessNAS's, without a header
+        "lut.dat": "".join(f"{key}: {value}\n" for key, value in means.items()),
+    }
+    found = []
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        found.append(import_table(tmp_path / name, plain, CONDITIONS))
+        assert medians(found[-1]) == pytest.approx(medians(truth), rel=1e-12)
+    assert len({table.fixed for table in found}) == 1
+    write_csv(tmp_path / "named.txt", csv_rows(true_table(SPACE)))
+    check(import_table(tmp_path / "named.txt", SPACE, CONDITIONS), true_table(SPACE), 0.125)
+    with pytest.raises(ValueError, match="--fixed is for tables by key"):
+        import_table(tmp_path / "named.txt", SPACE, CONDITIONS, 1.0)
+
+
+def test_keys_of_this_library(tmp_path: Path) -> None:
+    truth = true_table(SPACE)
+    lines = [f"{block} {option}: {1000 * value}" for (block, option), value in medians(truth).items()]
+    (tmp_path / "lut.txt").write_text("\n".join([*lines, "fixed: 125"]), encoding="utf-8")
+    check(import_table(tmp_path / "lut.txt", SPACE, CONDITIONS), truth, 0.125)
+
+
+def test_pickled_tables_of_hardcore(tmp_path: Path) -> None:
+    """The layout by hand: what its release writes, keyed by shape, option and whether the block has ReLU."""
+    space = hardcore_imagenet()
+    entries: dict[str, float] = {"general": 5.0}
+    shapes = [
+        (16, 24, 2, 112, 1),
+        (24, 24, 1, 56, 1),
+        (24, 40, 2, 56, 1),
+        (40, 40, 1, 28, 1),
+        (40, 80, 2, 28, 0),
+        (80, 80, 1, 14, 0),
+    ]
+    shapes += [(80, 112, 1, 14, 0), (112, 112, 1, 14, 0), (112, 192, 2, 14, 0), (192, 192, 1, 7, 0)]
+    for number, (inputs, outputs, stride, side, relu) in enumerate(shapes):
+        for expansion, kernel, share in product((3, 4, 6), (3, 5), (0, 0.25)):
+            key = f"in_channels_{inputs}_out_channels_{outputs}_stride_{stride}_resolution_{side}_er_{expansion}_k_{kernel}"
+            entries[f"{key}_se_{share}_act_{relu}"] = 100.0 * number + 10 * expansion + kernel + share
+    (tmp_path / "lut.pkl").write_bytes(pickle.dumps(entries))
+    table = import_table(tmp_path / "lut.pkl", space, CONDITIONS)
+    assert table.fixed == pytest.approx(0.005) and len(table.entries) == 20 * 12
+    assert medians(table)["stage3.block2", "e4_k5_se"] == pytest.approx(0.54525)
+    assert medians(table)["stage1.block1", "e3_k3"] == pytest.approx(0.033)
+    latency_cost(table, space)
+
+
+def test_the_space_of_once_for_all(tmp_path: Path) -> None:
+    """Keys as its published tables have them: squeeze-and-excitation by stage, kernels of 7, the shortcut of the first block."""
+    space = ofa_mbv3()
+    entries: dict[str, Any] = {
+        "Conv-input:224x224x3-output:112x112x16": {"mean": 1.0},
+        "expanded_conv-input:112x112x16-output:112x112x16-expand:16-kernel:3-stride:1-idskip:1-se:0-hs:0": {"mean": 2.0},
+        "Conv_1-input:7x7x160-output:7x7x960": {"mean": 4.0},
+        "AvgPool2D-input:7x7x960-output:1x1x960": {"mean": 8.0},
+        "Conv_2-input:1x1x960-output:1x1x1280": {"mean": 16.0},
+        "Logits-input:1x1x1280-output:1000": {"mean": 32.0},
+    }
+    stages = [(16, 24, 112, 2, 0, 0), (24, 40, 56, 2, 1, 0), (40, 80, 28, 2, 0, 1), (80, 112, 14, 1, 1, 1), (112, 160, 14, 2, 1, 1)]
+    for before, channels, side, stride, se, hs in stages:
+        for inputs, at, step, skip in ((before, side, stride, 0), (channels, side // stride, 1, 1)):
+            for expansion, kernel in product((3, 4, 6), (3, 5, 7)):
+                shape = f"input:{at}x{at}x{inputs}-output:{at // step}x{at // step}x{channels}-expand:{expansion * inputs}"
+                entries[f"expanded_conv-{shape}-kernel:{kernel}-stride:{step}-idskip:{skip}-se:{se}-hs:{hs}"] = {
+                    "mean": kernel + 0.1 * channels
+                }
+    assert len(entries) == 96  # 90 of the blocks
+    (tmp_path / "lut.json").write_text(json.dumps(entries), encoding="utf-8")
+    table = import_table(tmp_path / "lut.json", space, CONDITIONS)
+    assert table.fixed == pytest.approx(0.063) and len(table.entries) == 20 * 9
+    assert medians(table)["stage5.block3", "e6_k7"] == pytest.approx(0.023)
+    latency_cost(table, space)
