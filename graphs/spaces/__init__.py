@@ -24,3 +24,4 @@ from graphs.spaces.mbconv import (
 )
 from graphs.spaces.resnet import plain_resnet, resnet, resnet_fabric
 from graphs.spaces.resnet_filters import Shortcut, resnet_filters, resnet_topology
+from graphs.spaces.timm_networks import TimmSettings, timm_network

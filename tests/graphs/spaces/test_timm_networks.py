@@ -1,0 +1,108 @@
+"""Networks from timm's block strings: read, refused, scaled, and the very same as timm's where it is installed."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+
+from graphs.spaces import TimmSettings, timm_network
+from graphs.spaces.timm_networks import TimmBlock
+
+MIXNET_S = [
+    ["ds_r1_k3_s1_e1_c16"],
+    ["ir_r1_k3_a1.1_p1.1_s2_e6_c24", "ir_r1_k3_a1.1_p1.1_s1_e3_c24"],
+    ["ir_r1_k3.5.7_s2_e6_c40_se0.5_nsw", "ir_r3_k3.5_a1.1_p1.1_s1_e6_c40_se0.5_nsw"],
+    ["ir_r1_k3.5.7_p1.1_s2_e6_c80_se0.25_nsw", "ir_r2_k3.5_p1.1_s1_e6_c80_se0.25_nsw"],
+    ["ir_r1_k3.5.7_a1.1_p1.1_s1_e6_c120_se0.5_nsw", "ir_r2_k3.5.7.9_a1.1_p1.1_s1_e3_c120_se0.5_nsw"],
+    ["ir_r1_k3.5.7.9.11_s2_e6_c200_se0.5_nsw", "ir_r2_k3.5.7.9_p1.1_s1_e6_c200_se0.5_nsw"],
+]
+EDGE = [
+    ["er_r1_k3_s1_e4_c24_fc24_noskip"],
+    ["er_r2_k3_s2_e8_c32"],
+    ["er_r4_k3_s2_e8_c48"],
+    ["ir_r5_k5_s2_e8_c96"],
+    ["ir_r4_k5_s1_e8_c144"],
+    ["ir_r2_k5_s2_e8_c192"],
+]
+SMALL = [
+    ["ds_r1_k3_s2_e1_c16_se0.25_nre"],
+    ["ir_r1_k3_s2_e4.5_c24_nre", "ir_r1_k3_s1_e3.67_c24_nre"],
+    ["ir_r1_k5_s2_e4_c40_se0.25", "ir_r2_k5_s1_e6_c40_se0.25"],
+    ["ir_r2_k5_s1_e3_c48_se0.25"],
+    ["ir_r3_k5_s2_e6_c96_se0.25"],
+    ["cn_r1_k1_s1_c576"],
+]
+MOBILENETV3 = partial(
+    TimmSettings,
+    stem=16,
+    head="pooled",
+    activation="hard_swish",
+    attention_of_expanded=True,
+    attention_divisor=8,
+    attention_gate="hard_sigmoid",
+    attention_activation="relu",
+)
+NETWORKS: dict[str, tuple[list[list[str]], TimmSettings, int]] = {  # parameters as timm 1.0.31 counts them
+    "mixnet_s": (MIXNET_S, TimmSettings(stem=16, features=1536, activation="relu"), 4_134_606),
+    "efficientnet_es": (EDGE, TimmSettings(features=1280, activation="relu"), 5_438_392),
+    "mobilenetv3_small_050": (SMALL, MOBILENETV3(width=0.5, stem=16, fixed_stem=True, features=1024), 1_593_224),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_parameters_are_timms(name: str) -> None:
+    stages, settings, count = NETWORKS[name]
+    with torch.device("meta"):
+        assert sum(parameter.numel() for parameter in timm_network(stages, settings).parameters()) == count
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_outputs_are_timms(name: str) -> None:
+    timm = pytest.importorskip("timm", reason="timm is an optional peer: install it to compare with its networks")
+    torch.manual_seed(0)
+    theirs: Any = timm.create_model(name, pretrained=False).eval()
+    ours = timm_network(*NETWORKS[name][:2]).eval()
+    weights, mine = theirs.state_dict(), ours.state_dict()
+    for tensor in weights.values():
+        if tensor.ndim == 1 and tensor.is_floating_point():
+            tensor.uniform_(0.9, 1.1)
+    assert len(weights) == len(mine)
+    pairs = zip(mine.items(), weights.values(), strict=True)
+    ours.load_state_dict({key: given.reshape(tensor.shape) for (key, tensor), given in pairs})
+    images = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        expected = theirs(images)
+        torch.testing.assert_close(ours(images), expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_depth_and_width_are_scaled() -> None:
+    stages = [["ds_r1_k3_s1_e1_c16"], ["ir_r1_k3_s2_e6_c24", "ir_r2_k3_s1_e3_c24"], ["ir_r1_k3_s1_e6_c32"]]
+
+    def blocks(**options: Any) -> list[str]:
+        with torch.device("meta"):
+            return [name for name, _ in timm_network(stages, TimmSettings(**options)).named_children() if "block" in name]
+
+    assert len(blocks()) == 5
+    assert len(blocks(depth=2.0)) == 10 and len(blocks(depth=2.0, fixed_ends=True)) == 8
+    assert len(blocks(depth=(1.0, 1.4, 3.0))) == 1 + 5 + 3
+    assert len(blocks(depth=1.2)) == 2 + 4 + 2 and len(blocks(depth=1.2, depth_rounding="nearest")) == 1 + 4 + 1
+    with torch.device("meta"):
+        wide = timm_network(stages, TimmSettings(width=1.4))
+    assert wide.stage1_block1.outputs == 24  # 22.4, to the next multiple of 8
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("mqa_r1_k3_h8_s1_d48_c192", "blocks of kind 'mqa' are not supported"),
+        ("ir_r3_k5_s1_e6_c112_cc4", "argument 'cc4' is not supported"),
+        ("ir_r1_k3_s1_c24", "no e"),
+        ("ds_r1_k3_c24", "no s"),
+    ],
+)
+def test_strings_that_are_refused(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        TimmBlock.read(text)
