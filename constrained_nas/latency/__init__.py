@@ -10,9 +10,12 @@ if TYPE_CHECKING:
         DeviceAttempt,
         DeviceRecord,
         DeviceSearch,
+        Tightening,
         device_record,
         fit_on_device,
         measure_alone,
+        measured_together,
+        tightened,
         with_limit,
     )
     from constrained_nas.latency.imported import ImportConditions, import_csv_table, import_ofa_table, import_table
@@ -20,10 +23,10 @@ if TYPE_CHECKING:
     from constrained_nas.latency.names import BlockTiming, Clock, Progress, RuntimeName
     from constrained_nas.latency.profiling import Profiled, ProfileSettings, profile_space
     from constrained_nas.latency.robust_times import least_samples
-    from constrained_nas.latency.rounds import log_beside, measure_networks, measure_runs
+    from constrained_nas.latency.rounds import Subject, log_beside, measure_networks, measure_runs, run_rounds, timed_run
     from constrained_nas.latency.runtimes import require_runtime, runtime_called
     from constrained_nas.latency.spread import spread_networks
-    from constrained_nas.latency.subjects import uniform_architecture
+    from constrained_nas.latency.subjects import reference_architecture, uniform_architecture
     from constrained_nas.latency.timer import Measurement, Timer, automatic_clock, device_name
     from constrained_nas.latency.validation import Validation, timer_of, validate_table
     from constrained_nas.latency.widths import calibrate_width_table, measure_width_table, time_networks

@@ -16,7 +16,7 @@ handed back is at most T" holds with confidence c however many were tried (union
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -100,6 +100,28 @@ def fit_on_device(
         ValueError: a budget that is not positive, no attempts, a share outside [0, 1], a confidence outside [1/2, 1), or too few
             samples for it.
     """
+    tightening = tightened(project, budget, cost=cost, cheapest=cheapest, confidence=confidence, attempts=attempts, use=use)
+    return measured_together([tightening], lambda architectures: [measure(each) for each in architectures])[0]
+
+
+Tightening = Generator[Architecture, Sequence[float], DeviceSearch]
+
+
+def tightened(
+    project: Callable[[float], SearchResult],
+    budget: float,
+    *,
+    cost: str = "latency",
+    cheapest: Callable[[], SearchResult] | None = None,
+    confidence: float = 0.95,
+    attempts: int = 8,
+    use: float = 0.0,
+) -> Tightening:
+    """:func:`fit_on_device` as a generator: it yields the architecture to measure, is sent its samples, and returns what it found.
+
+    So several of them are measured in the same rounds (:func:`measured_together`). Arguments and errors are those of the function;
+    the errors come with the first ``next``.
+    """
     if not budget > 0 or attempts < 1 or not 0 <= use <= 1:
         raise ValueError(f"expected a positive budget, at least one attempt and a share, got {budget}, {attempts} and {use}")
     least_samples(confidence)  # refuses a confidence out of range
@@ -121,7 +143,7 @@ def fit_on_device(
         estimated = result.costs[cost]
         if found is not None and (result.architecture == found.architecture or estimated >= too_slow):
             break
-        attempt = _attempt(limit, estimated, measure(result.architecture), budget, level)
+        attempt = _attempt(limit, estimated, (yield result.architecture), budget, level)
         made.append(attempt)
         if attempt.fits:
             found = result
@@ -137,6 +159,29 @@ def fit_on_device(
     if found is None:
         raise InfeasibleError(f"no network fitted in {attempts} attempts{_told(made, budget)}")
     return DeviceSearch(found, tuple(made), budget, confidence)
+
+
+def measured_together(
+    tightenings: Sequence[Tightening], measure: Callable[[Sequence[Architecture]], Sequence[Sequence[float]]]
+) -> list[DeviceSearch]:
+    """What all of them find. ``measure`` is given the networks that wait for a measurement, one each, until none does."""
+    found: dict[int, DeviceSearch] = {}
+    waiting: dict[int, Architecture] = {}
+
+    def advance(number: int, samples: Sequence[float] | None) -> None:
+        try:
+            waiting[number] = next(tightenings[number]) if samples is None else tightenings[number].send(samples)
+        except StopIteration as ended:
+            found[number] = ended.value
+
+    for number in range(len(tightenings)):
+        advance(number, None)
+    while waiting:
+        numbers, architectures = zip(*waiting.items(), strict=True)
+        waiting.clear()
+        for number, samples in zip(numbers, measure(architectures), strict=True):
+            advance(number, samples)
+    return [found[number] for number in range(len(tightenings))]
 
 
 def with_limit(problem: SearchProblem, cost: str, limit: float) -> SearchProblem:
