@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -104,6 +104,7 @@ def fit_on_device(
     return measured_together([tightening], lambda architectures: [measure(each) for each in architectures])[0]
 
 
+Answer = TypeVar("Answer")
 Tightening = Generator[Architecture, Sequence[float], DeviceSearch]
 
 
@@ -162,10 +163,11 @@ def tightened(
 
 
 def measured_together(
-    tightenings: Sequence[Tightening], measure: Callable[[Sequence[Architecture]], Sequence[Sequence[float]]]
-) -> list[DeviceSearch]:
-    """What all of them find. ``measure`` is given the networks that wait for a measurement, one each, until none does."""
-    found: dict[int, DeviceSearch] = {}
+    tightenings: Sequence[Generator[Architecture, Sequence[float], Answer]],
+    measure: Callable[[Sequence[Architecture]], Sequence[Sequence[float]]],
+) -> list[Answer]:
+    """What all of them find (:func:`tightened`); ``measure`` is given the networks that wait for samples, until none does."""
+    found: dict[int, Answer] = {}
     waiting: dict[int, Architecture] = {}
 
     def advance(number: int, samples: Sequence[float] | None) -> None:

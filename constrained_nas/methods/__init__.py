@@ -3,14 +3,15 @@
 from constrained_nas.methods.budgeted.method import Budgeted
 from constrained_nas.methods.distributions import gumbel_rows, point_gradient, softmax
 from constrained_nas.methods.filter_level.method import FilterLevel
-from constrained_nas.methods.hardcore import HardCoRe, HardCoReState, Objective
+from constrained_nas.methods.hardcore import HardCoRe, HardCoReState, Objective, recommended
 from constrained_nas.methods.prunet.method import PruNet
 from constrained_nas.methods.random_search import random_feasible
 from constrained_nas.methods.soft_penalty import SoftPenalty
 from constrained_nas.methods.staged import Start, project_point, sample_rows, start_point
-from constrained_nas.methods.surrogate.method import PairwiseSurrogate
+from constrained_nas.methods.surrogate.method import SURROGATE_SAMPLES, PairwiseSurrogate
 
 __all__ = [
+    "SURROGATE_SAMPLES",
     "Budgeted",
     "FilterLevel",
     "HardCoRe",
@@ -24,6 +25,7 @@ __all__ = [
     "point_gradient",
     "project_point",
     "random_feasible",
+    "recommended",
     "sample_rows",
     "softmax",
     "start_point",

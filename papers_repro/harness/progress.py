@@ -7,17 +7,18 @@ The lines stay, so that a log written to a file tells as much as a terminal does
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 Item = TypeVar("Item")
 ProgressCallback = Callable[[int, int, str], None]  # steps done, steps in all, what is going on
 
+_PARTS = 1000  # steps of a phase's bar
 _WORTH_A_LINE = 2.0  # seconds; what takes less leaves no line behind
 
 
@@ -64,7 +65,43 @@ class ProgressBars:
             self.display.remove_task(task)
             del self.tasks[description]
             if seconds >= _WORTH_A_LINE:
-                self.display.console.print(f"  {description}: {total} steps, {seconds:.1f} s", style="dim", highlight=False)
+                steps = "" if total == _PARTS else f"{total} steps, "
+                self.display.console.print(f"  {description}: {steps}{seconds:.1f} s", style="dim", highlight=False)
+
+    @contextmanager
+    def phase(self, description: str, pieces: float, weights: Mapping[str, float] | None = None) -> Iterator[Phase]:
+        """One bar for many pieces of work inside the block, and one line when it ends.
+
+        Args:
+            pieces: the sum of all pieces' weights.
+            weights: of pieces whose description ends in one of these names; of all others 1.
+        """
+        phase = Phase(self, description, pieces, weights or {})
+        self.update(description, 0, _PARTS)
+        yield phase
+        self.update(description, _PARTS, _PARTS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Phase:
+    """Reports of many pieces of work shown as one bar. Get it from :meth:`ProgressBars.phase`."""
+
+    bars: ProgressBars
+    description: str
+    pieces: float
+    weights: Mapping[str, float]
+    parts: dict[str, float] = field(default_factory=dict)
+
+    def callback(self, label: str = "") -> ProgressCallback:
+        """A callback for the piece of that label."""
+        return lambda done, total, what: self.update(f"{label}: {what}" if label else what, done, total)
+
+    def update(self, description: str, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` steps of a piece are done."""
+        weight = next((weight for name, weight in self.weights.items() if description.endswith(name)), 1.0)
+        self.parts[description] = weight * done / max(total, 1)
+        share = sum(self.parts.values()) / self.pieces
+        self.bars.update(self.description, min(round(_PARTS * share), _PARTS - 1), _PARTS)
 
 
 @contextmanager
@@ -73,7 +110,7 @@ def progress_bars(console: Console) -> Iterator[ProgressBars]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
-        MofNCompleteColumn(),
+        TaskProgressColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),

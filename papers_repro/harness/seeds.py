@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from papers_repro.harness.progress import ProgressBars, ProgressCallback, Reports
+from papers_repro.harness.progress import ProgressCallback, Reports
 
 Answer = TypeVar("Answer")
 
@@ -42,7 +42,7 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_seeds(work: Callable[[int, Reports], Answer], seeds: Sequence[int], processes: int, progress: ProgressBars) -> list[Answer]:
+def run_seeds(work: Callable[[int, Reports], Answer], seeds: Sequence[int], processes: int, progress: Reports) -> list[Answer]:
     """``work(seed, progress)`` for every seed, in their order; the first failure is raised once the running seeds have ended.
 
     Args:
@@ -63,7 +63,7 @@ def run_seeds(work: Callable[[int, Reports], Answer], seeds: Sequence[int], proc
         return [future.result() for future in futures]
 
 
-def _show(queue: Queue[Any], progress: ProgressBars) -> None:
+def _show(queue: Queue[Any], progress: Reports) -> None:
     while True:
         try:
             progress.update(*queue.get_nowait())

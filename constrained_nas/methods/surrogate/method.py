@@ -27,6 +27,7 @@ from solvers.arrays import FloatArray
 
 _REFIT = 1.1  # the prior is chosen again when there are so many times as many losses
 _MOST = 1024  # losses the model is fitted to, the latest: their covariance is factored at every step
+SURROGATE_SAMPLES = 4  # architectures a batch of 64, each on 16 images: the constant of the recommended search of a super-network
 _STARTS = 1  # best architectures from which a drawn loss is minimized, beside a random one
 
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from constrained_nas.ask_tell import SearchMethod, SearchResult
 from constrained_nas.latency import Clock, ProfileSettings, Progress, Timer, log_beside, profile_space
-from constrained_nas.methods import HardCoRe, PairwiseSurrogate, SoftPenalty, random_feasible, start_point
+from constrained_nas.methods import SURROGATE_SAMPLES, PairwiseSurrogate, SoftPenalty, random_feasible, recommended, start_point
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved
 from constrained_nas.runs.families.weights import fine_tuned, heaviest_teacher, inherited, search_supernet, train_shared
@@ -44,7 +44,7 @@ class HardCoReFamily(Family):
     @classmethod
     def defaults(cls, space: str) -> dict[str, Any]:
         side = 224 if "imagenet" in space else 32
-        return {"method": "hardcore", "resolution": side, "samples": 4, **RECIPES["digits"].numbers()}
+        return {"method": "hardcore", "resolution": side, "samples": SURROGATE_SAMPLES, **RECIPES["digits"].numbers()}
 
     @classmethod
     def build(cls, space: str, classes: int, image_channels: int, resolution: int) -> Self:
@@ -123,7 +123,7 @@ class HardCoReFamily(Family):
         if method == "surrogate":
             return PairwiseSurrogate(self.decisions, self.space.staged, plan.samples, noisy=True)
         if method == "hardcore":
-            return HardCoRe(self.decisions, self.space.staged, "entropy", 0.1, 40.0, 0.97, "linearize")
+            return recommended(self.decisions, self.space.staged)
         projection = "joint" if settings.soft_end == "projection" else "argmax"
         return SoftPenalty(self.decisions, self.space.staged, settings.penalty, projection=projection)  # type: ignore[arg-type]
 
