@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -91,11 +92,13 @@ def test_table_2(tmp_path: Path) -> None:
     assert {f"{family}: {scheme}" for family in families for scheme in SCHEMES} <= set(rows)
     for family in families[:-1]:
         assert rows[f"{family}: joint"]["violating"] == rows[f"{family}: sequential"]["violating"] == 0.0
-        assert rows[f"{family}: joint"]["lost"] == 0.0
+        lost = [rows[f"{family}: {scheme}"]["lost"] for scheme in SCHEMES]
+        assert min(loss for loss in lost if loss is not None) >= 0.0  # no scheme that fits has more credit than the joint one
     assert rows["soft penalty: joint"]["violating"] == 0.0 and rows["learned: joint"]["count"] == 2
     assert rows["random: argmax"]["violating"] > 0 and rows["random: argmax"]["worst"] > 0
     assert [row["family"] for row in budgets["ours"]][:4] == list(families[:4])
-    assert "solved again by HiGHS, greatest difference of credit" in summary["remark"]
+    told = re.search(r"greatest certified gap (\S+); (\d+) of them solved again by HiGHS, .* credit (\S+)\\.$", summary["remark"])
+    assert told is not None and float(told[1]) <= 1e-9 and int(told[2]) > 0 and float(told[3]) <= 1e-9
     assert all(row["joint"] <= row["budget"] for row in found["ours"])
     assert found["source"].startswith("Table 2") and found["published"][0] == {"budget": 35, "argmax": 36, "separate LP": 35}
     assert (tmp_path / "run" / "latency_table.json").exists()

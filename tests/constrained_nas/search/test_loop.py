@@ -23,7 +23,7 @@ from constrained_nas.search import SearchOptions, search
 from constrained_nas.search.loop import _batches
 from graphs import Architecture, MBConvSpace
 from graphs.costs import mac_cost
-from solvers import InfeasibleError
+from solvers import InfeasibleError, project_jointly
 
 
 @dataclass(frozen=True)
@@ -104,15 +104,16 @@ def test_the_projection_is_the_best_network_that_fits() -> None:
     assert found >= best - 1e-12  # sums of ten numbers of at most 1
 
 
+@pytest.mark.parametrize("share", [0.1, 0.3, 1.5])
 @pytest.mark.parametrize("name", METHODS)
-def test_the_way_is_down(name: str) -> None:
-    """On a loss that adds up over the choices, with a budget that everything fits, the search ends at the least of each."""
+def test_the_way_is_down(name: str, share: float) -> None:
+    """On a loss that adds up over the choices the search ends at the least that fits; only the last budget lets everything pass."""
     space, *_ = setting()
-    asked = problem(1.5)
+    asked = problem(share)
     method = METHODS[name](space)
     generator = np.random.default_rng(0)
     prices = {d.name: np.random.default_rng(5).permutation(len(d.options)).astype(float) for d in space.space.decisions}
-    state = method.init(asked, generator)
+    state = begun = method.init(asked, generator)
     moment = Moment("architecture", 0, 1, 0, 200)
     for _ in range(200):
         proposal = method.ask(asked, state, 16, moment, generator)
@@ -121,7 +122,18 @@ def test_the_way_is_down(name: str) -> None:
         state = method.tell(asked, state, proposal, Feedback(losses, gradients), moment)
     assert state.step == 200
     result = method.finish(asked, state)
-    assert {name: result.architecture.choice(name) for name in prices} == {name: int(p.argmin()) for name, p in prices.items()}
+    flat = np.concatenate([prices[d.name] for d in space.space.decisions])
+    best = project_jointly(space.staged, -flat, asked.quadratics("test"), asked.limits).require_feasible().x
+    free = project_jointly(space.staged, -flat, problem(1.5).quadratics("test"), problem(1.5).limits).require_feasible().x
+    assert best is not None and free is not None
+    assert asked.fits(result.architecture)
+    assert (flat @ best > flat @ free) == (share < 1)  # the budget binds
+    found = float(flat @ space.space.point(result.architecture))
+    assert found >= flat @ best - 1e-9
+    if share > 1 or method.objective == "linearize":
+        assert found <= flat @ best + 1e-9
+    else:  # credits under a binding budget end at a vertex of one part, given the other: better than the start is all there is
+        assert found < flat @ begun.point
 
 
 def test_searches_repeat_and_seeds_differ() -> None:
