@@ -10,7 +10,6 @@ if TYPE_CHECKING:
         DeviceAttempt,
         DeviceRecord,
         DeviceSearch,
-        Tightening,
         device_record,
         fit_on_device,
         measure_alone,

@@ -1,6 +1,6 @@
 """Imported by hardcore_*.py only."""
 
-from papers_repro.hardcore.contest import METHODS, OURS, Contest, ContestOptions, Outcome, run_contest
+from papers_repro.hardcore.contest import METHODS, Contest, ContestOptions, Outcome, run_contest
 from papers_repro.hardcore.contest_rows import Ranking, Tested, tested_rows
 from papers_repro.hardcore.latencies import BlockLatencies, measure_latencies
 from papers_repro.hardcore.learned_points import LEARNED, SOFT, STEPS, learned_points
@@ -11,5 +11,5 @@ from papers_repro.hardcore.points import Instance, frank_wolfe_point, random_poi
 from papers_repro.hardcore.programs import Backend, Problem, draw_problem, search_programs
 from papers_repro.hardcore.published import table1_rows
 from papers_repro.hardcore.rounding import SCHEMES, Checks, Projected, check_joint, project_point
-from papers_repro.hardcore.setup import TrainedSupernet, load_data, make_space, prepare, training_options
+from papers_repro.hardcore.setup import load_data, make_space, prepare, training_options
 from papers_repro.hardcore.testing import Tests
