@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, cast
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 from constrained_nas.commands.console import PlainConsole, progress_shown, stoppable
-from constrained_nas.runs import MethodName, RunSettings, TrainingSettings, parse_budgets
+from constrained_nas.runs import MethodName, RunSettings, SpaceName, TrainingSettings, parse_budgets
 from constrained_nas.sweeps import Backend, SearchMode
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ class Sweep:
     laptop.json --table phone.json --method hardcore --method random --out runs/s
     """
 
-    space: Annotated[Literal["hardcore-small", "hardcore-imagenet", "hardcore-imagenet-paper"], tyro.conf.Positional]
-    """Spaces whose searches share one trained super-network."""
+    space: Annotated[SpaceName, tyro.conf.Positional]
+    """Searches of hardcore spaces share one super-network that is trained before; in other spaces each trains its own."""
     out: Path
     """Folder of the sweep: sweep.json, fronts as pictures, a file a cell, the super-network's checkpoint."""
     budget: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -38,8 +38,8 @@ class Sweep:
     combination."""
     table: tyro.conf.UseAppendAction[tuple[Path, ...]] = ()
     """Latency tables, for budgets in latency_ms; each has a front of its own."""
-    method: tyro.conf.UseAppendAction[tuple[Literal["hardcore", "surrogate", "soft-penalty", "random"], ...]] = ()
-    """By default hardcore; several are compared."""
+    method: tyro.conf.UseAppendAction[tuple[MethodName, ...]] = ()
+    """By default the one that the space is made for; several are compared."""
     search: SearchMode = "once"
     """once: one search a table and method; its findings are projected onto the other budgets. every: each budget is searched."""
     search_at: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -47,11 +47,12 @@ class Sweep:
     jobs: int = 1
     """Processes at a time."""
     backend: Backend = "joblib"
-    """joblib: processes on this machine. ray: a Ray cluster that sees the folder (RAY_ADDRESS), or a local one."""
+    """joblib: processes on this machine. ray: a Ray cluster that sees the folder (RAY_ADDRESS), or a local one. slurm: jobs of a
+    Slurm cluster that sees the folder, or processes here."""
     test: bool = True
     """Test every network; without it there is no front."""
-    fine_tune_epochs: int = 0
-    """Before a network is tested; 0 tests it with the super-network's weights."""
+    fine_tune_epochs: int | None = None
+    """Before a network is tested; 0 tests it with the super-network's weights. By default 0 in hardcore spaces, else as suits."""
     training: Annotated[TrainingSettings, tyro.conf.arg(name="")] = field(default_factory=TrainingSettings)
     """Data, training and the length of searches."""
 
@@ -63,10 +64,13 @@ def sweep(command: Sweep) -> None:
         ValueError: options that do not go together, or budgets of which none can be met.
         OSError: data or a table are not there, or a file cannot be written.
     """
+    from constrained_nas.runs import plan_of
     from constrained_nas.sweeps import SweepOptions, parse_grid, run_sweep
 
     grid = parse_grid(command.budget)
-    methods: tuple[MethodName, ...] = tuple(dict.fromkeys(command.method)) or ("hardcore",)
+    plan = plan_of(RunSettings(space=command.space))
+    methods: tuple[MethodName, ...] = tuple(dict.fromkeys(command.method)) or (cast(MethodName, plan.method),)
+    epochs = 0 if command.fine_tune_epochs is None and plan.family.shares_supernet else command.fine_tune_epochs
     if command.search_at and command.search == "every":
         raise ValueError("--search-at is for --search once: with every there is no one search")
     options = SweepOptions(
@@ -79,7 +83,7 @@ def sweep(command: Sweep) -> None:
         jobs=command.jobs,
         backend=command.backend,
     )
-    settings = RunSettings(space=command.space, fine_tune_epochs=command.fine_tune_epochs, **command.training.model_dump())
+    settings = RunSettings(space=command.space, fine_tune_epochs=epochs, **command.training.model_dump())
     console = PlainConsole()
     again = "the same command computes what is missing"
     with progress_shown(console) as shown, stoppable(shown, again) as progress:
@@ -157,7 +161,8 @@ def _print(console: Console, record: SweepRecord) -> None:
             cell.how,
         ]
         if cell.network is None:
-            table.add_row(*start, *(plain_number(limit) for limit in cell.limits.values()), "nothing fits", "-", style="dim")
+            said = "failed" if cell.how == "failed" else "nothing fits"
+            table.add_row(*start, *(plain_number(limit) for limit in cell.limits.values()), said, "-", style="dim")
             continue
         used = [f"{plain_number(b.value)} of {plain_number(b.limit)}" for b in cell.budgets]
         accuracy = "not tested" if cell.network.accuracy is None else f"{cell.network.accuracy:.2f}"
@@ -168,6 +173,10 @@ def _print(console: Console, record: SweepRecord) -> None:
         console.print(_said(front, names))
     for remark in record.remarks:
         console.print(f"- {remark}")
+    for cell in record.cells:
+        if cell.how == "failed":
+            limits = ", ".join(f"{name}={plain_number(limit)}" for name, limit in cell.limits.items())
+            console.print(f"- {cell.method} at {limits} failed: {cell.remark}")
 
 
 def _said(front: SweepFront, tables: dict[str, str]) -> str:

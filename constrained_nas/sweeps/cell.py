@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from pydantic import Field
+from torch import nn
 
 from constrained_nas.latency import Progress
 from constrained_nas.records import architecture_of, budget_records
@@ -35,7 +36,6 @@ from constrained_nas.sweeps.grid import Cell, key_of, settings_key
 from constrained_nas.sweeps.record import CellRecord
 from constrained_nas.training import training_threads
 from graphs import Architecture
-from graphs.costs import LatencyTable, load_latency_table
 from graphs.files import Record, load_json, save_json
 
 
@@ -109,7 +109,7 @@ def compute_cell(task: SweepTask, prepared: Prepared | None = None) -> None:
     with training_threads(task.threads):
         found = _searched(prepared, task, costs)
         result = found.result if cell.how == "searched" else found.again(problem)
-        accuracy = tested_accuracy(prepared, task.weights, result.architecture) if task.test else None
+        accuracy = tested_accuracy(prepared, _weights(prepared, task), result.architecture, found.supernet) if task.test else None
     named = {model.name: model for model in costs.values()}
     record = CellRecord(
         key=task.key,
@@ -137,18 +137,25 @@ def search_only(task: SweepTask, prepared: Prepared | None = None) -> None:
 @lru_cache(maxsize=16)
 def costs_under(prepared: Prepared, table: str) -> Costs:
     """The costs of the space, with the latencies of the sweep's table of that hash (none for ''); counted once a process."""
-    loaded: LatencyTable | None = load_latency_table(table_path(prepared.folder, table)) if table else None
+    loaded = prepared.family.read_table(table_path(prepared.folder, table)) if table else None
     return costs_of(prepared.family, loaded)
 
 
-def tested_accuracy(prepared: Prepared, weights: str, architecture: Architecture, progress: Progress | None = None) -> float:
-    """The network's test accuracy in %, remembered in the sweep's folder; first it is fine-tuned as the settings say."""
+def tested_accuracy(
+    prepared: Prepared, weights: str, architecture: Architecture, supernet: nn.Module | None, progress: Progress | None = None
+) -> float:
+    """The network's test accuracy in %, remembered in the sweep's folder; first it is trained as its family does.
+
+    Args:
+        weights: a hash of what it starts from.
+        supernet: which that is; None where networks are trained from scratch.
+    """
     described = prepared.family.decisions.describe(architecture)
     text = f"{weights} {settings_key(prepared.settings)} {sorted(described.items())}"
     name = hashlib.sha256(text.encode()).hexdigest()[:24]
     path = prepared.folder / "tests" / f"{name}.json"
     if not path.exists():
-        _, accuracy = trained_network(prepared, prepared.supernet, architecture, f"tested_{name}", progress)
+        _, accuracy = trained_network(prepared, supernet, architecture, f"tested_{name}", progress)
         save_json(TestedNetwork(accuracy=accuracy), path)
         prepared.saved(f"tested_{name}").path.unlink(missing_ok=True)  # a sweep tests many networks and keeps none
     return load_json(path, TestedNetwork, "test of a network").accuracy
@@ -160,9 +167,18 @@ def _prepared(folder: str, settings: str) -> Prepared:
     return prepare(plan_of(RunSettings.model_validate_json(settings)), Path(folder))
 
 
+def _weights(prepared: Prepared, task: SweepTask) -> str:
+    """A hash of what networks start from: where weights are trained by a search, they are of that search alone."""
+    return task.weights if prepared.supernet is not None else f"{task.weights} {_search_key(prepared, task)}"
+
+
+def _search_key(prepared: Prepared, task: SweepTask) -> str:
+    alone = Cell(task.cell.method, task.cell.table, task.cell.searched, task.cell.searched)
+    return key_of(alone, task.weights, settings_key(prepared.settings), test=False)
+
+
 def _searched(prepared: Prepared, task: SweepTask, costs: Costs) -> Found:
     cell = task.cell
     problem = make_problem(prepared.family, dict(cell.searched), costs)
-    alone = Cell(cell.method, cell.table, cell.searched, cell.searched)
-    name = key_of(alone, task.weights, settings_key(prepared.settings), test=False)
+    name = _search_key(prepared, task)
     return search_problem(prepared, problem, costs, prepared.saved(f"search_{name}"), cell.method)

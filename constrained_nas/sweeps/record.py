@@ -18,7 +18,8 @@ from solvers import hypervolume, non_dominated
 
 
 class CellRecord(Record):
-    """One cell. ``how``: it searched, an earlier search was projected onto its budgets, a network was drawn, or nothing fits.
+    """One cell. ``how``: it searched, an earlier search was projected onto its budgets, a network was drawn, nothing fits, or it
+    failed, as ``remark`` says.
 
     ``limits`` and ``searched`` (the budgets of the search behind it) are by the names of the command line; ``budgets`` and
     ``costs`` by the costs' own. ``network`` has the test accuracy in %, None where it was not tested.
@@ -30,7 +31,7 @@ class CellRecord(Record):
     method: str
     table: str
     limits: dict[str, float]
-    how: Literal["searched", "projected", "drawn", "impossible"]
+    how: Literal["searched", "projected", "drawn", "impossible", "failed"]
     searched: dict[str, float] = Field(default_factory=dict)
     budgets: tuple[BudgetRecord, ...] = ()
     network: NetworkRecord | None = None

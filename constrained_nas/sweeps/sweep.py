@@ -1,4 +1,5 @@
-"""One trained super-network, many budgets: budgets x latency tables x methods, and the Pareto front of what they find.
+"""Many budgets: budgets x latency tables x methods, and the Pareto front of what they find, on one super-network where searches
+share one.
 
 A search costs minutes, a projection milliseconds. So by default every (table, method) is searched once, under the budget in the
 middle of the grid, and what that search has learned is projected, exactly and with a certificate, onto all the other budgets
@@ -16,7 +17,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from constrained_nas.latency import Progress
 from constrained_nas.runs import (
@@ -46,11 +46,10 @@ from constrained_nas.sweeps.cell import (
     tested_accuracy,
 )
 from constrained_nas.sweeps.grid import Cell, SearchMode, cells_of, weights_hash
-from constrained_nas.sweeps.parallel import Backend, run_tasks
+from constrained_nas.sweeps.parallel import Backend, run_surviving
 from constrained_nas.sweeps.record import CellRecord, SweepRecord, SweepTable, SweepThreads, fronts_of
-from constrained_nas.training import training_threads
-from graphs.costs import load_latency_table
-from graphs.files import load_json, own_folder, read_json, save_json
+from constrained_nas.training import process_count, training_threads
+from graphs.files import load_json, own_folder, read_json, save_json, shortened
 from graphs.folder_lock import owned
 from solvers import InfeasibleError
 
@@ -91,17 +90,14 @@ def run_sweep(settings: RunSettings, options: SweepOptions, folder: Path, progre
         progress: told (steps done, steps in all, what).
 
     Raises:
-        ValueError: a space whose methods share no super-network, a method that does not suit it, a table that is missing, not
+        ValueError: a method that does not suit the space, a table that is missing, not
             needed, damaged or of another space, or budgets of which none can be met.
         FileNotFoundError: data or a table are not there.
         BlockingIOError: another process is at work in the folder.
     """
     plan = plan_of(settings)
-    if not plan.family.shares_supernet:
-        raise ValueError(
-            f"a sweep shares one trained super-network, but the methods for {settings.space} train theirs as they search: search "
-            "once for every budget (constrained-nas search), then constrained-nas compare"
-        )
+    if process_count() > 1:
+        raise ValueError("a sweep starts processes of its own (--jobs, --backend): start it without torchrun")
     if options.jobs < 1:
         raise ValueError(f"jobs: expected at least 1, got {options.jobs}")
     for method in options.methods:
@@ -125,17 +121,23 @@ def _swept(plan: Plan, options: SweepOptions, folder: Path, threads: int, progre
     began = time.perf_counter()
     train_prepared(prepared, progress)
     trained = time.perf_counter()
-    weights, text = weights_hash(_supernet(prepared)), prepared.settings.model_dump_json()
+    weights, text = _weights(prepared), prepared.settings.model_dump_json()
     made = digest([weights, dict(prepared.saved("supernet").checkpoint.made_by), threads])
     tasks = [SweepTask(str(folder), text, made, cell, options.test, threads) for cell in possible]
     missing = [task for task in tasks if not cell_path(folder, task.key).exists()]
+    failed: dict[Cell, str] = {}
     if options.search == "once":
         firsts = {(task.cell.method, task.cell.table): task for task in missing if task.cell.method != "random"}
         _run(search_only, list(firsts.values()), options, prepared, "searches", progress)
     searched = time.perf_counter()
-    _run(compute_cell, missing, options, prepared, "cells", progress)
+    for cell, error in _run(compute_cell, missing, options, prepared, "cells", progress).items():
+        failed[cell] = shortened(f"{type(error).__name__}: {error}".replace("\n", " "), 300)
+        if len(failed) == len(tasks):  # nothing to show
+            raise error
     computed = time.perf_counter()
-    records = {task.cell: checked_cell(task, prepared) for task in tasks}
+    records = {
+        task.cell: _failed(task, failed[task.cell]) if task.cell in failed else checked_cell(task, prepared) for task in tasks
+    }
     # What a cell took is left out, so that the file is the same however often the sweep was interrupted.
     kept = [impossible.get(cell) or records[cell].model_copy(update={"seconds": None}) for cell in cells]
     with training_threads(threads):
@@ -154,7 +156,11 @@ def _swept(plan: Plan, options: SweepOptions, folder: Path, threads: int, progre
         cells=tuple(kept),
         references=references,
         fronts=fronts_of(kept, largest, units),
-        remarks=(*dict.fromkeys([*prepared.remarks, *data_remarks(prepared.data)]), *_same_networks(kept, tables)),
+        remarks=(
+            *dict.fromkeys([*prepared.remarks, *data_remarks(prepared.data)]),
+            *_same_networks(kept, tables),
+            *([f"{len(failed)} of {len(tasks)} cells failed; the same command tries them again"] if failed else []),
+        ),
     )
     save_json(record, folder / "sweep.json")
     seconds = {
@@ -177,17 +183,26 @@ def _run(
     prepared: Prepared,
     what: str,
     progress: Progress | None,
-) -> None:
+) -> dict[Cell, BaseException]:
+    """What failed, and how, by cell."""
+
     def told(done: int) -> None:
         if progress:
             progress(done, len(tasks), what)
 
     if not tasks:
-        return
+        return {}
     told(0)
     jobs = min(options.jobs, len(tasks))
     here = jobs == 1 and options.backend == "joblib"
-    run_tasks(partial(function, prepared=prepared) if here else function, tasks, jobs, options.backend, told)
+    called = partial(function, prepared=prepared) if here else function
+    failures = run_surviving(called, tasks, jobs, options.backend, told, prepared.folder / "jobs")
+    return {tasks[place].cell: error for place, error in failures.items()}
+
+
+def _failed(task: SweepTask, said: str) -> CellRecord:
+    cell = task.cell
+    return CellRecord(key="", method=cell.method, table=cell.table, limits=dict(cell.limits), how="failed", remark=said)
 
 
 def _tables(options: SweepOptions, prepared: Prepared) -> list[SweepTable]:
@@ -201,7 +216,7 @@ def _tables(options: SweepOptions, prepared: Prepared) -> list[SweepTable]:
         raise ValueError("--table without a budget in latency_ms: leave the table out, or add --budget latency_ms=...")
     tables: list[SweepTable] = []
     for path in options.tables:
-        table = load_latency_table(path)
+        table = prepared.family.read_table(path)
         content = hashlib.sha256(table.model_dump_json().encode()).hexdigest()[:24]
         if any(other.hash == content for other in tables):
             raise ValueError(f"{path}: the same table twice")
@@ -255,7 +270,8 @@ def _references(
         largest[content] = {name: model.cost(whole) for name, model in named.items()}
         if place == 0:
             for name, architecture in (("cheapest", prepared.family.cheapest(first)), ("largest", whole)):
-                accuracy = tested_accuracy(prepared, weights, architecture, progress) if options.test else None
+                tests = options.test and prepared.family.tests_references
+                accuracy = tested_accuracy(prepared, weights, architecture, prepared.supernet, progress) if tests else None
                 references.append(network_record(problem, named, name, architecture, accuracy))
     return tuple(references), largest
 
@@ -273,10 +289,9 @@ def _same_networks(cells: Sequence[CellRecord], tables: Sequence[SweepTable]) ->
     return remarks
 
 
-def _supernet(prepared: Prepared) -> nn.Module:
-    if prepared.supernet is None:
-        raise ValueError(f"{prepared.settings.space} has no super-network of its own")
-    return prepared.supernet
+def _weights(prepared: Prepared) -> str:
+    """Of the super-network that all searches share; nothing where each trains its own."""
+    return "" if prepared.supernet is None else weights_hash(prepared.supernet)
 
 
 def _tested(prepared: Prepared, options: SweepOptions) -> str:

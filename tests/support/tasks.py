@@ -26,3 +26,12 @@ def write_square(task: Square) -> None:
 def die(task: Square) -> None:
     """As the system kills a process that takes too much memory."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def square_unless_odd(task: Square) -> None:
+    """Dies of 3 (every time) and, once, of 5; refuses 7; squares all others."""
+    struck = Path(task.folder) / "struck"
+    if task.number == 3 or (task.number == 5 and not struck.exists()):
+        struck.touch()
+        die(task)
+    write_square(Square(task.folder, -1) if task.number == 7 else task)

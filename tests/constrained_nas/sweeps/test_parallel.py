@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from support.tasks import Square, die, write_square
+from support.tasks import Square, die, square_unless_odd, write_square
 
 from constrained_nas.commands.console import told
-from constrained_nas.sweeps import Backend
-from constrained_nas.sweeps.parallel import run_tasks
+from constrained_nas.sweeps import Backend, parallel
+from constrained_nas.sweeps.parallel import run_surviving, run_tasks
 
 
 def _squares(folder: Path) -> dict[str, str]:
@@ -46,3 +50,40 @@ def test_a_worker_that_is_killed_is_called_that(tmp_path: Path) -> None:
     assert told(raised.value).startswith(
         "a worker process was killed, perhaps for memory: started again, what is missing is computed"
     )
+
+
+@pytest.mark.parametrize(
+    "backend",
+    ["joblib", pytest.param("slurm", marks=pytest.mark.slow), pytest.param("ray", marks=pytest.mark.slow)],
+)
+def test_tasks_that_die_or_fail_are_named_and_the_others_done(
+    backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if backend != "joblib":
+        pytest.importorskip(
+            {"ray": "ray", "slurm": "submitit"}[backend], reason="an extra: pip install 'constrained-nas[ray,slurm]'"
+        )
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    numbers, told = [0, 3, 5, 7, 8], list[int]()
+    tasks = [Square(str(tmp_path), number) for number in numbers]
+    failed = run_surviving(square_unless_odd, tasks, 2, backend, told.append, tmp_path / "jobs")
+    assert {numbers[place] for place in failed} == {3, 7}
+    assert str(failed[numbers.index(7)]) == "expected no negative number, got -1"
+    assert _squares(tmp_path) == {"0": "0", "5": "25", "8": "64"}
+    assert told == [1, 2, 3]
+
+
+def test_a_job_without_a_sign_of_life_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted = SimpleNamespace(done=lambda: False, cancel=lambda: None)
+    job = parallel._Job(4, submitted, tmp_path / "beat")
+    monkeypatch.setattr(parallel, "_SILENT_SECONDS", 0.05)
+    time.sleep(0.1)
+    assert not job.ended()  # it has not begun
+    job.beat.touch()
+    assert not job.ended()
+    time.sleep(0.1)
+    assert job.ended()
+    place, outcome = job.outcome()
+    assert place == 4
+    assert isinstance(outcome, TimeoutError)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.fakes import true_table
+from support.tiny import settings
 
 from constrained_nas.commands.cli import main
 from constrained_nas.commands.sweep import Sweep, draw_sweep, sweep
-from constrained_nas.runs import NetworkRecord, RunSettings, TrainingSettings
+from constrained_nas.runs import NetworkRecord, RunSettings, TrainingSettings, plan_of
 from constrained_nas.sweeps import SweepOptions, SweepRecord, parse_grid, run_sweep
 from constrained_nas.sweeps import sweep as sweep_module
 from constrained_nas.sweeps.cell import SweepTask, compute_cell
@@ -75,7 +80,7 @@ def test_a_grid_is_every_combination() -> None:
     [
         ((), "no budget"),
         (("latency_ms",), "expected NAME=LOW:HIGH:COUNT"),
-        (("latency=3",), "expected NAME=LIMIT"),
+        (("speed=3",), "no name 'speed'"),
         (("params=3:2:5",), "LOW below HIGH"),
         (("params=1:2:1",), "at least 2"),
         (("params=1:2",), "expected LOW:HIGH:COUNT"),
@@ -250,7 +255,7 @@ def test_what_cannot_be_swept_is_said_before_training(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=said):
             run_sweep(SETTINGS, options, tmp_path / "never")
     other = RunSettings(space="gpunet-small")
-    with pytest.raises(ValueError, match="shares one trained super-network"):
+    with pytest.raises(ValueError, match="gpunet-small has other decisions: use --method prunet"):
         run_sweep(other, OPTIONS, tmp_path / "never")
     assert not (tmp_path / "never" / "checkpoints").exists()
 
@@ -276,8 +281,9 @@ def test_the_command_prints_and_draws(
     with pytest.raises(ValueError, match="--search-at: expected a limit for each of params"):
         sweep(Sweep("hardcore-small", trained, budget=("params=60e3,90e3",), search_at=("macs=3",)))
     monkeypatch.setattr(sys, "argv", ["constrained-nas", "sweep", "hardcore-small", "--out", str(trained), "--batch-size", "0"])
-    with pytest.raises(SystemExit, match=r"^constrained-nas: --batch-size: .* \(got 0\)$"):
+    with pytest.raises(SystemExit, match="2"):
         main()
+    assert re.search(r"^constrained-nas: --batch-size: .* \(got 0\)$", capsys.readouterr().err, re.MULTILINE)
     with pytest.raises(ValueError, match="is for --search once"):
         sweep(Sweep("hardcore-small", trained, budget=("params=60e3",), search_at=("params=6e4",), search="every"))
 
@@ -300,3 +306,65 @@ def test_other_processes_write_the_same_file(backend: str, swept: Path, trained:
     run_sweep(SETTINGS, options, trained)
     assert _computed(trained) == 6
     assert (trained / "sweep.json").read_bytes() == (swept / "sweep.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("space", "budget"),
+    [
+        ("resnet-fabric-small", "macs=3e5,1e6"),
+        pytest.param("gpunet-small", "macs=3e5,1e6", marks=pytest.mark.slow),
+        pytest.param("resnet8-widths", "macs=1e5,3e5", marks=pytest.mark.slow),
+        pytest.param("resnet8-bits", "bops=2e6,1e7", marks=pytest.mark.slow),
+    ],
+)
+def test_searches_that_train_their_own_weights(space: str, budget: str, tmp_path: Path) -> None:
+    plan = plan_of(settings(space))
+    options = SweepOptions(tuple(parse_grid((budget,))), methods=(plan.method,))  # type: ignore[arg-type]
+    record = run_sweep(settings(space, threads=1), options, tmp_path)
+    assert {cell.how for cell in record.cells} <= {"searched", "projected", "impossible"}
+    tested = [cell for cell in record.cells if cell.network is not None]
+    assert tested
+    assert all(cell.fits and cell.network.accuracy is not None for cell in tested if cell.network)
+    assert run_sweep(settings(space, threads=1), options, tmp_path) == record
+
+
+def test_a_cell_that_fails_is_listed_and_tried_again(trained: Path, swept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(task: SweepTask, prepared: Any = None) -> None:
+        if task.cell.limits == GRID[1]:
+            raise OSError("no space left")
+        compute_cell(task, prepared)
+
+    monkeypatch.setattr(sweep_module, "compute_cell", failing)
+    record = run_sweep(SETTINGS, OPTIONS, trained)
+    failed = [cell for cell in record.cells if cell.how == "failed"]
+    assert [(cell.method, cell.remark) for cell in failed] == [(method, "OSError: no space left") for method in OPTIONS.methods]
+    assert record.remarks[-1] == "2 of 6 cells failed; the same command tries them again"
+    monkeypatch.undo()
+    assert run_sweep(SETTINGS, OPTIONS, trained) == _record(swept)
+
+
+@pytest.mark.slow
+def test_two_hundred_cells_outlive_killed_workers(tmp_path: Path) -> None:
+    options = SweepOptions(tuple(parse_grid(("params=40e3:140e3:200",))), test=False, jobs=2)
+    folder, killed = tmp_path / "sweep", list[int]()
+
+    def progress(done: int, total: int, what: str) -> None:
+        if what == "cells" and done in (20, 90) and len(killed) < 2:
+            workers = [child for child in _workers() if child not in killed]
+            os.kill(workers[0], signal.SIGKILL)
+            killed.append(workers[0])
+
+    record = run_sweep(SETTINGS, options, folder, progress)
+    assert len(killed) == 2
+    assert [cell.how for cell in record.cells].count("failed") == 0
+    alone = SweepOptions(options.grid, test=False)
+    shutil.copytree(folder / "checkpoints", tmp_path / "alone" / "checkpoints")
+    shutil.copy(folder / "threads.json", tmp_path / "alone")
+    assert run_sweep(SETTINGS, alone, tmp_path / "alone") == record
+
+
+def _workers() -> list[int]:
+    """Worker processes of joblib that this one has started."""
+    from joblib.externals.loky import get_reusable_executor
+
+    return list(get_reusable_executor()._processes)
