@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from graphs.files import Record, save_json, written_whole
+from graphs.files import Record, csv_cell, save_json, written_whole
 from solvers import Selection, minimize_cost, project_to_budget
 
 _COLUMNS = ("group", "option", "score")
@@ -211,10 +211,10 @@ def save_selection(record: SelectionRecord, table: SelectionTable, path: Path | 
         return
     with written_whole(target) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow([*_COLUMNS, *table.costs])
+        writer.writerow([*_COLUMNS, *map(csv_cell, table.costs)])
         for group, option in record.choices.items():
             prices = [cost[group][option] for cost in table.costs.values()]
-            writer.writerow([group, option, *map(repr, [table.scores[group][option], *prices])])
+            writer.writerow([csv_cell(group), csv_cell(option), *map(repr, [table.scores[group][option], *prices])])
 
 
 def _require(table: SelectionTable, column: str, what: str) -> None:

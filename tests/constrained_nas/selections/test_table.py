@@ -193,3 +193,9 @@ def test_wrong_conditions_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(SystemExit) as caught:
         run(monkeypatch, str(write(tmp_path, LINKED)), *arguments)
     assert said in str(caught.value)
+
+
+def test_no_cell_of_a_written_selection_is_a_formula(tmp_path: Path) -> None:
+    table = read_selection_table(write(tmp_path, 'group,option,score,ms\n"=1+1",@a,-2,1\n"=1+1",b,-1,3\n'))
+    save_selection(select(table, {"ms": 2.0}), table, tmp_path / "selection.csv")
+    assert (tmp_path / "selection.csv").read_text().splitlines()[1] == "'=1+1,'@a,-2.0,1.0"

@@ -314,7 +314,7 @@ def test_other_processes_write_the_same_file(backend: str, swept: Path, trained:
         ("resnet-fabric-small", "macs=3e5,1e6"),
         pytest.param("gpunet-small", "macs=3e5,1e6", marks=pytest.mark.slow),
         pytest.param("resnet8-widths", "macs=1e5,3e5", marks=pytest.mark.slow),
-        pytest.param("resnet8-bits", "bops=2e6,1e7", marks=pytest.mark.slow),
+        pytest.param("resnet8-bits", "bops=2e7,4e7", marks=pytest.mark.slow),
     ],
 )
 def test_searches_that_train_their_own_weights(space: str, budget: str, tmp_path: Path) -> None:
@@ -365,6 +365,5 @@ def test_two_hundred_cells_outlive_killed_workers(tmp_path: Path) -> None:
 
 def _workers() -> list[int]:
     """Worker processes of joblib that this one has started."""
-    from joblib.externals.loky import get_reusable_executor
-
-    return list(get_reusable_executor()._processes)
+    children = [child for task in Path("/proc/self/task").iterdir() for child in (task / "children").read_text().split()]
+    return [int(child) for child in children if "popen_loky" in Path(f"/proc/{child}/cmdline").read_text()]
