@@ -8,6 +8,8 @@ Reference: Véniat & Denoyer, Budgeted Super Networks, Fig. 2.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from matplotlib.figure import Figure
 
 from papers_repro.bsn import (
@@ -28,7 +30,7 @@ FAMILIES: tuple[Family, ...] = ("ResNet", "CNF")
 
 
 def preset(scale: Scale) -> FigureOptions:
-    return FigureOptions(scale, contest=contest_preset(scale))
+    return FigureOptions(scale, contest=replace(contest_preset(scale), randoms=0, scratch=0))
 
 
 def main() -> None:

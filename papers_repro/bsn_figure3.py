@@ -54,7 +54,7 @@ class Options(FigureOptions):
 
 def preset(scale: Scale) -> Options:
     """The options of a scale: new runs are searches of one seed, without reference networks."""
-    return Options(scale, contest=replace(contest_preset(scale), seeds=1, plain=False, methods=("soft",)))
+    return Options(scale, contest=replace(contest_preset(scale), seeds=1, plain=False, methods=("soft",), randoms=0, scratch=0))
 
 
 def main() -> None:

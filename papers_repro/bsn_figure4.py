@@ -1,7 +1,8 @@
 """Figure 4 of Budgeted Super Networks: the loss and the entropy of the switches over the epochs of the searches.
 
 The loss is that of the sampled networks; the entropy is the mean over the switches, in nats: it tends to 0 as the distribution
-becomes deterministic. Thin lines are seeds, thick ones their mean.
+becomes deterministic. Thin lines are seeds, thick ones their mean; dotted: the plain
+network of equal cost, which samples nothing.
 
 Reference: Véniat & Denoyer, Budgeted Super Networks, Fig. 4.
 """
@@ -14,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from papers_repro.bsn import (
     ContestRun,
@@ -23,6 +25,7 @@ from papers_repro.bsn import (
     budgets_in,
     contest_preset,
     families_in,
+    legend_below,
     make_figure,
     runs_of,
 )
@@ -34,13 +37,13 @@ _WHAT = {"loss": "loss of sampled networks", "entropy": "mean entropy of a switc
 
 
 def preset(scale: Scale) -> FigureOptions:
-    """The options of a scale: new runs are searches of the ResNet fabric, without reference networks."""
-    return FigureOptions(scale, contest=replace(contest_preset(scale), plain=False, methods=("soft",)))
+    """The options of a scale: new runs are soft searches and the reference networks, nothing trained alone besides."""
+    return FigureOptions(scale, contest=replace(contest_preset(scale), methods=("soft",), randoms=0, scratch=0))
 
 
 def main() -> None:
     with started(SCRIPT, preset) as script:
-        make_figure(script, ("ResNet",), ("macs",), draw, lambda record: [curve_rows(record)])
+        make_figure(script, ("ResNet", "CNF"), ("macs",), draw, lambda record: [curve_rows(record)])
 
 
 def draw(record: RunsRecord) -> Figure:
@@ -51,8 +54,11 @@ def draw(record: RunsRecord) -> Figure:
     for places, (title, runs) in zip(axes, groups, strict=True):
         for place, what in zip(places, _WHAT, strict=True):
             _draw_curves(place, runs, what)
+            if what == "loss":
+                _draw_plain(place, record, runs)
+            place.xaxis.set_major_locator(MaxNLocator(integer=True))
         places[0].set_title(title, fontsize=10, loc="left")
-        places[0].legend(fontsize=8, frameon=False, title="budget", title_fontsize=8, loc="lower left")
+        legend_below(places[0], gap=0.24)
     for place in axes[-1]:
         place.set_xlabel("epoch (grey: warm-up)")
     figure.suptitle(f"Searches: {record.data}, {record.scale} scale", fontsize=12)
@@ -112,18 +118,30 @@ def _values(run: ContestRun, what: str) -> list[float]:
 
 def _draw_curves(axes: Axes, runs: Sequence[ContestRun], what: str) -> None:
     axes.axvspan(0.5, runs[0].warm_up + 0.5, color="0.93", zorder=0)
-    for colour, (name, of_budget) in zip(_COLOURS, _by_budget(runs).items(), strict=False):
+    for place, (colour, (name, of_budget)) in enumerate(zip(_COLOURS, _by_budget(runs).items(), strict=False)):
         epochs = [entry.epoch for entry in of_budget[0].history]
         curves = np.array([_values(run, what) for run in of_budget])
         for curve in curves:
             axes.plot(epochs, curve, color=colour, linewidth=0.7, alpha=0.45)
-        axes.plot(epochs, curves.mean(axis=0), color=colour, linewidth=2, label=name)
+        # Later ones are broken, so that what lies beneath shows where curves coincide.
+        style = (0, (4, place)) if place else "-"
+        axes.plot(epochs, curves.mean(axis=0), color=colour, linewidth=2, linestyle=style, label=name)
     if what == "cost":
         axes.axhline(1.0, color="0.3", linewidth=1, linestyle="--")
     axes.set_ylabel(_WHAT[what])
     axes.set_xlim(0.5, len(runs[0].history) + 0.5)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)
+
+
+def _draw_plain(axes: Axes, record: RunsRecord, runs: Sequence[ContestRun]) -> None:
+    """The training loss of the plain network of each budget that is named after one: the mean over its seeds."""
+    for colour, name in zip(_COLOURS, _by_budget(runs), strict=False):
+        plain = [run for run in record.runs if run.method == "plain" and run.network.title == name]
+        if plain:
+            losses = np.mean([[entry.loss for entry in run.history] for run in plain], axis=0)
+            epochs = [entry.epoch for entry in plain[0].history]
+            axes.plot(epochs, losses, ":", color=colour, linewidth=1.6, label=f"{name}, plain")
 
 
 if __name__ == "__main__":

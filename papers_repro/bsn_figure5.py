@@ -34,7 +34,7 @@ STEPS: tuple[CostName, ...] = ("steps-1", "steps-2", "steps-4")
 
 def preset(scale: Scale) -> FigureOptions:
     """The options of a scale; new runs are of the ResNet fabric."""
-    return FigureOptions(scale, contest=replace(steps_preset(scale), methods=("soft",)))
+    return FigureOptions(scale, contest=replace(steps_preset(scale), methods=("soft",), randoms=0, scratch=0))
 
 
 def main() -> None:

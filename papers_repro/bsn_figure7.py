@@ -27,6 +27,7 @@ from papers_repro.bsn import (
     contest_preset,
     families_in,
     front_rows,
+    legend_below,
     make_figure,
     pareto_front,
     published_unit,
@@ -39,7 +40,7 @@ SCRIPT = "bsn_figure7"
 
 def preset(scale: Scale) -> FigureOptions:
     """The options of a scale: new runs are searches of the ResNet fabric, without reference networks."""
-    return FigureOptions(scale, contest=replace(contest_preset(scale), plain=False, methods=("soft",)))
+    return FigureOptions(scale, contest=replace(contest_preset(scale), plain=False, methods=("soft",), randoms=0, scratch=0))
 
 
 def main() -> None:
@@ -94,8 +95,7 @@ def _draw_split(axes: Axes, record: RunsRecord, family: Family, cost: CostName, 
     axes.set(xlabel=f"{unit} (lines: budgets)", ylabel=f"{split} accuracy, %")
     axes.set_title(f"{family}: {split}" + (" (of the front chosen on validation)" if split == "test" else ""), fontsize=10)
     axes.grid(alpha=0.25)
-    if split == "validation":
-        axes.legend(fontsize=8, loc="lower center", frameon=False)
+    legend_below(axes, 4)
 
 
 def _points(pairs: Sequence[tuple[ContestRun, EpochRecord]], cost: CostName, size: float, split: str) -> np.ndarray:

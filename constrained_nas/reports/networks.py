@@ -1,7 +1,8 @@
 """Pictures of super-networks and of what was found in them.
 
 Layers are dots where their positions put them (a fabric's grid), modules are arrows: coloured by what they do to the side of the
-feature map, as wide as they are used, dashed where of a body and its shortcut only the shortcut is left.
+feature map, as wide as they are used. Of a body and its shortcut an arrow with a light core shows both, a solid one the body alone,
+a dashed one the shortcut alone.
 
 Reference: Véniat & Denoyer, Budgeted Super Networks, Fig. 3 and 6.
 """
@@ -18,6 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch
+from matplotlib.patheffects import Normal, Stroke
 from matplotlib.text import Text
 
 from graphs.files import written_whole
@@ -25,6 +27,7 @@ from graphs.supernet import EdgeKey, layer_of
 
 Positions = Mapping[Hashable, tuple[float, float]]
 _SAME, _SMALLER, _LARGER = "#4d4d4d", "#1f6fb2", "#d9741a"  # apart from each other in greyscale and to the colour-blind
+_HAIR, _DASHES = 0.4, (0, (3, 2))
 _KINDS = {_SAME: "same side", _SMALLER: "to a smaller side", _LARGER: "to a larger side"}
 
 
@@ -53,7 +56,8 @@ def draw_super_network(
     Args:
         axes: scaled here so that a unit is as long across as down.
         use: how much each module is used, 0 to 1 (a module that is missing is not): the width of its arrow. A pair of modules under
-            the keys ``body`` and ``skip`` is one arrow, dashed where only the shortcut is used. Unused pairs stay as hair lines.
+            the keys ``body`` and ``skip`` is one arrow, with a light core where both are used, dashed where only the shortcut is.
+            Unused pairs stay as hair lines.
         positions: of the layers; those of :func:`layer_positions` if not given.
 
     Raises:
@@ -71,10 +75,12 @@ def draw_super_network(
         keys = list(dag[source][target])
         amounts = {key: 1.0 if use is None else float(use.get((source, target, key), 0.0)) for key in keys}
         amount = max(amounts.values())
-        dashed = amounts.get("skip", 0.0) > 0 and amounts.get("body") == 0
+        kind = "plain"
+        if use is not None and amounts.get("skip", 0.0) > 0 and "body" in amounts:
+            kind = "both" if amounts["body"] else "dashed"
         colour = _colour(dag, source, target) if amount else "0.85"
         kinds |= {colour} & set(_KINDS)
-        sag = _arrow(axes, source, target, places, colour, 0.4 + 1.6 * amount if amount else 0.4, dashed)
+        sag = _arrow(axes, source, target, places, colour, _HAIR + 2.6 * amount if amount else _HAIR, kind)
         lowest = min(lowest, sag)
     used = {end for key, amount in (use or {}).items() if amount for end in key[:2]}
     for node in dag:
@@ -82,8 +88,11 @@ def draw_super_network(
     _label_rows(axes, dag, places)
     lines = [Line2D([], [], color=colour, label=label) for colour, label in _KINDS.items() if colour in kinds]
     if use is not None and any(key == "skip" for *_, key in dag.edges(keys=True)):
-        lines.append(Line2D([], [], color=_SAME, linestyle="--", label="shortcut only"))
-    axes.legend(handles=lines, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=4, frameon=False, fontsize=8)
+        both = Line2D([], [], color=_SAME, linewidth=3, path_effects=[Normal(), Stroke(linewidth=1, foreground="white")])
+        both.set_label("body and shortcut")
+        body = Line2D([], [], color=_SAME, linewidth=3, label="body only")
+        lines += [both, body, Line2D([], [], color=_SAME, linewidth=2, linestyle=_DASHES, label="shortcut only")]
+    axes.legend(handles=lines, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3, frameon=False, fontsize=8)
     across, up = zip(*places.values(), strict=True)
     axes.set_xlim(min(across) - 0.6, max(across) + 0.6)
     axes.set_ylim(min(*up, lowest) - 0.5, max(up) + 0.5)
@@ -134,7 +143,7 @@ def _colour(dag: nx.MultiDiGraph, source: Hashable, target: Hashable) -> str:
     return _SMALLER if after[-1] < before[-1] else _LARGER
 
 
-def _arrow(axes: Axes, source: Hashable, target: Hashable, places: Positions, colour: str, width: float, dashed: bool) -> float:
+def _arrow(axes: Axes, source: Hashable, target: Hashable, places: Positions, colour: str, width: float, kind: str) -> float:
     """Draw one arrow, sagging below layers that lie in between; how low it comes."""
     start, end = np.array(places[source]), np.array(places[target])
     others = np.array([place for node, place in places.items() if node not in (source, target)]).reshape(-1, 2)
@@ -152,11 +161,24 @@ def _arrow(axes: Axes, source: Hashable, target: Hashable, places: Positions, co
             shrinkA=5.5,
             shrinkB=5.5,
             linewidth=width,
-            linestyle=(0, (3, 2)) if dashed else "-",
+            linestyle=_DASHES if kind == "dashed" else "-",
             color=colour,
-            zorder=2 if width > 0.4 else 1,
+            zorder=2 if width > _HAIR else 1,
         )
     )
+    if kind == "both":
+        core = FancyArrowPatch(
+            (start[0], start[1]),
+            (end[0], end[1]),
+            connectionstyle=f"arc3,rad={bend}",
+            arrowstyle="-",
+            shrinkA=6,
+            shrinkB=10 + width,
+            linewidth=0.4 * width,
+            color="white",
+            zorder=2.5,
+        )
+        axes.add_patch(core)
     return float(min(start[1], end[1]) - abs(bend * along[0]) / 2)  # a quadratic curve comes half way to its control point
 
 

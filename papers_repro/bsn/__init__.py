@@ -1,6 +1,6 @@
 """Imported by bsn_*.py only."""
 
-from papers_repro.bsn.figures import COLOURS, FigureOptions, draw_ours, draw_published, make_figure
+from papers_repro.bsn.figures import COLOURS, FigureOptions, draw_ours, draw_published, legend_below, make_figure
 from papers_repro.bsn.learned import budget_rows, budgets_in, families_in, front_rows, runs_of
 from papers_repro.bsn.networks import Family, published_unit
 from papers_repro.bsn.published import CostName

@@ -67,7 +67,10 @@ def make_figure(
             record = run_contest(families, costs, contest, options.scale, options.seed, place, progress)
         save_json(record, script.folder / f"{script.name}_{contest.setup.data}_runs.json")
     script.show(*tables(record))
-    save_figure(draw(record), script.picture)
+    try:
+        save_figure(draw(record), script.picture)
+    except ValueError as error:  # nothing to show, and why
+        raise SystemExit(f"no picture: {error}") from error
 
 
 def draw_ours(axes: Axes, record: RunsRecord, family: Family, cost: CostName) -> None:
@@ -86,17 +89,25 @@ def draw_ours(axes: Axes, record: RunsRecord, family: Family, cost: CostName) ->
         axes.scatter(dots[:, 0], dots[:, 1], s=12, color=colour, alpha=0.4, linewidths=0)
         means = np.array([np.mean(group, axis=0) for group in groups])
         halves = np.nan_to_num([half_width([y for _, y in group]) for group in groups])
+        reach = np.minimum([halves, halves], [means[:, 1], 100 - means[:, 1]])  # no accuracy lies beyond 0 or 100 %
         marker = MARKERS[method]
         axes.errorbar(
-            means[:, 0], means[:, 1], halves, label=method, marker=marker, color=colour, capsize=2.5, markersize=6, linewidth=1.3
+            means[:, 0], means[:, 1], reach, label=method, marker=marker, color=colour, capsize=2.5, markersize=6, linewidth=1.3
         )
     if cost.startswith("steps"):
+        low, high = axes.get_xlim()
+        axes.set_xlim(min(low, (low + high) / 2 - 2), max(high, (low + high) / 2 + 2))  # a single budget has ticks beside it
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     title = f"ours, {family}: {record.data}, {record.scale} scale"
     axes.set(xlabel=f"{unit} (lines: budgets)", ylabel="test accuracy, %")
     axes.set_title(title, fontsize=10)
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=8, loc="lower right", frameon=False)
+    legend_below(axes)
+
+
+def legend_below(axes: Axes, columns: int = 3, gap: float = 0.16) -> None:
+    """A legend under the axis' label, where it hides no data, ``gap`` heights below."""
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -gap), ncols=columns, frameon=False)
 
 
 def _points(record: RunsRecord, family: Family, budget: ContestBudget, method: Method, size: float) -> list[tuple[float, float]]:
@@ -129,4 +140,4 @@ def draw_published(axes: Axes, data: DataName, cost: CostName) -> None:
     axes.set(xlabel=unit, ylabel="test accuracy, %")
     axes.set_title(f"published, {data}", fontsize=10, style="italic")
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=8, loc="lower right", frameon=False)
+    legend_below(axes)

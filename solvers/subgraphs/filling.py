@@ -10,7 +10,7 @@ Reference: Everett, Generalized Lagrange multiplier method, 1963 (candidates by 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -29,7 +29,6 @@ class SubgraphFilling:
     program: SubgraphProgram
     _weights: FloatArray
     _pairs: tuple[IntArray, IntArray, IntArray]
-    _left: FloatArray
 
     @classmethod
     def of(cls, program: SubgraphProgram) -> SubgraphFilling:
@@ -40,10 +39,10 @@ class SubgraphFilling:
         weights = share @ (program.costs + program.additions[:, program.targets])
         both, pairs = np.unique(program.sources * program.nodes + program.targets, return_inverse=True)
         ends = (both // program.nodes, both % program.nodes)
-        return cls(program, np.maximum(weights, _TINY), (pairs.astype(np.int64), *ends), left)
+        return cls(program, np.maximum(weights, _TINY), (pairs.astype(np.int64), *ends))
 
-    def fill(self, scores: ArrayLike) -> tuple[BoolArray, BoolArray]:
-        """A sub-graph for each row of ``scores`` (rows, E).
+    def fill(self, scores: ArrayLike, limits: ArrayLike | None = None) -> tuple[BoolArray, BoolArray]:
+        """A sub-graph for each row of ``scores`` (rows, E), within ``limits`` (m,) where others than the program's are given.
 
         Returns:
             the running edges (rows, E), and for each row whether one that fits was found; where not, none runs.
@@ -59,13 +58,14 @@ class SubgraphFilling:
         """
         from solvers.kernels.subgraphs import fill
 
-        program = self.program
+        program = self.program if limits is None else replace(self.program, limits=np.asarray(limits, dtype=np.float64))
+        left = program.limits - program.fixed
         worth = np.array(scores, dtype=np.float64)
         if worth.ndim != 2 or worth.shape[1] != program.edges or not np.isfinite(worth).all():
             raise ValueError(f"scores: expected finite numbers (rows, {program.edges}), got shape {worth.shape}")
         running, found = np.zeros(worth.shape, dtype=np.bool_), np.zeros(len(worth), dtype=np.bool_)
         arrays = (self._weights, program.sources, program.targets, *self._pairs, program.required)
-        fixed = [as_kernel_input(array) for array in (*arrays, program.costs, program.additions, self._left)]
+        fixed = [as_kernel_input(array) for array in (*arrays, program.costs, program.additions, left)]
         for row in range(len(worth)):
             found[row] = fill(worth[row], *fixed, running[row])
             if not running[row][program.required].all():  # it may run through nodes that nothing else uses

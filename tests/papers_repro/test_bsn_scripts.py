@@ -17,7 +17,7 @@ from support.scripts import run_script
 from constrained_nas.problem import Budget, SearchProblem
 from graphs.costs import connected_architecture
 from graphs.files import load_json, save_json
-from papers_repro import bsn_figure2, bsn_figure3, bsn_figure4, bsn_figure5, bsn_figure7, bsn_figure8
+from papers_repro import bsn_figure2, bsn_figure3, bsn_figure4, bsn_figure5, bsn_figure6, bsn_figure7, bsn_figure8
 from papers_repro.bsn import (
     TABLES,
     ContestOptions,
@@ -266,10 +266,17 @@ def test_figures_show_what_the_record_holds(made: RunsRecord, tmp_path: Path) ->
                 assert same_color(line.get_markerfacecolor(), "white") and line.get_linestyle() in ("--", ":")
     curves = figures["figure4"].axes[0].lines
     budgets, seeds = len(budgets_in(made, "ResNet", "macs")), 3
-    assert len(curves) == budgets * (seeds + 1) and len(curves[0].get_xdata()) == EPOCHS
+    assert len(curves) == budgets * (seeds + 1) + 2 and len(curves[0].get_xdata()) == EPOCHS  # with two plain networks
+    assert {line.get_label() for line in curves} >= {"ResNet-8", "ResNet-8, plain", "ResNet-14, plain"}
     validation, test = figures["figure7"].axes[:2]
     dots = len(runs_of(made, "ResNet", "macs", "soft")) * EPOCHS
     assert len(validation.collections[0].get_offsets()) == len(test.collections[0].get_offsets()) == dots
+    for name in ("figure2", "figure4", "figure7"):  # legends lie below the axes, and bars within 0 and 100 %
+        for axes in figures[name].axes:
+            legend = axes.get_legend()
+            assert legend is None or legend.get_bbox_to_anchor().y0 < axes.bbox.y0
+            for bars in (low for collection in axes.collections for low in getattr(collection, "get_segments", list)()):
+                assert not len(bars) or (bars[:, 1].min() >= 0 and bars[:, 1].max() <= 100)
     for name, figure in figures.items():
         save_figure(figure, tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -286,6 +293,14 @@ def test_figure_3_draws_the_modules_of_the_network(made: RunsRecord) -> None:
     running = parts.running(space.space, space.switched(switches(entry.modules)))
     assert set(use) == {parts.edges[edge] for edge in np.flatnonzero(running)}
     assert use["image", "stem", "stem"] == 1.0 and all(0 < share <= 1 for share in use.values())
+
+
+def test_figure_6_is_of_the_protocol_for_pixels() -> None:
+    paper = bsn_figure6.preset("paper").contest
+    assert (paper.setup.data, paper.epochs, paper.milestones) == ("part-labels", 200, (0.65,))
+    assert (paper.seeds, paper.methods, paper.plain) == (1, ("soft",), False)
+    drawn = bsn_figure3.draw(made_record(("CNF segmentation",), seeds=1)).axes
+    assert [axes.get_title().startswith("CNF segmentation") for axes in drawn if axes.get_visible()] == [True] * 2
 
 
 def test_figure_5_has_a_column_for_each_number_of_machines(tmp_path: Path) -> None:

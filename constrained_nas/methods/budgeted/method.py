@@ -11,7 +11,7 @@ costs nothing; ``anneal`` lets the limit fall from what the whole super-network 
 With ``settle="project"`` the network at the end is the likeliest one that fits, where the modes may be dearer or far cheaper.
 
 ``hard=True`` goes further: where all costs are sums over the connected modules, a sample that does not fit (or is disconnected)
-is replaced by a sub-graph that is like it and fits, so that every evaluated network fits, and nothing has to be charged. A sample
+is replaced by a sub-graph that is like it and fits (the limit of the moment), and nothing has to be charged. A sample
 is the best sub-graph under its logits plus logistic noise; the replacement is one of the best that fit under the same noise
 (``solvers.SubgraphFilling``: any function of the noise will do, as long as the gradient takes the score of the noise).
 
@@ -153,7 +153,7 @@ class Budgeted(SearchMethod[BudgetedState]):
         draws = draw_subgraphs(self.space, probabilities, uniforms)
         on, replaced = draws.on, np.zeros(samples, dtype=np.bool_)
         if self.hard:
-            on, replaced = self._project(problem, state.logits - np.log(uniforms) + np.log1p(-uniforms), draws)
+            on, replaced = self._project(problem, state.logits - np.log(uniforms) + np.log1p(-uniforms), draws, moment)
         share = np.arange(rows) * samples // rows  # rows of a sample lie together
         connected = draws.connected | replaced
         noise = {"on": draws.on, "drawn": draws.drawn, "connected": connected, "replaced": replaced, "share": share}
@@ -240,18 +240,18 @@ class Budgeted(SearchMethod[BudgetedState]):
         return {decision.name: states[..., place, :] for place, decision in enumerate(self.space.space.decisions)}
 
     def _project(
-        self, problem: SearchProblem, scores: FloatArray, draws: SubgraphDraws
+        self, problem: SearchProblem, scores: FloatArray, draws: SubgraphDraws, moment: Moment
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """The samples' switches (samples, D), those that do not fit replaced by ones of great ``scores`` that do; and which."""
         parts, program = self.space.connectivity, self._program(problem)
         on = draws.on.copy()
         running = parts.connected(parts.switched_on(np.stack([~on, on], axis=2).reshape(len(on), -1)))
-        fits = draws.connected.copy()
-        for budget in problem.budgets:
-            fits &= cast(ConnectedCost, budget.cost).cost_of_running(running) <= budget.limit
+        fits, limits = draws.connected.copy(), [self._limit(problem, place, moment) for place in range(len(problem.budgets))]
+        for budget, limit in zip(problem.budgets, limits, strict=True):
+            fits &= cast(ConnectedCost, budget.cost).cost_of_running(running) <= limit
         within = [_within(scores[row], switches_of(self.space, running[row])) for row in np.flatnonzero(~fits)]
         if within:
-            on[~fits] = [switches_of(self.space, found) for found in program.good(np.array(within))]
+            on[~fits] = [switches_of(self.space, found) for found in program.good(np.array(within), limits)]
         return on, ~fits
 
     def _penalty(self, problem: SearchProblem, costs: Mapping[str, FloatArray], moment: Moment) -> FloatArray:

@@ -6,6 +6,7 @@ Only budgets that add up over the connected modules (``graphs.costs.ConnectedCos
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,9 +63,12 @@ class ConnectedProgram:
         """Maximize the sum of the scores (decisions,) of the modules that run; ``Result.x`` is (E,) over the modules."""
         return self.model.project(self._per_edge(scores))
 
-    def good(self, scores: FloatArray) -> BoolArray:
-        """The modules (rows, E) of sub-graphs that fit and are the best under scores (rows, decisions), or nearly; quickly."""
-        running, found = self.filling.fill(self._per_edge(scores))
+    def good(self, scores: FloatArray, limits: Sequence[float] | None = None) -> BoolArray:
+        """The modules (rows, E) of sub-graphs that fit and are the best under scores (rows, decisions), or nearly; quickly.
+
+        ``limits`` are those of the additive budgets, where they are to be wider for now.
+        """
+        running, found = self.filling.fill(self._per_edge(scores), limits)
         for row in np.flatnonzero(~found):
             running[row] = np.asarray(self.best(scores[row]).require_feasible().x) > 0.5
         return running

@@ -8,6 +8,7 @@ import networkx as nx
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.colors import same_color
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 from torch import nn
@@ -35,7 +36,7 @@ def test_a_body_and_its_shortcut_are_one_arrow() -> None:
     assert {text.get_text() for text in axes.texts} >= {"image", "logits", "16 × 32 × 32", "32 × 16 × 16", "64 × 8 × 8"}
 
 
-def test_arrows_are_as_wide_as_modules_are_used_and_dashed_for_shortcuts_alone() -> None:
+def test_arrows_are_as_wide_as_modules_are_used_and_tell_bodies_from_shortcuts() -> None:
     dag, axes = resnet_fabric(1).dag, _axes()
     use = {
         ("image", "stem", "stem"): 1.0,
@@ -44,9 +45,11 @@ def test_arrows_are_as_wide_as_modules_are_used_and_dashed_for_shortcuts_alone()
         ("group1.block1", "group2.block1", "skip"): 0.75,
     }
     draw_super_network(axes, dag, use)
-    drawn = [(arrow.get_linewidth(), arrow.get_linestyle() != "-") for arrow in _arrows(axes)]
+    cores = [arrow for arrow in _arrows(axes) if same_color(arrow.get_edgecolor(), "white")]
+    drawn = [(arrow.get_linewidth(), arrow.get_linestyle() != "-") for arrow in _arrows(axes) if arrow not in cores]
     assert len(drawn) == 7
-    expected = [(0.4 + 1.6 * 1.0, False), (0.4 + 1.6 * 0.5, False), (0.4 + 1.6 * 0.75, True)]
+    expected = [(0.4 + 2.6 * 1.0, False), (0.4 + 2.6 * 0.5, False), (0.4 + 2.6 * 0.75, True)]
+    assert [core.get_linewidth() for core in cores] == [pytest.approx(0.4 * expected[1][0])], "one body with its shortcut"
     widest = sorted((pair for pair in drawn if pair[0] > 0.4), reverse=True)
     assert widest == sorted(expected, reverse=True)
 
