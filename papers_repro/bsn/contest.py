@@ -93,12 +93,18 @@ def run_contest(
     return RunsRecord(data=data.name, scale=scale, runs=tuple(done))
 
 
-def budgets_of(network: NetworkSpec, cost: CostName, sizes: Sequence[int], shares: Sequence[float]) -> list[ContestBudget]:
-    """Budgets on a cost, the least first: what reference networks cost, and shares of the whole, rounded down."""
+def budgets_of(
+    network: NetworkSpec, cost: CostName, sizes: Sequence[int], shares: Sequence[float], fractions: Sequence[float] = ()
+) -> list[ContestBudget]:
+    """Budgets on a cost, the least first: what reference networks cost, shares of the whole and fractions of the largest reference
+    network, rounded down."""
     whole, found = _cost_of(network, cost), dict[float, str]()
     for size in sizes:
         plain = network.plain(size)
         found[_cost_of(plain, cost)] = plain.title
+    largest = max(found, default=whole)
+    for share in fractions:
+        found.setdefault(float(math.floor(share * largest)), f"{share:.0%} of {found[largest]}")
     for share in shares:
         found.setdefault(float(math.floor(share * whole)), f"{share:.0%} of the whole")
     return [ContestBudget(cost=cost, name=found[limit], limit=limit) for limit in sorted(found) if limit < whole]
@@ -114,11 +120,11 @@ def _runs(
 ) -> Iterator[Run]:
     for family in families:
         network = super_network(family, options.setup, data)
-        plain = (options.resnet_sizes, options.resnet_shares), (options.cnf_sizes, options.cnf_shares)
-        sizes, shares = plain[family != "ResNet"]
+        ours = family == "ResNet"
+        sizes, shares = (options.resnet_sizes, options.resnet_shares) if ours else (options.cnf_sizes, options.cnf_shares)
         short = family.replace(" ", "-").lower()
         for cost in costs:
-            for budget in budgets_of(network, cost, sizes, shares):
+            for budget in budgets_of(network, cost, sizes, shares, options.fractions if ours else ()):
                 within = re.sub(r"\W+", "-", budget.name).lower()
                 for method in options.methods:
                     if method == "soft" or cost in _ADDITIVE:
@@ -265,7 +271,7 @@ def _entries(space: DagSpace, found: SearchRun[Any]) -> Iterator[EpochRecord]:
 
 def _settings(options: ContestOptions) -> dict[str, Any]:
     """What decides a run, JSON-ready; where and how many at a time does not."""
-    budgets = ("resnet_sizes", "resnet_shares", "cnf_sizes", "cnf_shares")
+    budgets = ("resnet_sizes", "resnet_shares", "fractions", "cnf_sizes", "cnf_shares")
     how_many = ("seeds", "methods", "plain", "penalties", "processes", "workers", "resume")
     values = {name: value for name, value in asdict(options).items() if name not in (*budgets, *how_many)}
     values["setup"] = {name: value for name, value in values["setup"].items() if name != "data_root"}

@@ -2,8 +2,10 @@
 
 Laptop scale: scikit-learn's digits drawn at 16x16 among clutter, in a ResNet fabric with three groups of three blocks of 8, 16 and
 32 channels and in a convolutional neural fabric of 4 columns, 4 scales and 8 filters; for segmentation the pixels of such scenes, a
-procedurally generated task. Paper scale: CIFAR (binary version), 45,000 / 5,000 / 10,000 images, cropped, flipped and scaled to
-[-1, 1]; Part Labels, 1,500 / 500 / 927 images; the paper's super-networks. See ``constrained_nas.data``.
+procedurally generated task. The gpu scale is CIFAR-10 in a folder of images, on one split for all seeds, in a ResNet fabric of
+three blocks a group, under what ResNet-20 costs, a half and a quarter of it. Paper scale: CIFAR (binary version), 45,000 / 5,000 /
+10,000 images, cropped, flipped and scaled to [-1, 1]; Part Labels, 1,500 / 500 / 927 images; the paper's super-networks.
+See ``constrained_nas.data``.
 
 Reference: Véniat & Denoyer, Budgeted Super Networks, Sec. 5.1 and the supplementary material.
 """
@@ -23,7 +25,7 @@ from papers_repro.bsn.published import DataName
 from papers_repro.experiment import DrawingOptions, LoopOptions, ParallelOptions, load_images
 from papers_repro.harness import Scale
 
-DataChoice = Literal["digits", "digit-scenes", "cifar10", "cifar100", "part-labels"]
+DataChoice = Literal["digits", "digit-scenes", "cifar10", "cifar100", "cifar10-folder", "part-labels"]
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,15 @@ class SetupOptions(DrawingOptions):
     """Data and super-networks; the values shown are those of the scale."""
 
     data: DataChoice = "digits"
-    """digits and digit-scenes (segmentation) are embedded; cifar10, cifar100 and part-labels are read from --data-root."""
+    """digits and digit-scenes (segmentation) are embedded; cifar10, cifar100 and part-labels are read from --data-root, and
+    cifar10-folder is an image folder in it, with train/ and val/."""
     data_root: Path = Path("data")
     """Where the folders of CIFAR's binary version, or the three parts of Part Labels, lie."""
     test_draws: int = 1
     validation_share: float = 0.2
     """Share of the training examples kept for choosing among networks."""
+    split_seed: int | None = None
+    """Of the split and, for digits, the drawings; the run's own seed if not given."""
     blocks: int = 3
     """Blocks a group of the ResNet fabric."""
     widths: tuple[int, ...] = (8, 16, 32)
@@ -57,7 +62,9 @@ def setup_preset(scale: Scale, data: DataName = "CIFAR-10") -> SetupOptions:
         small = SetupOptions(data=embedded, training_digits=200, draws=1, blocks=2, widths=(4, 8), columns=3, scales=3, filters=4)
         return replace(small, validation_share=0.3)
     if scale == "laptop":
-        return SetupOptions(data=embedded)
+        return SetupOptions(data=embedded) if segmentation else SetupOptions(data=embedded, draws=8, test_draws=2)
+    if scale == "gpu" and not segmentation:
+        return SetupOptions(data="cifar10-folder", resolution=32, widths=(16, 32, 64), validation_share=0.1, split_seed=0)
     if segmentation:
         return SetupOptions(data="part-labels", resolution=256, columns=8, scales=9, filters=64)
     on_disk: DataChoice = "cifar10" if data == "CIFAR-10" else "cifar100"
@@ -67,7 +74,9 @@ def setup_preset(scale: Scale, data: DataName = "CIFAR-10") -> SetupOptions:
 
 def load_data(options: SetupOptions, seed: int) -> DataSplits:
     """The data, as :func:`load_images` reads them."""
-    return load_images(options, options.validation_share, seed, recipe="crop_flip")
+    folder = str(options.data_root / options.data) if options.data == "cifar10-folder" else ""
+    split = seed if options.split_seed is None else options.split_seed
+    return load_images(options, options.validation_share, split, folder=folder, recipe="crop_flip")
 
 
 def super_network(family: Family, options: SetupOptions, data: DataSplits) -> NetworkSpec:
@@ -88,6 +97,8 @@ class ContestOptions(LoopOptions, ParallelOptions):
     """Reference ResNets by their blocks a group: each is trained, and what it costs is a budget."""
     resnet_shares: tuple[float, ...] = ()
     """More budgets of the ResNet fabric, as shares of what the whole of it costs."""
+    fractions: tuple[float, ...] = ()
+    """More budgets of the ResNet fabric, as shares of what its largest reference network costs."""
     cnf_sizes: tuple[int, ...] = (2, 3)
     """Reference convolutional neural fabrics by their columns, likewise. (What the whole super-network costs is no budget.)"""
     cnf_shares: tuple[float, ...] = (0.2,)
@@ -149,14 +160,38 @@ def contest_preset(scale: Scale, data: DataName = "CIFAR-10") -> ContestOptions:
         small = ContestOptions(seeds=2, resnet_sizes=(1,), cnf_sizes=(2,), cnf_shares=(), setup=setup)
         return replace(small, epochs=3, scratch_epochs=3, randoms=1, scratch=1, warm_up=1, recalibration=2)
     if scale == "laptop":
-        laptop = ContestOptions(setup=setup)
-        return replace(laptop, cnf_sizes=(2, 4), cnf_shares=(0.6, 0.8)) if segmentation else laptop
+        laptop = ContestOptions(setup=setup, epochs=6, scratch_epochs=4, warm_up=1, samples=8)
+        return (
+            replace(laptop, epochs=12, warm_up=3, scratch_epochs=12, cnf_sizes=(2, 4), cnf_shares=(0.6, 0.8))
+            if segmentation
+            else laptop
+        )
+    if scale == "gpu" and not segmentation:
+        return ContestOptions(
+            resnet_sizes=(3,),
+            fractions=(0.5, 0.25),
+            cnf_sizes=(),
+            cnf_shares=(),
+            epochs=60,
+            scratch_epochs=40,
+            warm_up=10,
+            batch_size=128,
+            samples=8,
+            weight_decay=5e-4,
+            recalibration=20,
+            device="auto",
+            precision="bf16-mixed",
+            setup=setup,
+        )
     paper = ContestOptions(
         seeds=1,
         resnet_sizes=(3, 5, 7, 9, 18),
         cnf_sizes=(1, 2, 4, 8),
         cnf_shares=(),
         epochs=300,
+        scratch_epochs=300,
+        randoms=1,
+        scratch=1,
         warm_up=50,
         batch_size=128,
         penalties=(1.0, 3.0, 10.0),
@@ -170,4 +205,4 @@ def contest_preset(scale: Scale, data: DataName = "CIFAR-10") -> ContestOptions:
     if not segmentation:
         return paper
     # The paper does not say the batch of Part Labels' 256x256 images; 16 fit a GPU of 16 GB.
-    return replace(paper, cnf_sizes=(8,), cnf_shares=(0.6, 0.8), epochs=200, batch_size=16, milestones=(0.65,))
+    return replace(paper, cnf_sizes=(8,), cnf_shares=(0.6, 0.8), epochs=200, scratch_epochs=200, batch_size=16, milestones=(0.65,))

@@ -330,14 +330,46 @@ def test_records_are_read_back_or_refused(made: RunsRecord, tmp_path: Path) -> N
         load_json(path, RunsRecord, "record of runs")
 
 
-def test_scales_are_the_papers_where_they_say_so(tmp_path: Path) -> None:
+def test_the_paper_preset_is_the_protocol_on_cifar(tmp_path: Path) -> None:
+    """Sec. 5.1 and the supplementary material; what is not the paper's is named last."""
     paper = read_options(steps_preset, ["--scale", "paper", "--table", "5", "9"])
-    settings = paper.contest
-    assert paper.table == (5, 9) and settings.setup.data == "cifar10" and settings.setup.blocks == 18
-    assert (settings.epochs, settings.warm_up, settings.batch_size, settings.learning_rate) == (300, 50, 128, 0.1)
-    assert settings.milestones == (0.5, 0.75) and settings.samples == 0 and settings.setup.validation_share == 0.1
+    settings, setup = paper.contest, paper.contest.setup
+    assert paper.table == (5, 9)
+    assert (setup.data, setup.resolution, setup.validation_share) == ("cifar10", 32, 0.1)  # 45,000 / 5,000 / 10,000 images
+    assert (setup.blocks, setup.widths) == (18, (16, 32, 64))  # Sec. 3.1: the fabric that holds ResNet-110
+    assert (setup.columns, setup.scales, setup.filters) == (8, 6, 128)  # Sec. 3.1: W = 8
+    assert (settings.epochs, settings.warm_up) == (300, 50)  # Sec. 5.1: 50 epochs of the whole first
+    assert (settings.learning_rate, settings.momentum, settings.weight_decay) == (0.1, 0.9, 1e-4)
+    assert settings.milestones == (0.5, 0.75)  # a tenth after 150 and 225 epochs
+    assert (settings.samples, settings.baseline) == (0, "batch_mean")  # Eq. 7: a sub-graph an example
+    assert settings.resnet_sizes == (3, 5, 7, 9, 18) and settings.cnf_sizes == (1, 2, 4, 8)  # Tables 1, 3, 5-9
+    assert settings.penalties == (1.0, 3.0, 10.0)  # of 10^-(m+1) to 10^-(m-1)
+    assert settings.recalibration == 0
+    ours = (settings.charge, settings.anneal, settings.clamp)  # the printed hinge collapses: see constrained_nas.methods.budgeted
+    assert ours == ("expected", 0.6, 3.0)
+    assert contest_preset("paper", "CIFAR-100").setup.data == "cifar100"
+
+
+def test_the_paper_preset_is_the_protocol_on_part_labels() -> None:
     faces = contest_preset("paper", "Part Labels")
-    assert (faces.epochs, faces.milestones, faces.setup.resolution, faces.setup.scales) == (200, (0.65,), 256, 9)
+    assert (faces.epochs, faces.milestones, faces.batch_size) == (200, (0.65,), 16)  # a tenth after 130 epochs
+    assert (faces.setup.data, faces.setup.resolution) == ("part-labels", 256)
+    assert (faces.setup.columns, faces.setup.scales, faces.setup.filters) == (8, 9, 64)
+    assert (faces.cnf_sizes, faces.cnf_shares) == ((8,), (0.6, 0.8))  # Table 4: 21.37 and 28.49 of 35.61 G
+
+
+def test_the_gpu_preset_is_one_split_of_cifar_under_three_budgets() -> None:
+    gpu = contest_preset("gpu")
+    assert (gpu.setup.data, gpu.setup.split_seed, gpu.setup.blocks, gpu.seeds) == ("cifar10-folder", 0, 3, 3)
+    fabric = NetworkSpec(family="ResNet", size=3, widths=gpu.setup.widths)
+    budgets = budgets_of(fabric, "macs", gpu.resnet_sizes, gpu.resnet_shares, gpu.fractions)
+    assert [budget.limit for budget in budgets] == [10_224_800, 20_449_600, 40_899_200]  # of ResNet-20: a quarter, half, all
+    assert [budget.name for budget in budgets] == ["25% of ResNet-20", "50% of ResNet-20", "ResNet-20"]
+    assert (gpu.device, gpu.precision, gpu.randoms > 0, gpu.scratch > 0) == ("auto", "bf16-mixed", True, True)
+
+
+def test_data_that_are_not_there_are_asked_for(tmp_path: Path) -> None:
+    settings = contest_preset("paper")
     assert contest_preset("laptop").seeds >= 3
     with pytest.raises(FileNotFoundError, match="cifar-10-batches-bin"):
         load_data(replace(settings.setup, data_root=tmp_path), 0)
