@@ -136,7 +136,7 @@ class RunSettings(TrainingSettings):
     test_references: bool = True
     """Fine-tune and test the cheapest and the largest network as well; their costs are stated in any case."""
     penalty: float = Field(default=10.0, ge=0)
-    """Weight of the excess over a budget: soft-penalty, and what budgeted charges its samples."""
+    """Weight of the excess over a budget (soft-penalty)."""
     soft_end: Literal["projection", "argmax"] = "projection"
     """Of soft-penalty: our exact projection, or the usual argmax, which may not fit."""
     samples: int | None = Field(default=None, ge=1, le=100_000)

@@ -128,9 +128,9 @@ class ContestOptions(LoopOptions, ParallelOptions):
     charge: Charge = "expected"
     """Of soft searches. expected: the excess of the mean sample is charged. sampled: that of every sample, as in the paper, which
     sends a search far below its budget."""
-    anneal: float = 0.6
+    anneal: float = 0.7
     """Share of the steps after the warm-up over which the limit falls from what the whole costs; 0: at once, as in the paper."""
-    clamp: float = 3.0
+    clamp: float = 4.0
     """Logits are kept within so much of 0, and the network at the end is the likeliest that fits, where a search can tell; 0: no
     bounds, and every module likelier on than off, as in the paper."""
     logit_rate: float = 0.1

@@ -94,10 +94,9 @@ class DagFamily(Family):
         return Budgeted(
             self.space,
             samples=plan.samples,
-            coefficient=plan.settings.penalty,
-            ramp=0.4,
+            anneal=0.7,
             warm_up=min(plan.warm_up, plan.epochs - 1),
-            learning_rate=0.3,
             milestones=(0.6, 0.85),
+            clamp=4.0,
             hard=True,
         )
