@@ -59,7 +59,7 @@ class Found:
 class SearchChoices:
     """How long the super-network is searched."""
 
-    search_images: int = 5_120
+    search_images: int = 2_560
     """Of the architecture split, in a search."""
     search_epochs: int = 1
     """Passes over them."""
@@ -133,7 +133,7 @@ def budget_problem(space: MacroSpace, limit: float) -> SearchProblem:
 
 
 def _methods(space: MacroSpace) -> Iterator[tuple[str, SearchMethod[Any]]]:
-    yield BATCHES, PairwiseSurrogate(space.space, space.staged, samples=1, noisy=True)
+    yield BATCHES, PairwiseSurrogate(space.space, space.staged, samples=4, noisy=True)
     yield LINEAR, HardCoRe(space.space, space.staged, "entropy", 0.1, 40.0, 0.97, "linearize")
     yield PRINTED, HardCoRe(space.space, space.staged)
     yield SOFT, SoftPenalty(space.space, space.staged)

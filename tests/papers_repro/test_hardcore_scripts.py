@@ -17,11 +17,14 @@ from papers_repro.hardcore import (
     frank_wolfe_point,
     project_point,
     random_point,
+    setup_preset,
     synthetic_space,
     undecided_point,
 )
 from papers_repro.hardcore.points import SyntheticSpace, expected_latency
 from papers_repro.hardcore_appendix_h import preset as appendix_preset
+from papers_repro.hardcore_table1 import PAPER_BUDGETS_MS
+from papers_repro.hardcore_table1 import preset as table1_preset
 from papers_repro.hardcore_table2 import preset
 from papers_repro.harness import progress_bars, read_options
 
@@ -134,6 +137,18 @@ def test_a_flag_left_out_takes_the_value_of_its_scale() -> None:
     assert read_options(preset, []).scale == "laptop" and read_options(preset, ["--scale=smoke"]).random_points == 10
     with pytest.raises(SystemExit):
         read_options(preset, ["--scale", "huge"])
+
+
+def test_paper_scale_is_the_papers_protocol() -> None:
+    paper = setup_preset("paper")
+    assert (paper.warm_up_epochs, paper.multi_path_epochs) == (250, 100)  # Sec. 3.3: the heaviest network, then paths
+    assert (paper.batch_size, paper.multi_path_batch) == (200, 16)  # Appendix A: a GPU
+    assert (paper.learning_rate, paper.multi_path_rate, paper.momentum, paper.weight_decay) == (0.1, 0.1, 0.9, 1e-4)  # Appendix A
+    assert (paper.label_smoothing, paper.mixup, paper.precision) == (0.1, 0.2, "16-mixed") and 0.99 < paper.ema_decay < 1
+    assert (paper.data, paper.resolution, paper.space, paper.architecture_share) == ("imagenet", 224, "imagenet", 0.2)  # Sec. 4.1
+    assert PAPER_BUDGETS_MS == {"cpu": (40.0, 45.0, 50.0, 55.0, 60.0), "cuda": (25.0, 30.0, 40.0)}  # Table 1
+    contest = table1_preset("paper").contest
+    assert contest.search_epochs == 2 and contest.fine_tune_epochs == 10  # Sec. 3.2, Appendix G
 
 
 def test_help_shows_the_values_of_the_scale(capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,7 +49,7 @@ def test_supernet(tmp_path: Path) -> None:
     assert "…" not in printed and (out / "macro_supernet.png").read_bytes().startswith(b"\x89PNG")
     ranks, found = json.loads((out / "macro_supernet.json").read_text())["tables"]
     by = {row["guess"]: row for row in ranks["ours"]}
-    assert all(-1 <= by[name]["tau"] <= 1 for name in by) and by["super-network, statistics of its own"]["mean"] > 5
+    assert all(-1 <= by[name]["tau"] <= 1 for name in by) and by["super-network: accuracy"]["mean"] > 5
     rows = {row["method"]: row for row in found["ours"]}
     assert rows["most multiply-adds that fit"]["use"] > 99
     for name, row in rows.items():
@@ -68,6 +68,19 @@ def test_variants(tmp_path: Path) -> None:
     (table,) = json.loads((out / "macro_variants.json").read_text())["tables"]
     assert [row["way"] for row in table["ours"]] == ["example", "in-place distillation", "shared norm"]
     assert all(row["epochs"] > 0 and -1 <= row["tau"] <= 1 for row in table["ours"])
+
+
+def test_start(tmp_path: Path) -> None:
+    file, out = write_made_benchmark(tmp_path / "made.json"), tmp_path / "run"
+    arguments = ("--scale", "smoke", "--out", str(out), "--benchmark", str(file))
+    run_script("papers_repro/hardcore_start.py", *arguments, folder=tmp_path, columns=160)
+    assert (out / "hardcore_start.png").read_bytes().startswith(b"\x89PNG")
+    (table,) = json.loads((out / "hardcore_start.json").read_text())["tables"]
+    assert [(row["variant"], row["start"]) for row in table["ours"]] == [
+        (variant, start) for variant in ("as printed", "small steps") for start in ("balanced", "cheapest", "entropy")
+    ]
+    for row in table["ours"]:
+        assert 60 < row["accuracy"] < 95 and (row["start"] != "cheapest" or row["worth"] == 0)
 
 
 def test_ranking() -> None:

@@ -1,0 +1,276 @@
+"""Real images: HardCoRe-NAS's small space searched under hard budgets on CIFAR-10; what is found is trained from scratch.
+
+One super-network a seed, trained as the recipe ``cifar`` of ``constrained-nas search`` has it (the heaviest network, then a path
+for every example; mixup, label smoothing, moving average), for as many epochs as the scale allows. Every method searches it under
+budgets on multiply-adds; what it finds forgets the shared weights, is trained from fresh ones, and tested once. A network that two
+methods find is trained once.
+
+Reference: Nayman et al., HardCoRe-NAS, Sec. 3.3 and 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lightning_fabric import Fabric
+from torch.utils.data import Subset
+
+from constrained_nas.ask_tell import SearchMethod
+from constrained_nas.methods import HardCoRe, PairwiseSurrogate, SoftPenalty, random_feasible
+from constrained_nas.problem import Budget, SearchProblem
+from constrained_nas.search import SearchOptions, search
+from constrained_nas.training import TrainingOptions, evaluate, fine_tune, train_supernet
+from graphs import Architecture, MBConvSpace, hardcore_small
+from graphs.costs import QuadraticCost, mac_cost
+from graphs.files import read_json, save_json
+from papers_repro.experiment import (
+    DeviceOptions,
+    DrawingOptions,
+    LoopOptions,
+    fresh_supernet,
+    kept_under,
+    load_images,
+    make_fabric,
+    one_thread,
+)
+from papers_repro.harness import (
+    Column,
+    ProgressBars,
+    Row,
+    Rows,
+    Scale,
+    ScriptOptions,
+    compared,
+    half_width,
+    mean,
+    new_figure,
+    save_figure,
+    started,
+)
+from solvers import cheapest_start
+
+SCRIPT = "hardcore_cifar"
+OURS = "ours: pairwise surrogate"
+SMALL = "HardCoRe-NAS, small steps"
+PRINTED = "HardCoRe-NAS as printed"
+SOFT = "soft penalty + argmax"
+RANDOM = "random that fits"
+CHEAPEST, HEAVIEST = "cheapest network", "heaviest network"
+METHODS = (OURS, SMALL, PRINTED, SOFT, RANDOM)
+
+
+@dataclass(frozen=True)
+class Options(LoopOptions, DrawingOptions, DeviceOptions, ScriptOptions):
+    """Searches on CIFAR-10 under budgets on multiply-adds; every network is trained from scratch.
+
+    Writes hardcore_cifar.json and hardcore_cifar.png. --data FOLDER (images in train/ and val/ or test/), or --data cifar10 with
+    --data-root.
+    """
+
+    architecture_share: float = 0.2
+    """Share of the training images kept for the search."""
+    budgets: tuple[float, ...] = (0.1, 0.25, 0.5)
+    """As shares of the way from the multiply-adds of the cheapest network to those of the heaviest."""
+    seeds: int = 3
+    """Super-networks, with searches and networks of their own."""
+    warm_up_epochs: int = 1
+    """Of the heaviest network."""
+    path_epochs: int = 4
+    """With a path drawn uniformly for every example."""
+    batch_size: int = 128
+    """Of training and search."""
+    learning_rate: float = 0.1
+    """Of the heaviest network and of networks from scratch, at the start of the cosine."""
+    paths_rate: float = 0.06
+    """The same of the paths."""
+    mixup: float = 0.0
+    """Parameter of mixup's Beta distribution; 0 turns it off."""
+    ema_decay: float = 0.0
+    """Of the moving average of the weights; 0 turns it off."""
+    search_epochs: int = 1
+    """Passes of a search over the images kept for it."""
+    search_images: int = 5_120
+    """At most so many of them."""
+    scratch_epochs: int = 3
+    """Of every found network."""
+
+
+def preset(scale: Scale) -> Options:
+    if scale == "smoke":
+        return Options(
+            scale,
+            data="digits",
+            training_digits=200,
+            budgets=(0.3,),
+            seeds=1,
+            path_epochs=1,
+            batch_size=16,
+            search_images=32,
+            scratch_epochs=1,
+        )
+    if scale == "laptop":
+        return Options(scale, data="cifar10", resolution=16)
+    return Options(  # on a GPU: the recipe, and networks from scratch for as long as its super-network
+        scale,
+        data="cifar10",
+        device="auto",
+        resolution=32,
+        architecture_share=0.1,
+        warm_up_epochs=30,
+        path_epochs=60,
+        mixup=0.2,
+        ema_decay=0.999,
+        search_epochs=2,
+        scratch_epochs=60,
+        workers=4,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a method found under a budget, and the test accuracy (%) of its network, trained from scratch."""
+
+    method: str
+    budget: int
+    seed: int
+    use: float
+    fits: bool
+    macs: float
+    accuracy: float
+
+
+def main() -> None:
+    with started(SCRIPT, preset) as script:
+        options, found = script.options, list[Found]()
+        fabric = make_fabric(options)
+        try:
+            with one_thread(options.device), script.bars() as progress:
+                for seed in range(options.seed, options.seed + options.seeds):
+                    found += _of_seed(options, seed, fabric, script.folder, progress)
+        except (OSError, ValueError) as error:
+            raise SystemExit(str(error)) from error
+        script.show(_table(found, options))
+        _plot(found, script.picture)
+
+
+def _of_seed(options: Options, seed: int, fabric: Fabric, folder: Path, progress: ProgressBars) -> list[Found]:
+    data = load_images(options, options.architecture_share, seed, recipe="crop_flip")
+    space = hardcore_small(data.classes, data.resolution, data.image_channels)
+    supernet, cost, told = fresh_supernet(space, seed), mac_cost(space), progress.callback(f"seed {seed}")
+    training = TrainingOptions(
+        batch_size=options.batch_size, mixup=options.mixup, ema_decay=options.ema_decay, workers=options.workers, seed=seed
+    )
+    kept = kept_under(folder / "checkpoints" / f"supernet_seed{seed}.safetensors", data)
+    memory = folder / "checkpoints" / f"networks_seed{seed}.json"
+    if not options.resume:
+        for old in kept.path.parent.glob(f"*_seed{seed}.*"):
+            old.unlink()
+    first = replace(training, epochs=options.warm_up_epochs, learning_rate=options.learning_rate)
+    paths = replace(training, epochs=options.path_epochs, learning_rate=options.paths_rate)
+    train_supernet(supernet, supernet.gates(space.heaviest()), data.weights, first, paths, fabric, kept, told)
+    split = data.architecture
+    images = Subset(split, range(min(options.search_images, len(split))))  # type: ignore[arg-type]
+    scratch = replace(training, epochs=options.scratch_epochs, learning_rate=options.learning_rate, from_scratch=True)
+    known: dict[str, float] = read_json(memory, "list of accuracies") if memory.exists() else {}
+
+    def accuracy(architecture: Architecture) -> float:
+        key = "|".join(map(str, space.space.describe(architecture).values()))
+        if key not in known:
+            network = supernet.extract(architecture)
+            fine_tune(network, data.weights, scratch, fabric, progress=progress.callback(f"seed {seed}, from scratch"))
+            known[key] = 100 * evaluate(network, data.test, fabric)
+            save_json(known, memory)
+        return known[key]
+
+    def noted(method: str, budget: int, architecture: Architecture, limit: float) -> Found:
+        macs = cost.cost(architecture)
+        return Found(method, budget, seed, 100 * macs / limit, macs <= limit, macs, accuracy(architecture))
+
+    low, high = cost.cost(_cheapest(space, cost)), cost.cost(space.heaviest())
+    found = [noted(CHEAPEST, -1, _cheapest(space, cost), low), noted(HEAVIEST, -1, space.heaviest(), high)]
+    for budget, share in enumerate(options.budgets):
+        limit = low + share * (high - low)
+        problem = SearchProblem(space.space, (Budget(cost, limit, cost.unit),))
+        for name, method in _methods(space):
+            settings = SearchOptions(options.search_epochs, options.batch_size, workers=options.workers, seed=seed * 1000 + budget)
+            run = search(problem, method, supernet, images, settings, fabric, progress=told)
+            found.append(noted(name, budget, run.result.architecture, limit))
+        drawn = random_feasible(problem, space.staged, np.random.default_rng([seed, budget])).result
+        found.append(noted(RANDOM, budget, drawn.architecture, limit))
+    return found
+
+
+def _methods(space: MBConvSpace) -> Iterator[tuple[str, SearchMethod[Any]]]:
+    yield OURS, PairwiseSurrogate(space.space, space.staged, samples=4, noisy=True)
+    yield SMALL, HardCoRe(space.space, space.staged, "entropy", 0.1, 40.0, 0.97, "linearize")
+    yield PRINTED, HardCoRe(space.space, space.staged)
+    yield SOFT, SoftPenalty(space.space, space.staged)
+
+
+def _cheapest(space: MBConvSpace, cost: QuadraticCost) -> Architecture:
+    return space.space.architecture(np.asarray(cheapest_start(space.staged, cost.quadratic, np.inf).require_feasible().x))
+
+
+def _table(found: Sequence[Found], options: Options) -> Rows:
+    seeds = sorted({answer.seed for answer in found})
+
+    def by_seed(method: str) -> list[float]:
+        """Mean accuracy over the budgets."""
+        return [mean(a.accuracy for a in found if a.method == method and a.seed == seed) for seed in seeds]
+
+    rows: list[Row] = []
+    for method in (*METHODS, CHEAPEST, HEAVIEST):
+        own = [answer for answer in found if answer.method == method]
+        row: Row = {"method": method, "accuracy": mean(by_seed(method)), "half": half_width(by_seed(method))}
+        if method in METHODS:
+            for budget in range(len(options.budgets)):
+                row[f"b{budget}"] = mean(a.accuracy for a in own if a.budget == budget)
+            row |= {"use": mean(a.use for a in own), "violations": 100 * mean(not a.fits for a in own)}
+            if method != RANDOM:
+                row["against"] = compared(by_seed(method), by_seed(RANDOM), "it")
+        row["macs"] = mean(a.macs for a in own) / 1e6
+        rows.append(row)
+    columns = (
+        Column("method", "method", "who found the network"),
+        *(
+            Column(
+                f"b{number}", f"T {100 * share:.0f} %", f"test accuracy at {100 * share:.0f} % of the multiply-adds' range", ".2f"
+            )
+            for number, share in enumerate(options.budgets)
+        ),
+        Column("accuracy", "mean %", "test accuracy, trained from scratch, over the budgets", ".2f"),
+        Column("half", "±", f"half of its 95 % interval over {len(seeds)} seed(s)", ".2f"),
+        Column("macs", "MMACs", "million multiply-adds, mean", ".2f"),
+        Column("use", "use %", "share of the budget that the answer uses", ".0f"),
+        Column("violations", "over %", "share of answers beyond the budget", ".0f"),
+        Column("against", "against random", "difference of accuracy, paired by seed, with its 95 % interval"),
+    )
+    images = f"CIFAR-10 at {options.resolution} x {options.resolution} pixels"
+    title = f"{images}, networks trained from scratch for {options.scratch_epochs} epochs"
+    epochs = f"Super-network: {options.warm_up_epochs} epochs of the heaviest network, {options.path_epochs} of paths."
+    return Rows(title, columns, rows, remark=epochs)
+
+
+def _plot(found: Sequence[Found], path: Path) -> None:
+    figure = new_figure(7.5, 4.8)
+    axes = figure.subplots()
+    for number, method in enumerate(METHODS):
+        own = [answer for answer in found if answer.method == method]
+        axes.scatter([a.macs / 1e6 for a in own], [a.accuracy for a in own], s=12, color=f"C{number}", alpha=0.5, linewidths=0)
+        groups = [[a for a in own if a.budget == budget] for budget in sorted({a.budget for a in own})]
+        x, y = ([mean(getattr(a, key) for a in group) for group in groups] for key in ("macs", "accuracy"))
+        axes.plot([macs / 1e6 for macs in x], y, marker="o", color=f"C{number}", label=method, markersize=5)
+    for limit in {round(a.macs / a.use * 100) for a in found if a.method == RANDOM}:
+        axes.axvline(limit / 1e6, color="0.6", linewidth=1, linestyle="--", zorder=0)
+    axes.set(xlabel="million multiply-adds (dashed: the budgets)", ylabel="test accuracy from scratch, %")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    save_figure(figure, path)
+
+
+if __name__ == "__main__":
+    main()
