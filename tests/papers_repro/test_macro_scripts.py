@@ -73,9 +73,9 @@ def test_variants(tmp_path: Path) -> None:
 def test_start(tmp_path: Path) -> None:
     file, out = write_made_benchmark(tmp_path / "made.json"), tmp_path / "run"
     arguments = ("--scale", "smoke", "--out", str(out), "--benchmark", str(file))
-    run_script("papers_repro/hardcore_start.py", *arguments, folder=tmp_path, columns=160)
-    assert (out / "hardcore_start.png").read_bytes().startswith(b"\x89PNG")
-    (table,) = json.loads((out / "hardcore_start.json").read_text())["tables"]
+    run_script("papers_repro/macro_start.py", *arguments, folder=tmp_path, columns=160)
+    assert (out / "macro_start.png").read_bytes().startswith(b"\x89PNG")
+    (table,) = json.loads((out / "macro_start.json").read_text())["tables"]
     assert [(row["variant"], row["start"]) for row in table["ours"]] == [
         (variant, start) for variant in ("as printed", "small steps") for start in ("balanced", "cheapest", "entropy")
     ]

@@ -1,4 +1,4 @@
-"""HardCoRe-NAS, Eq. 28: what the balanced start is worth against the cheapest one, by the truth of NAS-Bench-Macro.
+"""NAS-Bench-Macro and HardCoRe-NAS, Eq. 28: what the balanced start is worth against the cheapest one, by the truth.
 
 The paper averages ``100 (Acc_balanced - Acc_cheapest) / Acc_cheapest`` over budgets: both searches are the same but for where they
 begin. Here every accuracy is the benchmark's own, budgets are on multiply-adds, and this library's start, the joint maximum-entropy
@@ -36,7 +36,7 @@ from papers_repro.harness import (
 )
 from papers_repro.macro import MacroTable, read_benchmark
 
-SCRIPT = "hardcore_start"
+SCRIPT = "macro_start"
 STARTS: tuple[Start, ...] = ("balanced", "cheapest", "entropy")
 VARIANTS = ("as printed", "small steps")
 _ROWS = {"as printed": 5, "small steps": 2}  # networks a step, as in the contest of macro_regret.py
@@ -46,7 +46,7 @@ _ROWS = {"as printed": 5, "small steps": 2}  # networks a step, as in the contes
 class Options(ScriptOptions):
     """The worth of the balanced start on NAS-Bench-Macro.
 
-    Writes hardcore_start.json and hardcore_start.png. Needs the benchmark's file: --benchmark nas-bench-macro_cifar10.json
+    Writes macro_start.json and macro_start.png. Needs the benchmark's file: --benchmark nas-bench-macro_cifar10.json
     (github.com/xiusu/NAS-Bench-Macro).
     """
 
