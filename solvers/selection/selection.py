@@ -58,6 +58,7 @@ class Selection:
         """In sentences: how good it is, what is spent, what binds and what one unit more buys, and which groups are near to change.
 
         Example:
+            >>> from solvers import project_to_budget
             >>> print(project_to_budget([[0.0, 3.0], [0.0, 2.0]], [[1.0, 3.0], [1.0, 2.0]], 4.0).explain())
             The summed score is 3; it is proven that no selection that fits has a greater one.
             The budget: 4 of 4 used (100 %), 0 left; it binds: at the margin one unit more buys about 1.5 of score.
