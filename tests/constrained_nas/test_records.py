@@ -43,6 +43,18 @@ def test_a_violated_budget_is_written_as_such(tmp_path: Path) -> None:
     assert not record.budgets[0].fits
 
 
+@pytest.mark.parametrize(("share", "fits"), [(1.0, True), (0.9999, False)])
+def test_a_budget_is_met_to_the_last_parameter(tmp_path: Path, share: float, fits: bool) -> None:
+    """A limit that equals the cost is met; one a little less is not, by the problem and by the record."""
+    space = tiny_space()
+    scores = np.ones(space.staged.blocks.dimension)
+    result = project_point(_problem(1e9), space.staged, scores, scores)
+    problem = _problem(share * result.costs["parameters"])
+    assert problem.fits(result.architecture) == fits
+    assert SearchResult.of(problem, result.architecture, result.point).feasible == fits
+    assert save_architecture(problem, result, "projection", tmp_path / "a.json").budgets[0].fits == fits
+
+
 def test_damaged_and_foreign_files_say_what_is_wrong(tmp_path: Path) -> None:
     space, problem = tiny_space(), _problem(1e9)
     scores = np.ones(space.staged.blocks.dimension)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -13,6 +14,7 @@ from support.tiny import tiny_space
 from torch import Tensor, nn
 
 from constrained_nas.latency import (
+    Clock,
     Measurement,
     TableFit,
     Timer,
@@ -190,3 +192,15 @@ def test_uniform_architectures() -> None:
     architecture = uniform_architecture(space, 5)
     assert {architecture.choice(block) for block in space.block_names} == {5}
     assert [architecture.choice(f"stage{stage}.depth") for stage in (1, 2)] == [1, 1]
+
+
+@pytest.mark.parametrize(("clock", "nanoseconds"), [("processor", time.thread_time_ns), ("wall", time.perf_counter_ns)])
+def test_both_clocks_tell_milliseconds(clock: Clock, nanoseconds: Callable[[], int]) -> None:
+    timer = Timer(clock=clock)
+    outer, begun, inner = nanoseconds(), timer.now(), nanoseconds()
+    while nanoseconds() < inner + 5_000_000:
+        pass
+    within = nanoseconds() - inner
+    ended = timer.now()
+    around = nanoseconds() - outer
+    assert within / 1e6 - 1e-6 <= ended - begun <= around / 1e6 + 1e-6  # to the rounding of a sum
