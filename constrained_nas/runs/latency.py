@@ -7,6 +7,7 @@ onto the same limit is the same network.
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -52,12 +53,28 @@ def read_run_table(family: Family, path: Path, settings: RunSettings) -> RunTabl
     device = device_name(name) if name == "cpu" or name.startswith("cuda") else name
     table = family.read_table(path)
     asked = TableConditions(device, settings.latency_batch, "ms", settings.latency_threads, resolution=settings.resolution)
-    require_conditions(table, asked, str(path))
+    try:
+        require_conditions(table, asked, str(path))
+    except ValueError as error:
+        flags = _flags_for(table, asked, settings.measure)
+        raise ValueError(f"{error}; the flags for this one: {flags}" if flags else str(error)) from error
     if table.dtype != "float32":
         raise ValueError(f"{path}: measured with numbers of type {table.dtype!r}; networks are searched and measured in float32")
     if name == "cpu" and re.search("cuda|tensorrt|gpu", table.runtime, re.IGNORECASE):
         raise ValueError(f"{path}: measured in {table.runtime!r}, which runs on a GPU, for --latency-device cpu")
     return table
+
+
+def _flags_for(table: RunTable, asked: TableConditions, measure: bool) -> str:
+    """What to say so that a search takes a table as it is; nothing where no flag helps."""
+    flags = []
+    if table.device != asked.device:
+        flags.append(f"--latency-device {shlex.quote(table.device)}")
+        flags += ["--no-measure"] if measure else []
+    flags += [f"--latency-batch {table.batch}"] if table.batch != asked.batch else []
+    flags += [f"--latency-threads {table.threads}"] if table.threads != asked.threads else []
+    flags += [f"--resolution {table.resolution}"] if table.resolution != asked.resolution else []
+    return " ".join(flags)
 
 
 def measure_run_table(prepared: Prepared, path: Path, progress: Progress | None = None) -> None:
