@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 from torch.utils.data import Dataset
 
 from constrained_nas.quantization.layers import Rounding
-from constrained_nas.quantization.quantizer import QuantizedWeight
+from constrained_nas.quantization.quantizer import QuantizedWeight, code_range
 from constrained_nas.training import TrainingOptions, fine_tune
 
 
@@ -30,11 +30,11 @@ class _Rounded(nn.Module):
     def __init__(self, weight: QuantizedWeight) -> None:
         super().__init__()
         shape = (-1, *[1] * (weight.codes.ndim - 1))
-        self.register_buffer("scales", weight.scales.clamp(min=1e-30).reshape(shape))
-        self.most = 2 ** (weight.bits - 1) - 1
+        self.register_buffer("scales", torch.where(weight.scales == 0, 1.0, weight.scales).reshape(shape))
+        self.limits = code_range(weight.bits)
 
     def forward(self, weight: Tensor) -> Tensor:
-        given = (weight / self.scales).clamp(-self.most, self.most)
+        given = (weight / self.scales).clamp(*self.limits)
         return (given + (given.round() - given).detach()) * self.scales
 
 
@@ -69,7 +69,7 @@ def fine_tune_quantized(
             module = modules[name]
             parts: Any = module.parametrizations
             scales = parts.weight[0].scales
-            codes = (parts.weight.original.detach() / scales).round().clamp(-parts.weight[0].most, parts.weight[0].most)
+            codes = (parts.weight.original.detach() / scales).round().clamp(*parts.weight[0].limits)
             parametrize.remove_parametrizations(module, "weight")
             rounding.weights[name] = QuantizedWeight(codes.to(torch.int16).contiguous(), weight.scales, weight.bits)
             module.weight = nn.Parameter(rounding.weights[name].values)

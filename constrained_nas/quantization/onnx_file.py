@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from constrained_nas.export import ExportedOnnx, exported_model, run_onnx
 from constrained_nas.quantization.layers import QuantizableLayer, Rounding
 from constrained_nas.quantization.packing import pack
-from constrained_nas.quantization.quantizer import ActivationGrid, QuantizedWeight
+from constrained_nas.quantization.quantizer import RUNTIME_BITS, ActivationGrid, QuantizedWeight
 from graphs import Operation
 from graphs.files import written_whole
 from graphs.filters import FLOAT_BITS
@@ -73,7 +73,9 @@ class OnnxTemplate:
         """Of the file besides the layers' weights, with the functions that weights of these widths need."""
         sizes = {each.name: each.ByteSize() for each in self.model.graph.initializer}
         weights = sum(_framed(sizes[place.initializer]) for place in self.places.values())
-        functions = sum(_framed(self._unpacking(bits).ByteSize()) for bits in set(widths) if bits not in (4, 8, FLOAT_BITS))
+        functions = sum(
+            _framed(self._unpacking(bits).ByteSize()) for bits in set(widths) if bits not in (*RUNTIME_BITS, FLOAT_BITS)
+        )
         return int(self.model.ByteSize()) - weights + functions
 
     def layer_bytes(self, layer: QuantizableLayer, operation: Operation) -> int:
@@ -125,7 +127,7 @@ class OnnxTemplate:
             graph.initializer.extend(tensors)
             front += nodes
             replaced[place.initializer] = name
-            used |= {weight.bits} - {4, 8}
+            used |= {weight.bits} - set(RUNTIME_BITS)
         nodes = []
         for node in graph.node:
             for initializer in [name for name in node.input if name in before]:
@@ -150,12 +152,12 @@ class OnnxTemplate:
         """Tensors and nodes that put a weight out under ``name``; ``floats``: beside inputs that are not rounded."""
         helper, types = self.onnx.helper, self.onnx.TensorProto
         codes, factors = weight.codes.cpu().numpy(), place.factors
-        signs = np.where(factors < 0, -1, 1).reshape(-1, *[1] * (codes.ndim - 1))
-        codes = codes * signs  # the grid is symmetric, so that scales stay positive
-        scales = (weight.scales.cpu().numpy() * np.abs(factors)).astype(np.float32)
+        if weight.bits in RUNTIME_BITS:  # the codes are symmetric, so that scales stay positive
+            codes, factors = codes * np.where(factors < 0, -1, 1).reshape(-1, *[1] * (codes.ndim - 1)), np.abs(factors)
+        scales = (weight.scales.cpu().numpy() * factors).astype(np.float32)
         scales[scales == 0] = 1.0  # codes are zero there, and runtimes divide by scales
         codes = np.moveaxis(codes, 0, place.axis) if place.axis else codes
-        plain = weight.bits in (4, 8) and not (floats and place.product)
+        plain = weight.bits in RUNTIME_BITS and not (floats and place.product)
         tensors = [self._tensor(f"{name}s", scales if plain else scales.reshape(_channels(codes, place.axis)))]
         if weight.bits == 8:
             tensors.append(self._tensor(f"{name}c", codes.astype(np.int8)))
