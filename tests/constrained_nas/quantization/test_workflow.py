@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from pathlib import Path
 
@@ -93,15 +92,17 @@ def test_every_layer_is_found_with_its_costs() -> None:
 
 def test_rounding_is_undone_and_bias_makes_up_for_the_mean() -> None:
     task = made()
-    before, kept = network_outputs(task.network, IMAGES), copy.deepcopy(task.network.state_dict())
-    means = {}
-    for correction in (False, True):
-        with rounded(task.layers[:1], [Operation(2, 32)], bias_correction=correction):
-            stem = task.layers[0].module
-            means[correction] = stem(IMAGES[:8]).mean((0, 2, 3))
-            assert all(len(filters.unique()) <= 4 for filters in stem.weight)
-    exact = nn.functional.conv2d(IMAGES[:8], kept["stem.weight"], kept["stem.bias"], 2, 1).mean((0, 2, 3))
-    assert (means[True] - exact).abs().sum() < (means[False] - exact).abs().sum()
+    before = network_outputs(task.network, IMAGES)
+    exact, means = network_outputs(task.network, IMAGES[:8]).mean(0), {}
+    for correction in (False, True):  # of the head, which is what comes out
+        with rounded(task.layers[4:], [Operation(2, 32)], bias_correction=correction):
+            means[correction] = network_outputs(task.network, IMAGES[:8]).mean(0)
+            assert all(len(rows.unique()) <= 4 for rows in task.layers[4].module.weight)
+    torch.testing.assert_close(means[True], exact, rtol=1e-4, atol=1e-5)
+    assert (means[False] - exact).abs().max() > 1e-2
+    depthwise = task.layers[1]  # each filter has the mean of its own channel
+    by_hand = depthwise.module.weight.sum((1, 2, 3)) * depthwise.means
+    torch.testing.assert_close(depthwise.mean_output(depthwise.module.weight).double(), by_hand.double(), rtol=1e-5, atol=1e-6)
     with rounded(task.layers, [Operation(8, 4)] * 5) as rounding:
         assert set(rounding.grids) == {"depthwise", "attention.in_proj", "attention.out_proj", "head"}  # the image keeps its bits
         moved = network_outputs(task.network, IMAGES)
