@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -57,8 +57,15 @@ class Describe:
     filters, those of the lightest and the heaviest network, in what search takes budgets on.
     """
 
-    space: Annotated[Literal[DagName, MBConvName, SpaceName], tyro.conf.Positional]
-    """A published network, or a space of search."""
+    space: Annotated[str, tyro.conf.Positional]
+    """A published network (resnet-20 ... -110, cnf-1 ... -8), a space of search (constrained-nas spaces), or FILE.py:CALLABLE, a
+    network of your own: the file is run."""
+    classes: int = 10
+    """Of the data, for a network of your own."""
+    channels: int = 1
+    """Of the images, for a network of your own."""
+    resolution: int | None = None
+    """Side of the images in pixels, for a network of your own."""
     json: bool = False
     """Print JSON instead of a table."""
     draw: Path | None = None
@@ -80,7 +87,7 @@ def describe(command: Describe) -> None:
         facts, dag, positions = _mbconv_facts(space), space.dag(), _staged_positions(space)
     else:
         published = command.space in get_args(DagName)
-        made = DagFamily(dag_space(command.space)) if published else _searched(command.space)  # type: ignore[arg-type]
+        made = DagFamily(dag_space(command.space)) if published else _searched(command)  # type: ignore[arg-type]
         if not isinstance(made, DagFamily):
             _describe_counted(console, made, command)
             return
@@ -159,13 +166,17 @@ def cost_range(family: Family, name: str) -> tuple[float, float]:
     return cost.cost(family.cheapest(cost)), cost.cost(family.largest(cost))
 
 
-def mbconv_space(name: MBConvName, resolution: int | None = None) -> MBConvSpace:
-    """The space of that name (HardCoRe-NAS, once-for-all), for images of that side (its own if None)."""
+def mbconv_space(
+    name: MBConvName, resolution: int | None = None, classes: int | None = None, channels: int | None = None
+) -> MBConvSpace:
+    """The space of that name (HardCoRe-NAS, once-for-all), for images of that side and so many classes and channels (its own if
+    None)."""
     from graphs import hardcore_imagenet, hardcore_small, ofa_mbv3
 
     if resolution is not None and resolution < 1:
         raise ValueError(f"resolution: expected at least one pixel, got {resolution}")
-    size = {} if resolution is None else {"resolution": resolution}
+    asked = {"resolution": resolution, "classes": classes, "image_channels": channels}
+    size: Any = {key: value for key, value in asked.items() if value is not None}
     if name == "hardcore-small":
         return hardcore_small(**size)
     if name == "ofa-mbv3":
@@ -187,17 +198,19 @@ def dag_space(name: DagName) -> DagSpace:
     return convolutional_neural_fabric(int(number), 9, 64, classes=3, task="segmentation", side=256)
 
 
-def _searched(name: SpaceName) -> Family:
+def _searched(command: Describe) -> Family:
     """A space of search: PruNet's published ones as they are, others on digits."""
     from constrained_nas.runs import make_space, plan_of
     from constrained_nas.runs.families import GPUNetFamily
     from graphs import gpunet_imagenet, gpunet_imagewoof
 
+    name = command.space
     if name == "gpunet-imagenet":
         return GPUNetFamily(gpunet_imagenet())
     if name == "gpunet-imagewoof":
         return GPUNetFamily(gpunet_imagewoof())
-    return make_space(name, 10, 1, plan_of(RunSettings(space=name)).resolution)
+    plan = plan_of(RunSettings(space=name, resolution=command.resolution))
+    return make_space(plan.settings.space, command.classes, command.channels, plan.resolution)
 
 
 def _describe_counted(console: Console, family: Family, command: Describe) -> None:
@@ -225,6 +238,13 @@ def _describe_counted(console: Console, family: Family, command: Describe) -> No
     for end, priced in (("lightest", lightest), ("heaviest", heaviest)):
         said = ", ".join(f"{value:,} {costs[name].unit}" for name, value in priced.items())
         console.print(f"{end}: {said}")
+    console.print(suggested({name: (lightest[name], heaviest[name]) for name in costs}))
+
+
+def suggested(ranges: Mapping[str, tuple[float, float]]) -> str:
+    """Budgets that a search of the space may be given: half-way from the least to the greatest cost."""
+    halves = (f"--budget {name}={short((least + most) / 2)}" for name, (least, most) in ranges.items())
+    return f"for example: {' or '.join(halves)}"
 
 
 def _dag_facts(space: DagSpace) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import tyro
 from rich.console import Console
@@ -17,6 +17,7 @@ from graphs.files import save_json
 
 if TYPE_CHECKING:
     from constrained_nas.latency import Profiled, Timer
+    from graphs import ChoiceSpace
 
 ProfileClock = Literal["auto", "wall", "processor"]
 
@@ -36,7 +37,8 @@ class Profile:
     Example: constrained-nas profile hardcore-imagenet --threads 1 --batch 1 --out table.json
     """
 
-    space: Annotated[MBConvName, tyro.conf.Positional]
+    space: Annotated[str, tyro.conf.Positional]
+    """A hardcore or gpunet space, or FILE.py:CALLABLE, a network of your own with graphs.Choice in it: the file is run."""
     out: Path = Path("latency_table.json")
     """Where to write the table (JSON)."""
     runtime: RuntimeName = "torch"
@@ -50,6 +52,12 @@ class Profile:
     """Images at a time."""
     resolution: int | None = None
     """Side of the images in pixels; the space's own by default."""
+    data: str | None = None
+    """What a search will be given as --data: classes and channels of the network follow from it."""
+    classes: int | None = None
+    """Of the data, instead of --data."""
+    channels: int | None = None
+    """Of the images, instead of --data."""
     timing: BlockTiming = "in-context"
     """Of blocks. in-context: inside networks by hooks; in runtimes without hooks, as the difference a block makes to a chain.
     isolated: every block alone."""
@@ -75,7 +83,11 @@ def profile(command: Profile) -> None:
     """
     from constrained_nas.latency import ProfileSettings, log_beside, profile_space
 
-    space = mbconv_space(command.space, command.resolution)
+    classes, channels = data_shape(command.data, command.classes, command.channels)
+    if command.space not in get_args(MBConvName):
+        _profile_other(command, classes, channels)
+        return
+    space = mbconv_space(command.space, command.resolution, classes, channels)  # type: ignore[arg-type] # one of the names
     timer = make_timer(command.batch, command.threads, command.device, command.clock)
     settings = ProfileSettings(
         command.runtime, timer, command.rounds, command.networks, command.timing, command.evidence, command.seed
@@ -89,6 +101,69 @@ def profile(command: Profile) -> None:
     save_json(found.table, command.out)
     log.unlink(missing_ok=True)
     _report(console, command, found)
+
+
+def data_shape(data: str | None, classes: int | None = None, channels: int | None = None) -> tuple[int | None, int | None]:
+    """Classes and channels of data, None where nothing says them; what is given itself goes first.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or no train/ in it.
+    """
+    known: dict[str | None, tuple[int | None, int | None]] = {
+        None: (None, None),
+        "digits": (10, 1),
+        "cifar10": (10, 3),
+        "cifar100": (100, 3),
+    }
+    if data not in known:
+        train = Path(str(data)) / "train"
+        if not train.is_dir():
+            raise FileNotFoundError(f"--data: no folder {str(train)!r}")
+        known[data] = (sum(path.is_dir() for path in train.iterdir()), 3)
+    return classes or known[data][0], channels or known[data][1]
+
+
+def choices_of(space: str, classes: int | None, channels: int | None, resolution: int) -> ChoiceSpace:
+    """A network of one's own; the file is run.
+
+    Raises:
+        ValueError: an unknown name, or what has no choices.
+    """
+    from constrained_nas.runs import RunSettings, make_space
+    from constrained_nas.runs.families import ChoiceFamily
+
+    family = make_space(RunSettings(space=space).space, classes or 10, channels or 1, resolution)
+    if not isinstance(family, ChoiceFamily):
+        raise ValueError(f"{space}: only tables of hardcore spaces and of networks of one's own with choices are validated")
+    return family.space
+
+
+def _profile_other(command: Profile, classes: int | None, channels: int | None) -> None:
+    """A table of a space with widths, or of a network of one's own; in torch as it is."""
+    from constrained_nas.runs import RunSettings, make_space, plan_of
+    from constrained_nas.runs.families import ChoiceFamily
+    from constrained_nas.selections import measure_choice_table
+
+    if command.runtime != "torch":
+        raise ValueError(f"--runtime {command.runtime}: {command.space} is measured in torch as it is")
+    plan = plan_of(RunSettings(space=command.space, resolution=command.resolution))
+    family = make_space(plan.settings.space, classes or 10, channels or 1, plan.resolution)
+    timer = make_timer(command.batch, command.threads, command.device, command.clock)
+    console = PlainConsole()
+    with progress_shown(console) as progress:
+        if not isinstance(family, ChoiceFamily):
+            family.measure_table(timer, command.seed, command.out, progress)
+            console.print(f"written to {command.out}: {family.decisions.name}, calibrated on whole networks")
+            return
+        table, before, check = measure_choice_table(family.space, timer, command.networks, command.rounds, command.seed, progress)
+    save_json(table, command.out)
+    under = f"{table.device}, {table.runtime}, {table.threads} thread(s), batch {table.batch}, {table.resolution} pixels"
+    console.print(
+        f"{command.out}: {len(table.entries)} options of {table.space} in ms ({under}, {table.clock} clock); {table.fixed:.3g} ms "
+        f"are fixed.\nOptions summed: measured = {before.slope:.3f} x estimated {before.intercept:+.3g} ms, R^2 "
+        f"{before.r_squared:.4f}, worst error {before.worst:.1%}.\nCalibrated, on the other half of {command.networks} networks: R^2 "
+        f"{check.r_squared:.4f}, worst error {check.worst:.1%}."
+    )
 
 
 def make_timer(batch: int, threads: int, device: str, clock: ProfileClock) -> Timer:

@@ -110,6 +110,7 @@ def _print(console: Console, record: RunRecord, folder: Path) -> None:
         )
     for line in (_certified(record), *record.remarks, f"written to {folder}"):
         console.print(line)
+    console.print(f"next: constrained-nas report {folder}, constrained-nas export {folder} --to python onnx", soft_wrap=True)
 
 
 def _titled(cost: str, unit: str) -> str:

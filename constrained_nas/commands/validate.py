@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import tyro
 
 from constrained_nas.commands.console import PlainConsole, progress_shown
 from constrained_nas.commands.describe import MBConvName, mbconv_space
+from constrained_nas.commands.profile import choices_of, data_shape
 from graphs.files import save_json
 
 
@@ -25,7 +26,8 @@ class Validate:
     """
 
     table: Annotated[Path, tyro.conf.Positional]
-    space: Annotated[MBConvName, tyro.conf.Positional]
+    space: Annotated[str, tyro.conf.Positional]
+    """The table's: a hardcore space, or FILE.py:CALLABLE, a network of your own: the file is run."""
     networks: int = 20
     """How many, at least 3."""
     rounds: int = 40
@@ -36,6 +38,12 @@ class Validate:
     """Scatter picture (.png, .pdf, .svg); TABLE.validation.png beside the table by default."""
     record: Path | None = None
     """What was measured (JSON); TABLE.validation.json by default."""
+    data: str | None = None
+    """As profile was given it."""
+    classes: int | None = None
+    """Of the data, instead of --data."""
+    channels: int | None = None
+    """Of the images, instead of --data."""
     seed: int = 1
     """Of networks and orders. Not the one of profile, whose networks calibrated the table."""
 
@@ -48,14 +56,20 @@ def validate(command: Validate) -> None:
         OSError: a file cannot be read or written.
     """
     from constrained_nas.latency import timer_of, validate_table
+    from constrained_nas.selections import validate_choice_table
     from graphs.costs import load_latency_table
 
     table = load_latency_table(command.table)
-    space = mbconv_space(command.space, table.resolution)
+    classes, channels = data_shape(command.data, command.classes, command.channels)
     timer = timer_of(table, command.device)
     console = PlainConsole()
     with progress_shown(console) as progress:
-        found = validate_table(table, space, timer, command.networks, command.rounds, command.seed, progress)
+        if command.space in get_args(MBConvName):
+            space = mbconv_space(command.space, table.resolution, classes, channels)  # type: ignore[arg-type] # one of the names
+            found = validate_table(table, space, timer, command.networks, command.rounds, command.seed, progress)
+        else:
+            own = choices_of(command.space, classes, channels, table.resolution)
+            found = validate_choice_table(table, own, timer, command.networks, command.rounds, command.seed, progress)
     picture = command.picture or command.table.with_name(command.table.stem + ".validation.png")
     record = command.record or command.table.with_name(command.table.stem + ".validation.json")
     save_json(found, record)

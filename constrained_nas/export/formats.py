@@ -66,7 +66,7 @@ def export_python(
     title = f"The network {name}." if record is None else f"A network of {record.space}, found by {record.method}."
     source = python_source(plain, title, written.weights.name, _facts(plain, images, record))
     with written_whole(written.weights) as weights:
-        save_tensors({key: tensor.contiguous() for key, tensor in plain.state_dict().items()}, weights)
+        save_tensors(plain.state_dict(), weights)
         namespace: dict[str, Any] = {"__name__": name}
         try:
             exec(compile(source, str(written.source), "exec"), namespace)  # our own text, and the check that it is what it says
@@ -173,7 +173,8 @@ def _plain(network: nn.Module) -> nn.Module:
     plain = copy.deepcopy(network).cpu().eval()
     with torch.no_grad():
         for tensor in (*plain.parameters(), *plain.buffers()):
-            tensor.data = tensor.data.contiguous()
+            # Kernels of one pixel or channel count as contiguous whatever their strides are, and rounding depends on these.
+            tensor.data = tensor.data.reshape(-1).clone().view(tensor.shape)
     return plain
 
 

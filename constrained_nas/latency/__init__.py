@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from graphs.faces import on_demand
 
 if TYPE_CHECKING:
-    from constrained_nas.latency.block_table import TableFit, calibrate, measure_table
+    from constrained_nas.latency.block_table import TableFit, calibrate, calibrate_on, measure_table
     from constrained_nas.latency.device_budget import (
         DeviceAttempt,
         DeviceRecord,
@@ -21,13 +21,22 @@ if TYPE_CHECKING:
     from constrained_nas.latency.measured_cost import measured_latency
     from constrained_nas.latency.names import BlockTiming, Clock, Progress, RuntimeName
     from constrained_nas.latency.profiling import Profiled, ProfileSettings, profile_space
-    from constrained_nas.latency.robust_times import least_samples
-    from constrained_nas.latency.rounds import Subject, log_beside, measure_networks, measure_runs, run_rounds, timed_run
-    from constrained_nas.latency.runtimes import require_runtime, runtime_called
+    from constrained_nas.latency.robust_times import inliers, least_samples
+    from constrained_nas.latency.rounds import (
+        Subject,
+        corrected_times,
+        log_beside,
+        measure_networks,
+        measure_runs,
+        run_rounds,
+        timed_rounds,
+        timed_run,
+    )
+    from constrained_nas.latency.runtimes import require_runtime, runtime_called, runtime_title
     from constrained_nas.latency.spread import spread_networks
     from constrained_nas.latency.subjects import reference_architecture, uniform_architecture
     from constrained_nas.latency.timer import Measurement, Timer, automatic_clock, device_name
-    from constrained_nas.latency.validation import Validation, timer_of, validate_table
+    from constrained_nas.latency.validation import ValidatedNetwork, Validation, timer_of, validate_table
     from constrained_nas.latency.widths import calibrate_width_table, measure_width_table, time_networks
 
 __getattr__ = on_demand(__name__)

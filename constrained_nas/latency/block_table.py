@@ -26,7 +26,7 @@ from constrained_nas.latency.runtimes import runtime_title
 from constrained_nas.latency.spread import spread_networks
 from constrained_nas.latency.subjects import Context, first_of_shape, hooked, uniform_architecture
 from constrained_nas.latency.timer import Measurement, Timer
-from graphs import Architecture, GPUNetSpace, MBConvSpace, Supernet
+from graphs import Architecture, ChoiceSpace, GPUNetSpace, MBConvSpace, Supernet
 from graphs.costs import LatencyEntry, LatencyTable, QuadraticCost, WidthLatencyTable, latency_cost
 from solvers.arrays import FloatArray
 
@@ -175,7 +175,7 @@ def calibrate(
 
 
 def calibrate_on(
-    space: MBConvSpace | GPUNetSpace,
+    space: MBConvSpace | GPUNetSpace | ChoiceSpace,
     table: Table,
     cost_of: Callable[[Table], QuadraticCost],
     networks: int,

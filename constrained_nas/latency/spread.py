@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
-from graphs import Architecture, GPUNetSpace, MBConvSpace
+from graphs import Architecture, ChoiceSpace, GPUNetSpace, MBConvSpace
 from graphs.costs import QuadraticCost
 from solvers.arrays import FloatArray
 
@@ -18,7 +18,7 @@ TILT = 6.0  # exp(6) times as likely to take the slowest option as the fastest, 
 
 
 def spread_networks(
-    space: MBConvSpace | GPUNetSpace, cost: QuadraticCost, count: int, generator: np.random.Generator
+    space: MBConvSpace | GPUNetSpace | ChoiceSpace, cost: QuadraticCost, count: int, generator: np.random.Generator
 ) -> list[Architecture]:
     """``count`` different random networks whose costs are nearest to evenly spaced ones, in order of cost.
 
@@ -55,7 +55,7 @@ def spread_networks(
 
 
 def _described(
-    space: MBConvSpace | GPUNetSpace, cost: QuadraticCost
+    space: MBConvSpace | GPUNetSpace | ChoiceSpace, cost: QuadraticCost
 ) -> tuple[int, list[FloatArray], list[bool], Callable[[FloatArray], bytes]]:
     """How many networks there are; the options of every decision ranked from 0 for the cheapest to 1 for the costliest, without the
     skip, which is the last; whether there is one; and what is the same for two points of one network."""
@@ -64,7 +64,8 @@ def _described(
         times = space.staged.per_configuration(cost.quadratic).reshape(len(space.block_names), -1)
         depths = [np.arange(len(space.settings.depths)) for _ in space.settings.stages]  # in order as they are
         return space.architectures, [*map(_ranked, [*times, *depths])], [False] * len(linear), partial(_running, space)
-    skippable = [shape.skippable for shape in space.layers.values()]
+    layers = {} if isinstance(space, ChoiceSpace) else space.layers
+    skippable = [shape.skippable for shape in layers.values()] or [False] * len(linear)
     ranks = [_ranked(part[: len(part) - skips]) for part, skips in zip(linear, skippable, strict=True)]
     return math.prod(map(len, linear)), ranks, skippable, np.ndarray.tobytes
 

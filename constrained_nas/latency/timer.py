@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from constrained_nas.latency.names import Clock
-from graphs import GPUNetSpace, MBConvSpace
+from graphs import ChoiceSpace, GPUNetSpace, MBConvSpace
 
 
 def automatic_clock(device: str, threads: int) -> Clock:
@@ -82,8 +82,10 @@ class Timer:
         finally:
             torch.set_num_threads(before)
 
-    def images(self, space: MBConvSpace | GPUNetSpace) -> Tensor:
+    def images(self, space: MBConvSpace | GPUNetSpace | ChoiceSpace) -> Tensor:
         """A batch of noise of the space's input shape."""
+        if isinstance(space, ChoiceSpace):
+            return self.noise(space.example[0].shape[1:])
         return self.noise((space.settings.image_channels, space.settings.resolution, space.settings.resolution))
 
     def noise(self, shape: Sequence[int]) -> Tensor:

@@ -26,9 +26,9 @@ def check_method(plan: Plan, method: str | None = None) -> None:
             f"--method {chosen} searches {searched}; {settings.space} has other decisions: use --method "
             f"{' or '.join(family.methods)}, or one of those spaces"
         )
-    if 0 < family.most_budgets < len(settings.budgets):
+    if 0 < family.most_budgets < len(settings.limits):
         raise ValueError(
-            f"--method {chosen} holds one budget, got {len(settings.budgets)}: leave out all but one, or search another space "
+            f"--method {chosen} holds one budget, got {len(settings.limits)}: leave out all but one, or search another space "
             "(hardcore, budgeted and prunet hold several at once)"
         )
 
@@ -43,6 +43,31 @@ def check_tables(plan: Plan) -> None:
         raise ValueError(
             f"there are no latency tables of {plan.settings.space}: use {plan.family.uncounted}, or a hardcore or gpunet space"
         )
+
+
+def absolute_limit(family: Family, costs: Costs, name: str, limit: float | str) -> float:
+    """A limit as a number: ``"60%"`` is that share of the largest network's cost.
+
+    Raises:
+        ValueError: a share of a cost that the space does not know.
+    """
+    if not isinstance(limit, str):
+        return limit
+    if name not in costs:
+        raise ValueError(f"space {family.decisions.name!r} has no cost {name}: budgets there are on {', '.join(costs)}")
+    most = costs[name].cost(family.largest(costs[name]))
+    return float(f"{most * float(limit[:-1]) / 100:.10g}")
+
+
+def loose_budgets(family: Family, problem: SearchProblem) -> list[str]:
+    """Budgets that even the largest network meets: they decide nothing."""
+    said = []
+    for budget in problem.budgets:
+        most = budget.cost.cost(family.largest(budget.cost))
+        if most <= budget.limit:
+            what = f"the budget on {budget.cost.name}, {budget.limit:.6g} {budget.unit},"
+            said.append(f"{what} decides nothing: even the largest network has {most:.6g}")
+    return said
 
 
 def make_problem(family: Family, budgets: Mapping[str, float], costs: Mapping[str, CostModel]) -> SearchProblem:

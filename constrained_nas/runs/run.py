@@ -9,6 +9,7 @@ Started by torchrun, several processes do one run: all call the same, the first 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 
 from constrained_nas.latency import Progress
 from constrained_nas.problem import SearchProblem
-from constrained_nas.runs.checks import check_feasible, check_method, check_tables, make_problem
+from constrained_nas.runs.checks import absolute_limit, check_feasible, check_method, check_tables, loose_budgets, make_problem
 from constrained_nas.runs.families import Costs, Plan, Prepared, RunTable, costs_of, plan_of
 from constrained_nas.runs.fingerprint import digest
 from constrained_nas.runs.finish import finish_run
@@ -72,10 +73,15 @@ def begin_run(settings: RunSettings, folder: Path) -> Asked | None:
         asked = checked(plan, folder, chosen.table)
     else:
         check_tables(plan)
-        counted = {name: limit for name, limit in chosen.budgets.items() if name != "latency_ms"}
+        counted = {name: limit for name, limit in chosen.limits.items() if name != "latency_ms"}
+        if isinstance(chosen.limits.get("latency_ms"), str):
+            raise ValueError("--budget latency_ms: a share of it needs a table: give --table, or say milliseconds")
         if counted:  # what a table is not needed for need not wait for it
-            without = chosen.model_copy(update={"budget": tuple(f"{n}={v!r}" for n, v in counted.items())})
-            checked(replace(plan, settings=without), folder, None)
+            without = chosen.model_copy(update={"budget": _as_typed(counted)})
+            numbers = checked(replace(plan, settings=without), folder, None).prepared.settings.budgets
+            chosen = chosen.model_copy(update={"budget": _as_typed({**chosen.limits, **numbers})})
+    if asked is not None:
+        chosen = asked.prepared.settings
     if first_process():
         with owned(folder):
             _check_unused(folder)  # another may have begun one meanwhile
@@ -85,6 +91,11 @@ def begin_run(settings: RunSettings, folder: Path) -> Asked | None:
     if together is not None:
         together.barrier()
     return asked
+
+
+def _as_typed(limits: Mapping[str, float | str]) -> tuple[str, ...]:
+    """As ``--budget`` has them."""
+    return tuple(f"{name}={limit if isinstance(limit, str) else repr(limit)}" for name, limit in limits.items())
 
 
 def _check_unused(folder: Path) -> None:
@@ -103,7 +114,7 @@ def checked(plan: Plan, folder: Path, table_path: Path | None) -> Asked:
     """
     check_method(plan)
     settings = plan.settings
-    latency = "latency_ms" in settings.budgets
+    latency = "latency_ms" in settings.limits
     if latency or table_path is not None:
         check_tables(plan)
     if latency and table_path is None:
@@ -115,7 +126,13 @@ def checked(plan: Plan, folder: Path, table_path: Path | None) -> Asked:
     family = prepared.family
     table = None if table_path is None else read_run_table(family, table_path, settings)
     costs = costs_of(family, table)
-    problem = make_problem(family, settings.budgets, costs)
+    absolute = {name: absolute_limit(family, costs, name, limit) for name, limit in settings.limits.items()}
+    problem = make_problem(family, absolute, costs)
+    if absolute != settings.limits:
+        settings = settings.model_copy(update={"budget": _as_typed(absolute)})
+        prepared = replace(prepared, plan=replace(plan, settings=settings))
+        plan = prepared.plan
+    prepared.remarks.extend(loose_budgets(family, problem))
     check_feasible(plan, family, problem, costs)
     if latency and settings.measure and table is not None:
         check_measurable(prepared, table)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from constrained_nas.budgets import read_budgets
-from graphs.files import load_json, save_json
+from graphs.files import load_json, save_json, shortened
+from graphs.own_code import is_own
 
 SpaceName = Literal[
     "hardcore-small",
@@ -39,10 +41,10 @@ SpaceName = Literal[
     "resnet20-bits",
     "resnet20-widths",
 ]
-MethodName = Literal["hardcore", "budgeted", "prunet", "filter-level", "surrogate", "soft-penalty", "random"]
+MethodName = Literal["hardcore", "option-scores", "budgeted", "prunet", "filter-level", "surrogate", "soft-penalty", "random"]
 RecipeName = Literal["digits", "cifar", "imagenet"]
 SETTINGS_FILE = "settings.json"
-BUDGET_NAMES = ("latency_ms", "params", "macs", "bops")
+BUDGET_NAMES = ("latency_ms", "params", "macs", "bops", "size")
 
 
 class TrainingSettings(BaseModel):
@@ -101,11 +103,14 @@ class RunSettings(TrainingSettings):
 
     kind: Annotated[Literal["run settings"], tyro.conf.Suppress] = "run settings"
     schema_version: Annotated[Literal[1], tyro.conf.Suppress] = 1
-    space: Annotated[SpaceName, tyro.conf.Positional]
+    space: Annotated[str, tyro.conf.Positional]
     """hardcore-*: inverted residuals. resnet-*, cnf-*: modules to switch off. gpunet-*: blocks with widths. resnet8-bits, ...:
-    filters of every bit width, or fewer filters."""
+    filters of every bit width, or fewer filters (constrained-nas spaces lists all). Or a network of your own, FILE.py:CALLABLE: the
+    file is run; the callable returns a module with graphs.Choice in it or a networkx graph, and may take classes, channels and
+    resolution."""
     budget: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """NAME=LIMIT with NAME latency_ms, params, macs or bops; may be given several times, and all of them hold at once."""
+    """NAME=LIMIT with NAME latency_ms, params, macs, bops or size (bytes of weights, own networks): latency=40ms, params=5M,
+    macs=60% (of the largest network); may be given several times, and all of them hold at once."""
     method: MethodName | None = None
     """By default the one that the space is made for: hardcore, budgeted, prunet or filter-level."""
     table: Path | None = None
@@ -142,10 +147,23 @@ class RunSettings(TrainingSettings):
     samples: int | None = Field(default=None, ge=1, le=100_000)
     """Sub-graphs a batch (budgeted), architectures a batch (surrogate), configurations a step (filter-level)."""
 
+    @field_validator("space")
+    @classmethod
+    def _known(cls, space: str) -> str:
+        names = get_args(SpaceName)
+        if is_own(space):  # from wherever the run is resumed
+            file, _, called = space.rpartition(":")
+            return f"{Path(file).resolve()}:{called}"
+        if space in names:
+            return space
+        near = get_close_matches(space, names, 1)
+        hint = f"did you mean {near[0]}?" if near else "constrained-nas spaces lists them; or FILE.py:CALLABLE for one of your own"
+        raise ValueError(f"no space {shortened(space, 60)!r}: {hint}")
+
     @field_validator("budget")
     @classmethod
     def _readable(cls, budget: tuple[str, ...]) -> tuple[str, ...]:
-        parse_budgets(budget)
+        parse_budgets(budget, shares=True)
         return budget
 
     @model_validator(mode="after")
@@ -156,21 +174,36 @@ class RunSettings(TrainingSettings):
 
     @property
     def budgets(self) -> dict[str, float]:
-        """Limits by name."""
+        """Limits by name.
+
+        Raises:
+            ValueError: one of them is a share, which only the space can tell the number of.
+        """
         return parse_budgets(self.budget)
 
+    @property
+    def limits(self) -> dict[str, float | str]:
+        """Limits by name: numbers, and shares of the largest network (``"60%"``)."""
+        return parse_budgets(self.budget, shares=True)
 
-def parse_budgets(given: Sequence[str]) -> dict[str, float]:
+
+def parse_budgets(given: Sequence[str], *, shares: bool = False) -> dict[str, Any]:
     """Limits by name, of ``("latency=40ms", "params=5M")``; see :func:`constrained_nas.budgets.read_budgets`.
+
+    Args:
+        shares: let ``"60%"`` pass, as it is.
 
     Raises:
         ValueError: no ``NAME=LIMIT``, an unknown name or one given twice, or a limit that is not a positive number.
     """
     budgets = read_budgets(given, BUDGET_NAMES)
     for name, limit in budgets.items():
-        if isinstance(limit, str | tuple):
-            raise ValueError(f"--budget {name}: expected one number, got a share or a pair of bounds, which only project takes")
-        if not (limit > 0 and math.isfinite(limit)):
+        if isinstance(limit, tuple):
+            raise ValueError(f"--budget {name}: expected one limit, got a pair of bounds, which only project takes")
+        if isinstance(limit, str):
+            if not shares:
+                raise ValueError(f"--budget {name}={limit}: expected a number, got a share")
+        elif not (limit > 0 and math.isfinite(limit)):
             raise ValueError(f"--budget {name}={limit:g}: expected a positive limit")
     return budgets
 

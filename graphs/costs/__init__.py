@@ -2,7 +2,7 @@
 
 from graphs.costs.bit_operations import BitOperations, Linearization, MemoryTraffic
 from graphs.costs.callables import CallableCost, connected_architecture, switches_of
-from graphs.costs.choices import choice_cost, choice_macs, choice_parameters
+from graphs.costs.choices import choice_cost, choice_latency, choice_macs, choice_parameters
 from graphs.costs.conditions import TableConditions, require_conditions
 from graphs.costs.connected import ConnectedCost, SubgraphCost, connected_macs, connected_parameters
 from graphs.costs.counts import Counts, count, mac_cost, parameter_cost
@@ -46,6 +46,7 @@ __all__ = [
     "Task",
     "WidthLatencyTable",
     "choice_cost",
+    "choice_latency",
     "choice_macs",
     "choice_parameters",
     "connected_architecture",

@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from graphs.choices import ChoiceSpace
+from graphs.costs.conditions import medians_by_key
 from graphs.costs.counts import count
+from graphs.costs.latency import LatencyTable
 from graphs.costs.models import QuadraticCost
 from graphs.space import Architecture
 from solvers import Quadratic
@@ -58,6 +60,19 @@ def choice_parameters(space: ChoiceSpace) -> QuadraticCost:
     fixed = _parameters(space.extract(_picking(space, 0))) - sum(first)
     cost = QuadraticCost("parameters", "parameters", space.space, Quadratic.of(fixed, np.array(options, dtype=np.float64)))
     return _checked(space, cost, _parameters)
+
+
+def choice_latency(table: LatencyTable, space: ChoiceSpace) -> QuadraticCost:
+    """Latency by a table whose blocks are the decisions of the space, in ms.
+
+    Raises:
+        ValueError: the table is of another space, or has none or two entries for an option; names the first.
+    """
+    wanted = [(decision.name, option) for decision in space.space.decisions for option in decision.options]
+    entries = (((entry.block, entry.configuration), entry.median) for entry in table.entries)
+    medians = medians_by_key(table, space.space.name, entries, wanted, "decision {!r}, option {!r}".format)
+    times = np.array([medians[key] for key in wanted])
+    return QuadraticCost("latency", table.unit, space.space, Quadratic.of(table.fixed, times))
 
 
 def choice_cost(space: ChoiceSpace, name: str, unit: str, measure: Measure, fixed: float | None = None) -> QuadraticCost:

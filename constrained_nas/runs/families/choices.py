@@ -2,36 +2,49 @@
 
 All options are trained together, every image on a random architecture of its own; each option is scored by how well held-out images
 fare with it; and the selection of greatest summed score that fits all budgets is proven best. The found network takes the
-super-network's weights and is fine-tuned. There is no name to build one from: make it from ``graphs.choice_space``.
+super-network's weights and is fine-tuned. Its name is ``FILE.py:CALLABLE``: the file is run, and the callable, which may take
+``classes``, ``channels`` and ``resolution``, returns the module.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
+import numpy as np
+import torch
 from torch import nn
 
+from constrained_nas.ask_tell import SearchResult
+from constrained_nas.latency import Clock, Progress, Timer
 from constrained_nas.problem import SearchProblem
-from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, Saved
+from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved
 from constrained_nas.runs.families.weights import extreme_options, fine_tuned, inherited, train_shared
-from constrained_nas.selections import option_scores, project_linear
+from constrained_nas.selections import measure_choice_table, option_scores, project_linear
 from constrained_nas.training import seeded
-from graphs import Architecture, ChoiceSpace, SearchSpace
-from graphs.costs import CostModel, choice_macs, choice_parameters
+from graphs import Architecture, ChoiceSpace, SearchSpace, choice_space
+from graphs.costs import CostModel, LatencyTable, QuadraticCost, choice_latency, choice_macs, choice_parameters, load_latency_table
+from graphs.files import save_json
+from graphs.own_code import own_built, own_title
+from solvers import Quadratic
+
+_DRAWS = 1000  # random networks that are tried until one fits; then random scores are projected
+_BYTES = 4  # of a weight
 
 
 @dataclass(frozen=True, eq=False)
 class ChoiceFamily(Family):
     """Options of the choices in a network."""
 
-    methods: ClassVar[tuple[str, ...]] = ("option-scores",)
+    methods: ClassVar[tuple[str, ...]] = ("option-scores", "random")
     decides: ClassVar[str] = "choices in a network of one's own"
-    uncounted: ClassVar[str] = "params or macs"
     shares_supernet: ClassVar[bool] = True
 
     space: ChoiceSpace
+    fresh: Callable[[], ChoiceSpace] | None = None  # the same with weights of its own
 
     @classmethod
     def defaults(cls, space: str) -> dict[str, Any]:
@@ -40,15 +53,25 @@ class ChoiceFamily(Family):
 
     @classmethod
     def build(cls, space: str, classes: int, image_channels: int, resolution: int) -> Self:
-        raise ValueError(f"{space}: a network of one's own has no name to build it from; use ChoiceFamily(choice_space(...))")
+        """The user's file is run; the module sees a batch of zeros."""
+
+        def fresh() -> ChoiceSpace:
+            module = own_built(space, classes=classes, channels=image_channels, resolution=resolution)
+            example = torch.zeros(2, image_channels, resolution, resolution)
+            return choice_space(module, example, f"{own_title(space)}-{resolution}-{image_channels}x{classes}")
+
+        return cls(seeded(fresh, 0), fresh)
 
     @property
     def decisions(self) -> SearchSpace:
         return self.space.space
 
     def counted(self) -> Costs:
-        """Parameters and multiply-adds."""
-        return {"params": choice_parameters(self.space), "macs": choice_macs(self.space)}
+        """Parameters, multiply-adds, and bytes of the weights."""
+        parameters = choice_parameters(self.space)
+        bytes_ = Quadratic.of(_BYTES * parameters.quadratic.offset, _BYTES * parameters.quadratic.linear)
+        size = QuadraticCost("size", "bytes", self.decisions, bytes_)
+        return {"params": parameters, "macs": choice_macs(self.space), "size": size}
 
     def cheapest(self, cost: CostModel) -> Architecture:
         return extreme_options(self.decisions, cost, -1.0)
@@ -57,8 +80,8 @@ class ChoiceFamily(Family):
         return extreme_options(self.decisions, cost, 1.0)
 
     def supernet(self) -> nn.Module:
-        """It shares the weights of the network."""
-        return self.space.supernet()
+        """With fresh weights where the network has a name to build it from; else it shares those of the network."""
+        return (self.fresh() if self.fresh is not None else self.space).supernet()
 
     def train(self, prepared: Prepared, saved: Saved) -> None:
         """The last option of every choice first, then sampled paths."""
@@ -69,9 +92,12 @@ class ChoiceFamily(Family):
         project_linear(problem, {d.name: dict.fromkeys(d.options, 0.0) for d in self.decisions.decisions})
 
     def search(self, prepared: Prepared, problem: SearchProblem, costs: Costs, method: str, saved: Saved) -> Found:
-        """Scores of the options, and the best selection; ``epochs`` passes over the held-out images."""
+        """Scores of the options, and the best selection; ``epochs`` passes over the held-out images. Or a random one that fits."""
         supernet = cast(nn.Module, prepared.supernet).to(prepared.fabric.device).eval()
         passes, seed = prepared.plan.epochs, prepared.settings.seed
+        if method == "random":
+            draw = partial(self._random, seed)
+            return Found(draw(problem), draw, [], supernet)
         score = partial(option_scores, supernet, prepared.data.architecture, passes, seed)
         scores = seeded(score, seed)  # augmentation draws from torch's global state
         select = partial(project_linear, scores=scores)
@@ -84,3 +110,28 @@ class ChoiceFamily(Family):
     def network(self, architecture: Architecture) -> nn.Module:
         """With the weights that the network has now."""
         return self.space.extract(architecture)
+
+    def read_table(self, path: Path) -> LatencyTable:
+        return load_latency_table(path)
+
+    def latency(self, table: RunTable) -> CostModel:
+        return choice_latency(table, self.space) if isinstance(table, LatencyTable) else super().latency(table)
+
+    def measure_table(self, timer: Timer, seed: int, path: Path, progress: Progress | None) -> None:
+        """Options alone, calibrated on whole networks."""
+        save_json(measure_choice_table(self.space, timer, seed=seed, progress=progress)[0], path)
+
+    def clock(self, table: RunTable) -> Clock:
+        return cast(LatencyTable, table).clock
+
+    def timed(self, prepared: Prepared) -> tuple[ChoiceSpace, Callable[[Architecture], nn.Module]]:
+        return self.space, self.space.extract
+
+    def _random(self, seed: int, problem: SearchProblem) -> SearchResult:
+        generator = np.random.default_rng([seed, 0])
+        for _ in range(_DRAWS):
+            drawn = self.decisions.choose({d.name: str(generator.choice(d.options)) for d in self.decisions.decisions})
+            if problem.fits(drawn):
+                return SearchResult.of(problem, drawn, self.decisions.point(drawn))
+        scores = {d.name: {option: float(generator.random()) for option in d.options} for d in self.decisions.decisions}
+        return project_linear(problem, scores)

@@ -20,6 +20,7 @@ from constrained_nas.search import WeightTraining
 from constrained_nas.training import seeded
 from graphs import Architecture, DagSpace, SearchSpace, Supernet, convolutional_neural_fabric, resnet_fabric
 from graphs.costs import CostModel, connected_architecture, connected_macs, connected_parameters
+from graphs.own_code import is_own, own_built, own_title
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +43,9 @@ class DagFamily(Family):
 
     @classmethod
     def build(cls, space: str, classes: int, image_channels: int, resolution: int) -> Self:
+        if is_own(space):
+            graph = own_built(space, classes=classes, channels=image_channels, resolution=resolution)
+            return cls(DagSpace(own_title(space), graph))
         kind, _, size = space.rpartition("-")
         if kind == "resnet-fabric":
             widths, blocks = ((8, 16, 32), 3) if size == "small" else ((16, 32, 64), int(size))

@@ -22,7 +22,7 @@ from constrained_nas.runs.fingerprint import fingerprint
 from constrained_nas.runs.recipes import Recipe
 from constrained_nas.runs.settings import RunSettings
 from constrained_nas.training import Checkpoint
-from graphs import Architecture, GPUNetSpace, MBConvSpace, SearchSpace
+from graphs import Architecture, ChoiceSpace, GPUNetSpace, MBConvSpace, SearchSpace
 from graphs.costs import CostModel, LatencyTable, WidthLatencyTable
 
 RunTable = LatencyTable | WidthLatencyTable
@@ -230,7 +230,7 @@ class Family(Protocol):
         """By which a table was measured."""
         raise self._without_tables()
 
-    def timed(self, prepared: Prepared) -> tuple[MBConvSpace | GPUNetSpace, Callable[[Architecture], nn.Module]]:
+    def timed(self, prepared: Prepared) -> tuple[MBConvSpace | GPUNetSpace | ChoiceSpace, Callable[[Architecture], nn.Module]]:
         """The space, and what builds its bare networks of any weights: for timing them."""
         raise self._without_tables()
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import get_args
 
+import networkx as nx
+
+from constrained_nas.runs.families.choices import ChoiceFamily
 from constrained_nas.runs.families.dag import DagFamily
 from constrained_nas.runs.families.family import Family, Plan
 from constrained_nas.runs.families.filters import FilterFamily
@@ -12,6 +15,8 @@ from constrained_nas.runs.families.gpunet import GPUNetFamily
 from constrained_nas.runs.families.hardcore import HardCoReFamily
 from constrained_nas.runs.recipes import RECIPES, recipe_for
 from constrained_nas.runs.settings import RecipeName, RunSettings, SpaceName
+from constrained_nas.training import seeded
+from graphs.own_code import is_own, own_built
 
 # By how the names of their spaces begin or end.
 FAMILIES: dict[str, type[Family]] = {
@@ -21,15 +26,19 @@ FAMILIES: dict[str, type[Family]] = {
     "cnf-*": DagFamily,
     "*-bits": FilterFamily,
     "*-widths": FilterFamily,
+    "*.py:*": ChoiceFamily,  # or a graph, see family_named
 }
 
 
 def family_named(space: str) -> type[Family]:
-    """The family of a space.
+    """The family of a space. A file of the user's own is run: what its callable returns decides.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: an unknown name, or a callable that fails.
     """
+    if is_own(space):
+        tried = seeded(lambda: own_built(space, classes=10, channels=3, resolution=32), 0)  # for its kind alone
+        return DagFamily if isinstance(tried, nx.Graph) else ChoiceFamily
     if space not in get_args(SpaceName):
         raise ValueError(f"no space {space!r}; there are {', '.join(get_args(SpaceName))}")
     return next(family for pattern, family in FAMILIES.items() if fnmatchcase(space, pattern))

@@ -315,3 +315,12 @@ def test_a_hardcore_network_is_written(tmp_path: Path) -> None:
     network = supernet.extract(random_architecture(space.space, np.random.default_rng(0)))
     out = export_python(network, torch.randn(1, 1, 32, 32), tmp_path, "found")
     assert out.source.read_text().count("InvertedResidual(") >= 6
+
+
+def test_kernels_of_one_pixel_lose_the_strides_of_channels_last(tmp_path: Path) -> None:
+    """Such weights count as contiguous as they are, and those read from a file have other strides: sums are rounded otherwise."""
+    network = nn.Sequential(nn.Conv2d(3, 24, 1), nn.ReLU(), nn.Conv2d(24, 24, 3, groups=24), nn.Conv2d(24, 5, 1)).eval()
+    plain = export._plain(network.to(memory_format=torch.channels_last))
+    for name, tensor in plain.state_dict().items():
+        assert tensor.stride() == torch.empty(tensor.shape).stride(), name
+    assert export_python(network, torch.randn(2, 3, 8, 8), tmp_path).source.exists()

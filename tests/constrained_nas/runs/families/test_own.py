@@ -1,0 +1,154 @@
+"""A network of one's own from the command line: a file, budgets, a latency table, a search, an export; and what goes wrong."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.tiny import TINY
+
+from constrained_nas.commands.cli import main
+from constrained_nas.latency import Timer
+from constrained_nas.runs import RunSettings, begin_run, load_network, load_run, make_space
+from constrained_nas.selections import measure_choice_table
+from graphs.costs import choice_latency, load_latency_table
+
+NETWORK = """
+from torch import nn
+from graphs import Choice
+
+def block(name, channels):
+    narrow = nn.Sequential(nn.Conv2d(channels, channels, 1), nn.BatchNorm2d(channels), nn.ReLU())
+    wide = nn.Sequential(nn.Conv2d(channels, channels, 5, padding=2), nn.BatchNorm2d(channels), nn.ReLU())
+    return Choice(name, {"skip": nn.Identity(), "narrow": narrow, "wide": wide})
+
+def build(classes, channels=3):
+    blocks = nn.Sequential(block("one", 8), block("two", 8), block("three", 8))
+    return nn.Sequential(nn.Conv2d(channels, 8, 3, 2, 1), blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, classes))
+
+def without(classes=10):
+    return nn.Flatten()
+
+def broken(classes=10):
+    raise RuntimeError("no such luck")
+"""
+GRAPH = """
+from functools import partial
+import networkx as nx
+from torch import nn
+from graphs import add_edge, add_layer
+
+def build(classes=10, channels=1, resolution=16):
+    dag = nx.MultiDiGraph(name="own")
+    add_layer(dag, "image", (channels, resolution, resolution))
+    for name in ("first", "second"):
+        add_layer(dag, name, (4, resolution, resolution))
+    add_layer(dag, "logits", (classes,))
+    add_edge(dag, "image", "first", partial(nn.Conv2d, channels, 4, 3, padding=1))
+    add_edge(dag, "first", "second", partial(nn.Conv2d, 4, 4, 3, padding=1), decision="conv", option=1, key="conv")
+    add_edge(dag, "first", "second", nn.Identity, decision="copy", option=1, key="copy")
+    head = lambda: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes))
+    add_edge(dag, "second", "logits", head)
+    return dag
+"""
+FLAGS = [part for name, value in TINY.items() if value is not False for part in (f"--{name}".replace("_", "-"), str(value))]
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    (tmp_path / "mynet.py").write_text(NETWORK)
+    (tmp_path / "mygraph.py").write_text(GRAPH)
+    return tmp_path
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["constrained-nas", *map(str, arguments)])
+    main()
+
+
+def test_from_a_file_to_a_network_that_fits(own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(own)
+    typed(monkeypatch, "profile", "mynet.py:build", "--resolution", 16, "--rounds", 6, "--networks", 6, "--out", "table.json")
+    table = load_latency_table(own / "table.json")
+    asked = ["--budget", "params=60%", "--budget", "size=20KB", "--budget", "latency=10s", "--table", "table.json", "--rounds", 12]
+    typed(monkeypatch, "search", "mynet.py:build", *asked, "--out", "run", *FLAGS)
+    assert "next: constrained-nas report run" in capsys.readouterr().out
+    record = load_run(own / "run")
+    family = make_space(f"{own / 'mynet.py'}:build", 10, 1, 16)
+    costs = family.counted()
+    most = costs["params"].cost(family.largest(costs["params"]))
+    spent = {budget.cost: budget for budget in record.budgets}
+    assert spent["parameters"].limit == pytest.approx(0.6 * most) and all(budget.fits for budget in record.budgets)
+    assert spent["size"].limit == 20e3 and spent["size"].value == 4 * spent["parameters"].value
+    assert spent["latency"].measured is not None and spent["latency"].measured > 0
+    assert any("decides nothing" in remark for remark in record.remarks)  # of the latency: ten seconds are enough for any
+    assert table.space == record.space
+    network = load_network(own / "run").network
+    assert sum(parameter.numel() for parameter in network.parameters()) == spent["parameters"].value
+    monkeypatch.chdir("/")  # the run knows where its file is
+    typed(monkeypatch, "export", own / "run")
+    assert "same outputs to the bit" in " ".join(capsys.readouterr().out.split())
+
+
+def test_random_networks_fit(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed(
+        monkeypatch,
+        "search",
+        f"{own / 'mynet.py'}:build",
+        "--budget",
+        "params=30%",
+        "--method",
+        "random",
+        "--out",
+        own / "run",
+        *FLAGS,
+    )
+    assert all(budget.fits for budget in load_run(own / "run").budgets)
+
+
+def test_a_graph(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed(monkeypatch, "search", f"{own / 'mygraph.py'}:build", "--budget", "macs=70%", "--out", own / "run", *FLAGS)
+    record = load_run(own / "run")
+    assert record.found.choices == {"conv": "off", "copy": "on"} and record.budgets[0].fits
+
+
+def test_a_table_is_calibrated_on_whole_networks(own: Path) -> None:
+    space = make_space(f"{own / 'mynet.py'}:build", 10, 1, 16).space  # type: ignore[attr-defined]
+    table, _, check = measure_choice_table(space, Timer(clock="processor"), networks=8, rounds=8)
+    cost = choice_latency(table, space)
+    assert {(entry.block, entry.configuration) for entry in table.entries} == {
+        (decision.name, option) for decision in space.space.decisions for option in decision.options
+    }
+    wide, narrow = (space.space.choose(dict.fromkeys(("one", "two", "three"), option)) for option in ("wide", "skip"))
+    assert cost.cost(wide) > cost.cost(narrow) > 0 and np.isfinite(check.r_squared)
+    with pytest.raises(ValueError, match="is of space"):
+        choice_latency(table.model_copy(update={"space": "another"}), space)
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        ("nowhere.py:build", "nowhere.py: no such file"),
+        ("mynet.py:biuld", "has no callable 'biuld'; it has block, build, without, broken"),
+        ("mynet.py:without", "the network has no choices"),
+        ("mynet.py:broken", "failed: RuntimeError: no such luck"),
+    ],
+)
+def test_what_goes_wrong_is_named(own: Path, monkeypatch: pytest.MonkeyPatch, space: str, said: str) -> None:
+    monkeypatch.chdir(own)
+    with pytest.raises((ValueError, FileNotFoundError), match=said):
+        begin_run(RunSettings(space=space, budget=("params=1e3",)), own / "run")
+
+
+def test_the_weights_are_those_of_the_seed(own: Path) -> None:
+    family = make_space(f"{own / 'mynet.py'}:build", 10, 1, 16)
+    torch.manual_seed(3)
+    first = family.supernet()
+    torch.manual_seed(3)
+    again = family.supernet()
+    assert first is not None and again is not None
+    for ours, theirs in zip(first.parameters(), again.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
