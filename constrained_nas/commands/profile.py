@@ -161,8 +161,8 @@ def _profile_other(command: Profile, classes: int | None, channels: int | None) 
     console.print(
         f"{command.out}: {len(table.entries)} options of {table.space} in ms ({under}, {table.clock} clock); {table.fixed:.3g} ms "
         f"are fixed.\nOptions summed: measured = {before.slope:.3f} x estimated {before.intercept:+.3g} ms, R^2 "
-        f"{before.r_squared:.4f}, worst error {before.worst:.1%}.\nCalibrated, on the other half of {command.networks} networks: R^2 "
-        f"{check.r_squared:.4f}, worst error {check.worst:.1%}."
+        f"{before.r_squared:.4f}, worst error {before.worst:.1%}.\nCalibrated, on the other half of {command.networks} networks: "
+        f"R^2 {check.r_squared:.4f}, worst error {check.worst:.1%}."
     )
 
 
