@@ -141,8 +141,7 @@ def choices_of(space: str, classes: int | None, channels: int | None, resolution
 def _profile_other(command: Profile, classes: int | None, channels: int | None) -> None:
     """A table of a space with widths, or of a network of one's own; in torch as it is."""
     from constrained_nas.runs import RunSettings, make_space, plan_of
-    from constrained_nas.runs.families import ChoiceFamily
-    from constrained_nas.selections import measure_choice_table
+    from constrained_nas.runs.families import ChoiceFamily, measure_choice_table
 
     if command.runtime != "torch":
         raise ValueError(f"--runtime {command.runtime}: {command.space} is measured in torch as it is")

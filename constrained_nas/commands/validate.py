@@ -56,7 +56,7 @@ def validate(command: Validate) -> None:
         OSError: a file cannot be read or written.
     """
     from constrained_nas.latency import timer_of, validate_table
-    from constrained_nas.selections import validate_choice_table
+    from constrained_nas.runs.families import validate_choice_table
     from graphs.costs import load_latency_table
 
     table = load_latency_table(command.table)

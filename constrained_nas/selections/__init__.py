@@ -14,7 +14,6 @@ if TYPE_CHECKING:
         quantized,
     )
     from constrained_nas.selections.linear import project_linear
-    from constrained_nas.selections.option_latencies import measure_choice_table, validate_choice_table
     from constrained_nas.selections.plans import costs_of, greedy_selection, linked, pinned, score_of, uniform_selections
     from constrained_nas.selections.scoring import option_scores
     from constrained_nas.selections.table import (

@@ -22,8 +22,9 @@ from constrained_nas.ask_tell import SearchResult
 from constrained_nas.latency import Clock, Progress, Timer
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved
+from constrained_nas.runs.families.option_latencies import measure_choice_table
 from constrained_nas.runs.families.weights import extreme_options, fine_tuned, inherited, train_shared
-from constrained_nas.selections import measure_choice_table, option_scores, project_linear
+from constrained_nas.selections import option_scores, project_linear
 from constrained_nas.training import seeded
 from graphs import Architecture, ChoiceSpace, SearchSpace, choice_space
 from graphs.costs import CostModel, LatencyTable, QuadraticCost, choice_latency, choice_macs, choice_parameters, load_latency_table

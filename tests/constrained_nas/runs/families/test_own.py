@@ -13,7 +13,7 @@ from support.tiny import TINY
 from constrained_nas.commands.cli import main
 from constrained_nas.latency import Timer
 from constrained_nas.runs import RunSettings, begin_run, load_network, load_run, make_space
-from constrained_nas.selections import measure_choice_table
+from constrained_nas.runs.families import measure_choice_table
 from graphs.costs import choice_latency, load_latency_table
 
 NETWORK = """
