@@ -149,6 +149,8 @@ def _best_of_scales(options: Options, latencies: WidthLatencies, folder: Path, p
         for s in seeds
     ]
     every = [spec for group in groups for spec in group]
+    if not every:
+        return []
     losses = {one.spec: one.record.loss for one in run_searches(every, options.setup, latencies, folder, progress, retrain=False)}
     return [min(group, key=lambda spec: losses[spec]) for group in groups]
 
