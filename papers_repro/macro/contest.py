@@ -19,6 +19,7 @@ from constrained_nas.methods import HardCoRe, PairwiseSurrogate, SoftPenalty
 from constrained_nas.search import Gradients, TabularTruth, search_table
 from graphs import MacroSpace
 from papers_repro.macro.benchmark import CostName, MacroTable
+from papers_repro.macro.block_pruning import BlockPruning
 from papers_repro.macro.pruned import GumbelPruning
 from papers_repro.macro.sampled import TPE, Evolution, LocalSearch, PolicyGradient, RandomSearch
 from solvers.arrays import FloatArray
@@ -44,6 +45,8 @@ ENTRIES: Mapping[str, Entry] = {
     "REINFORCE": Entry(lambda s: PolicyGradient(s.staged, "running", 0.1, 0.1), 5),
     "RLOO": Entry(lambda s: PolicyGradient(s.staged, "leave_one_out", 0.3, 0.3), 10),
     "Gumbel with pruning": Entry(lambda s: GumbelPruning(s.staged, 0.03, 0.3), 2),
+    "block pruning, soft alpha": Entry(lambda s: BlockPruning(s.staged, False, 0.3), 2),
+    "block pruning, hard": Entry(lambda s: BlockPruning(s.staged, True, 0.03), 2),
     "soft penalty + projection": Entry(lambda s: SoftPenalty(s.space, s.staged, 0.03, 0.3, "joint"), 2),
     "soft penalty + argmax": Entry(lambda s: SoftPenalty(s.space, s.staged, 0.03, 0.3), 2),
     "HardCoRe-NAS as printed": Entry(lambda s: HardCoRe(s.space, s.staged), 5),

@@ -31,7 +31,7 @@ def test_regret(tmp_path: Path) -> None:
     assert ours["violations"] == random["violations"] == 0 and ours["regret"] < random["regret"]
     for name, row in rows.items():
         assert row["seen"] >= -1e-9 and row["seconds"] > 0, name
-        if name != "soft penalty + argmax":
+        if name not in ("soft penalty + argmax", "block pruning, soft alpha"):
             assert row["violations"] == 0, name
     assert {"HardCoRe-NAS as printed", "REINFORCE", "RLOO", "Gumbel with pruning", "local search"} <= rows.keys()
 
