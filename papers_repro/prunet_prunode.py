@@ -5,6 +5,9 @@ candidates, for every optimum o that is a multiple of the granularity. Without n
 channels on; below, it can get stuck at the narrow end, which a clamp on the logit (not in the paper) repairs. Noise of the loss
 pulls the widths towards the middle. Masks freeze at the progress ``1 - sqrt(g / (0.6 M))``.
 
+A third table asks how many steps a search needs: a search of few steps shrinks the distance between its candidates before it has
+learned where to move.
+
 This is the whole experiment at every scale; the scales differ in the number of noisy repetitions.
 
 Reference: PruNet, Algorithm 1.
@@ -14,14 +17,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from constrained_nas.methods.prunet import PrunodeSettings, freeze_progress, init_prunodes, pick_widths, step_prunodes
-from papers_repro.harness import Column, Reports, Row, Rows, Scale, ScriptOptions, new_figure, save_figure, started
+from graphs.spaces import gpunet_small
+from papers_repro.harness import Column, Reports, Row, Rows, Scale, ScriptOptions, new_figure, row_of, save_figure, started
 from solvers.arrays import FloatArray, IntArray
 
 SCRIPT = "prunet_prunode"
@@ -43,12 +47,21 @@ class Options(ScriptOptions):
     """g, in channels."""
     steps: int = 1000
     """Architecture steps after the warm-up."""
+    fewer: tuple[int, ...] = (24, 48, 100, 200, 400)
+    """Smaller numbers of steps to compare with."""
     noise: tuple[float, ...] = (0.1, 0.3)
     """Standard deviations of the noise of the loss difference between two candidates; the loss at the optimum is 2."""
     repetitions: int = 20
     """Of every noisy search."""
     clamp: float = 0.3
     """The greatest logit that the clamped variant lets a step use."""
+
+    @property
+    def spaces(self) -> dict[str, tuple[tuple[int, ...], int]]:
+        """Maxima and granularity of the paper's space and of the laptop scale's."""
+        small = gpunet_small(resolution=16)
+        maxima = tuple(sorted({shape.widths[-1] for shape in small.layers.values() if shape.widths}))
+        return {"paper": (self.maxima, self.granularity), "laptop": (maxima, small.settings.granularity)}
 
 
 def preset(scale: Scale) -> Options:
@@ -86,7 +99,15 @@ def main() -> None:
                 for noise in options.noise
                 for clamp in (None, options.clamp)
             }
-        script.show(exact_rows(options, quiet), noisy_rows(options, noisy))
+            courses = {
+                (space, steps, noise): run_sweep(
+                    replace(options, steps=steps, maxima=maxima, granularity=granularity), None, noise, repetitions, progress
+                )
+                for space, (maxima, granularity) in options.spaces.items()
+                for steps in (*options.fewer, options.steps)
+                for noise, repetitions in ((0.0, 1), *((noise, options.repetitions) for noise in options.noise))
+            }
+        script.show(exact_rows(options, quiet), noisy_rows(options, noisy), step_rows(options, courses))
         draw(options, quiet, noisy, script.picture)
 
 
@@ -110,8 +131,8 @@ def run_sweep(options: Options, clamp: float | None, noise: float, repetitions: 
         before = state.frozen
         state, w = step_prunodes(state, w, step / options.steps, settings)
         frozen_at[state.frozen & ~before] = step / options.steps
-        if step % 50 == 49:
-            label = "paper" if clamp is None else f"clamp {clamp:g}"
+        if step % 50 == 49 or step + 1 == options.steps:
+            label = f"{options.steps} steps, {'paper' if clamp is None else f'clamp {clamp:g}'}"
             progress.update(f"{label}, noise {noise:g}", step + 1, options.steps)
     return Sweep(maximum, optimum, pick_widths(state, w), frozen_at)
 
@@ -174,6 +195,24 @@ def noisy_rows(options: Options, noisy: dict[tuple[float | None, float], Sweep])
             )
     remark = f"{options.repetitions} repetitions of every optimum and maximum."
     return Rows("Algorithm 1 under noise", columns, ours, remark=remark)
+
+
+def step_rows(options: Options, courses: dict[tuple[str, int, float], Sweep]) -> Rows:
+    """By the number of steps, over all optima of a space."""
+    columns = [
+        Column("space", "space", "whose maxima and granularity these are: the paper's, or that of the laptop scale"),
+        Column("steps", "steps", "architecture steps after the warm-up", "d"),
+        Column("exact", "exact %", "optima found exactly, without noise", ".0f"),
+        Column("error", "mean |error|", "of the widths found, as a share of M, without noise", ".3f"),
+        *(Column(f"noise{n}", f"noise {noise:g}", f"the same at noise {noise:g}", ".3f") for n, noise in enumerate(options.noise)),
+    ]
+    ours: list[Row] = []
+    for space in options.spaces:
+        for steps in (*options.fewer, options.steps):
+            quiet, *noisy = (courses[space, steps, noise] for noise in (0.0, *options.noise))
+            errors = [float((np.abs(one.found - one.optimum) / one.maximum).mean()) for one in (quiet, *noisy)]
+            ours.append(row_of(columns, space, steps, 100 * float((quiet.found == quiet.optimum).mean()), *errors))
+    return Rows("Algorithm 1 by the number of steps", columns, ours, remark="All optima, those below a fifth of M too.")
 
 
 def draw(options: Options, quiet: dict[float | None, Sweep], noisy: dict[tuple[float | None, float], Sweep], path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-RuntimeName = Literal["torch", "torch-compile", "onnxruntime"]
+RuntimeName = Literal["torch", "cuda-graphs", "torch-compile", "onnxruntime"]
 BlockTiming = Literal["in-context", "isolated"]
 Clock = Literal["wall", "processor"]
 Progress = Callable[[int, int, str], None]  # steps done, steps in all, what is going on

@@ -1,4 +1,4 @@
-"""Runtimes that latencies are measured in: torch as it is, ``torch.compile``, and onnxruntime.
+"""Runtimes that latencies are measured in: torch as it is, as a CUDA graph, ``torch.compile``, and onnxruntime.
 
 A module is prepared once for fixed images and comes back as a function without arguments that runs it: compiled or exported before
 the clock starts, inputs where the runtime wants them. A runtime that this machine lacks is an error that says what to install,
@@ -25,7 +25,13 @@ from constrained_nas.latency.timer import Timer
 
 Run = Callable[[], object]
 SAME = 1e-3  # of the greatest output: kernels in another order, TF32 on a GPU; a wrong network differs by its whole output
-_TITLES: dict[RuntimeName, str] = {"torch": "torch eager", "torch-compile": "torch.compile", "onnxruntime": "onnxruntime"}
+SAME_HALF = 2e-2  # the same in float16, whose numbers have eleven bits
+_TITLES: dict[RuntimeName, str] = {
+    "torch": "torch eager",
+    "cuda-graphs": "CUDA graphs",
+    "torch-compile": "torch.compile",
+    "onnxruntime": "onnxruntime",
+}
 
 
 def runtime_title(runtime: RuntimeName, timer: Timer) -> str:
@@ -58,6 +64,8 @@ def require_runtime(runtime: RuntimeName, device: str) -> None:
         raise ValueError(f"runtime: expected {', '.join(get_args(RuntimeName))}, got {runtime!r}")
     if device != "cpu" and not torch.cuda.is_available():
         raise ValueError(f"device {device}: torch sees no GPU on this machine; use cpu")
+    if runtime == "cuda-graphs" and device == "cpu":
+        raise ValueError("CUDA graphs need a GPU: give its device, or use --runtime torch")
     if runtime == "torch-compile" and device == "cpu" and not _compiler():
         raise ValueError(
             "torch.compile needs a C++ compiler on a CPU and finds none: install g++ or clang++, or use --runtime torch"
@@ -84,7 +92,29 @@ def prepare_run(module: nn.Module, images: Tensor, runtime: RuntimeName, timer: 
     if runtime == "torch":
         return lambda: placed(inputs)
     with timer.threads_set(), torch.inference_mode():
+        if runtime == "cuda-graphs":
+            return _graph(placed, inputs)
         return _compiled(placed, inputs) if runtime == "torch-compile" else _session(placed, inputs, timer)
+
+
+def _graph(module: nn.Module, images: Tensor) -> Run:
+    """A replay of the module's kernels, recorded once: nothing is launched one by one, as in a deployed engine."""
+    stream, graph = torch.cuda.Stream(images.device), torch.cuda.CUDAGraph()
+    stream.wait_stream(torch.cuda.current_stream(images.device))
+    with torch.cuda.stream(stream):
+        for _ in range(3):  # kernels are chosen and memory is taken before the recording
+            expected = module(images)
+    torch.cuda.current_stream(images.device).wait_stream(stream)
+    with torch.cuda.graph(graph):
+        output = module(images)
+    graph.replay()
+    _require_same(output, expected, "the CUDA graph")
+
+    def replay() -> object:
+        graph.replay()
+        return output  # which the graph writes to: it has to stay
+
+    return replay
 
 
 def _compiled(module: nn.Module, images: Tensor) -> Run:
@@ -119,6 +149,8 @@ def _session(module: nn.Module, images: Tensor, timer: Timer) -> Run:
     providers: list[Any] = ["CPUExecutionProvider"]
     if kind == "cuda":
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": number}))
+        if "TensorrtExecutionProvider" in onnxruntime.get_available_providers():
+            providers.insert(0, ("TensorrtExecutionProvider", {"device_id": number, "trt_fp16_enable": timer.half}))
     session = onnxruntime.InferenceSession(model, settings, providers=providers)
     binding = session.io_binding()
     value = onnxruntime.OrtValue.ortvalue_from_numpy(images.contiguous().cpu().numpy(), kind, number)
@@ -151,9 +183,11 @@ def _onnx_bytes(module: nn.Module, images: Tensor) -> bytes:
 
 def _require_same(output: Tensor, expected: Tensor, runtime: str) -> None:
     """What is timed must compute what torch computes."""
-    difference = float((output.cpu() - expected.cpu()).abs().max() / expected.abs().max().clamp(min=1e-12))
-    if not difference <= SAME:
-        raise ValueError(f"{runtime} gives a different output from torch: {difference:.2g} of the greatest, allowed {SAME:g}")
+    allowed = SAME_HALF if expected.dtype == torch.float16 else SAME
+    found, wanted = output.cpu().float(), expected.cpu().float()
+    difference = float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1e-12))
+    if not difference <= allowed:
+        raise ValueError(f"{runtime} gives a different output from torch: {difference:.2g} of the greatest, allowed {allowed:g}")
 
 
 def _compiler() -> str | None:

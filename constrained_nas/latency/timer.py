@@ -49,7 +49,7 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """How latencies are measured: evaluation mode, fixed batch, resolution, threads and device.
+    """How latencies are measured: evaluation mode, fixed batch, resolution, threads and device; ``half``: in float16.
 
     The ``processor`` clock counts only the time that the thread ran, so that other work on the machine does not count where it
     interrupts ours. It is the latency on an idle machine where one thread does everything: on a CPU, with one thread.
@@ -63,6 +63,7 @@ class Timer:
     device: str = "cpu"
     channels_last: bool = True
     clock: Clock = "wall"
+    half: bool = False
 
     def __post_init__(self) -> None:
         if self.clock == "processor" and (self.device != "cpu" or self.threads != 1):
@@ -94,12 +95,13 @@ class Timer:
 
     def placed(self, inputs: Tensor) -> Tensor:
         """Inputs on the device, images in the memory format."""
-        moved = inputs.to(self.device)
+        moved = inputs.to(self.device, torch.float16 if self.half and inputs.is_floating_point() else None)
         return moved.to(memory_format=self.memory_format) if moved.ndim == 4 else moved
 
     def place(self, network: nn.Module) -> nn.Module:
-        """The network as it is timed: evaluation mode, on the device, in the memory format."""
-        return network.eval().to(self.device).to(memory_format=self.memory_format)
+        """The network as it is timed: evaluation mode, on the device, in the memory format and the precision."""
+        placed = network.eval().to(self.device).to(memory_format=self.memory_format)
+        return placed.half() if self.half else placed
 
     def conditions(self, runtime: str) -> dict[str, Any]:
         """What every table states of how it was measured."""
@@ -107,7 +109,7 @@ class Timer:
             "device": device_name(self.device),
             "runtime": runtime,
             "threads": self.threads,
-            "dtype": "float32",
+            "dtype": "float16" if self.half else "float32",
             "batch": self.batch,
             "torch_version": str(torch.__version__),
         }

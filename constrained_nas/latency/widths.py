@@ -14,7 +14,6 @@ Reference: PruNet, Sec. 3 (latency table).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from functools import partial
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from torch import nn
 from constrained_nas.latency.block_table import TableFit, calibrate_on
 from constrained_nas.latency.names import Progress
 from constrained_nas.latency.rounds import measure_runs, timed_rounds
-from constrained_nas.latency.runtimes import runtime_title
+from constrained_nas.latency.runtimes import RuntimeName, prepare_run, require_runtime, runtime_called, runtime_title
 from constrained_nas.latency.subjects import hooked
 from constrained_nas.latency.timer import Measurement, Timer
 from graphs import Architecture
@@ -40,15 +39,20 @@ def measure_width_table(
     generator: np.random.Generator,
     widths_per_block: int | None = 5,
     progress: Progress | None = None,
+    runtime: RuntimeName = "torch",
 ) -> WidthLatencyTable:
     """Time ``widths_per_block`` widths of every different block in context (None: all of them) and interpolate the others.
+
+    Blocks are timed by hooks, which only torch as it is calls: in another ``runtime`` these times say how blocks compare, and the
+    calibration (:func:`calibrate_width_table`), on whole networks in that runtime, what they take.
 
     Raises:
         ValueError: fewer than three rounds, or fewer than two widths.
     """
     if rounds < 3:
         raise ValueError(f"rounds: expected at least 3 for a median, got {rounds}")
-    device = Device(**timer.conditions(runtime_title("torch", timer)))
+    require_runtime(runtime, timer.device)
+    device = Device(**timer.conditions(runtime_title(runtime, timer)))
     return tabulate_widths(
         space, lambda wanted: measure_blocks(space, wanted, timer, rounds, generator, progress), widths_per_block, device
     )
@@ -130,11 +134,13 @@ def calibrate_width_table(
     generator: np.random.Generator,
     progress: Progress | None = None,
 ) -> tuple[WidthLatencyTable, TableFit, TableFit]:
-    """Calibrate the table on random networks of every depth; returns and raises as ``block_table.calibrate_on``."""
+    """Calibrate the table on random networks of every depth, in its runtime; returns and raises as ``block_table.calibrate_on``."""
+    runtime = runtime_called(table.runtime)
 
     def measure(drawn: Sequence[Architecture]) -> list[float]:
         named = {str(number): architecture for number, architecture in enumerate(drawn)}
-        return [m.median for m in time_networks(named, space, timer, rounds, generator, progress, "calibration").values()]
+        times = time_networks(named, space, timer, rounds, generator, progress, "calibration", runtime)
+        return [one.median for one in times.values()]
 
     return calibrate_on(space, table, lambda made: width_latency_cost(made, space), networks, generator, measure, relative=True)
 
@@ -147,8 +153,9 @@ def time_networks(
     generator: np.random.Generator,
     progress: Progress | None = None,
     what: str = "timing networks",
+    runtime: RuntimeName = "torch",
 ) -> dict[str, Measurement]:
     """Latencies of two or more networks by name; every round times each once, in random order. Weights do not matter."""
     images = timer.images(space)
-    runs = {name: partial(timer.place(_fresh(space, one)), images) for name, one in architectures.items()}
+    runs = {name: prepare_run(_fresh(space, one), images, runtime, timer) for name, one in architectures.items()}
     return measure_runs(runs, timer, rounds, generator, progress, what)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from constrained_nas.latency import Measurement, spread_networks, time_networks
+from constrained_nas.latency import Measurement, runtime_called, spread_networks, time_networks
 from graphs.spaces import GPUNetSpace
 from papers_repro.harness import Reports
 from papers_repro.prunet.searches import Pruned
@@ -75,7 +75,8 @@ def measure_found(
         for number, architecture in enumerate(spread_networks(space, latencies.cost, _REFERENCES, generator))
     }
     together = {**architectures, **references}
-    times = time_networks(together, space, latencies.timer, rounds, generator, progress.callback("timing networks"), "found")
+    report, runtime = progress.callback("timing networks"), runtime_called(latencies.table.runtime)
+    times = time_networks(together, space, latencies.timer, rounds, generator, report, "found", runtime)
     level = float(np.median([times[name].median / latencies.cost.cost(a) for name, a in references.items()]))
     estimates = tuple(latencies.cost.cost(architectures[_key(entry)]) for entry in found)
     return Measured(tuple(times[_key(entry)] for entry in found), estimates, level)

@@ -36,7 +36,7 @@ _RETRAINING = (
 # Options that records of earlier versions do not know; such a record is of their defaults.
 _ADDED = (
     *("data", "augment", "retrain_data", "hard_epochs", "label_smoothing", *_TEACHING),
-    *("split_seed", "recipe", "test_crop", "retrain_optimizer", "retrain_weight_decay"),
+    *("split_seed", "recipe", "test_crop", "retrain_optimizer", "retrain_weight_decay", "latency_runtime", "latency_half"),
 )
 
 

@@ -2,8 +2,9 @@
 
 At laptop scale the data are scikit-learn's digits drawn at 16x16 among clutter, the space is ``gpunet_small`` (a residual
 convolution and eight Prunode layers, 1.5e13 networks), and a search has 10 epochs instead of 200. As few epochs have few
-architecture steps, a third of the training digits (not a fifth) learns the architecture. The paper's scale is its ImageNet or
-Imagewoof space on a folder of images; it searches on a tenth of the classes, so give ``--data`` a folder of those and
+architecture steps, batches are small and a third of the training digits (not a fifth) learns the architecture: 96 steps after the
+warm-up, in which Algorithm 1 finds four of five optima where there is no noise (``prunet_prunode``). The paper's scale is its
+ImageNet or Imagewoof space on a folder of images; it searches on a tenth of the classes, so give ``--data`` a folder of those and
 ``--retrain-data`` all of them. The gpu scale is CIFAR-10 in a folder of images, on one split for all seeds.
 
 Searches of one seed share their warm-up: until it ends nothing in it depends on alpha, thresholds, phi, lambda or budgets.
@@ -60,7 +61,7 @@ class SetupOptions(MeasuringOptions, LoopOptions, ParallelOptions, DrawingOption
     """Epochs of it in which all blocks stay equal."""
     share_warm_up: bool = True
     """One warm-up for all searches of a seed, as in the paper's Table 6."""
-    batch_size: int = 40
+    batch_size: int = 20
     """Of a search."""
     weights_rate: float = 0.005
     """RMSprop's rate, constant (the paper: 0.002, over 200 epochs)."""
@@ -102,6 +103,10 @@ class SetupOptions(MeasuringOptions, LoopOptions, ParallelOptions, DrawingOption
     """Of the distillation."""
     clock: Clock = "processor"
     """processor: the time that the thread ran (CPU only). wall: the time that went by."""
+    latency_runtime: Literal["torch", "cuda-graphs", "onnxruntime"] = "torch"
+    """torch: as it is. cuda-graphs: recorded once and replayed (GPU). onnxruntime: through TensorRT where it has that."""
+    latency_half: bool = False
+    """Latencies in float16."""
     widths_per_block: int | None = 4
     """Widths of a block that are measured, the others being interpolated; None measures all."""
 
@@ -145,8 +150,8 @@ def setup_preset(scale: Scale) -> SetupOptions:
     """The options of a scale: smoke ends in seconds, laptop in minutes on two cores, gpu in tens of minutes on a GPU, paper is the
     paper's protocol on ImageNet (Sec. 4): space of Table 1 at 288 pixels, 200 epochs of search of which 70 warm up, batch 256 in
     mixed precision, RMSprop at 0.002; 450 epochs of retraining, batch 1536, rate 0.06 x 0.97 every 2.4 epochs, weight decay 1e-5,
-    drop path 0.2, average of the weights 0.9999, no mixup, augmentation m9-mstd0.5, the crop of Table 4; latencies at batch 1, on a
-    GPU.
+    drop path 0.2, average of the weights 0.9999, no mixup, augmentation m9-mstd0.5, the crop of Table 4; latencies at batch 1, in
+    float16, on a GPU.
 
     The rate and its decay are those with which EfficientNets are trained by RMSprop: so is retraining; ``--retrain-optimizer sgd``
     is the other reading.
@@ -214,6 +219,8 @@ def setup_preset(scale: Scale) -> SetupOptions:
         device="auto",
         precision="16-mixed",
         latency_device="cuda",
+        latency_runtime="cuda-graphs",
+        latency_half=True,
         latency_batch=1,
         clock="wall",
         widths_per_block=8,
@@ -274,7 +281,7 @@ def measure_latencies(space: GPUNetSpace, options: SetupOptions, seed: int, prog
         ValueError: a table of another space, damaged, or measured otherwise than the options ask for.
     """
     began = time.perf_counter()
-    timer = Timer(batch=options.latency_batch, device=options.latency_device, clock=options.clock)
+    timer = Timer(batch=options.latency_batch, device=options.latency_device, clock=options.clock, half=options.latency_half)
     saved = folder / "latency_table.json"
     source = options.latency_table or (saved if options.resume and saved.exists() else None)
     raw_fit = fit = None
@@ -283,7 +290,8 @@ def measure_latencies(space: GPUNetSpace, options: SetupOptions, seed: int, prog
         _check_conditions(table, timer, source)
     else:
         generator, report = np.random.default_rng(seed), progress.callback("latency table")
-        table = measure_width_table(space, timer, options.rounds, generator, options.widths_per_block, report)
+        widths, runtime = options.widths_per_block, options.latency_runtime
+        table = measure_width_table(space, timer, options.rounds, generator, widths, report, runtime)
         table, raw_fit, fit = calibrate_width_table(
             table,
             space,
@@ -319,6 +327,8 @@ def fit_remark(latencies: WidthLatencies) -> str:
 def _check_conditions(table: WidthLatencyTable, timer: Timer, source: Path) -> None:
     """Found networks are timed as ``timer`` says: a table of another batch would put estimates beside what they do not estimate."""
     require_conditions(table, TableConditions(device_name(timer.device), timer.batch, "ms", timer.threads), str(source))
+    if (table.dtype == "float16") != timer.half:
+        raise ValueError(f"{source}: measured in {table.dtype}, unlike what --latency-half asks for: measure it again")
     clock = table.runtime.split(", ")[-1]
     if clock != f"{timer.clock} clock":
         raise ValueError(f"{source}: measured with the {clock} where the {timer.clock} clock is asked for: measure it again")

@@ -13,6 +13,7 @@ from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
 from constrained_nas.data import image_folder
 from constrained_nas.data.pixels import rand_augment
+from constrained_nas.latency import Timer, require_runtime, runtime_called
 from constrained_nas.methods.prunet import PrunodeSettings, SkipScales
 from constrained_nas.search import PRUNET_TRAINING
 from graphs.costs import count
@@ -37,6 +38,7 @@ def test_the_search_on_imagenet() -> None:
     assert setup.logit_rate == 0.1  # Sec. 4: Adam with a cosine from 0.1
     assert setup.share_warm_up and setup.clamp is None  # Table 6; Algorithm 1
     assert (setup.latency_device, setup.latency_batch, setup.clock) == ("cuda", 1, "wall")  # Table 2
+    assert (setup.latency_half, setup.latency_runtime) == (True, "cuda-graphs")  # Table 2
     space = make_space(setup, 100, 3)
     spec = SearchSpec("one", 0, 1.0)
     cost = SimpleNamespace(space=space.space, unit="ms", quadratic=SimpleNamespace(theta=np.zeros((1, 1))))
@@ -157,3 +159,14 @@ def test_the_test_crop_is_central(tmp_path: Path) -> None:
     inside, whole = (image_folder(tmp_path, 80, 0.5, crop=crop, recipe="crop_flip").test[0][0] for crop in (0.8, 1.0))
     assert inside.shape == whole.shape == (3, 80, 80)
     assert inside.min() > 0.99 and whole.min() < -0.99
+
+
+def test_latencies_in_half_precision() -> None:
+    timer = Timer(batch=2, half=True)
+    network = timer.place(torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten()))
+    images = timer.noise((3, 8, 8))
+    assert images.dtype == torch.float16 and next(network.parameters()).dtype == torch.float16
+    assert timer.conditions("torch")["dtype"] == "float16" and Timer().conditions("torch")["dtype"] == "float32"
+    with pytest.raises(ValueError, match="CUDA graphs need a GPU"):
+        require_runtime("cuda-graphs", "cpu")
+    assert runtime_called("CUDA graphs, channels last, wall clock") == "cuda-graphs"

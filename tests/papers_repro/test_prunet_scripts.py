@@ -62,8 +62,12 @@ def test_table_1_agrees_with_the_paper_to_the_digit(tmp_path: Path) -> None:
 
 
 def test_prunodes_find_all_219_optima(tmp_path: Path) -> None:
-    everything = run(prunet_prunode, tmp_path)["tables"][0]["ours"][-1]
-    assert "219/219" in everything.values()
+    exact, _, by_steps = (table["ours"] for table in run(prunet_prunode, tmp_path)["tables"])
+    assert "219/219" in exact[-1].values()
+    found = {(row["space"], row["steps"]): row for row in by_steps}
+    assert [round(found["laptop", steps]["exact"]) for steps in (48, 100, 200, 1000)] == [46, 82, 93, 96]
+    assert [round(found["paper", steps]["exact"]) for steps in (48, 1000)] == [9, 96]
+    assert found["laptop", 48]["noise1"] > found["laptop", 200]["noise1"]
     assert (tmp_path / "prunet_prunode.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -132,7 +136,15 @@ def test_figure_5_has_both_thresholds(grid: tuple[Path, dict[str, Any]], tmp_pat
     table = str(grid[0] / "latency_table.json")
     rows = run(prunet_figure5, tmp_path, *SHORT, "--latency-table", table)["tables"][0]["ours"]
     assert [row["setting"] for row in rows] == ["0.6, rising", "0.6, constant"]
-    assert all(row["after"] > 0 for row in rows) and rows[1]["slower"] == pytest.approx(rows[1]["after"] / rows[0]["after"])
+    seconds = {
+        name: json.loads((tmp_path / "searches" / f"{name}_alpha0.6_seed0.json").read_text())["processor_seconds"]
+        for name in ("rising", "constant")
+    }
+    assert [row["after"] for row in rows] == pytest.approx([sum(seconds[name][1:]) for name in ("rising", "constant")])
+    assert seconds["rising"][0] == seconds["constant"][0] > 0, "they share the warm-up"
+    assert rows[0]["slower"] is None and rows[1]["slower"] == pytest.approx(
+        sum(seconds["constant"][1:]) / sum(seconds["rising"][1:])
+    )
 
 
 def made_table(measured: Path, folder: Path) -> str:
