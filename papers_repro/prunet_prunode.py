@@ -19,6 +19,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -229,8 +230,10 @@ def draw(options: Options, quiet: dict[float | None, Sweep], noisy: dict[tuple[f
     left.axvline(0.2, color="0.6", linestyle="--", linewidth=1)
     left.annotate("a fifth of M", (0.21, 0.9), fontsize=8, color="0.35")
     left.set(xlabel="optimum, share of M", ylabel="found, share of M", title="without noise")
-    left.legend(fontsize=8, loc="lower right")
-    styles = {None: "-", options.clamp: "--"}
+    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": 2, "frameon": False, "fontsize": 8}
+    left.legend(**below)
+    # The paper's lines are broad and pale, so that the clamped variant's can be seen on them.
+    styles: dict[float | None, dict[str, Any]] = {None: {"lw": 4.5, "alpha": 0.35}, options.clamp: {"lw": 1.2, "ls": "--"}}
     colours = dict(zip(options.noise, ("#2a9d5b", "#b0305c", "#6a4c93", "#444444"), strict=False))
     for (clamp, noise), sweep in noisy.items():
         edges = np.linspace(0, 1, 11)
@@ -238,12 +241,12 @@ def draw(options: Options, quiet: dict[float | None, Sweep], noisy: dict[tuple[f
         error = (sweep.found - sweep.optimum) / sweep.maximum
         means = [float(error[places == place].mean()) if (places == place).any() else math.nan for place in range(10)]
         name = f"noise {noise:g}, {'paper' if clamp is None else f'clamp {clamp:g}'}"
-        right.plot(0.5 * (edges[1:] + edges[:-1]), means, styles[clamp], color=colours.get(noise, "0.3"), marker=".", label=name)
+        right.plot(0.5 * (edges[1:] + edges[:-1]), means, color=colours.get(noise, "0.3"), label=name, **styles[clamp])
     right.axhline(0, color="0.7", linewidth=1, zorder=0)
     right.set(
         xlabel="optimum, share of M", ylabel="mean error, share of M", title=f"under noise, {options.repetitions} repetitions"
     )
-    right.legend(fontsize=8)
+    right.legend(**below)
     for axes in (left, right):
         axes.grid(alpha=0.25)
     save_figure(figure, path)

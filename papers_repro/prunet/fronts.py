@@ -93,10 +93,11 @@ def draw_two(
     left, right = figure.subplots(1, 2)
     for number, (name, entries) in enumerate(groups.items()):
         accuracies, losses = [entry.accuracy for entry in entries], [entry.record.cross_entropy for entry in entries]
+        size = 4.0 + 2.5 * (len(groups) - 1 - number)  # open and smaller from group to group: equal networks are all to be seen
         style = COLOURS[number % len(COLOURS)], _MARKERS[number % len(_MARKERS)]
         if np.isfinite(accuracies).all():
-            scatter_front(left, times[name], accuracies, name, *style, maximize=True)
-        scatter_front(right, times[name], losses, name, *style, maximize=False)
+            scatter_front(left, times[name], accuracies, name, *style, maximize=True, size=size)
+        scatter_front(right, times[name], losses, name, *style, maximize=False, size=size)
     left.set(xlabel=unit, ylabel="test accuracy after retraining, %", title=task)
     right.set(xlabel=unit, ylabel="cross-entropy in the search's last epoch", title="search")
     for axes in (left, right):
@@ -105,10 +106,12 @@ def draw_two(
     save_figure(figure, path)
 
 
-def scatter_front(axes: Axes, x: Sequence[float], y: Sequence[float], name: str, colour: str, marker: str, maximize: bool) -> None:
-    """All points, and a line through those that none beats in both."""
+def scatter_front(
+    axes: Axes, x: Sequence[float], y: Sequence[float], name: str, colour: str, marker: str, maximize: bool, size: float = 5.0
+) -> None:
+    """All points, and a line through those that none beats in both, whose markers of ``size`` points are open."""
     points = np.column_stack([x, y])
     kept = points[non_dominated(points, [False, maximize])]
     order = kept[kept[:, 0].argsort()]
     axes.scatter(points[:, 0], points[:, 1], s=22, color=colour, marker=marker, alpha=0.55, linewidths=0)
-    axes.plot(order[:, 0], order[:, 1], marker=marker, color=colour, label=name, markersize=5, linewidth=1.3)
+    axes.plot(order[:, 0], order[:, 1], marker=marker, mfc="none", color=colour, label=name, markersize=size, linewidth=1.3)
