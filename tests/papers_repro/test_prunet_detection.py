@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from papers_repro import prunet_figure4
-from papers_repro.prunet.coco import CocoImages, make_coco, together
-from papers_repro.prunet.detector import DetectionOptions
+from papers_repro.detection.coco import CocoImages, make_coco, together
+from papers_repro.detection.detector import DetectionOptions
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork
 
 from graphs import FeatureBackbone, feature_backbone
-from papers_repro.prunet.coco import CocoImages, together
+from papers_repro.detection.coco import CocoImages, together
 
 
 @dataclass(frozen=True, slots=True)
