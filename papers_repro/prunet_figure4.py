@@ -3,7 +3,7 @@
 Give ``--networks`` files of architectures that earlier scripts wrote (``architectures/*.json`` in their folders) and ``--space``
 and ``--resolution`` as they were searched in, and ``--coco`` a folder with ``annotations/``, ``train2017/`` and ``val2017/``.
 Backbones begin with fresh weights, or with ``--weights`` of classifiers, in the order of the networks. The paper's detector is
-EfficientDet; see ``papers_repro.detection.detector`` for what is different here. Without networks one is drawn, and at smoke scale a
+EfficientDet; see ``papers_repro.prunet.detector`` for what is different here. Without networks one is drawn, and at smoke scale a
 folder of squares and discs is made: that shows that it runs, and nothing else.
 
 Average precision needs the extra ``coco`` (torchmetrics, pycocotools); without it the losses are all there is.
@@ -25,12 +25,20 @@ from matplotlib.ticker import MaxNLocator
 from safetensors.torch import load_file
 from torch import nn
 
+from constrained_nas.data import CocoImages, make_coco
 from constrained_nas.records import load_architecture
 from graphs.spaces import GPUNetSpace
-from papers_repro.detection import CocoImages, DetectionOptions, average_precision, make_coco, make_detector, train_detector
 from papers_repro.experiment import make_fabric
 from papers_repro.harness import Column, Row, Rows, Scale, new_figure, save_figure, started
-from papers_repro.prunet import PruNetOptions, make_space, setup_preset
+from papers_repro.prunet import (
+    DetectionOptions,
+    PruNetOptions,
+    average_precision,
+    make_detector,
+    make_space,
+    setup_preset,
+    train_detector,
+)
 
 SCRIPT = "prunet_figure4"
 

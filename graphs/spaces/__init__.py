@@ -12,6 +12,7 @@ from graphs.spaces.gpunet import (
     gpunet_imagewoof,
     gpunet_small,
 )
+from graphs.spaces.gpunet_releases import GPUNET_COUNTS, GPUNETS, gpunet
 from graphs.spaces.macro import MacroSpace
 from graphs.spaces.mbconv import (
     BlockShape,

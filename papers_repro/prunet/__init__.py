@@ -1,5 +1,6 @@
 """Imported by prunet_*.py only."""
 
+from papers_repro.prunet.detector import DetectionOptions, average_precision, make_detector, train_detector
 from papers_repro.prunet.fronts import COLOURS, draw_table2, draw_two, scatter_front
 from papers_repro.prunet.grid import GridOptions, grid_preset, run_grid
 from papers_repro.prunet.matching import Matched, MatchOptions, match_budgets

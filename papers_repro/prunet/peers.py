@@ -20,8 +20,8 @@ from torch import nn
 
 from constrained_nas.latency import Timer, measure_runs
 from graphs.costs import count
+from graphs.spaces import GPUNET_COUNTS, GPUNETS, gpunet
 from papers_repro.harness import Column, Reports, Row, Rows, row_of
-from papers_repro.prunet.gpunets import GPUNET_COUNTS, GPUNETS, gpunet
 from papers_repro.prunet.published import COUNTS, DISTILLED, FRONT
 
 
@@ -29,7 +29,7 @@ def check_peers(names: Sequence[str]) -> None:
     """Refuse peers whose published row is not known.
 
     Raises:
-        ValueError: a name that is not among ``papers_repro.prunet.published.COUNTS`` or ``papers_repro.prunet.gpunets.GPUNETS``.
+        ValueError: a name that is not among ``papers_repro.prunet.published.COUNTS`` or ``graphs.spaces.gpunet_releases.GPUNETS``.
     """
     known = (*COUNTS, *GPUNETS)
     unknown = sorted(set(names) - set(known))

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from constrained_nas.data.coco import CocoImages, make_coco, together
 from papers_repro import prunet_figure4
-from papers_repro.detection.coco import CocoImages, make_coco, together
-from papers_repro.detection.detector import DetectionOptions
+from papers_repro.prunet.detector import DetectionOptions
 
 
 @pytest.fixture

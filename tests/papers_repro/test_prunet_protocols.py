@@ -17,10 +17,10 @@ from constrained_nas.latency import Timer, require_runtime, runtime_called
 from constrained_nas.methods.prunet import PrunodeSettings, SkipScales
 from constrained_nas.search import PRUNET_TRAINING
 from graphs.costs import count
+from graphs.spaces import GPUNET_COUNTS, GPUNETS, gpunet
 from papers_repro import prunet_figure5, prunet_figure6, prunet_table2, prunet_table6
 from papers_repro.harness import read_options, started
 from papers_repro.prunet import SearchSpec, imagewoof_preset, make_space, setup_preset
-from papers_repro.prunet.gpunets import GPUNET_COUNTS, GPUNETS, gpunet
 from papers_repro.prunet.published import DISTILLED, FRONT, TEACHERS, front_rows
 from papers_repro.prunet.retraining import all_training
 from papers_repro.prunet.searches import method_of

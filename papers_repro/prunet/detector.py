@@ -25,8 +25,8 @@ from torchvision.models.detection import FCOS
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork
 
+from constrained_nas.data import CocoImages, together
 from graphs import FeatureBackbone, feature_backbone
-from papers_repro.detection.coco import CocoImages, together
 
 
 @dataclass(frozen=True, slots=True)
