@@ -1,21 +1,26 @@
-"""Milliseconds of a whole network on this machine as a cost: every network is extracted and timed when it is asked for.
+"""Milliseconds on this machine as the cost of a super-network's sub-graphs: of whole networks, or summed over their modules.
 
-Nothing is estimated, so the cost sees what no table does (kernels that run side by side, memory traffic of additions), at the price
-of a random error and of a fraction of a second a network. Methods that sample take it as it is.
+:func:`measured_latency` extracts and times every network when it is asked for. Nothing is estimated, so the cost sees what no table
+does (kernels that run side by side, memory traffic of additions), at the price of a random error and of a fraction of a second a
+network. Methods that sample take it as it is. :func:`summed_latency` times every kind of module and addition once and adds them up:
+a cost that projections can hold exactly, as exact as one network after the other runs its modules.
 
 Reference: Véniat & Denoyer, Budgeted Super Networks, Sec. 3.2 (any cost that can be observed).
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
+from torch import nn
 
-from constrained_nas.latency.rounds import measure_networks
+from constrained_nas.latency.rounds import measure_networks, measure_runs
 from constrained_nas.latency.timer import Timer
 from graphs import Architecture, DagSpace, compile_supernet
-from graphs.costs import CallableCost
-from graphs.supernet import layer_of
+from graphs.costs import CallableCost, ConnectedCost
+from graphs.supernet import edge_of, layer_of
 
 
 def measured_latency(space: DagSpace, timer: Timer | None = None, rounds: int = 5, name: str = "latency") -> CallableCost:
@@ -38,3 +43,42 @@ def measured_latency(space: DagSpace, timer: Timer | None = None, rounds: int = 
         return measure_networks([supernet.extract(architecture)], images, how, rounds, generator)[0].median
 
     return CallableCost(name, "ms", space, measure)
+
+
+def summed_latency(space: DagSpace, timer: Timer | None = None, rounds: int = 20, name: str = "latency") -> ConnectedCost:
+    """The latency in ms of a sub-graph's modules and additions, one after the other: medians over ``rounds`` interleaved rounds.
+
+    Modules that are made alike and see the same shape are timed once; the identity takes no time.
+
+    Raises:
+        ValueError: no round.
+
+    Example:
+        >>> from graphs import resnet
+        >>> cost = summed_latency(resnet(1, side=8, widths=(4, 8)), rounds=2)
+        >>> cost.unit, cost.cost(resnet(1, side=8, widths=(4, 8)).whole) > 0
+        ('ms', True)
+    """
+    if rounds < 1:
+        raise ValueError(f"cost {name!r}: expected one round or more, got {rounds}")
+    how, parts = timer or Timer(), space.connectivity
+    runs, of_edge, of_layer = {}, list[str](), list[str]()
+    with torch.random.fork_rng(devices=[]):
+        for key in parts.edges:
+            factory, shape = edge_of(space.dag, key).factory, layer_of(space.dag, key[0]).shape
+            module = factory()
+            if isinstance(module, nn.Identity):
+                of_edge.append("")
+                continue
+            of_edge.append(f"{module} of {shape}")
+            if of_edge[-1] not in runs:
+                runs[of_edge[-1]] = partial(how.place(module), how.noise(shape))
+        for node in parts.nodes:
+            shape = layer_of(space.dag, node).shape
+            of_layer.append(f"addition of {shape}")
+            runs.setdefault(of_layer[-1], partial(torch.add, how.noise(shape), how.noise(shape)))
+    measured = measure_runs(runs, how, rounds, np.random.default_rng(0), what="timing modules")
+    taken = {what: measurement.median for what, measurement in measured.items()} | {"": 0.0}
+    return ConnectedCost(
+        name, "ms", space, 0.0, np.array([taken[what] for what in of_edge]), np.array([taken[what] for what in of_layer])
+    )

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from constrained_nas.latency import Timer, measured_latency
-from constrained_nas.problem import Budget
+from constrained_nas.latency import Timer, measured_latency, summed_latency
+from constrained_nas.methods import Budgeted
+from constrained_nas.problem import Budget, SearchProblem
 from graphs import convolutional_neural_fabric, resnet_fabric
 from graphs.costs import SubgraphCost
 from graphs.spaces import plain_resnet
@@ -34,3 +35,25 @@ def test_what_cannot_be_timed_is_named() -> None:
         measured_latency(space, rounds=0)
     with pytest.raises(ValueError, match="'latency': no path of modules"):
         measured_latency(space).cost(space.switched([False]))
+    with pytest.raises(ValueError, match="one round or more, got 0"):
+        summed_latency(space, rounds=0)
+
+
+def test_summed_latencies_are_held_by_hard_searches() -> None:
+    space = resnet_fabric(2, widths=(8, 16), side=16, image_channels=1)
+    cost = summed_latency(space, rounds=3)
+    keys = space.connectivity.edges
+    times = dict(zip(keys, cost.per_edge, strict=True))
+    assert cost.unit == "ms"
+    assert times["stem", "group1.block1", "skip"] == 0  # the identity
+    assert times["stem", "group1.block1", "body"] > 0
+    alike = [
+        times[key]
+        for key in keys
+        if key[2] == "body" and key[:2] in (("stem", "group1.block1"), ("group1.block1", "group1.block2"))
+    ]
+    assert len(alike) == 2 and len(set(alike)) == 1
+    problem = SearchProblem(space.space, (Budget(cost, 0.5 * cost.cost(space.whole), "ms"),))
+    method = Budgeted(space, hard=True)
+    found = method.finish(problem, method.init(problem, np.random.default_rng(0)))
+    assert found.feasible and 0 < found.costs["latency"] <= problem.limits[0]
