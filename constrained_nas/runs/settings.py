@@ -23,6 +23,7 @@ SpaceName = Literal[
     "hardcore-small",
     "hardcore-imagenet",
     "hardcore-imagenet-paper",
+    "ofa-mbv3",
     "resnet-fabric-small",
     "resnet-fabric-3",
     "resnet-fabric-5",

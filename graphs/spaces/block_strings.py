@@ -24,6 +24,7 @@ from graphs.blocks import (
     ConvNormActivation,
     InvertedResidual,
     PooledClassifier,
+    ResidualSequence,
     SqueezeExcite,
     activation_module,
     round_channels,
@@ -146,7 +147,7 @@ def network_from_strings(
     Stem and classifier have the default activation. Channels are rounded to multiples of 8, as timm does.
 
     Raises:
-        ValueError: as :func:`read_stages`; an unknown default activation; a ``ds`` block that would need a skip.
+        ValueError: as :func:`read_stages`; an unknown default activation.
 
     Example:
         >>> network = network_from_strings([["ir_r2_k3_s2_e3_c16_nre"], ["cn_r1_k1_s1_c64"]], classes=10)
@@ -164,10 +165,9 @@ def network_from_strings(
             inputs, channels = channels, round_channels(block.channels)
             activation = block.activation or default_activation
             if block.kind == "ds":
-                if block.stride == 1 and inputs == channels:
-                    raise ValueError(f"block {str(block)!r} on {inputs} channels would have a skip: not one of these networks")
                 depthwise = ConvNormActivation(inputs, inputs, block.kernel, block.stride, inputs, activation)
-                parts["separable"] = nn.Sequential(depthwise, ConvNormActivation(inputs, channels, 1, activation="identity"))
+                kind = ResidualSequence if block.stride == 1 and inputs == channels else nn.Sequential
+                parts["separable"] = kind(depthwise, ConvNormActivation(inputs, channels, 1, activation="identity"))
                 continue
             hidden = round_channels(inputs * block.expansion)
             reduced = round_channels(hidden * block.squeeze_excite) if block.squeeze_excite else 0

@@ -24,7 +24,7 @@ from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved
 from constrained_nas.runs.families.weights import fine_tuned, heaviest_teacher, inherited, search_supernet, train_shared
 from constrained_nas.runs.recipes import RECIPES
-from graphs import Architecture, MBConvSpace, SearchSpace, Supernet, hardcore_imagenet, hardcore_small
+from graphs import Architecture, MBConvSpace, SearchSpace, Supernet, hardcore_imagenet, hardcore_small, ofa_mbv3
 from graphs.costs import CostModel, LatencyTable, QuadraticCost, latency_cost, load_latency_table, mac_cost, parameter_cost
 from graphs.files import save_json
 from solvers import cheapest_start
@@ -35,7 +35,7 @@ class HardCoReFamily(Family):
     """Configurations of blocks, and depths of stages."""
 
     methods: ClassVar[tuple[str, ...]] = ("hardcore", "surrogate", "soft-penalty", "random")
-    decides: ClassVar[str] = "blocks and depths (hardcore-small, hardcore-imagenet)"
+    decides: ClassVar[str] = "blocks and depths (hardcore-small, hardcore-imagenet, ofa-mbv3)"
     shares_supernet: ClassVar[bool] = True
     takes_recipes: ClassVar[bool] = True
 
@@ -43,13 +43,15 @@ class HardCoReFamily(Family):
 
     @classmethod
     def defaults(cls, space: str) -> dict[str, Any]:
-        side = 224 if "imagenet" in space else 32
+        side = 32 if space == "hardcore-small" else 224
         return {"method": "hardcore", "resolution": side, "samples": SURROGATE_SAMPLES, **RECIPES["digits"].numbers()}
 
     @classmethod
     def build(cls, space: str, classes: int, image_channels: int, resolution: int) -> Self:
         if space == "hardcore-small":
             return cls(hardcore_small(classes, resolution, image_channels))
+        if space == "ofa-mbv3":
+            return cls(ofa_mbv3(classes, resolution, image_channels))
         variant = "paper" if space.endswith("paper") else "release"
         return cls(hardcore_imagenet(variant, classes, resolution, image_channels))  # type: ignore[arg-type] # one of two words
 

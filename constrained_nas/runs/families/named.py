@@ -21,6 +21,7 @@ from graphs.own_code import is_own, own_built
 # By how the names of their spaces begin or end.
 FAMILIES: dict[str, type[Family]] = {
     "hardcore-*": HardCoReFamily,
+    "ofa-*": HardCoReFamily,
     "gpunet-*": GPUNetFamily,
     "resnet-fabric-*": DagFamily,
     "cnf-*": DagFamily,

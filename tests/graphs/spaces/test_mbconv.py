@@ -10,8 +10,26 @@ import torch
 from support.tiny import images, random_architecture, stir, tiny_space
 from torch import Tensor, nn
 
-from graphs import MBConvSettings, MBConvSpace, StageSetting, Supernet, hardcore_imagenet, hardcore_small
-from graphs.blocks import Configuration, ElasticInvertedResidual, InvertedResidual, activation_module, round_channels
+from graphs import (
+    MBConvSettings,
+    MBConvSpace,
+    StageSetting,
+    Supernet,
+    hardcore_imagenet,
+    hardcore_small,
+    network_from_strings,
+    ofa_mbv3,
+)
+from graphs.blocks import (
+    Configuration,
+    ElasticInvertedResidual,
+    InvertedResidual,
+    SqueezeExcite,
+    activation_module,
+    round_channels,
+)
+from graphs.costs import count, mac_cost, parameter_cost
+from graphs.spaces import architecture_strings, read_architecture_strings
 
 # Masked and narrow convolutions add up the same numbers in another order: float64 leaves some 1e-13 of the largest output.
 RTOL = 1e-9
@@ -290,3 +308,37 @@ def test_narrow_training_updates_only_its_channels() -> None:
     untouched = [name for name in before if name.startswith("depthwise.5")]
     assert untouched
     assert all(torch.equal(before[name], after[name]) for name in untouched)
+
+
+def test_once_for_all_fixes_squeeze_and_excitation_by_stage() -> None:
+    space = ofa_mbv3(classes=10, resolution=32)
+    assert [c.name for c in space.configurations] == [f"e{e}_k{k}" for e in (3, 4, 6) for k in (3, 5, 7)]
+    network = space.supernet().extract(space.heaviest())
+    blocks = {name: block for name, block in network.named_children() if name.startswith("stage")}
+    assert {name[:6]: isinstance(block.squeeze_excite, SqueezeExcite) for name, block in blocks.items()} == {
+        "stage1": False,
+        "stage2": True,
+        "stage3": False,
+        "stage4": True,
+        "stage5": True,
+    }
+    counted, best = count(network, (3, 32, 32)), space.heaviest()
+    assert (mac_cost(space).cost(best), parameter_cost(space).cost(best)) == (counted.macs, counted.parameters)
+
+
+def test_the_shortcut_of_the_first_block_of_once_for_all() -> None:
+    torch.manual_seed(0)
+    space = ofa_mbv3(classes=4, resolution=16)
+    supernet = space.supernet().eval().double()
+    stir(supernet, 1)
+    architecture = random_architecture(space.space, np.random.default_rng(0))
+    network, batch = supernet.extract(architecture), images(2, space, 0)
+    parts = list(network.separable.children())
+    stem = network.stem(batch)
+    assert_same(network.separable(stem), parts[1](parts[0](stem)) + stem)
+    assert_same(supernet(batch, supernet.gates(architecture)), network(batch))
+    strings = architecture_strings(space, architecture)
+    assert architecture_strings(space, read_architecture_strings(space, strings)) == strings
+    rebuilt = network_from_strings(strings, 4, stem_channels=16, dropout=0.1).eval().double()
+    rebuilt.load_state_dict(network.state_dict())
+    assert_same(rebuilt(batch), network(batch))
