@@ -121,7 +121,7 @@ def quantise(command: Quantise) -> None:
         table_of,
         write_files,
     )
-    from constrained_nas.training import TrainingOptions, fine_tune
+    from constrained_nas.training import Checkpoint, TrainingOptions, fine_tune
     from graphs import Operation
 
     console = PlainConsole()
@@ -137,7 +137,9 @@ def quantise(command: Quantise) -> None:
     with progress_shown(PlainConsole(stderr=True)) as bars, stoppable(bars, "the same command goes on") as progress:
         if command.epochs:
             options = TrainingOptions(command.epochs, **recipe)
-            fine_tune(network, fitting_data(data.weights, network), options, fabric, progress=progress)
+            made_by = {"network": command.network, "data": data.name, "resolution": command.resolution}
+            kept = Checkpoint(command.out / "training.safetensors", made_by)
+            fine_tune(network, fitting_data(data.weights, network), options, fabric, checkpoint=kept, progress=progress)
         task = _task(command, network, data, [Operation(*pair) for pair in pairs])
         prepare(task)
         table = table_of(task, sensitivities(task, command.out / "sensitivities.json", progress), command.pin)

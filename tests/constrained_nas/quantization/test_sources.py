@@ -92,6 +92,7 @@ def test_the_command_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixtu
         measure="second-order",
         calibration=16,
         held_out=32,
+        epochs=1,
         fine_tune=1,
         to=("packed",),
     )
@@ -103,9 +104,14 @@ def test_the_command_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixtu
     size = (tmp_path / "q" / "network.safetensors").stat().st_size
     assert record["files"] == {"network.safetensors": size} and size == pytest.approx(record["plans"][0]["costs"]["size"], rel=0.02)
     assert "optimal" in shown and f"{size:,} bytes" in shown
+    weights = (tmp_path / "q" / "training.safetensors").read_bytes()
+    quantise(command)  # goes on from what is there: neither training nor measuring is done again
+    assert (tmp_path / "q" / "training.safetensors").read_bytes() == weights
+    again = json.loads((tmp_path / "q" / "plan.json").read_text(encoding="utf-8"))
+    assert again["selection"]["choices"] == record["selection"]["choices"] and again["plans"] == record["plans"]
     load_packed(tmp_path / "q" / "network.safetensors", read_network(f"{own}:build", 10))
-    with pytest.raises(ValueError, match="measured for another network"):  # other weights: the seed's
-        quantise(Quantise(f"{own}:build", tmp_path / "q", budget=("size=80%",), seed=5, calibration=16, held_out=8, to=("packed",)))
+    with pytest.raises(ValueError, match="measured for another network"):  # untrained weights
+        quantise(Quantise(f"{own}:build", tmp_path / "q", budget=("size=80%",), calibration=16, held_out=8, to=("packed",)))
     for options, said in (({"budget": ()}, "expected at least one"), ({"bits": "1,4"}, "--bits: expected different numbers")):
         with pytest.raises(ValueError, match=said):
             quantise(Quantise("resnet18", tmp_path / "r", **({"budget": ("size=1MB",)} | options)))  # type: ignore[arg-type]
