@@ -1,9 +1,9 @@
 """Multiply-adds of slimmable networks: filters pruned from the end, identity shortcuts projected where widths differ.
 
-A layer of ``w'`` filters that reads ``w`` channels costs ``H W k^2 w w'``; an identity shortcut between unequal widths gets a 1x1
-projection, ``H W w w'`` more; the classifier, where it is counted, its classes times the last width. Under binomial widths
-``1 + Binomial(C - 1, p)`` the expectation is closed: products of means between decisions, second moments within one, and for the
-projections ``E[w w'] - sum_w w^2 P(w) P'(w)``.
+A layer of ``w'`` filters that reads ``w`` channels costs ``H W k^2 w w'``, a depthwise one ``H W k^2 w'``; an identity shortcut
+between unequal widths gets a 1x1 projection, ``H W w w'`` more; the classifier, where it is counted, its classes times the last
+width. Under binomial widths ``1 + Binomial(C - 1, p)`` the expectation is closed: products of means between decisions, second
+moments within one, and for the projections ``E[w w'] - sum_w w^2 P(w) P'(w)``.
 
 As counts, for the constrained program, a decision shares ``C - 1`` units among (pruned, kept): the first filter always stays.
 
@@ -153,7 +153,7 @@ class SlimmableMacs:
         rows = [
             (owner[source], owner[index], float(layer.window * layer.positions), False)
             for index, (layer, source) in enumerate(zip(topology.layers, topology.sources, strict=True))
-            if source >= 0
+            if source >= 0 and not layer.depthwise
         ]
         rows += [
             (owner[topology.index[j.source]], owner[topology.index[j.target]], float(j.positions), True) for j in topology.joins
@@ -163,12 +163,12 @@ class SlimmableMacs:
 
     @cached_property
     def _linear(self) -> FloatArray:
-        """Costs of one filter of each decision that reads the image or is read by the classifier."""
+        """Costs of one filter of each decision that reads the image or its own channel, or is read by the classifier."""
         topology, owner = self.space.topology, self.space.owner_index
         linear = np.zeros(len(self.space.units))
         for index, layer in enumerate(topology.layers):
-            if layer.source is None:
-                linear[owner[index]] += layer.window * layer.positions * layer.channels
+            if layer.source is None or layer.depthwise:
+                linear[owner[index]] += layer.window * layer.positions * (1 if layer.depthwise else layer.channels)
         linear[owner[topology.last]] += self.classes
         return linear
 

@@ -2,8 +2,11 @@
 
 ``filter_network`` traces the module with ``torch.fx`` and follows the channels: a convolution reads the image or activations, its
 output is normalized, perhaps added to a shortcut, and activated; pooling passes channels on; flattening ends them at the
-classifier. Whatever does not fit that picture is refused by name. The weights are copied, so a trained network keeps what it
-learned: at full width and in floating point the result computes exactly what the module did.
+classifier. Where filters are given widths alone (``(FLOAT,)``), inverted residuals are part of the picture: depthwise convolutions
+take the width of what they read, projections need no activation before they are added or read, activations may be others than ReLU,
+and squeeze-and-excitation has a width of its own inside and takes that of what it scales. Whatever does not fit is refused by name.
+The weights are copied, so a trained network keeps what it learned: at full width and in floating point the result computes exactly
+what the module did.
 
 The activations after an addition belong to the main path's last convolution: its counts say their bits. Of two convolutions that
 meet, the one with the larger window is the main path, of equal ones the first operand.
@@ -25,9 +28,9 @@ from torch.nn import functional
 
 from graphs.filters.layers import FilterActivation, FilterAddition, FilterConv, LeadingLinear, PaddedShortcut, SwitchableNorm
 from graphs.filters.network import FilterNetwork
-from graphs.filters.space import PAPER_OPERATIONS, FilterLayer, FilterTopology, Join, Operation
+from graphs.filters.space import FLOAT, PAPER_OPERATIONS, FilterLayer, FilterTopology, Join, Operation
 
-Kind = Literal["image", "linear", "sum", "padded", "active", "features", "free"]
+Kind = Literal["image", "linear", "sum", "padded", "active", "gate", "features", "free"]
 
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout, nn.Dropout2d, nn.Identity)
 _POOL_CALLS = (
@@ -38,6 +41,8 @@ _POOL_CALLS = (
     functional.dropout2d,
     torch.max_pool2d,
 )
+_ACTIVATIONS = (nn.ReLU6, nn.Hardswish, nn.SiLU, nn.GELU, nn.LeakyReLU, nn.ELU, nn.Mish)  # of networks with widths alone
+_GATES = (nn.Sigmoid, nn.Hardsigmoid)
 _FLATTENINGS = ("flatten", "mean", "view", "reshape")
 
 
@@ -62,12 +67,11 @@ def filter_network(
     """Convert a network.
 
     Args:
-        module: convolutions (one group), ``BatchNorm2d``, ReLU, additions, pooling, flattening, linear layers. It is left as it is.
-        input_shape: (channels, H, W) of its images.
-        operations: what filters may be given; all start with the first. ``(FLOAT,)`` for widths alone.
-        sets: names of batch statistics for settings that are trained; all start from the module's own.
-        own_weights: master weights for every operation instead of shared ones.
-        name: of the topology; the module's class by default.
+        module: convolutions (one group; for widths alone also depthwise), ``BatchNorm2d``, ReLU, additions, pooling, flattening,
+        linear layers. It is left as it is. input_shape: (channels, H, W) of its images. operations: what filters may be given; all
+        start with the first. ``(FLOAT,)`` for widths alone. sets: names of batch statistics for settings that are trained; all
+        start from the module's own. own_weights: master weights for every operation instead of shared ones. name: of the topology;
+        the module's class by default.
 
     Raises:
         ValueError: the module cannot be traced, or holds something that has no place in the picture; says what and where.
@@ -128,6 +132,7 @@ class _Conversion:
     ) -> None:
         self.operations, self.sets, self.own_weights = operations, sets, own_weights
         self.graph = graph
+        self.widths_alone = operations == (FLOAT,)
         self.modules = dict(module.named_modules())
         self.body = fx.GraphModule(module, graph)
         self.flows: dict[fx.Node, _Flow] = {}
@@ -164,8 +169,10 @@ class _Conversion:
             height, width = sides[conv]
             stage = f"{layer.filters}x{height}x{width}"
             window = layer.kernel[0] * layer.kernel[1]
-            follows = self.follows.get(conv)
-            layers.append(FilterLayer(conv, layer.filters, window, height * width, source, layer.channels, stage, follows))
+            follows = None if self._lead(conv) == conv else self._lead(conv)
+            layers.append(
+                FilterLayer(conv, layer.filters, window, height * width, source, layer.channels, stage, follows, layer.depthwise)
+            )
         joins = tuple(Join(source, target, sides[target][0] * sides[target][1]) for source, target in self.joins)
         return FilterTopology(name, tuple(layers), joins)
 
@@ -182,6 +189,10 @@ class _Conversion:
             return flow
         if isinstance(module, nn.ReLU):
             return self._activate(node, flow)
+        if self.widths_alone and isinstance(module, _ACTIVATIONS) and flow.kind in ("linear", "sum", "active"):
+            return _Flow("active", flow.source)
+        if self.widths_alone and isinstance(module, _GATES) and flow.kind == "linear":
+            return _Flow("gate", flow.source)
         if isinstance(module, nn.Linear):
             if flow.kind != "features":
                 self._refuse(node, "a linear layer on channels that are not pooled and flattened")
@@ -202,6 +213,10 @@ class _Conversion:
         if called in (operator.add, operator.iadd, torch.add, "add", "add_"):
             return self._add(node)
         given = [self.flows[argument] for argument in node.all_input_nodes]
+        if called in (operator.mul, torch.mul, "mul") and sorted(flow.kind for flow in given) == ["active", "gate"]:
+            return self._scale(*given)
+        if getattr(called, "__name__", "") == "stochastic_depth":  # torchvision's: in evaluation it changes nothing
+            return given[0]
         if all(flow.kind == "free" for flow in given):
             return _Flow("free")
         if called in (torch.relu, functional.relu, "relu", "relu_", torch.relu_, functional.relu_):
@@ -215,12 +230,15 @@ class _Conversion:
         return self._refuse(node, f"the operation {getattr(called, '__name__', called)!r}")
 
     def _conv(self, node: fx.Node, conv: nn.Conv2d, flow: _Flow) -> _Flow:
-        if flow.kind not in ("image", "active"):
+        if flow.kind not in ("image", "active", *(("linear", "sum") if self.widths_alone else ())):
             self._refuse(node, "a convolution that reads neither the image nor the output of a ReLU: its input cannot be quantized")
-        if conv.groups != 1 or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
+        depthwise = self.widths_alone and conv.groups == conv.in_channels == conv.out_channels and flow.source is not None
+        if (conv.groups != 1 and not depthwise) or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
             self._refuse(node, "a convolution in groups, or padded otherwise than by zeros of a given width")
         self._replace(str(node.target), FilterConv(conv, self.operations, self.own_weights), node, str(node.target))
         self.convs[str(node.target)] = flow.source
+        if depthwise and conv.groups > 1:
+            self.follows[str(node.target)] = self._lead(str(flow.source))
         return _Flow("linear", str(node.target))
 
     def _activate(self, node: fx.Node, flow: _Flow) -> _Flow:
@@ -241,14 +259,17 @@ class _Conversion:
         flows = [self.flows[argument] for argument in operands]
         if len(flows) == 2 and all(flow.kind == "free" for flow in flows):
             return _Flow("free")
-        linear = [position for position, flow in enumerate(flows) if flow.kind == "linear"]
-        if len(flows) != 2 or not linear or any(flow.kind not in ("linear", "active", "padded") for flow in flows):
+        sums = [position for position, flow in enumerate(flows) if flow.kind == "sum" and self.widths_alone]
+        linear = [position for position, flow in enumerate(flows) if flow.kind == "linear" or position in sums]
+        kinds = ("linear", "active", "padded", *(("sum",) if self.widths_alone else ()))
+        if len(flows) != 2 or not linear or len(sums) > 1 or any(flow.kind not in kinds for flow in flows):
             self._refuse(node, "an addition that is not of a convolution's output and a shortcut before the ReLU")
-        main = max(linear, key=lambda position: (self._window(str(flows[position].source)), -position))
+        main = max(linear, key=lambda at: (at in sums, self._window(str(flows[at].source)), -at))
         target, other = str(flows[main].source), flows[1 - main]
         shortcut = str(other.source)
         if other.kind == "linear":
-            self.follows[shortcut] = target
+            if self._lead(shortcut) != self._lead(target):
+                self.follows[self._lead(shortcut)] = self._lead(target)
         elif other.kind == "active":
             self.joins.append((shortcut, target))
         channels = self._filters(target), self._filters(shortcut)
@@ -259,6 +280,19 @@ class _Conversion:
             start = cast(fx.Node, start.args[0])
         self._call_instead(node, "addition", target, addition, (operands[main], start))
         return _Flow("sum", target)
+
+    def _scale(self, first: _Flow, second: _Flow) -> _Flow:
+        """Squeeze-and-excitation: its last convolution has the width of what it scales."""
+        gate, scaled = (first, second) if first.kind == "gate" else (second, first)
+        if self._lead(str(gate.source)) != self._lead(str(scaled.source)):
+            self.follows[self._lead(str(gate.source))] = self._lead(str(scaled.source))
+        return scaled
+
+    def _lead(self, layer: str) -> str:
+        """The layer that decides the width of another, or itself."""
+        while layer in self.follows:
+            layer = self.follows[layer]
+        return layer
 
     def _flatten(self, node: fx.Node, flow: _Flow) -> _Flow:
         if flow.kind not in ("active", "features"):

@@ -46,6 +46,7 @@ class FilterConv(nn.Module):
         self.bias = None if conv.bias is None else nn.Parameter(conv.bias.detach().clone())
         self.stride, self.padding, self.dilation = conv.stride, conv.padding, conv.dilation
         self.filters, self.channels, self.kernel = conv.out_channels, conv.in_channels, conv.kernel_size
+        self.depthwise = conv.groups > 1  # each filter reads its own channel: as many groups as filters are kept
         self.noise_share = 0.0
         self.noise: torch.Generator | None = None
         self.register_buffer("operation", torch.zeros(0, dtype=torch.long), persistent=False)  # of each filter that is kept
@@ -78,7 +79,8 @@ class FilterConv(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         weight = self.effective_weight(images.shape[1])
         bias = None if self.bias is None else self.bias[: self.width]
-        return functional.conv2d(images, weight, bias, self.stride, cast(tuple[int, int], self.padding), self.dilation)
+        groups = self.width if self.depthwise else 1
+        return functional.conv2d(images, weight, bias, self.stride, cast(tuple[int, int], self.padding), self.dilation, groups)
 
     def narrow(self, channels: int) -> nn.Conv2d:
         """A plain convolution of ``channels`` inputs with copies of what it multiplies by."""
@@ -86,7 +88,8 @@ class FilterConv(nn.Module):
         kernel, stride, padding, dilation = (
             cast(tuple[int, int], pair) for pair in (self.kernel, self.stride, self.padding, self.dilation)
         )
-        plain = nn.Conv2d(channels, self.width, kernel, stride, padding, dilation, bias=self.bias is not None)
+        groups = self.width if self.depthwise else 1
+        plain = nn.Conv2d(channels, self.width, kernel, stride, padding, dilation, groups, bias=self.bias is not None)
         plain = plain.to(weight)
         plain.weight.copy_(weight)
         if self.bias is not None and plain.bias is not None:

@@ -64,7 +64,9 @@ class FilterLayer:
         source: the layer whose activations it reads; None: the image.
         channels: input channels at full width.
         stage: layers of one stage put out one shape.
-        follows: the layer it is added to, for the convolution of a shortcut: their widths must agree.
+        follows: the layer whose width is also its own: that which the convolution of a shortcut is added to, that which a depthwise
+            convolution reads, that which squeeze-and-excitation scales.
+        depthwise: each filter reads the one channel of its own number.
     """
 
     name: str
@@ -75,6 +77,7 @@ class FilterLayer:
     channels: int
     stage: str
     follows: str | None = None
+    depthwise: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +154,11 @@ class FilterTopology:
         """Counts of ``operations`` in each layer; a shortcut's convolution follows the layer it is added to, or decides for itself.
 
         Raises:
-            ValueError: no operations, or one named twice.
+            ValueError: no operations, or one named twice; a depthwise layer.
         """
+        depthwise = next((layer.name for layer in self.layers if layer.depthwise), None)
+        if depthwise is not None:
+            raise ValueError(f"layer {depthwise!r} is depthwise: its filters have widths, no operations of their own")
         names = tuple(operation.name for operation in operations)
         owners = [layer.follows if layer.follows and shortcuts == "follow" else layer.name for layer in self.layers]
         decisions = tuple(Decision(name, names, self.layers[self.index[name]].filters) for name in dict.fromkeys(owners))
@@ -166,7 +172,8 @@ class FilterTopology:
         Raises:
             ValueError: widths of an unknown decision, or out of 1 to C.
         """
-        owners = [layer.stage if per == "stage" else layer.follows or layer.name for layer in self.layers]
+        leads = [self.layers[self.index[layer.follows or layer.name]] for layer in self.layers]
+        owners = [lead.stage if per == "stage" else lead.name for lead in leads]
         filters = dict(zip(owners, (layer.filters for layer in self.layers), strict=True))
         unknown = sorted(set(widths or {}) - set(filters))
         if unknown:

@@ -409,3 +409,72 @@ def test_more_that_does_not_suit() -> None:
         filter_network(Plain(), (2, 8, 8), (FLOAT, FLOAT))
     with pytest.raises(ValueError, match="filters must not fall"):
         SmallResNet((8, 4), shortcut="identity")
+
+
+class Inverted(nn.Module):
+    """Two inverted residuals, the second with a shortcut and squeeze-and-excitation, as mobile networks have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+        def normed(inputs: int, outputs: int, kernel: int, groups: int = 1, stride: int = 1) -> nn.Sequential:
+            conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+            return nn.Sequential(conv, nn.BatchNorm2d(outputs))
+
+        self.stem = normed(3, 4, 3, stride=2)
+        self.first = nn.Sequential(normed(4, 4, 3, 4), nn.ReLU6(), normed(4, 6, 1))
+        self.expand, self.depthwise, self.project = normed(6, 12, 1), normed(12, 12, 5, 12), normed(12, 6, 1)
+        self.reduce, self.restore, self.gate = nn.Conv2d(12, 3, 1), nn.Conv2d(3, 12, 1), nn.Hardsigmoid()
+        self.act, self.head = nn.Hardswish(), nn.Linear(6, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.first(self.act(self.stem(images)))
+        inner = self.act(self.depthwise(self.act(self.expand(features))))
+        scale = self.gate(self.restore(functional.relu(self.reduce(functional.adaptive_avg_pool2d(inner, 1)))))
+        features = self.project(scale * inner) + features
+        return self.head(functional.adaptive_avg_pool2d(self.act(features), 1).flatten(1))
+
+
+def test_inverted_residuals_have_widths() -> None:
+    plain = seeded(Inverted).eval()
+    network = filter_network(plain, (3, 12, 12), (FLOAT,))
+    batch = pictures(3, 3, 12)
+    with torch.no_grad():
+        assert torch.equal(network(batch), plain(batch))
+    layers = {layer.name: layer for layer in network.topology.layers}
+    follows = {name: layer.follows for name, layer in layers.items() if layer.follows}
+    assert follows == {"first.0.0": "stem.0", "depthwise.0": "expand.0", "restore": "expand.0", "first.2.0": "project.0"}
+    assert [name for name, layer in layers.items() if layer.depthwise] == ["first.0.0", "depthwise.0"]
+    space = network.topology.width_space()
+    assert [decision.name for decision in space.space.decisions] == ["stem.0", "project.0", "expand.0", "reduce"]
+    assert SlimmableMacs(space, classes=5).cost(space.homogeneous()) == count(plain, (3, 12, 12)).macs
+    generator = np.random.default_rng(0)
+    for _ in range(5):
+        chosen = {d.name: int(generator.integers(1, len(d.options) + 1)) for d in space.space.decisions}
+        network.configure([[chosen[owner]] for owner in space.owners])
+        narrow = network.extract().eval()
+        with torch.no_grad():
+            torch.testing.assert_close(narrow(batch), network.eval()(batch))
+        macs = SlimmableMacs(space, classes=5).of_widths([chosen[d.name] for d in space.space.decisions])
+        assert macs == count(narrow, (3, 12, 12)).macs
+    with pytest.raises(
+        ValueError, match=r"'first\.0\.0': a convolution in groups|'first\.0\.0': a convolution that reads neither|Hardswish"
+    ):
+        filter_network(plain, (3, 12, 12))
+    with pytest.raises(ValueError, match=r"layer 'first\.0\.0' is depthwise: its filters have widths"):
+        network.topology.quantization_space()
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small"])
+def test_mobile_networks_of_torchvision_have_widths(name: str) -> None:
+    torchvision = pytest.importorskip("torchvision")
+    torch.manual_seed(0)
+    plain = torchvision.models.get_model(name, num_classes=10).eval()
+    network = filter_network(plain, (3, 32, 32), (FLOAT,))
+    batch = pictures(2, 3, 32)
+    with torch.no_grad():
+        assert torch.equal(network(batch), plain(batch))
+        space = network.topology.width_space()
+        halves = {d.name: max(1, len(d.options) // 2) for d in space.space.decisions}
+        network.configure([[halves[owner]] for owner in space.owners])
+        torch.testing.assert_close(network.extract().eval()(batch), network.eval()(batch))
