@@ -157,11 +157,15 @@ def _profile_other(command: Profile, classes: int | None, channels: int | None) 
         table, before, check = measure_choice_table(family.space, timer, command.networks, command.rounds, command.seed, progress)
     save_json(table, command.out)
     under = f"{table.device}, {table.runtime}, {table.threads} thread(s), batch {table.batch}, {table.resolution} pixels"
+    entries = f"{len(table.entries)} options of {table.space}, {table.fixed:.3g} ms fixed"
+    console.print(f"{command.out}: {entries} ({under}, {table.clock} clock)")
+    if before is None or check is None:
+        console.print("There are too few networks to calibrate: the latency of a network is the sum of its options' as it is.")
+        return
     console.print(
-        f"{command.out}: {len(table.entries)} options of {table.space} in ms ({under}, {table.clock} clock); {table.fixed:.3g} ms "
-        f"are fixed.\nOptions summed: measured = {before.slope:.3f} x estimated {before.intercept:+.3g} ms, R^2 "
-        f"{before.r_squared:.4f}, worst error {before.worst:.1%}.\nCalibrated, on the other half of {command.networks} networks: "
-        f"R^2 {check.r_squared:.4f}, worst error {check.worst:.1%}."
+        f"Options summed: measured = {before.slope:.3f} x estimated {before.intercept:+.3g} ms, R^2 {before.r_squared:.4f}, worst "
+        f"error {before.worst:.1%}.\nCalibrated, on networks that took no part: R^2 {check.r_squared:.4f}, worst error "
+        f"{check.worst:.1%}."
     )
 
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from constrained_nas.runs.families import Costs, Family, Found, Plan, Prepared, costs_of, family_named, make_space, plan_of
     from constrained_nas.runs.fingerprint import digest
     from constrained_nas.runs.finish import trained_network
+    from constrained_nas.runs.latency import fit_found
     from constrained_nas.runs.network import RunNetwork, load_network
     from constrained_nas.runs.record import (
         CertificateRecord,

@@ -16,7 +16,7 @@ from constrained_nas.records import budget_records, save_architecture
 from constrained_nas.runs.families import Found, Prepared
 from constrained_nas.runs.fingerprint import versions
 from constrained_nas.runs.record import ImageShape, MeasuredBudget, RunRecord, certificate_record, network_record, save_run
-from constrained_nas.runs.soundness import training_remarks
+from constrained_nas.runs.soundness import chance_remarks, training_remarks
 from constrained_nas.runs.verification import hash_files
 from constrained_nas.training import evaluate, save_checkpoint
 from graphs import Architecture
@@ -47,6 +47,7 @@ def finish_run(
     began = time.perf_counter()
     network, accuracy = trained_network(prepared, found.supernet, result.architecture, "network", progress)
     prepared.remarks.extend(training_remarks(network, prepared.data, prepared.fabric))
+    prepared.remarks.extend(chance_remarks(accuracy, prepared.data))
     save_checkpoint(prepared.folder / "network.safetensors", network.state_dict(), {})
     timed = {} if measured is None else {measured.cost: (measured.median, measured.fits)}
     save_architecture(problem, result, plan.method, prepared.folder / "architecture.json", timed)

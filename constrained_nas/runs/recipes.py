@@ -46,16 +46,34 @@ class Recipe:
         return {name: getattr(self, name) for name in asked}
 
 
+_STEPS = 1500  # of all training before a search, of ``small``
+
 RECIPES: dict[RecipeName, Recipe] = {
     # Digits are drawn anew instead of augmented, and a moving average of so few steps would still be at the start.
     "digits": Recipe(4, 10, 4, 32, 0.1, 0.6, 1, 0.05, mixup=0.0, label_smoothing=0.1, ema_decay=0.0),
+    # Some hundred images: as many steps as digits have, epochs by how many images there are (see ``scaled``).
+    "small": Recipe(20, 40, 4, 32, 0.05, 0.6, 10, 0.02, mixup=0.0, label_smoothing=0.1, ema_decay=0.0),
     "cifar": Recipe(30, 60, 2, 128, 0.1, 0.6, 10, 0.05, mixup=0.2, label_smoothing=0.1, ema_decay=0.999),
     "imagenet": Recipe(250, 100, 2, 256, 0.1, 1.0, 10, 0.05, mixup=0.2, label_smoothing=0.1, ema_decay=0.9999),
 }
 
 
-def recipe_for(data: str, resolution: int) -> RecipeName:
-    """What suits the data of that name: folders of images of up to 64 pixels are taken for the like of CIFAR."""
+def scaled(numbers: dict[str, Any], images: int) -> dict[str, Any]:
+    """``small``'s numbers for so many training images: about the same number of steps, whatever their number is.
+
+    Example:
+        >>> scaled(RECIPES["small"].numbers(), 480)["train_epochs"]
+        67
+    """
+    factor = min(2.0, max(1 / 3, _STEPS * numbers["batch_size"] / (60 * max(1, images))))
+    spread = {name: max(1, round(numbers[name] * factor)) for name in ("warm_up", "train_epochs", "fine_tune_epochs")}
+    return numbers | spread
+
+
+def recipe_for(data: str, resolution: int, few: bool = False) -> RecipeName:
+    """What suits the data of that name: folders of images of up to 64 pixels are like CIFAR, unless they are few."""
     if data == "digits":
         return "digits"
+    if few:
+        return "small"
     return "cifar" if data in ("cifar10", "cifar100") or resolution <= 64 else "imagenet"

@@ -43,7 +43,7 @@ SpaceName = Literal[
     "resnet20-widths",
 ]
 MethodName = Literal["hardcore", "option-scores", "budgeted", "prunet", "filter-level", "surrogate", "soft-penalty", "random"]
-RecipeName = Literal["digits", "cifar", "imagenet"]
+RecipeName = Literal["digits", "small", "cifar", "imagenet"]
 SETTINGS_FILE = "settings.json"
 BUDGET_NAMES = ("latency_ms", "params", "macs", "bops", "size")
 

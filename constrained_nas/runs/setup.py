@@ -6,14 +6,14 @@ One :class:`Prepared` serves any number of searches: budgets, tables and methods
 from __future__ import annotations
 
 import time
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import torch
 
-from constrained_nas.data import DataSplits, load_splits
+from constrained_nas.data import DataSplits, folder_facts, load_splits
 from constrained_nas.latency import Progress
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families import Costs, Family, Found, Plan, Prepared, Saved
@@ -37,11 +37,14 @@ def prepare(plan: Plan, folder: Path, progress: Progress | None = None) -> Prepa
     return prepared
 
 
-def untrained(plan: Plan, folder: Path, family: Family | None = None) -> Prepared:
+def untrained(
+    plan: Plan, folder: Path, family: Family | Callable[[DataSplits], Family] | None = None, data: DataSplits | None = None
+) -> Prepared:
     """:func:`prepare` without the training, for checks that should come first.
 
     Args:
-        family: the space; by default it is built by its name for the data.
+        family: the space, or what builds it for the data; by default it is built by its name.
+        data: the splits; by default those that the settings name.
 
     Raises:
         FileNotFoundError: the data are not there.
@@ -50,7 +53,8 @@ def untrained(plan: Plan, folder: Path, family: Family | None = None) -> Prepare
     settings = plan.settings
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: torch sees no GPU on this machine; use cpu or auto")
-    data = load_splits(
+    facts = folder_facts(settings.data)
+    data = data or load_splits(
         settings.data,
         plan.resolution,
         settings.architecture_share,
@@ -61,12 +65,19 @@ def untrained(plan: Plan, folder: Path, family: Family | None = None) -> Prepare
         training_digits=settings.training_digits,
         draws=settings.draws,
         test_draws=min(settings.draws, 2),
+        recipe="crop_flip" if facts is not None and facts.few else "auto_augment",
     )
     _check_batch(plan, data)
     fabric = make_fabric(settings.device, settings.precision)
     Parts(settings.parts or 1, fabric).check(plan.batch_size)
-    family = family or plan.family.build(settings.space, data.classes, data.image_channels, plan.resolution)
-    return Prepared(plan, family, data, fabric, seeded(family.supernet, settings.seed), folder)
+    if family is None:
+        built: Family = plan.family.build(settings.space, data.classes, data.image_channels, plan.resolution)
+    else:
+        built = family if not callable(family) else family(data)
+    prepared = Prepared(plan, built, data, fabric, seeded(built.supernet, settings.seed), folder)
+    if facts is not None and facts.side and abs(facts.side - plan.resolution) > plan.resolution / 8:
+        prepared.remarks.append(f"images of about {facts.side} pixels are resized to {plan.resolution} (--resolution)")
+    return prepared
 
 
 def train_prepared(prepared: Prepared, progress: Progress | None = None) -> float:

@@ -51,6 +51,17 @@ def training_remarks(network: nn.Module, data: DataSplits, fabric: Fabric) -> li
     ]
 
 
+def chance_remarks(accuracy: float, data: DataSplits) -> list[str]:
+    """Whether a test accuracy in % is no better than that of guessing, at 95 % confidence."""
+    count, guessing = len(cast(Sized, data.test)), 100 / max(1, data.classes)
+    if data.classes < 2 or accuracy > guessing + 1.645 * math.sqrt(guessing * (100 - guessing) / count):
+        return []
+    return [
+        f"the found network is right on {accuracy:.1f} % of {count} test images, and guessing among {data.classes} classes on "
+        f"{guessing:.1f} %: it has learned nothing that shows; try more --warm-up and --train-epochs, or --no-augment"
+    ]
+
+
 def _examples(data: Dataset[Any]) -> tuple[Tensor, Tensor]:
     count = len(cast(Sized, data))
     places = range(0, count, max(1, count // _LOOKED_AT))

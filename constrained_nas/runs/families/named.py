@@ -7,13 +7,14 @@ from typing import get_args
 
 import networkx as nx
 
+from constrained_nas.data import folder_facts
 from constrained_nas.runs.families.choices import ChoiceFamily
 from constrained_nas.runs.families.dag import DagFamily
 from constrained_nas.runs.families.family import Family, Plan
 from constrained_nas.runs.families.filters import FilterFamily
 from constrained_nas.runs.families.gpunet import GPUNetFamily
 from constrained_nas.runs.families.hardcore import HardCoReFamily
-from constrained_nas.runs.recipes import RECIPES, recipe_for
+from constrained_nas.runs.recipes import RECIPES, recipe_for, scaled
 from constrained_nas.runs.settings import RecipeName, RunSettings, SpaceName
 from constrained_nas.training import seeded
 from graphs.own_code import is_own, own_built
@@ -29,6 +30,10 @@ FAMILIES: dict[str, type[Family]] = {
     "*-widths": FilterFamily,
     "*.py:*": ChoiceFamily,  # or a graph, see family_named
 }
+
+
+_SMALL = 64  # pixels: spaces made for small images take theirs, up to this
+_DIGITS = 3200  # drawings of training digits
 
 
 def family_named(space: str) -> type[Family]:
@@ -64,13 +69,22 @@ def plan_of(settings: RunSettings, family: type[Family] | None = None) -> Plan:
         ValueError: a recipe for a space whose family trains by its own.
     """
     kind = family or family_named(settings.space)
-    numbers = kind.defaults(settings.space)
+    numbers, facts = kind.defaults(settings.space), folder_facts(settings.data)
+    few = facts is not None and facts.few
+    if facts is not None and facts.side and numbers["resolution"] <= _SMALL:
+        numbers["resolution"] = min(_SMALL, max(16, 8 * round(facts.side / 8)))
     name: RecipeName = "digits"
     if kind.takes_recipes:
-        name = settings.recipe or recipe_for(settings.data, settings.resolution or numbers["resolution"])
+        name = settings.recipe or recipe_for(settings.data, settings.resolution or numbers["resolution"], few)
         numbers |= RECIPES[name].numbers()
+        if name == "small" and facts is not None:
+            numbers = scaled(numbers, facts.images)
     elif settings.recipe is not None:
         raise ValueError(f"--recipe {settings.recipe}: {settings.space} is not trained by recipes; give epochs and rates instead")
+    elif few and facts is not None and kind in (ChoiceFamily, DagFamily):  # their epochs are for some thousand digits
+        factor = min(8.0, max(1.0, _DIGITS / max(1, facts.images)))
+        longer = ("warm_up", "fine_tune_epochs", "train_epochs" if kind.shares_supernet else "epochs")
+        numbers |= {name: round(numbers[name] * factor) for name in longer}
     decided = numbers | {name: given for name in numbers if (given := getattr(settings, name)) is not None}
     told = settings.model_copy(update=decided | ({"recipe": name} if kind.takes_recipes else {}))
     return Plan(settings=told, family=kind, recipe=RECIPES[name], **decided)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -34,16 +35,20 @@ from constrained_nas.latency import (
 from graphs import Architecture, ChoiceSpace
 from graphs.costs import LatencyEntry, LatencyTable, choice_latency
 
+_FEWEST = 6  # networks: half to calibrate, half to check
+
 
 def measure_choice_table(
     space: ChoiceSpace, timer: Timer, networks: int = 12, rounds: int = 30, seed: int = 0, progress: Progress | None = None
-) -> tuple[LatencyTable, TableFit, TableFit]:
+) -> tuple[LatencyTable, TableFit | None, TableFit | None]:
     """The calibrated table, the fit of the sums as they are, and that of the calibrated table on networks that took no part.
+
+    A space of fewer than six networks is too small to calibrate: its table is of the sums as they are, and there are no fits.
 
     Args:
         space: of a network whose only input is a batch of square images.
         timer: batch, threads, device and clock.
-        networks: measured whole, at least 6.
+        networks: measured whole, at least 6 (all, where the space has fewer than that many).
         rounds: how often everything is timed, at least 6.
         seed: of the networks and the orders.
 
@@ -92,10 +97,16 @@ def measure_choice_table(
         entries=tuple(entries),
     )
 
+    different = prod(len(decision.options) for decision in space.space.decisions)
+    if different < _FEWEST:
+        return table, None, None
+
     def measure(drawn: Any) -> list[float]:
         return [one.median for one in measure_whole(space, drawn, timer, rounds, generator, progress)]
 
-    return calibrate_on(space, table, lambda made: choice_latency(made, space), networks, generator, measure, relative=True)
+    return calibrate_on(
+        space, table, lambda made: choice_latency(made, space), min(networks, different), generator, measure, relative=True
+    )
 
 
 def validate_choice_table(

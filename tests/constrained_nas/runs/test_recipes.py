@@ -68,3 +68,18 @@ def test_networks_are_trained_by_the_recipe(tmp_path: Path, monkeypatch: pytest.
         assert found == (recipe.mixup, recipe.label_smoothing, recipe.ema_decay)
     assert [options.learning_rate for options in seen] == pytest.approx([0.1, 0.1 * recipe.paths_rate, recipe.fine_tune_rate])
     assert [options.epochs for options in seen] == [1, 1, 1], "as the settings say"
+
+
+def test_a_folder_of_few_images_is_trained_longer_and_at_its_own_size(tmp_path: Path) -> None:
+    from PIL import Image
+
+    for part, label, number in ((p, c, n) for p in ("train", "val") for c in ("a", "b", "c") for n in range(8)):
+        folder = tmp_path / part / label
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (50, 70), (30 * number, 0, 0)).save(folder / f"{number}.png")
+    plan = plan_of(asked(data=str(tmp_path)))
+    assert plan.settings.recipe == "small" and plan.recipe.ema_decay == 0 and plan.recipe.mixup == 0
+    assert plan.resolution == 48 and plan.train_epochs == 2 * RECIPES["small"].train_epochs
+    assert plan_of(plan.settings) == plan  # when it is resumed
+    assert plan_of(asked(data=str(tmp_path), resolution=32, train_epochs=3)).train_epochs == 3
+    assert plan_of(asked(data=str(tmp_path), resolution=32)).resolution == 32

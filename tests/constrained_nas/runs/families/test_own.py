@@ -123,7 +123,7 @@ def test_a_table_is_calibrated_on_whole_networks(own: Path) -> None:
         (decision.name, option) for decision in space.space.decisions for option in decision.options
     }
     wide, narrow = (space.space.choose(dict.fromkeys(("one", "two", "three"), option)) for option in ("wide", "skip"))
-    assert cost.cost(wide) > cost.cost(narrow) > 0 and np.isfinite(check.r_squared)
+    assert cost.cost(wide) > cost.cost(narrow) > 0 and check is not None and np.isfinite(check.r_squared)
     with pytest.raises(ValueError, match="is of space"):
         choice_latency(table.model_copy(update={"space": "another"}), space)
 

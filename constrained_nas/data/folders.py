@@ -1,0 +1,51 @@
+"""What a folder of images holds, looked at before anything is loaded: how many, of how many classes, how large."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+FEW = 5000  # training images: fewer are not augmented hard, and epochs are more
+_LOOKED_AT = 24  # images, whose headers are read
+
+
+@dataclass(frozen=True, slots=True)
+class FolderFacts:
+    """``images`` in train/, in ``classes`` folders; ``side`` is the median shorter side in pixels (0: none could be read)."""
+
+    images: int
+    classes: int
+    side: int
+
+    @property
+    def few(self) -> bool:
+        """Whether there are too few images to train by a recipe for tens of thousands."""
+        return self.images < FEW
+
+
+@cache
+def folder_facts(data: str) -> FolderFacts | None:
+    """The facts of an image folder; None for data of a name, or where there is no train/."""
+    train = Path(data) / "train"
+    if data in ("digits", "cifar10", "cifar100") or not train.is_dir():
+        return None
+    files = {
+        folder.name: sorted(file for file in folder.iterdir() if file.is_file()) for folder in train.iterdir() if folder.is_dir()
+    }
+    every = [file for each in files.values() for file in each]
+    return FolderFacts(len(every), len(files), _side(every[:: max(1, len(every) // _LOOKED_AT)][:_LOOKED_AT]))
+
+
+def _side(files: list[Path]) -> int:
+    from PIL import Image, UnidentifiedImageError
+
+    sides = []
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                sides.append(min(image.size))
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+            continue  # loading will say so
+    return round(statistics.median(sides)) if sides else 0
