@@ -202,6 +202,8 @@ def told(error: BaseException) -> str:
         said = f"memory is exhausted ({shortened(first, 150)}): take smaller batches, images or networks, or fewer jobs"
     elif kind in _WORKERS:
         said = "a worker process was killed, perhaps for memory: started again, what is missing is computed; fewer --jobs need less"
+    elif isinstance(error, ValidationError):
+        said = _first(error)
     elif isinstance(error, OSError) and error.filename and error.strerror:
         said = f"{error.filename}: {error.strerror}"
     elif isinstance(error, OSError | ValueError | ImportError | FloatingPointError):

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -20,6 +21,7 @@ from rich.table import Table
 
 from constrained_nas.commands.console import PlainConsole
 from constrained_nas.runs import RunSettings, SpaceName
+from graphs.own_code import is_own
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -79,6 +81,11 @@ def describe(command: Describe) -> None:
         ValueError: a kind of picture that cannot be written, or a space that is not drawn.
         OSError: the picture cannot be written.
     """
+    names = (*get_args(DagName), *get_args(MBConvName), *get_args(SpaceName))
+    if command.space not in names and not is_own(command.space):
+        near = get_close_matches(command.space, names, 1)
+        hint = f"did you mean {near[0]}?" if near else "constrained-nas spaces lists those of search; or FILE.py:CALLABLE"
+        raise ValueError(f"no space {command.space!r}: {hint}")
     from constrained_nas.runs.families import DagFamily
 
     console = PlainConsole()

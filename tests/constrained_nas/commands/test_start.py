@@ -61,7 +61,6 @@ def test_project_answers_without_torch(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["serch"], "no command 'serch': did you mean search?"),
-        (["describe", "hardcore-imagnet"], "did you mean hardcore-imagenet?"),
         (["search", "hardcore-small", "--method", "hardcor"], "--method: no 'hardcor': did you mean hardcore?"),
         (["search", "hardcore-small", "--budget", "latancy=4"], "did you mean latency_ms?"),
         (["search", "hardcore-small", "--budget", "params"], "expected NAME=LIMIT"),
