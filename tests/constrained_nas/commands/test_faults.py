@@ -142,7 +142,7 @@ def test_no_cell_is_a_formula(tmp_path: Path, command: Command) -> None:
         ({"seed": 2**80}, "seed: "),
         ({"workers": 10**6}, "workers: "),
         ({"budget": ["params=" + "9" * 10_000]}, "expected a positive limit"),
-        ({"space": "x" * 10_000}, "space: Input should be"),
+        ({"space": "x" * 10_000}, "no space 'xxx"),
         ({"x" * 10_000: 1}, "Extra inputs are not permitted"),
     ],
 )
