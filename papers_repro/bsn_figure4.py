@@ -130,7 +130,7 @@ def _draw_curves(axes: Axes, runs: Sequence[ContestRun], what: str) -> None:
         axes.axhline(1.0, color="0.3", linewidth=1, linestyle="--")
     axes.set_ylabel(_WHAT[what])
     axes.set_xlim(0.5, len(runs[0].history) + 0.5)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.04 * axes.get_ylim()[1])
     axes.grid(alpha=0.25)
 
 
