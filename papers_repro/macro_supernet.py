@@ -25,6 +25,7 @@ from papers_repro.experiment import DeviceOptions, make_fabric, one_thread
 from papers_repro.harness import Column, Row, Rows, Scale, ScriptOptions, mean, new_figure, save_figure, started
 from papers_repro.macro import (
     BATCHES,
+    DEAREST,
     METHODS,
     PRINTED,
     RANDOM,
@@ -173,7 +174,7 @@ def _ranking_table(table: MacroTable, seen: dict[str, Seen], seconds: float, opt
 
 def _search_table(found: Sequence[Found], options: Options) -> Rows:
     rows: list[Row] = []
-    for method in METHODS:
+    for method in [method for method in METHODS if any(answer.method == method for answer in found)]:
         own = [answer for answer in found if answer.method == method]
         fitting = [answer for answer in own if answer.fits]
         row: Row = {
@@ -216,9 +217,10 @@ def _plot(table: MacroTable, seen: dict[str, Seen], found: Sequence[Found], opti
     limits = [float(table.limits("macs", share)[0]) for share in options.budgets]
     x = [limit / 1e6 for limit in limits]
     right.plot(x, [table.best("macs", np.array([limit])) for limit in limits], "k--", marker="*", label="best there is")
-    for method, style in ((RANKED, "o-"), (BATCHES, "s-"), (PRINTED, "^-"), (RANDOM, "v-")):
-        own_answers = [[a for a in found if a.method == method and a.budget == b] for b in range(len(x))]
-        right.plot(x, [mean(a.accuracy for a in answers) for answers in own_answers], style, label=method, markersize=5)
+    for method, style in ((RANKED, "o-"), (BATCHES, "s-"), (PRINTED, "^-"), (DEAREST, "d-"), (RANDOM, "v-")):
+        answers = [[a.accuracy for a in found if a.method == method and a.budget == b] for b in range(len(x))]
+        if all(answers):
+            right.plot(x, [mean(of_budget) for of_budget in answers], style, label=method, markersize=5)
     right.set(xlabel="budget, million multiply-adds", ylabel="true accuracy of the answer, %")
     right.legend(fontsize=8)
     for axes in (left, right):

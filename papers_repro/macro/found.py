@@ -60,7 +60,7 @@ class SearchChoices:
     """How long the super-network is searched."""
 
     search_images: int = 2_560
-    """Of the architecture split, in a search."""
+    """Of the architecture split, in a search; 0 searches by nothing but the ranked networks."""
     search_epochs: int = 1
     """Passes over them."""
     search_batch: int = 128
@@ -106,7 +106,7 @@ def searched(
             regret = best - mean(accuracies) if fits else np.nan  # noqa: B023
             found.append(Found(method, budget, seed, regret, mean(accuracies), used, fits, seconds))  # noqa: B023
 
-        for name, method in _methods(space):
+        for name, method in _methods(space) if options.search_images else ():
             began = time.perf_counter()
             result, state = run(problem, method, seed)
             note(name, [result.architecture], time.perf_counter() - began)
