@@ -102,7 +102,7 @@ def save_record(folder: Path, script: str, scale: Scale, seed: int, options: obj
 
     Args:
         folder: made if missing.
-        options: a dataclass of every option; paths are left out.
+        options: a dataclass of every option; paths are left out, and of a folder of data that is named by a text all but its name.
         began: ``time.perf_counter()`` at the start.
     """
     record = {
@@ -112,7 +112,7 @@ def save_record(folder: Path, script: str, scale: Scale, seed: int, options: obj
         "seed": seed,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - began, 3),
-        "options": plain(_fields(options)),
+        "options": _without_folders(plain(_fields(options))),
         "versions": versions(),
         "machine": machine(),
         "tables": [
@@ -153,6 +153,18 @@ def _fields(options: object) -> dict[str, Any]:
     if is_dataclass(options) and not isinstance(options, type):
         return asdict(options)
     raise ValueError(f"options: expected a dataclass instance, got {type(options).__name__}")
+
+
+def _without_folders(options: Mapping[str, Any]) -> dict[str, Any]:
+    """``data`` may be the path of a folder: only its last part is anybody's business."""
+    return {
+        name: _without_folders(value)
+        if isinstance(value, Mapping)
+        else Path(value).name
+        if name == "data" and isinstance(value, str)
+        else value
+        for name, value in options.items()
+    }
 
 
 def _written(value: Cell, style: str) -> str:

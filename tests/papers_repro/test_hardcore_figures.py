@@ -106,6 +106,7 @@ class Chosen:
 
     budget: float = float("inf")
     out: Path = Path("somewhere")
+    data: str = "somebody/images"
 
 
 COLUMNS = (Column("name", "name", "who"), Column("top1", "top-1 %", "accuracy", ".1f"))
@@ -121,7 +122,8 @@ def test_published_rows_stand_apart_and_are_named(tmp_path: Path) -> None:
     record = json.loads(save_record(tmp_path, "nothing", "smoke", 3, Chosen(), [rows], time.perf_counter()).read_text())
     assert record["tables"][0]["ours"] == [{"name": "ours", "top1": 91.26}]
     assert record["tables"][0]["published"][0]["name"] == "theirs" and record["tables"][0]["source"] == "Table 1"
-    assert record["options"] == {"budget": None} and record["seed"] == 3  # infinities are not JSON, paths are nobody's business
+    # Infinities are not JSON, paths are nobody's business.
+    assert record["options"] == {"budget": None, "data": "images"} and record["seed"] == 3
     assert set(machine()) == {"processor", "cores", "system", "architecture"}
 
 
