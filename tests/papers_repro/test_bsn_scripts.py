@@ -372,6 +372,8 @@ def test_the_gpu_preset_is_one_split_of_cifar_under_three_budgets() -> None:
 def test_data_that_are_not_there_are_asked_for(tmp_path: Path) -> None:
     settings = contest_preset("paper")
     assert contest_preset("laptop").seeds >= 3
+    with pytest.raises(FileNotFoundError, match=r"no folder '.*cifar10-folder'"):
+        load_data(replace(contest_preset("gpu").setup, data_root=tmp_path), 1)
     with pytest.raises(FileNotFoundError, match="cifar-10-batches-bin"):
         load_data(replace(settings.setup, data_root=tmp_path), 0)
     with pytest.raises(ValueError, match="expected one of 1, 2, 3, 4, 5, 6, 7, 8, 9"):
