@@ -161,7 +161,7 @@ def _without_folders(options: Mapping[str, Any]) -> dict[str, Any]:
         name: _without_folders(value)
         if isinstance(value, Mapping)
         else Path(value).name
-        if name == "data" and isinstance(value, str)
+        if name in ("data", "retrain_data") and isinstance(value, str)
         else value
         for name, value in options.items()
     }

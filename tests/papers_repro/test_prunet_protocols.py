@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ from constrained_nas.search import PRUNET_TRAINING
 from graphs.costs import count
 from graphs.spaces import GPUNET_COUNTS, GPUNETS, gpunet
 from papers_repro import prunet_figure5, prunet_figure6, prunet_table2, prunet_table6
-from papers_repro.harness import read_options, started
+from papers_repro.harness import read_options, save_record, started
 from papers_repro.prunet import SearchSpec, imagewoof_preset, make_space, setup_preset
 from papers_repro.prunet.published import DISTILLED, FRONT, TEACHERS, front_rows
 from papers_repro.prunet.retraining import all_training
@@ -59,6 +60,12 @@ def test_retraining_on_imagenet() -> None:
         384: ("efficientnet_b5", 456, 0.934),
     }
     assert setup.test_crop == TEACHERS[setup.resolution][2]
+
+
+def test_records_name_no_folders(tmp_path: Path) -> None:
+    options = replace(prunet_table6.preset("smoke"), setup=replace(setup_preset("smoke"), data=str(tmp_path / "cifar10")))
+    record = save_record(tmp_path, "one", "smoke", 0, options, [], 0.0).read_text()
+    assert '"data": "cifar10"' in record and str(tmp_path) not in record
 
 
 def test_imagewoof() -> None:
