@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -105,6 +105,10 @@ def load_json(path: Path | str, model: type[Kept], what: str) -> Kept:
         FileNotFoundError: there is no such file.
     """
     content = read_json(path, what)
+    kind = model.model_fields.get("kind")
+    told = content.get("kind") if isinstance(content, dict) else None
+    if kind is not None and isinstance(told, str) and told not in get_args(kind.annotation):
+        raise ValueError(f"{path}: holds a record of kind {shortened(told, 60)!r}, expected {get_args(kind.annotation)[0]!r}")
     try:
         kept = model.model_validate(content)
     except ValidationError as error:

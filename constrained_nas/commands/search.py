@@ -32,6 +32,8 @@ class Search:
     settings: Annotated[RunSettings, tyro.conf.arg(name="")]
     out: Path = Path("runs/search")
     """Folder for the record (run.json), the network, and what is needed to resume."""
+    json: bool = False
+    """Print the record as JSON instead of tables."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,10 @@ def search_run(command: Search) -> None:
     console = PlainConsole(quiet=not first_process())
     with progress_shown(console) as shown, stoppable(shown, _again(command.out)) as progress:
         record = carry_out(command.out, progress, asked)
-    _print(console, record, command.out)
+    if command.json:
+        console.print_json(record.model_dump_json())
+    else:
+        _print(console, record, command.out)
 
 
 def resume(command: Resume) -> None:

@@ -46,6 +46,8 @@ class Validate:
     """Of the images, instead of --data."""
     seed: int = 1
     """Of networks and orders. Not the one of profile, whose networks calibrated the table."""
+    json: bool = False
+    """Print what was measured as JSON."""
 
 
 def validate(command: Validate) -> None:
@@ -76,6 +78,9 @@ def validate(command: Validate) -> None:
     from constrained_nas.reports import draw_validation  # matplotlib takes a second to load: only who draws waits for it
 
     draw_validation(found, picture)
+    if command.json:
+        console.print_json(found.model_dump_json())
+        return
     console.print(
         f"{len(found.networks)} networks of {found.space}: measured = {found.slope:.3f} x estimated {found.intercept:+.3g} ms, "
         f"R^2 {found.r_squared:.4f}, worst error {found.worst:.1%}; line through the origin {found.ratio:.3f}.\n"

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
+
 from constrained_nas.ask_tell import SearchResult
 from constrained_nas.latency import (
     DeviceRecord,
@@ -50,6 +52,8 @@ def read_run_table(family: Family, path: Path, settings: RunSettings) -> RunTabl
             numbers or runtime; names both.
     """
     name = settings.latency_device
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"--latency-device {name}: torch sees no GPU here; say cpu, or the device's own name with --no-measure")
     device = device_name(name) if name == "cpu" or name.startswith("cuda") else name
     table = family.read_table(path)
     asked = TableConditions(device, settings.latency_batch, "ms", settings.latency_threads, resolution=settings.resolution)

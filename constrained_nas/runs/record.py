@@ -127,7 +127,9 @@ def load_run(folder: Path | str) -> RunRecord:
     """
     path = Path(folder) / "run.json"
     if not path.exists():
-        raise FileNotFoundError(f"{folder}: no search has ended there (constrained-nas resume {folder} continues one)")
+        begun = (Path(folder) / "settings.json").exists()
+        more = f": constrained-nas resume {folder} continues the one that began" if begun else ", and none has begun"
+        raise FileNotFoundError(f"{folder}: no search has ended there{more}")
     return load_json(path, RunRecord, "record of a run")
 
 
