@@ -13,7 +13,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -25,49 +25,22 @@ import numpy as np
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from benchmarks.general_solvers import (
-    Answer,
     highs_linear,
     highs_mixed_integer,
     ortools_answers,
     ortools_missing,
     scipy_mixed_integer,
 )
-from benchmarks.instances import FAMILIES, Instance, draw_scores, make, second_costs
+from benchmarks.instances import FAMILIES, draw_scores, make, second_costs
 from benchmarks.machine import first_call_seconds, machine, versions
+from benchmarks.rows import Row, behind, excess, print_rows, row_of, timed
 from benchmarks.several_budgets import FAMILIES as SEVERAL
 from benchmarks.several_budgets import public_times, several_times
 from benchmarks.staged_programs import entropy_start_times, joint_projection_times
 from solvers import Blocks, BudgetedBlocks, BudgetOracle, Status, project_to_budget
 from solvers.knapsack import Knapsack, increments, solve_exact
-
-_OURS_SECONDS = 0.2  # of repeated calls an instance, of which the median counts
-_EXACT = 1e-9  # relative to max(1, |value|): what "exact" promises
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table; times are medians over the instances, in seconds."""
-
-    program: str
-    family: str
-    ours: str
-    against: str
-    target: float | None
-    ours_seconds: float | None  # None: no instance is feasible
-    against_seconds: float | None
-    ratio: float | None
-    instances: int
-    agreement: float | None  # greatest relative difference in our disfavour, of values; None: nothing to compare
-    note: str = ""
-
-    @property
-    def verdict(self) -> str:
-        if self.ratio is None or self.target is None:
-            return ""
-        return "met" if self.ratio >= self.target else "MISSED"
 
 
 def main(
@@ -104,7 +77,7 @@ def main(
             done += 1
             _write(out, rows, delays, (seed, reference_seconds), quick, began, len(jobs) - done)
             progress.advance(task)
-    _print(rows, console)
+    print_rows(rows, console)
     for name, seconds in delays.items():
         console.print(f"{name}: {seconds:.2f} s")
     console.print(f"written to {out.name}")
@@ -163,36 +136,6 @@ def _jobs(
         yield from exact(10_000, 5000.0)
 
 
-def _timed(call: Callable[[], object]) -> float:
-    """Median seconds of repeated calls; the first is not counted."""
-    call()
-    seconds: list[float] = []
-    total = 0.0
-    while total < _OURS_SECONDS or len(seconds) < 3:
-        began = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - began)
-        total += seconds[-1]
-    return float(np.median(seconds))
-
-
-def _row(
-    program: str,
-    family: str,
-    ours: str,
-    against: str,
-    target: float | None,
-    ours_seconds: list[float],
-    against_seconds: list[float],
-    worst: float | None,
-    note: str = "",
-) -> Row:
-    mine = float(np.median(ours_seconds))
-    theirs = float(np.median(against_seconds)) if against_seconds else None
-    ratio = None if theirs is None else theirs / mine
-    return Row(program, family, ours, against, target, mine, theirs, ratio, len(ours_seconds), worst, note)
-
-
 def _oracle(groups: int, options: int, family: str, highs: float, glop: float | None, count: int, seed: int) -> list[Row]:
     """Linear minimization with fresh objectives on one cost structure; HiGHS and GLOP start from their last basis.
 
@@ -213,42 +156,36 @@ def _oracle(groups: int, options: int, family: str, highs: float, glop: float | 
         float(answer.certificate.dual[0]) if answer.certificate and answer.certificate.dual is not None else 0.0
         for answer in answers
     ]
-    cold = [_timed(partial(native.minimize, gradient)) for gradient in gradients]
-    warm = [_timed(partial(native.minimize, g, start=s)) for g, s in zip(gradients, starts[-1:] + starts[:-1], strict=True)]
-    numpy = [_timed(partial(plain.minimize, gradient)) for gradient in gradients]
-    many = [_timed(lambda: native.minimize_many(gradients)) / count]
+    cold = [timed(partial(native.minimize, gradient)) for gradient in gradients]
+    warm = [timed(partial(native.minimize, g, start=s)) for g, s in zip(gradients, starts[-1:] + starts[:-1], strict=True)]
+    numpy = [timed(partial(plain.minimize, gradient)) for gradient in gradients]
+    many = [timed(lambda: native.minimize_many(gradients)) / count]
     references = highs_linear(instance, gradients)
-    worst = _excess(found, references)
+    worst = excess(found, references)
     seconds = [answer.seconds for answer in references]
     program = f"LP oracle {groups}x{options}"
     rows = [
-        _row(program, family, "native", "highspy, persistent", highs, cold, seconds, worst),
-        _row(program, family, "native, warm start", "highspy, persistent", highs, warm, seconds, worst),
-        _row(program, family, "native, minimize_many", "highspy, persistent", None, many, seconds, worst),
-        _row(program, family, "numpy", "highspy, persistent", 3.0 if groups == 20 else None, numpy, seconds, worst),
+        row_of(program, family, "native", "highspy, persistent", highs, cold, seconds, worst),
+        row_of(program, family, "native, warm start", "highspy, persistent", highs, warm, seconds, worst),
+        row_of(program, family, "native, minimize_many", "highspy, persistent", None, many, seconds, worst),
+        row_of(program, family, "numpy", "highspy, persistent", 3.0 if groups == 20 else None, numpy, seconds, worst),
     ]
     if glop is None:
         return rows
     if (missing := ortools_missing()) is None:
         references = ortools_answers("glop", instance, gradients)
         times = [answer.seconds for answer in references]
-        excess = _excess(found, references)
-        rows.append(_row(program, family, "native", "OR-tools GLOP", glop, cold, times, excess))
-        rows.append(_row(program, family, "native, warm start", "OR-tools GLOP", glop, warm, times, excess))
+        beyond = excess(found, references)
+        rows.append(row_of(program, family, "native", "OR-tools GLOP", glop, cold, times, beyond))
+        rows.append(row_of(program, family, "native, warm start", "OR-tools GLOP", glop, warm, times, beyond))
     else:
-        rows.append(_row(program, family, "native", "OR-tools GLOP", glop, cold, [], None, missing))
+        rows.append(row_of(program, family, "native", "OR-tools GLOP", glop, cold, [], None, missing))
     if groups == 10_000:
         slopes = -increments(Knapsack(instance.scores, instance.costs, instance.offsets)).slope
         rng.shuffle(slopes)
-        reading = [_timed(lambda: (instance.scores.sum(), instance.costs.sum(), np.sort(slopes)))]
-        rows.append(_row(program, family, "native", "reading the data + one sort of the hull steps", 0.25, cold, reading, None))
+        reading = [timed(lambda: (instance.scores.sum(), instance.costs.sum(), np.sort(slopes)))]
+        rows.append(row_of(program, family, "native", "reading the data + one sort of the hull steps", 0.25, cold, reading, None))
     return rows
-
-
-def _excess(found: Sequence[float], references: Sequence[Answer]) -> float | None:
-    """How much better than ours a reference's minimum is, relative; ours are feasible, so this is what we would have missed."""
-    known = [(ours, answer.objective) for ours, answer in zip(found, references, strict=True) if answer.objective is not None]
-    return max(((ours - theirs) / max(1.0, abs(theirs)) for ours, theirs in known), default=None)
 
 
 def _exact(groups: int, options: int, family: str, target: float, count: int, seed: int, patience: float) -> list[Row]:
@@ -262,12 +199,12 @@ def _exact(groups: int, options: int, family: str, target: float, count: int, se
         knapsack, budget = Knapsack(instance.scores, instance.costs, instance.offsets), instance.budget
         found = solve_exact(knapsack, budget)
         unproven += found.status is not Status.OPTIMAL
-        times["native"].append(_timed(partial(solve_exact, knapsack, budget)))
-        times["numpy"].append(_timed(partial(solve_exact, knapsack, budget, backend="numpy")))
+        times["native"].append(timed(partial(solve_exact, knapsack, budget)))
+        times["numpy"].append(timed(partial(solve_exact, knapsack, budget, backend="numpy")))
         even = len(set(np.diff(instance.offsets).tolist())) == 1
         scores, costs = instance.rows
         table = (np.array(scores), np.array(costs), budget) if even else (scores, costs, budget)
-        times["project_to_budget"].append(_timed(partial(project_to_budget, *table)))
+        times["project_to_budget"].append(timed(partial(project_to_budget, *table)))
         references = {"highs": highs_mixed_integer(instance, [instance.costs], [budget])}
         if groups == 20:
             references["scipy"] = scipy_mixed_integer(instance)
@@ -275,21 +212,21 @@ def _exact(groups: int, options: int, family: str, target: float, count: int, se
                 references["cp-sat"] = ortools_answers("cp-sat", instance)[0]
         for name, answer in references.items():
             times[name].append(answer.seconds)
-            behind = _behind(found.value, answer, instance, [instance.costs], [budget])
-            if behind is not None:
+            shortfall = behind(found.value, answer, instance, [instance.costs], [budget])
+            if shortfall is not None:
                 before = worst[name]
-                worst[name] = behind if before is None else max(behind, before)
+                worst[name] = shortfall if before is None else max(shortfall, before)
     note = f"{unproven} not proven" if unproven else ""
     highs = times["highs"]
     rows = [
-        _row(program, family, "native", "HiGHS MIP, gap 0", target, times["native"], highs, worst["highs"], note),
-        _row(program, family, "project_to_budget", "HiGHS MIP, gap 0", None, times["project_to_budget"], highs, worst["highs"]),
-        _row(program, family, "numpy", "HiGHS MIP, gap 0", None, times["numpy"], highs, worst["highs"]),
+        row_of(program, family, "native", "HiGHS MIP, gap 0", target, times["native"], highs, worst["highs"], note),
+        row_of(program, family, "project_to_budget", "HiGHS MIP, gap 0", None, times["project_to_budget"], highs, worst["highs"]),
+        row_of(program, family, "numpy", "HiGHS MIP, gap 0", None, times["numpy"], highs, worst["highs"]),
     ]
     if groups == 20:
-        rows.append(_row(program, family, "native", "scipy.optimize.milp", None, times["native"], times["scipy"], worst["scipy"]))
+        rows.append(row_of(program, family, "native", "scipy.optimize.milp", None, times["native"], times["scipy"], worst["scipy"]))
         rows.append(
-            _row(
+            row_of(
                 program,
                 family,
                 "native",
@@ -302,18 +239,6 @@ def _exact(groups: int, options: int, family: str, target: float, count: int, se
             )
         )
     return rows
-
-
-def _behind(
-    value: float, answer: Answer, instance: Instance, costs: Sequence[np.ndarray], budgets: Sequence[float]
-) -> float | None:
-    """How far ``value`` is behind a reference's re-costed choices, relative to max(1, |value|); None if those do not fit."""
-    if answer.choices is None:
-        return None
-    picked = list(answer.choices)
-    if any(math.fsum(row[picked].tolist()) > budget for row, budget in zip(costs, budgets, strict=True)):
-        return None
-    return (math.fsum(instance.scores[picked].tolist()) - value) / max(1.0, abs(value))
 
 
 def _two_budgets(groups: int, family: str, count: int, seed: int, patience: float) -> list[Row]:
@@ -347,53 +272,26 @@ def _two_budgets(groups: int, family: str, count: int, seed: int, patience: floa
                 )
             ]
         unproven += found.status is not Status.OPTIMAL
-        seconds = found.seconds if found.seconds > 1.0 else _timed(partial(project_to_budget, *parts, budgets))
+        seconds = found.seconds if found.seconds > 1.0 else timed(partial(project_to_budget, *parts, budgets))
         ours.append(seconds)
         rows, limits = [instance.costs, more], [instance.budget, limit]
         answer = highs_mixed_integer(instance, rows, limits)
         theirs.append(answer.seconds)
-        behind = _behind(found.value, answer, instance, rows, limits)
-        if behind is not None:
-            worst = behind if worst is None else max(worst, behind)
+        shortfall = behind(found.value, answer, instance, rows, limits)
+        if shortfall is not None:
+            worst = shortfall if worst is None else max(worst, shortfall)
     note = f"{unproven} not proven" if unproven else ""
-    return [_row(f"two budgets {groups}x12", family, "project_to_budget", "HiGHS MIP, gap 0", 20.0, ours, theirs, worst, note)]
+    return [row_of(f"two budgets {groups}x12", family, "project_to_budget", "HiGHS MIP, gap 0", 20.0, ours, theirs, worst, note)]
 
 
 def _several(family: str, measure: Callable[[], tuple[list[float], list[float], float, str, str, float]]) -> list[Row]:
     ours, theirs, worst, against, note, target = measure()
-    return [_row("several budgets", family, "project_to_budget", against, target, ours, theirs, worst, note)]
+    return [row_of("several budgets", family, "project_to_budget", against, target, ours, theirs, worst, note)]
 
 
 def _staged(program: str, measured: tuple[list[float], list[float], float, str, str], target: float) -> list[Row]:
     ours, theirs, worst, against, note = measured
-    return [_row(program, "HardCoRe size", "native", against, target, ours, theirs, worst, note)]
-
-
-def _print(rows: Sequence[Row], console: Console) -> None:
-    table = Table(title="Times are medians; behind: how much better the reference's re-costed answer is, relative")
-    for name in ("program", "family", "ours", "against", "ours ms", "theirs ms", "ratio", "target", "", "behind", "n", "note"):
-        table.add_column(name, justify="right" if name in ("ours ms", "theirs ms", "ratio", "target", "behind", "n") else "left")
-    for row in rows:
-        behind = (
-            ""
-            if row.agreement is None
-            else f"{row.agreement:.0e}" + (" (!)" if row.agreement > _EXACT and "LP" not in row.program else "")
-        )
-        table.add_row(
-            row.program,
-            row.family,
-            row.ours,
-            row.against,
-            "" if row.ours_seconds is None else f"{1000 * row.ours_seconds:.4g}",
-            "" if row.against_seconds is None else f"{1000 * row.against_seconds:.4g}",
-            "" if row.ratio is None else f"{row.ratio:.3g}",
-            "" if row.target is None else f"{row.target:g}",
-            f"[red]{row.verdict}[/red]" if row.verdict == "MISSED" else row.verdict,
-            behind,
-            str(row.instances),
-            row.note,
-        )
-    console.print(table)
+    return [row_of(program, "HardCoRe size", "native", against, target, ours, theirs, worst, note)]
 
 
 if __name__ == "__main__":

@@ -17,10 +17,8 @@ from solvers.kernels.clock import now
 from solvers.kernels.hulls import add, arrange, hull, total
 from solvers.kernels.relaxation import INFEASIBLE, relax
 from solvers.kernels.search import search
-from solvers.kernels.states import last_within
+from solvers.kernels.swaps import improve, improve_by_pairs, worth_pairing
 
-_SWAPS = 50  # rounds of one-swap improvement; each strictly improves, and few are ever needed
-_PAIRS = 12  # rounds of exchanging two options at once
 _PAIRED = 1 << 13  # candidates that are sorted for it; where more are left, bounds separate nothing and sorting would not pay
 _EPSILON = 2.0**-52
 
@@ -118,106 +116,6 @@ def _gather(loss, offsets, most):  # type: ignore[no-untyped-def]
             elif loss[option] < least:
                 least = loss[option]
     return options, group, least
-
-
-@compile_part
-def _improve(shifted, costs, budget, upper, tolerance, candidates, group, start, best, choices):  # type: ignore[no-untyped-def]
-    """Exchange one option after the other, the best gain that fits first; ``choices`` receives what beats ``best``."""
-    chosen = start.copy()
-    high, low = total(costs, chosen)
-    worth, rest = total(shifted, chosen)
-    for _ in range(_SWAPS):
-        if upper - best <= tolerance:
-            break
-        room = (budget - high) - low
-        gain, swap, where = -np.inf, -1, -1
-        for at in range(len(candidates)):
-            option = candidates[at]
-            held = chosen[group[at]]
-            more = shifted[option] - shifted[held]
-            if more > gain and option != held and costs[option] - costs[held] <= room:
-                gain, swap, where = more, option, group[at]
-        if swap < 0 or (room >= 0.0 and gain <= 0.0):
-            break
-        held = chosen[where]
-        high, low = add(high, low, costs[swap])
-        high, low = add(high, low, -costs[held])
-        worth, rest = add(worth, rest, shifted[swap])
-        worth, rest = add(worth, rest, -shifted[held])
-        chosen[where] = swap
-        if high <= budget and worth > best and total(costs, chosen)[0] <= budget:
-            best = worth
-            for g in range(len(chosen)):
-                choices[g] = chosen[g]
-    return best
-
-
-@compile_part
-def _improve_by_pairs(shifted, costs, budget, upper, tolerance, candidates, group, start, best, choices):  # type: ignore[no-untyped-def]
-    """Exchange two options of ``start`` at once, the best pair that fits first; ``choices`` receives what beats ``best``.
-
-    With the candidates sorted by what they cost more than the option held, the best partner within the room that an exchange
-    leaves is a running maximum; the best of another group is kept beside it, as a group cannot be its own partner.
-    """
-    count = len(candidates)
-    extra, gain = np.empty(count), np.empty(count)
-    first, second, sorted_extra = np.empty(count, np.intp), np.empty(count, np.intp), np.empty(count)
-    chosen = start.copy()
-    for _ in range(_PAIRS):
-        if upper - best <= tolerance:
-            break
-        high, low = total(costs, chosen)
-        room = (budget - high) - low
-        for at in range(count):
-            held = chosen[group[at]]
-            extra[at], gain[at] = costs[candidates[at]] - costs[held], shifted[candidates[at]] - shifted[held]
-        order = np.arange(count)
-        arrange(order, extra, gain)
-        top = other = -1
-        for k in range(count):
-            at = order[k]
-            sorted_extra[k] = extra[at]
-            if top < 0 or gain[at] > gain[top]:
-                if top >= 0 and group[top] != group[at]:
-                    other = top
-                top = at
-            elif group[at] != group[top] and (other < 0 or gain[at] > gain[other]):
-                other = at
-            first[k], second[k] = top, other
-        most, one, two = 0.0 if room >= 0.0 else -np.inf, -1, -1
-        for at in range(count):
-            k = last_within(sorted_extra, room - extra[at])
-            if k < 0:
-                continue
-            partner = first[k] if group[first[k]] != group[at] else second[k]
-            if partner >= 0 and gain[at] + gain[partner] > most:
-                most, one, two = gain[at] + gain[partner], at, partner
-        if one < 0:
-            break
-        chosen[group[one]], chosen[group[two]] = candidates[one], candidates[two]
-        worth = total(shifted, chosen)[0]
-        if worth > best and total(costs, chosen)[0] <= budget:
-            best = worth
-            for g in range(len(chosen)):
-                choices[g] = chosen[g]
-    return best
-
-
-@compile_part
-def _open(candidates, group, loss, most, kept, kept_group):  # type: ignore[no-untyped-def]
-    """Write the candidates that lose less than ``most``, of groups with several such only; returns how many."""
-    count = first = 0
-    while first < len(candidates):
-        last, began = first, count
-        while last < len(candidates) and group[last] == group[first]:
-            if loss[candidates[last]] < most:
-                kept[count], kept_group[count] = candidates[last], group[last]
-                count += 1
-            last += 1
-        if count == began + 1:
-            count = began
-        first = last
-    return count
 
 
 @compile_part
@@ -320,6 +218,26 @@ def solve(values, costs, offsets, budget, start, cutoff, limits, seconds, choice
     return answer
 
 
+@compile_kernel
+def solve_many(values, costs, offsets, budgets, limits, seconds, choices, found):  # type: ignore[no-untyped-def]
+    """Solve every program; ``costs`` has a row a program, or one row for all.
+
+    ``choices`` (programs, groups) receives options, ``found`` (programs, 7) the state (2 more where it was stopped), the summed
+    value, what was found and its bound below each group's best, the sum of these, the dual, and whether values are whole. Programs
+    start from the dual of the one before, which changes no answer.
+    """
+    start, shared = 0.0, len(costs) == 1
+    for program in range(len(values)):
+        cost = costs[0] if shared else costs[program]
+        answer = solve(values[program], cost, offsets, budgets[program], start, -np.inf, limits, seconds, choices[program])
+        state, lift, best, bound, dual, _, whole, _, stopped = answer
+        found[program, 0] = state + (2 if stopped else 0)
+        found[program, 1] = total(values[program], choices[program])[0]
+        found[program, 2], found[program, 3], found[program, 4] = best, bound, lift
+        found[program, 5], found[program, 6] = dual, whole
+        start = dual
+
+
 @compile_part
 def _solve(values, costs, offsets, budget, start, cutoff, limits, deadline, choices):  # type: ignore[no-untyped-def]
     """The same for options that all fit beside the cheapest ones."""
@@ -339,16 +257,16 @@ def _solve(values, costs, offsets, budget, start, cutoff, limits, deadline, choi
     light, beyond = choices.copy(), choices.copy()
     if costlier >= 0:
         beyond[np.searchsorted(offsets, costlier, side="right") - 1] = costlier
-    best = _improve(shifted, costs, budget, upper, tolerance, candidates, group, light, best, choices)
-    best = _improve(shifted, costs, budget, upper, tolerance, candidates, group, beyond, best, choices)
+    best = improve(shifted, costs, budget, upper, tolerance, candidates, group, light, best, choices)
+    best = improve(shifted, costs, budget, upper, tolerance, candidates, group, beyond, best, choices)
     if upper > best + tolerance and cutoff <= best:
         several, groups_of = np.empty(len(candidates), np.intp), np.empty(len(candidates), np.intp)
-        count = _open(candidates, group, loss, upper - best - tolerance, several, groups_of)
+        count = worth_pairing(candidates, group, loss, upper - best - tolerance, several, groups_of)
         if count <= _PAIRED:
             several, groups_of = several[:count], groups_of[:count]
             swapped = choices.copy()
             for start in (light, beyond, swapped):
-                best = _improve_by_pairs(shifted, costs, budget, upper, tolerance, several, groups_of, start, best, choices)
+                best = improve_by_pairs(shifted, costs, budget, upper, tolerance, several, groups_of, start, best, choices)
     states, stopped, ceiling = 0, False, upper
     while True:
         tolerance = _tolerance(whole, lift, best)

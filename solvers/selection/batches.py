@@ -144,7 +144,7 @@ def _solve(
     jobs: int,
 ) -> IntArray:
     """Solve the programs ``members`` and write their answers; returns those that single calls have to decide."""
-    from solvers.kernels.batch import solve_many
+    from solvers.kernels.exact import solve_many
 
     unit = 10.0 ** (places or 0)
     whole_costs = whole_units(costs if len(costs) == 1 else costs[members], places or 0)
