@@ -214,9 +214,10 @@ def _to_disk(path: Path, flags: int) -> None:
 
 
 def _controls(letter: str) -> bool:
-    """C0 and C1 but tabs and ends of lines; marks that reverse what is read."""
+    """C0 and C1 but tabs and ends of lines; marks that reverse what is read; halves of pairs, which nothing can write."""
     code = ord(letter)
-    return (code < 32 and letter not in "\t\n\r") or 127 <= code < 160 or 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069
+    reversing = 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069
+    return (code < 32 and letter not in "\t\n\r") or 127 <= code < 160 or reversing or 0xD800 <= code <= 0xDFFF
 
 
 def _parts(content: Any) -> Iterator[tuple[Any, int]]:

@@ -23,6 +23,18 @@ def own_title(name: str) -> str:
     return f"{Path(file).stem}-{called}"
 
 
+def require_elsewhere(name: str, folder: Path) -> None:
+    """Check that the file of ``FILE.py:CALLABLE`` is no part of ``folder``: what came with a folder is never run.
+
+    Raises:
+        ValueError: it lies in the folder, or is named from wherever the program happens to be started.
+    """
+    file = Path(name.rpartition(":")[0])
+    if not file.is_absolute() or file.resolve().is_relative_to(folder.resolve()):
+        where = "lies in it" if file.is_absolute() else "is named without its whole path"
+        raise ValueError(f"{folder}: code that may have come with a run is not run, and {file} {where}: keep yours elsewhere")
+
+
 def own_callable(name: str) -> Callable[..., Any]:
     """The callable of ``FILE.py:CALLABLE``; the file is run once a process.
 
@@ -54,7 +66,7 @@ def own_built(name: str, **offered: int) -> Any:
     taken = {parameter.name for parameter in parameters}
     try:
         return build(**{key: value for key, value in offered.items() if everything or key in taken})
-    except Exception as error:  # whatever it is, it is the user's own
+    except (Exception, SystemExit) as error:  # whatever it is, it is the user's own
         raise ValueError(f"{name} failed: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
@@ -71,7 +83,7 @@ def _loaded(path: Path, told: str) -> Any:
     sys.path.insert(0, str(path.parent))  # and it may import its neighbours
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a file that ends the program would end it without a word
         sys.modules.pop(name)
         raise ValueError(f"{told} failed: {type(error).__name__}: {' '.join(str(error).split())}") from error
     finally:

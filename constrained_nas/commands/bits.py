@@ -319,4 +319,6 @@ def _weights(read: BitTable, needed: bool) -> float:
     count = read.total_weights
     if needed and math.isnan(count):
         raise ValueError("the table does not say how many weights tensors have: give --size instead of bits a weight")
+    if count == 0:
+        raise ValueError("the tensors of the table have no weights")
     return count

@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 
 from constrained_nas.training import seeded
 from graphs.files import shortened
+from graphs.own_code import own_built
 
 _CONVOLUTIONS = {
     torch.ops.aten.conv1d.default: nn.Conv1d,
@@ -40,8 +41,7 @@ def read_network(source: str, classes: int, seed: int = 0) -> nn.Module:
     if source.endswith(".pt2"):
         return _program(Path(source))
     if ".py:" in source:
-        path, _, name = source.rpartition(":")
-        built = seeded(_callable(Path(path), name), seed)
+        built = seeded(lambda: own_built(source), seed)
         if not isinstance(built, nn.Module):
             raise ValueError(f"{source}: expected a callable that returns a torch.nn.Module, got {type(built).__name__}")
         return built.eval()
@@ -83,23 +83,6 @@ def _named(source: str, classes: int) -> nn.Module:
         raise ValueError(f"neither torchvision nor timm has a network {name!r}; expected a name, FILE.py:CALLABLE or FILE.pt2")
     built: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes)
     return built
-
-
-def _callable(path: Path, name: str) -> Any:
-    """What a Python file, which is run, calls ``name``."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    import runpy
-    import sys
-
-    sys.path.insert(0, str(path.parent.resolve()))  # so that it may import its neighbours
-    try:
-        found = runpy.run_path(str(path), run_name=path.stem).get(name)
-    finally:
-        sys.path.pop(0)
-    if not callable(found):
-        raise ValueError(f"{path}: has no callable {name!r}")
-    return found
 
 
 def _program(path: Path) -> nn.Module:

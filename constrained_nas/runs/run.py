@@ -32,6 +32,7 @@ from constrained_nas.runs.verification import trusted_run
 from constrained_nas.training import first_process, make_fabric, process_count, stopping_together, training_threads
 from graphs.files import own_folder, save_json
 from graphs.folder_lock import owned
+from graphs.own_code import is_own, require_elsewhere
 
 TABLE_FILE = "table.json"
 
@@ -62,6 +63,8 @@ def begin_run(settings: RunSettings, folder: Path) -> Asked | None:
         ValueError: a run that cannot be done, or a folder that has one already; says what to do instead.
         FileNotFoundError: data or table are not there.
     """
+    if is_own(settings.space):
+        require_elsewhere(settings.space, folder)
     count = process_count()
     together = make_fabric(settings.device) if count > 1 else None
     decided = {"threads": settings.threads or torch.get_num_threads(), "parts": settings.parts or (count if count > 1 else None)}

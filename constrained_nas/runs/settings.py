@@ -16,8 +16,8 @@ import tyro
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from constrained_nas.budgets import read_budgets
-from graphs.files import load_json, save_json, shortened
-from graphs.own_code import is_own
+from graphs.files import load_json, read_json, save_json, shortened
+from graphs.own_code import is_own, require_elsewhere
 
 SpaceName = Literal[
     "hardcore-small",
@@ -219,9 +219,12 @@ def load_settings(folder: Path) -> RunSettings:
 
     Raises:
         FileNotFoundError: no run began there.
-        ValueError: the file is cut off, or holds other settings than this version's.
+        ValueError: the file is cut off, holds other settings than this version's, or names code in the folder itself.
     """
     path = folder / SETTINGS_FILE
     if not path.exists():
         raise FileNotFoundError(f"{folder}: no search has begun there (it has no {SETTINGS_FILE})")
-    return load_json(path, RunSettings, "settings of a run")
+    settings = load_json(path, RunSettings, "settings of a run")
+    if is_own(settings.space):
+        require_elsewhere(read_json(path, "settings of a run")["space"], folder)
+    return settings

@@ -1,4 +1,4 @@
-"""One run by several processes: the first writes to the run's folder, the others work in copies that go when they end.
+"""One run by several processes: the first writes to the run's folder, the others work in copies in it that go when they end.
 
 So nothing that writes need know how many processes there are, and every process resumes from what the first had kept.
 """
@@ -20,6 +20,7 @@ from graphs.files import own_folder
 from graphs.folder_lock import owned
 
 Done = TypeVar("Done")
+_COPY = ".process-"  # inside the run's folder: of a process that was killed somebody has to find it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +64,7 @@ def working_folder(folder: Path, device: str, first: Callable[[], None]) -> Iter
     """
     if process_count() == 1:
         with owned(folder):
+            _remove_copies(folder)
             first()
             yield Together(None, folder, folder)
         return
@@ -70,13 +72,14 @@ def working_folder(folder: Path, device: str, first: Callable[[], None]) -> Iter
     try:
         if fabric.is_global_zero:
             with owned(folder):
+                _remove_copies(folder)
                 first()
                 fabric.barrier()
                 fabric.barrier()
                 yield Together(fabric, folder, folder)
         else:
             fabric.barrier()
-            with tempfile.TemporaryDirectory(prefix="constrained-nas-") as made:
+            with tempfile.TemporaryDirectory(prefix=_COPY, dir=folder) as made:
                 own = Path(made)
                 for path in folder.iterdir():
                     if path.is_file() and not path.name.startswith("."):
@@ -90,3 +93,12 @@ def working_folder(folder: Path, device: str, first: Callable[[], None]) -> Iter
     except Stopped:
         fabric.barrier()  # whoever ends first has the others killed: all have kept where they are
         raise
+
+
+def _remove_copies(folder: Path) -> None:
+    """Remove what processes that were killed left behind."""
+    for copy in folder.glob(f"{_COPY}*"):
+        if copy.is_symlink() or not copy.is_dir():
+            copy.unlink()
+        else:
+            shutil.rmtree(copy)

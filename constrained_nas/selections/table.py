@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from graphs.files import Record, csv_cell, save_json, written_whole
+from graphs.files import Record, csv_cell, require_file, save_json, written_whole
 from solvers import Selection, minimize_cost, project_to_budget
 
 _COLUMNS = ("group", "option", "score")
@@ -80,6 +80,7 @@ def read_selection_table(path: Path | str) -> SelectionTable:
         ValueError: a missing or repeated column, a line of another length, an empty cell, something that is no number, NaN, a
             negative cost, an option given twice; says in which line and column.
     """
+    require_file(path)
     with Path(path).open(newline="", encoding="utf-8-sig") as file:  # -sig: spreadsheets put a byte order mark in front
         separator = _separator(file.readline())
         file.seek(0)

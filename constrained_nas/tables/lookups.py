@@ -13,13 +13,15 @@ import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from constrained_nas.tables.plain_pickle import read_plain_pickle
-from graphs.files import read_text, shortened
+from graphs.files import read_text, require_file, shortened
 
 _MOST_BYTES = 16 * 2**20  # the published tables have less than one MiB
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_MOST_YAML = 2 * 2**20  # which takes its time to read
+_MOST_LINE = 1000  # characters: what a longer one could be is tried in too many ways
+_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 _REST = rf"(?P<number>{_NUMBER})(?:\s*(?:ms|us|ns|s))?(?:[\s,;]+{_NUMBER})*[\s,;]*"
 # Keys may hold colons, commas never: what separates most surely is tried first.
 _LINES = [
@@ -37,7 +39,13 @@ class Lookup:
 
 
 def is_pickle(path: Path | str) -> bool:
-    """Whether a file begins as a pickle does: with its protocol, or as the oldest with a dictionary or a list."""
+    """Whether a file begins as a pickle does: with its protocol, or as the oldest with a dictionary or a list.
+
+    Raises:
+        ValueError: it is no file.
+        FileNotFoundError: there is none.
+    """
+    require_file(path)
     with Path(path).open("rb") as file:
         start = file.read(2)
     return start[:1] == b"\x80" or start in (b"(d", b"(l", b"}q", b"]q")
@@ -62,10 +70,11 @@ def read_lookup(path: Path | str) -> Lookup:
         except RecursionError as error:
             raise ValueError(f"{path}: nested too deeply for a table") from error
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    found = [next((match for form in _LINES if (match := form.fullmatch(line))), None) for line in lines]
-    if lines and all(found):
-        pairs = [(match["key"].strip("\"' "), match["number"]) for match in found if match]
+    pairs = _pairs_of(lines)
+    if pairs:
         return Lookup(_of_mapping(_different(pairs, path), path), "lines")
+    if len(text) > _MOST_YAML:
+        raise ValueError(f"{path}: more than {_MOST_YAML / 2**20:g} MiB that are neither JSON nor lines of a key and a number")
     return Lookup(_of_mapping(_yaml(text, path), path), "YAML")
 
 
@@ -77,11 +86,22 @@ def number_of(text: Any, where: str) -> float:
     """
     try:
         value = float(text)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{where}: expected a number, got {shortened(repr(text), 60)}") from error
     if not math.isfinite(value) or value < 0 or isinstance(text, bool):
         raise ValueError(f"{where}: expected a number of at least 0, got {shortened(repr(text), 60)}")
     return value
+
+
+def _pairs_of(lines: list[str]) -> list[tuple[str, str]]:
+    """Keys and numbers, if every line has them."""
+    pairs = []
+    for line in lines:
+        found = None if len(line) > _MOST_LINE else next((match for form in _LINES if (match := form.fullmatch(line))), None)
+        if found is None:
+            return []
+        pairs.append((found["key"].strip("\"' "), found["number"]))
+    return pairs
 
 
 def _different(pairs: list[tuple[str, str]], path: Path | str) -> dict[str, str]:
@@ -120,12 +140,18 @@ def _yaml(text: str, path: Path | str) -> Any:
 
 
 def _without_aliases(yaml: Any) -> Any:
-    """PyYAML's safe loader without aliases: a few hundred bytes of them can stand for more than fits into memory."""
+    """PyYAML's safe loader without aliases, a few hundred bytes of which can stand for more than fits into memory.
+
+    Numbers stay texts: as keys they can be chosen so that all share a hash.
+    """
 
     class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+
         def compose_node(self, parent: Any, index: Any) -> Any:
             if self.check_event(yaml.events.AliasEvent):
                 raise yaml.YAMLError(f"aliases are not read (*{self.peek_event().anchor})")
             return super().compose_node(parent, index)
 
+    Loader.add_constructor("tag:yaml.org,2002:int", yaml.SafeLoader.construct_yaml_str)
     return Loader

@@ -2,7 +2,8 @@
 
 The opcodes that build such values are carried out here, one by one; any other opcode (a class, a function, a call, an object's
 state) ends the reading with its name. There is no ``pickle.load``, so that a file cannot make this program do anything, and its
-size and the number of its values are bounded.
+size and the number of its values are bounded, those that are used several times counted as often: a few hundred bytes of such can
+stand for more than fits into memory.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import pickletools
 from pathlib import Path
 from typing import Any
+
+from graphs.files import require_file, shortened
 
 _MOST_BYTES = 16 * 2**20
 _MOST_VALUES = 2_000_000
@@ -30,6 +33,7 @@ def read_plain_pickle(path: Path | str) -> Any:
         ValueError: it is no pickle, too large, or holds anything but plain values; says what.
         FileNotFoundError: there is no such file.
     """
+    require_file(path)
     with Path(path).open("rb") as file:
         content = file.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
@@ -58,10 +62,10 @@ def plain_value(content: bytes) -> Any:
             if count > _MOST_VALUES:
                 raise ValueError(f"a pickle of more than {_MOST_VALUES:,} steps")
             if opcode.name == "STOP":
-                return _only(stack)
+                return _bounded(_only(stack))
             _step(opcode.name, argument, stack, memo)
     except (IndexError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"no pickle that can be read: {type(error).__name__}") from error
+        raise ValueError(f"no pickle that can be read: {shortened(str(error), 60) or type(error).__name__}") from error
     raise ValueError("no pickle that can be read: it does not end")
 
 
@@ -104,6 +108,30 @@ def _only(stack: list[Any]) -> Any:
     return stack[0]
 
 
+def _bounded(value: Any) -> Any:
+    """The value, written out with all that is used several times, must be no larger than a file may be."""
+    sizes: dict[int, int] = {}
+    within: set[int] = set()
+    waiting = [(value, False)]
+    while waiting:
+        part, counted = waiting.pop()
+        if id(part) in sizes:
+            continue
+        inside = [*part.keys(), *part.values()] if isinstance(part, dict) else part if isinstance(part, list | tuple) else ()
+        if counted or not inside:
+            within.discard(id(part))
+            length = len(part) // 64 if isinstance(part, str) else 0
+            sizes[id(part)] = 1 + length + sum(sizes[id(each)] for each in inside)
+            if sizes[id(part)] > _MOST_VALUES:
+                raise ValueError(f"a pickle that stands for more than {_MOST_VALUES:,} values")
+        elif id(part) in within:
+            raise ValueError("a pickle of a value that holds itself")
+        else:
+            within.add(id(part))
+            waiting += [(part, True), *((each, False) for each in inside)]
+    return value
+
+
 def _marked(stack: list[Any]) -> list[Any]:
     """What lies above the last mark, taken off with it."""
     place = len(stack) - 1
@@ -117,6 +145,9 @@ def _marked(stack: list[Any]) -> list[Any]:
 
 
 def _pairs(values: list[Any]) -> dict[Any, Any]:
+    # Long numbers can be chosen so that all share a hash, and a tuple of tuples so that its own takes for ever.
+    if not all(isinstance(key, str) or (isinstance(key, int) and abs(key) < 2**63) for key in values[::2]):
+        raise TypeError("keys that are neither texts nor numbers of 64 bits")
     return dict(zip(values[::2], values[1::2], strict=True))
 
 

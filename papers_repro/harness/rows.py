@@ -10,6 +10,7 @@ import json
 import math
 import os
 import platform
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
@@ -133,9 +134,12 @@ def save_record(folder: Path, script: str, scale: Scale, seed: int, options: obj
 
 
 def machine() -> dict[str, Cell]:
-    """Processor, cores that may be used, system. No names and no paths."""
+    """Processor, cores that may be used, threads that torch takes (they decide the last bits), system. No names and no paths."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"processor": device_name("cpu"), "cores": cores, "system": platform.system(), "architecture": platform.machine()}
+    torch = sys.modules.get("torch")  # a script that does not import it computes nothing with it
+    threads = None if torch is None else torch.get_num_threads()
+    system = {"system": platform.system(), "architecture": platform.machine()}
+    return {"processor": device_name("cpu"), "cores": cores, "threads": threads, **system}
 
 
 def versions() -> dict[str, str]:

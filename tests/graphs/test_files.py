@@ -126,3 +126,4 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
 def test_escapes_are_seen() -> None:
     assert visible("a\x1b[0m\x9bb") == "a\\x1b[0m\\x9bb"
     assert visible("café\n[/b]") == "café\n[/b]"
+    assert visible("\udcff") == "\\xdcff"  # no stream takes it

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 from support.scripts import ROOT, run_script
 
@@ -124,7 +125,11 @@ def test_published_rows_stand_apart_and_are_named(tmp_path: Path) -> None:
     assert record["tables"][0]["published"][0]["name"] == "theirs" and record["tables"][0]["source"] == "Table 1"
     # Infinities are not JSON, paths are nobody's business.
     assert record["options"] == {"budget": None, "data": "images"} and record["seed"] == 3
-    assert set(machine()) == {"processor", "cores", "system", "architecture"}
+    assert set(machine()) == {"processor", "cores", "threads", "system", "architecture"}
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    assert machine()["threads"] == 3
+    torch.set_num_threads(before)
 
 
 def test_rows_are_checked() -> None:

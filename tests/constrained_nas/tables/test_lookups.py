@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import pickletools
+import time
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from constrained_nas.tables import is_pickle, read_lookup
+from constrained_nas.tables.lookups import _yaml
 from constrained_nas.tables.plain_pickle import plain_value
 
 TABLE = {"expanded_conv-input:8x8x4-output:8x8x4-expand:4": 0.25, "Logits-input:1x1x16-output:3": 3.0, "conv 3x3": 1e-3}
@@ -119,3 +121,39 @@ def test_what_is_no_table(text: str, said: str, tmp_path: Path) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=said):
         read_lookup(path)
+
+
+def test_small_files_that_stand_for_more_than_fits(tmp_path: Path) -> None:
+    """Each of them took minutes, or all memory, or was told as a mistake of ours."""
+    laughs: Any = 1.0
+    for _ in range(60):
+        laughs = (laughs, laughs)
+    shared = b"\x80\x04}(K\x01" + b"".join(b"q%ch%c\x86" % (place, place) for place in range(60)) + b"K\x01u."
+    itself: list[Any] = []
+    itself.append(itself)
+    long = [["x" * 10_000_000] * 100]
+    for content, said in (
+        (pickle.dumps({"a": laughs}), "stands for more"),
+        (pickle.dumps(long), "stands for more"),
+        (pickle.dumps({"a": itself}), "holds itself"),
+        (shared, "neither texts nor numbers"),
+        (pickle.dumps({2**61 - 1 << 3: 1}), "neither texts nor numbers"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            plain_value(content)
+    path = tmp_path / "t.txt"
+    for text in ("a " + "1 " * 20_000 + "x\n", "a " + "1" * 30_000 + "x\n", "{'a': 1" + "0" * 400 + "}"):
+        path.write_text(text)
+        began = time.perf_counter()
+        with pytest.raises(ValueError, match=r"expected a mapping|expected a number|not YAML"):
+            read_lookup(path)
+        assert time.perf_counter() - began < 10
+    path.write_text("".join(f"k{number}: {{mean: 1.0}}\n" for number in range(150_000)))
+    with pytest.raises(ValueError, match="more than 2 MiB"):
+        read_lookup(path)
+    for tag in ("", "!!int "):
+        path.write_text("".join(f"{tag}{(number + 1) * (2**61 - 1)}: {{mean: 1}}\n" for number in range(3)))  # numbers of one hash
+        assert all(map(str.isdigit, _yaml(path.read_text(), path)))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="not a file"):
+        is_pickle(tmp_path / "pipe")
