@@ -36,7 +36,7 @@ __all__ = [
     "scipy_mixed_integer",
 ]
 
-LIMIT_SECONDS = 60.0  # a reference that reaches it counts as taking it
+LIMIT_SECONDS = float(os.environ.get("REFERENCE_LIMIT_SECONDS", "60"))  # a reference that reaches it counts as taking it
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.general_solvers import Answer
+from benchmarks.general_solvers import LIMIT_SECONDS, Answer
 from benchmarks.instances import Instance
 
 _OURS_SECONDS = 0.2  # of repeated calls an instance, of which the median counts
@@ -38,6 +38,8 @@ class Row:
     def verdict(self) -> str:
         if self.ratio is None or self.target is None:
             return ""
+        if self.ratio < self.target and self.against_seconds is not None and self.against_seconds >= LIMIT_SECONDS:
+            return "open"  # the reference was stopped: the ratio is at least this
         return "met" if self.ratio >= self.target else "MISSED"
 
 
@@ -68,6 +70,8 @@ def row_of(
     mine = float(np.median(ours_seconds))
     theirs = float(np.median(against_seconds)) if against_seconds else None
     ratio = None if theirs is None else theirs / mine
+    if stopped := sum(seconds >= LIMIT_SECONDS for seconds in against_seconds):
+        note = "; ".join(filter(None, [note, f"{stopped} references stopped at {LIMIT_SECONDS:g} s"]))
     return Row(program, family, ours, against, target, mine, theirs, ratio, len(ours_seconds), worst, note)
 
 

@@ -2,6 +2,7 @@
 
     python benchmarks/solvers.py --quick     a minute or two, to see that it runs
     python benchmarks/solvers.py             an hour or so: references that reach 60 s count as 60 s
+    REFERENCE_LIMIT_SECONDS=10 python benchmarks/solvers.py --instances 1 --reference-seconds 1
 
 Families on which a target is missed stay in the table and are marked.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +29,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.general_solvers import (
+    LIMIT_SECONDS,
     highs_linear,
     highs_mixed_integer,
     ortools_answers,
@@ -92,6 +95,8 @@ def _write(
         "versions": versions(),
         "seed": drawn[0],
         "reference_seconds": drawn[1],
+        "limit_seconds": LIMIT_SECONDS,
+        "load": os.getloadavg()[2],
         "quick": quick,
         "parts_left": left,
         "seconds": time.time() - began,
@@ -125,9 +130,9 @@ def _jobs(
                 yield f"two budgets {groups}x12, {name}", partial(_two_budgets, groups, name, count, seed, patience)
 
     for name in SEVERAL:
-        yield f"several budgets, {name}", partial(_several, name, partial(several_times, name, count, seed, patience / 6))
+        yield f"several budgets, {name}", partial(_several, name, partial(several_times, name, count, seed, LIMIT_SECONDS / 6))
     if mmkp is not None:
-        yield "several budgets, public", partial(_several, "MMKP, public", partial(public_times, mmkp, patience / 6))
+        yield "several budgets, public", partial(_several, "MMKP, public", partial(public_times, mmkp, LIMIT_SECONDS / 6))
     yield from exact(20, 300.0)
     yield from two_budgets(20)
     yield from exact(1000, 1000.0)
@@ -254,7 +259,7 @@ def _two_budgets(groups: int, family: str, count: int, seed: int, patience: floa
         parts = instance.rows[0], {"a": instance.rows[1], "b": np.split(more, instance.offsets[1:-1])}
         budgets = {"a": instance.budget, "b": limit}
         try:
-            found = project_to_budget(*parts, budgets, time_limit_seconds=60.0)
+            found = project_to_budget(*parts, budgets, time_limit_seconds=LIMIT_SECONDS)
         except ValueError:  # at the least cost of one budget the other may be out of reach
             return [
                 Row(

@@ -1,10 +1,13 @@
 """Better selections by solving neighbourhoods exactly: some groups are free, all others stay, and the branch and bound decides.
 
-Groups whose second thoughts cost little at the relaxation's multipliers are drawn more often: it is there that optimal selections
-differ from good ones. Neighbourhoods grow while they are solved easily, and shrink where they are not.
+What an option loses is how far its value, priced at the relaxation's multipliers, is below its group's best. No selection that is
+better than the one at hand loses more than its gap altogether, so most neighbourhoods leave only options that lose a small share of
+the gap, of more groups than could be searched with all options. Groups that lose much by what they hold are drawn more often.
+Neighbourhoods grow while they are solved easily, and shrink where they are not.
 
 Reference: Shaw, Using constraint programming and local search methods to solve vehicle routing problems, CP 1998; Balas and Zemel,
-An algorithm for large zero-one knapsack problems, 1980 (the core).
+An algorithm for large zero-one knapsack problems, 1980 (the core); Chen and Hao, A "reduce and solve" approach for the
+multiple-choice multidimensional knapsack problem, EJOR 2014.
 """
 
 from __future__ import annotations
@@ -18,8 +21,9 @@ from solvers.budgets.scaled import ScaledProgram
 from solvers.budgets.tree import BranchAndBound
 from solvers.knapsack import exact_sum, fitting
 
-_FREE = 12  # groups at first
-_NODES = 2000  # of one neighbourhood: some milliseconds
+_FREE = 16.0  # groups at first
+_SHARES = (0.01, 0.03, 0.06, 0.3, math.inf)  # of the gap, drawn in turn: options that lose more are left out
+_NODES = 500  # of one neighbourhood: some milliseconds
 _SEED = 8
 
 
@@ -28,21 +32,28 @@ class Neighbourhoods:
 
     def __init__(self, scaled: ScaledProgram, dual: FloatArray) -> None:
         self._scaled = scaled
-        self._sizes = np.diff(scaled.offsets)
-        self._open = np.flatnonzero(self._sizes > 1)
-        self._prices = scaled.values - scaled.rows @ dual
-        top = np.maximum.reduceat(self._prices, scaled.offsets[:-1])
-        self._loss = np.repeat(top, self._sizes) - self._prices
+        prices = scaled.values - scaled.rows @ dual
+        top = np.maximum.reduceat(prices, scaled.offsets[:-1])
+        self._loss = np.repeat(top, np.diff(scaled.offsets)) - prices
+        self._upper = float(top.sum() + scaled.limits @ dual)
         self._draw = np.random.default_rng(_SEED)
-        self._free = float(min(_FREE, len(self._open)))
+        self._free = dict.fromkeys(_SHARES, _FREE)  # groups of the next neighbourhood, by share
 
     def improve(self, choices: IntArray, deadline: float) -> IntArray | None:
         """The best selection of one neighbourhood of ``choices`` (groups,) where it is better; None else."""
-        scaled = self._scaled
-        count = max(2, min(round(self._free), len(self._open)))
-        groups = self._groups(choices, count)
+        scaled, share = self._scaled, _SHARES[int(self._draw.integers(len(_SHARES)))]
+        near = np.ones(len(self._loss), dtype=np.bool_)
+        if math.isfinite(share):
+            near = self._loss <= share * max(self._upper - exact_sum(scaled.values[choices]), 0.0)
+            near[choices] = True
+        sizes = np.add.reduceat(near, scaled.offsets[:-1], dtype=np.intp)
+        drawn = np.flatnonzero(sizes > 1)
+        if not len(drawn):
+            return None
+        groups = self._groups(choices, drawn, min(round(self._free[share]), len(drawn)))
         options = np.concatenate([np.arange(scaled.offsets[g], scaled.offsets[g + 1]) for g in groups])
-        cuts = np.concatenate([[0], np.cumsum(self._sizes[groups])])
+        options = options[near[options]]
+        cuts = np.concatenate([[0], np.cumsum(sizes[groups])])
         fixed = np.delete(choices, groups)
         left = np.array(
             [math.fsum([limit, *(-row).tolist()]) for limit, row in zip(scaled.limits, scaled.rows[fixed].T, strict=True)]
@@ -55,28 +66,24 @@ class Neighbourhoods:
         search = BranchAndBound(part, exact_sum(scaled.values[choices[groups]]))
         search.advance(1, deadline)
         search.advance(_NODES, deadline)
-        self._free = min(self._free * 1.02, float(len(self._open))) if search.done else max(self._free * 0.95, 2.0)
+        factor = 1.02 if search.done else 0.95
+        self._free[share] = min(max(factor * self._free[share], 2.0), float(len(sizes)))
         if search.choices is None:
             return None
         better = choices.copy()
         better[groups] = options[kept[search.choices]]
         return better if scaled.fits(better) else None
 
-    def _groups(self, choices: IntArray, count: int) -> IntArray:
-        """Distinct groups, ascending: by turns those of little loss, at random, or beside one another."""
-        kind = int(self._draw.integers(3))
+    def _groups(self, choices: IntArray, drawn: IntArray, count: int) -> IntArray:
+        """``count`` distinct groups of ``drawn``, ascending: those that lose much, at random, or beside one another."""
+        kind = int(self._draw.integers(4))
         if kind == 0:
-            first = int(self._draw.integers(len(self._open)))
-            picked = np.roll(self._open, -first)[:count]
+            picked = np.roll(drawn, -int(self._draw.integers(len(drawn))))[:count]
         elif kind == 1:
-            picked = self._draw.choice(self._open, count, replace=False)
+            picked = self._draw.choice(drawn, count, replace=False)
         else:
-            # The least loss of an exchange; the draw is by an exponential race, which ranks by weight without replacement.
-            extra = self._loss - np.repeat(self._loss[choices], self._sizes)
-            extra[choices] = np.inf
-            least = np.minimum.reduceat(np.abs(extra), self._scaled.offsets[:-1])[self._open]
-            finite = least[np.isfinite(least)]
-            scale = float(np.median(finite)) + 1e-300 if len(finite) else 1.0
-            race = self._draw.exponential(size=len(self._open)) * (least / scale + 0.05)
-            picked = self._open[np.argsort(race)[:count]]
+            # By an exponential race, which draws by weight without replacement.
+            lost = np.maximum(self._loss[choices], 0.0)
+            weights = lost[drawn] + 0.02 * float(lost.max()) + 1e-3 * float(lost.mean()) + 1e-300
+            picked = drawn[np.argsort(self._draw.exponential(size=len(drawn)) / weights)[:count]]
         return np.sort(picked)

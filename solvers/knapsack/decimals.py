@@ -80,6 +80,8 @@ def _places(number: float) -> int | None:
     if "e" not in text and point:
         if len(whole) + len(fraction) <= _DIGITS:
             return 0 if fraction == "0" else len(fraction)
+        if fraction != "0" and len((whole + fraction).lstrip("-0")) > _DIGITS:  # a shortest decimal ends in no zero but this one
+            return None
     elif not math.isfinite(number):
         return 0
     _, digits, exponent = Decimal(text).normalize().as_tuple()

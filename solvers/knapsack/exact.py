@@ -124,7 +124,7 @@ def _search(
     cutoff = (math.floor(cutoff) if whole and math.isfinite(cutoff) else cutoff) - lift
     if upper > max(incumbent.value, cutoff):
         _improve(shifted, budget, relaxed, steps, incumbent)
-    states, stopped, bound = 0, False, upper
+    states, stopped, bound = 0, False, min(upper, 0.0)  # no shifted value is positive, whatever a multiplier proves
     while True:
         # Half the promised 1e-9 of the value, and no more of what is lost, so that scores may be scaled and shifted at will. Whole
         # values leave nothing strictly between two whole numbers; the guard keeps the rounding of bounds below what it sets aside.

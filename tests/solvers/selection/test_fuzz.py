@@ -34,6 +34,13 @@ def test_no_promise_is_broken_by_the_other_back_ends(kind: str) -> None:
     assert not findings.faults
 
 
+def test_what_a_multiplier_blurs_is_proven_by_each_groups_best() -> None:
+    """Costs of 1e194 beside 1e-330 have a multiplier whose bound is 1e210 of the value away; all groups at their best fit."""
+    findings = Findings()
+    check(draw("extreme", 700_019), findings, [("exact", "numpy"), ("exact", "native")])
+    assert findings.solved.total() == 2 and not findings.faults
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_promise_is_broken_in_a_hundred_thousand(kind: str) -> None:
