@@ -94,15 +94,23 @@ class Options(ScriptOptions):
 def preset(scale: Scale) -> Options:
     setup = setup_preset(scale)
     if scale == "smoke":
-        contest = ContestOptions(search_epochs=1, search_batch=16, fine_tune_epochs=1)
+        contest = ContestOptions(evaluations=12, evaluated_images=64, search_epochs=1, search_batch=16)
         return Options(
-            scale, seeds=2, shares=(0.4, 0.7), measuring_rounds=9, attempts=3, ranked_networks=3, setup=setup, contest=contest
+            scale, seeds=2, shares=(0.4, 0.7), measuring_rounds=7, attempts=3, ranked_networks=3, setup=setup, contest=contest
         )
     if scale == "laptop":
-        quick = replace(setup, resolution=16, training_digits=1400, draws=4, test_draws=6, architecture_share=0.3, batch_size=64)
-        quick = replace(quick, warm_up_epochs=3, multi_path_epochs=7, multi_path_rate=0.1, rounds=40, calibration_rounds=15)
-        return Options(scale, setup=quick)
-    contest = ContestOptions(search_epochs=2, search_batch=256, fine_tune_epochs=10, fine_tune_rate=0.05)  # Sec. 3.2; Appendix G
+        quick = replace(setup, resolution=16, training_digits=1400, draws=3, test_draws=4, clutter=0.0, architecture_share=0.25)
+        quick = replace(quick, path_per="batch", batch_size=64, warm_up_epochs=4, multi_path_epochs=9, multi_path_rate=0.1)
+        quick = replace(quick, rounds=25, calibration_networks=16, calibration_rounds=12)
+        return Options(scale, seeds=3, shares=(0.25, 0.5), measuring_rounds=15, setup=quick)
+    contest = ContestOptions(  # Sec. 3.2; Appendix G
+        evaluations=500,
+        evaluated_images=10_000,
+        search_epochs=2,
+        search_batch=256,
+        fine_tune_epochs=10,
+        fine_tune_rate=0.05,
+    )
     return Options(scale, seeds=1, budgets_ms=PAPER_BUDGETS_MS["cpu"], ranked_networks=0, setup=setup, contest=contest)
 
 

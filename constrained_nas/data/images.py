@@ -78,6 +78,7 @@ def digits(
     test_draws: int = 2,
     architecture_share: float = 0.2,
     seed: int = 0,
+    clutter: float = 1.0,
 ) -> DataSplits:
     """The 1797 handwritten digits of scikit-learn, drawn at ``resolution`` among clutter.
 
@@ -87,13 +88,18 @@ def digits(
         draws: drawings of each training digit.
         test_draws: drawings of each test digit.
         architecture_share: share of the training digits kept for the search.
+        clutter: its strength in [0, 1], beside the usual; 0 leaves it out.
 
     Raises:
-        ValueError: a size or share out of range.
+        ValueError: a size, share or strength out of range.
     """
     parts, generator = digit_parts(resolution, training_digits, draws, test_draws, architecture_share, seed)
-    weights, architecture, test = (TensorDataset(draw_digits(images, resolution, generator), labels) for images, labels in parts)
-    drawn = {"digits": training_digits, "draws": [draws, test_draws], "share": architecture_share, "seed": seed}
+    weights, architecture, test = (
+        TensorDataset(draw_digits(images, resolution, generator, clutter), labels) for images, labels in parts
+    )
+    drawn: dict[str, Any] = {"digits": training_digits, "draws": [draws, test_draws], "share": architecture_share, "seed": seed}
+    if clutter != 1:
+        drawn["clutter"] = clutter
     return DataSplits(f"digits-{resolution}", weights, architecture, test, 10, 1, resolution, drawn)
 
 
@@ -133,9 +139,16 @@ def digit_parts(
     return [(images[index], labels[index]) for index in chosen], generator
 
 
-def draw_digits(images: Tensor, resolution: int, generator: torch.Generator) -> Tensor:
-    """Draw digits (N, 8, 8) with values in [0, 1] on noisy, cluttered canvases (N, 1, resolution, resolution)."""
+def draw_digits(images: Tensor, resolution: int, generator: torch.Generator, strength: float = 1.0) -> Tensor:
+    """Draw digits (N, 8, 8) with values in [0, 1] on noisy canvases (N, 1, resolution, resolution) with clutter of this strength.
+
+    Raises:
+        ValueError: a strength outside [0, 1].
+    """
+    if not 0 <= strength <= 1:
+        raise ValueError(f"digits: expected clutter of a strength in [0, 1], got {strength}")
     canvas, clutter = draw_strokes(images, resolution, generator)
+    clutter = strength * clutter
     noise = 0.1 * torch.randn(canvas.shape, generator=generator)
     return (torch.maximum(canvas, clutter) + noise - 0.2) / 0.35
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         evaluate,
         fine_tune,
         heaviest_file,
+        path_a_batch,
         recalibrate,
         recalibrate_on,
         train_supernet,

@@ -51,6 +51,8 @@ class DrawingOptions(ImageOptions):
     """Drawings of each training digit."""
     test_draws: int = 2
     """Drawings of each test digit."""
+    clutter: float = 1.0
+    """Strength of the clutter around digits; 0 leaves it out."""
     augment: bool = True
     """Crops, flips and the like of images from disk (digits are drawn anew instead)."""
 
@@ -125,11 +127,11 @@ def load_images(
         ValueError: an option out of range, or damaged files.
     """
     name, side = options.data, options.resolution
-    draws, test_draws, augment = 1, 1, True
+    draws, test_draws, augment, clutter = 1, 1, True, 1.0
     if isinstance(options, DrawingOptions):
-        draws, test_draws, augment = options.draws, options.test_draws, options.augment
+        draws, test_draws, augment, clutter = options.draws, options.test_draws, options.augment, options.clutter
     if name in ("digits", "digit-scenes"):
-        return _drawn(name, side, options.training_digits, draws, test_draws, share, seed)
+        return _drawn(name, side, options.training_digits, draws, test_draws, share, seed, clutter)
     if name == "part-labels":
         return part_labels(options.data_root, side, augment)
     if name in ("cifar10", "cifar100"):
@@ -145,8 +147,10 @@ def kept_under(path: Path, data: DataSplits) -> Checkpoint:
 
 
 @lru_cache(maxsize=3)
-def _drawn(name: str, side: int, training: int, draws: int, test_draws: int, share: float, seed: int) -> DataSplits:
-    return (digits if name == "digits" else digit_scenes)(side, training, draws, test_draws, share, seed)
+def _drawn(name: str, side: int, training: int, draws: int, test_draws: int, share: float, seed: int, clutter: float) -> DataSplits:
+    if name == "digits":
+        return digits(side, training, draws, test_draws, share, seed, clutter)
+    return digit_scenes(side, training, draws, test_draws, share, seed)
 
 
 _cifar = lru_cache(maxsize=2)(cifar)

@@ -27,7 +27,10 @@ class SetupOptions(MeasuringOptions, LoopOptions, DeviceOptions, DrawingOptions)
     warm_up_epochs: int = 4
     """Epochs of the heaviest network, before paths are sampled."""
     multi_path_epochs: int = 10
-    """Epochs with a path drawn uniformly for every example."""
+    """Epochs with paths drawn uniformly."""
+    path_per: Literal["example", "batch"] = "example"
+    """example: a path for every example, as in the paper. batch: one for a whole batch, the heaviest in a quarter of them, with
+    which small networks learn in fewer and shorter steps."""
     batch_size: int = 32
     """Of training."""
     multi_path_batch: int = 0

@@ -1,6 +1,7 @@
 """What every HardCoRe-NAS experiment begins with: data, a trained super-network, and a latency table of this machine.
 
-The super-network is trained as in Sec. 3.3: the heaviest network first, then a uniformly drawn path for every example.
+The super-network is trained as in Sec. 3.3: the heaviest network first, then uniformly drawn paths, one for every example, or one
+a batch.
 
 At laptop scale the data are scikit-learn's digits, made harder (see ``constrained_nas.data.images``), in the space
 ``hardcore_small``; at paper scale an ImageNet folder, the paper's space and its schedule.
@@ -17,7 +18,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from constrained_nas.data import DataSplits
-from constrained_nas.training import Checkpoint, TrainingOptions, heaviest_file, load_weights, train_supernet
+from constrained_nas.training import Checkpoint, TrainingOptions, heaviest_file, load_weights, path_a_batch, train_supernet
 from graphs import MBConvSpace, Supernet, hardcore_imagenet, hardcore_small
 from graphs.costs import LatencyTable, QuadraticCost
 from papers_repro.experiment import fresh_supernet, kept_under, load_images
@@ -100,10 +101,14 @@ def prepare(
         for old in before:
             old.unlink()
     kept = None if checkpoint is None else kept_under(checkpoint, data)
+    heaviest, draw = supernet.gates(space.heaviest()), None
+    if options.path_per == "batch":
+        draw = path_a_batch(supernet, heaviest)
+        kept = kept and replace(kept, made_by={**kept.made_by, "path per": "batch"})
     began = time.perf_counter()
     train_supernet(
         supernet,
-        supernet.gates(space.heaviest()),
+        heaviest,
         data.weights,
         training_options(options, options.warm_up_epochs, options.learning_rate, seed),
         replace(
@@ -113,6 +118,7 @@ def prepare(
         fabric,
         kept,
         progress.callback(f"seed {seed}"),
+        draw,
     )
     seconds = time.perf_counter() - began
     teacher = _teacher(space, supernet, kept)

@@ -44,7 +44,7 @@ def test_digits_shapes_and_determinism() -> None:
 def test_digits_are_disjoint_and_keep_their_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     from sklearn.datasets import load_digits
 
-    monkeypatch.setattr(data, "draw_digits", lambda images, resolution, generator: images)  # the digits, not their drawings
+    monkeypatch.setattr(data, "draw_digits", lambda images, *_: images)  # the digits, not their drawings
     splits = few_digits()
     bunch = load_digits()
     label_of: dict[bytes, set[int]] = {}
@@ -85,6 +85,15 @@ def test_drawings_keep_their_digit() -> None:
 def test_digits_out_of_range(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="digits: expected resolution >= 16"):
         few_digits(**changes)
+
+
+def test_clutter_only_adds_ink() -> None:
+    """The same digits in the same places; what is drawn around them fades."""
+    none, half, whole = (tensors(few_digits(clutter=strength).weights)[0] for strength in (0.0, 0.5, 1.0))
+    assert (none <= half).all() and (half <= whole).all() and (none < half).any() and (half < whole).any()
+    assert few_digits(clutter=0.5).identity["clutter"] == 0.5 and "clutter" not in few_digits().identity
+    with pytest.raises(ValueError, match="clutter of a strength in"):
+        few_digits(clutter=1.5)
 
 
 @pytest.mark.parametrize("share", [0.001, 0.999])

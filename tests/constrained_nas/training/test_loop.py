@@ -26,6 +26,7 @@ from constrained_nas.training import (
     fine_tune,
     heaviest_file,
     load_weights,
+    path_a_batch,
     recalibrate,
     row_losses,
     train_supernet,
@@ -532,3 +533,18 @@ def test_the_heaviest_networks_weights_are_taken_for_nothing_else(tmp_path: Path
     load_weights(fresh()[0], heaviest_file(kept))
     with pytest.raises(ValueError, match=r"net\.heaviest\.safetensors: made with seed 0, now 1"):
         load_weights(fresh()[0], heaviest_file(Checkpoint(kept.path, {"seed": 1})))
+
+
+def test_a_path_a_batch_is_the_heaviest_in_its_share_of_the_steps() -> None:
+    net, heaviest = fresh()
+    generator, drawn = torch.Generator().manual_seed(0), []
+    train_supernet(net, heaviest, striped_data(32, 0), replace(SHORT, epochs=0), SHORT, FABRIC, draw=path_a_batch(net, heaviest))
+    draw = path_a_batch(net, heaviest, 0.25)
+    for _ in range(400):
+        gates = draw(8, generator)
+        assert all(gate.shape == heaviest[name].shape and gate.sum() == 1 for name, gate in gates.items())
+        drawn.append(gates)
+    assert 70 <= sum(gates is heaviest for gates in drawn) <= 130
+    first = next(iter(heaviest))
+    others = torch.stack([gates[first] for gates in drawn if gates is not heaviest])
+    assert (others.sum(0) > 0).all(), "every option is drawn"
