@@ -83,7 +83,8 @@ def describe(command: Describe) -> None:
     """
     names = (*get_args(DagName), *get_args(MBConvName), *get_args(SpaceName))
     if command.space not in names and not is_own(command.space):
-        near = get_close_matches(command.space, names, 1)
+        near = get_close_matches(command.space, names, 3)
+        near.sort(key=lambda name: name[:-1] != command.space[:-1])  # for resnet-21 rather resnet-20 than resnet-32
         hint = f"did you mean {near[0]}?" if near else "constrained-nas spaces lists those of search; or FILE.py:CALLABLE"
         raise ValueError(f"no space {command.space!r}: {hint}")
     from constrained_nas.runs.families import DagFamily

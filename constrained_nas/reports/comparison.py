@@ -70,7 +70,8 @@ def compare_runs(folders: Sequence[Path]) -> Comparison:
         except (ValueError, OSError) as error:
             left_out[name] = str(error)
     if not records:
-        raise ValueError("none of the runs can be read: " + "; ".join(left_out.values()))
+        first, more = next(iter(left_out.values())), len(left_out) - 1
+        raise ValueError(f"none of the runs can be read: {first}" + (f"; and {more} more" if more else ""))
     runs, remarks = [_compared(name, record) for name, record in records.items()], [*unknown, *_remarks(records)]
     best: dict[str, bool] = {}
     for data in dict.fromkeys(run.data for run in runs):

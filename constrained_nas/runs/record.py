@@ -16,6 +16,7 @@ from constrained_nas.ask_tell import SearchResult
 from constrained_nas.latency import DeviceAttempt
 from constrained_nas.problem import SearchProblem
 from constrained_nas.records import BudgetRecord
+from constrained_nas.runs.settings import SETTINGS_FILE, no_run_hint
 from graphs import Architecture
 from graphs.costs import CostModel
 from graphs.files import Record, load_json, save_json
@@ -127,9 +128,11 @@ def load_run(folder: Path | str) -> RunRecord:
     """
     path = Path(folder) / "run.json"
     if not path.exists():
-        begun = (Path(folder) / "settings.json").exists()
-        more = f": constrained-nas resume {folder} continues the one that began" if begun else ", and none has begun"
-        raise FileNotFoundError(f"{folder}: no search has ended there{more}")
+        if (Path(folder) / SETTINGS_FILE).exists():
+            raise FileNotFoundError(
+                f"{folder}: no search has ended there: constrained-nas resume {folder} continues the one that began"
+            )
+        raise FileNotFoundError(f"{folder}: no search has ended there, and none has begun{no_run_hint(folder)}")
     return load_json(path, RunRecord, "record of a run")
 
 

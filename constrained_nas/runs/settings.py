@@ -223,8 +223,21 @@ def load_settings(folder: Path) -> RunSettings:
     """
     path = folder / SETTINGS_FILE
     if not path.exists():
-        raise FileNotFoundError(f"{folder}: no search has begun there (it has no {SETTINGS_FILE})")
+        raise FileNotFoundError(f"{folder}: no search has begun there (it has no {SETTINGS_FILE}){no_run_hint(folder)}")
     settings = load_json(path, RunSettings, "settings of a run")
     if is_own(settings.space):
         require_elsewhere(read_json(path, "settings of a run")["space"], folder)
     return settings
+
+
+def no_run_hint(folder: Path | str) -> str:
+    """What to do about a folder in which no search began, to stand behind a sentence that says so."""
+    place = Path(folder)
+    if not place.is_dir():
+        return ": there is no such folder"
+    if (place / "sweep.json").exists():
+        return f": it is a sweep's; constrained-nas sweep ... --out {folder} continues that"
+    runs = sorted(path.parent for path in place.glob(f"*/{SETTINGS_FILE}"))
+    if runs:
+        return f": did you mean {runs[0]}?"
+    return f": begin one with constrained-nas search SPACE --budget NAME=LIMIT --out {folder}"

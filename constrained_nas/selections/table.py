@@ -94,7 +94,7 @@ def read_selection_table(path: Path | str) -> SelectionTable:
     (number, header), *rows = lines
     missing = [column for column in _COLUMNS if column not in header]
     if missing:
-        hint = "; columns are separated by commas here" if len(header) == 1 else ""
+        hint = "; columns are separated by commas here" if len(header) == 1 else f"; expected {', '.join(_COLUMNS)} and the costs"
         raise ValueError(f"{path}, line {number}: no column {missing[0]!r}; found {', '.join(map(repr, header))}{hint}")
     repeated = [column for column in header if header.count(column) > 1]
     if repeated or "" in header:

@@ -80,9 +80,11 @@ def _spread(text: str, limits: str, name: str) -> list[str]:
         low, high, count = limits.split(":")
         ends, number = (read_amount(low, name), read_amount(high, name)), int(count)
     except ValueError as error:
-        raise ValueError(f"--budget {text}: expected LOW:HIGH:COUNT, two numbers and a whole one, e.g. 2:6:10") from error
+        raise ValueError(f"--budget {text}: expected LOW:HIGH:COUNT, two numbers and how many limits, e.g. 2:6:10") from error
     if number > _MOST_LIMITS:
         raise ValueError(f"--budget {shortened(text, 60)}: at most {_MOST_LIMITS:,} values")
+    if ends[0] > ends[1] and number >= 2:
+        raise ValueError(f"--budget {text}: expected LOW below HIGH: did you mean {name}={high}:{low}:{count}?")
     if not (number >= 2 and ends[0] < ends[1] and all(map(math.isfinite, ends))):
         raise ValueError(f"--budget {text}: expected LOW below HIGH and at least 2 values")
     # Ten digits: 2:6:21 should say 2.4, not 2.4000000000000004; budgets are not known any better.

@@ -117,7 +117,7 @@ def _of_mapping(content: Any, path: Path | str) -> dict[str, float]:
     if isinstance(content, list) and all(isinstance(each, dict) for each in content):
         content = {key: value for each in content for key, value in each.items()}
     if not isinstance(content, dict) or not content:
-        raise ValueError(f"{path}: expected a mapping of layers to latencies")
+        raise ValueError(f"{path}: expected a mapping of layers to latencies, or CSV with columns block, option, latency")
     latencies = {}
     for key, value in content.items():
         mean = value.get("mean", value.get("value")) if isinstance(value, dict) else value

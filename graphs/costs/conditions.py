@@ -95,7 +95,8 @@ def medians_by_key(
             (names the first, as ``called(*key)``), or nothing but zeros.
     """
     if table.space != space:
-        raise ValueError(f"the latency table is of space {table.space!r}, the search is in {space!r}: measure this space")
+        measure = "measure this space (search --measure-table)"
+        raise ValueError(f"the latency table is of space {table.space!r}, the search is in {space!r}: {measure}")
     medians: dict[BlockKey, float] = {}
     known = set(wanted := list(wanted))
     for key, median in entries:

@@ -1,0 +1,58 @@
+"""What a user may well type by mistake is answered in at most three lines, and these say what to do."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from constrained_nas.commands.cli import main
+
+FILES = {
+    "table.csv": "a,b\n1,2\n",
+    "words.csv": "group,option,score,ms\na,x,much,2\na,y,1,1\n",
+    "loss.csv": "group,option,loss,ms\na,x,1,2\na,y,2,1\n",
+    "good.csv": "group,option,score,ms\na,x,1,2\na,y,2,1\n",
+    "runs/first/settings.json": "{}",
+    "sweep/sweep.json": "{}",
+}
+MEASURED = "--unit ms --device phone --batch 1"
+WRONG = {
+    "report empty": "constrained-nas search SPACE --budget NAME=LIMIT --out empty",
+    "resume empty": "constrained-nas search SPACE --budget NAME=LIMIT --out empty",
+    "export empty": "constrained-nas search SPACE --budget NAME=LIMIT --out empty",
+    "report nowhere": "there is no such folder",
+    "report runs": "did you mean runs/first?",
+    "report sweep": "constrained-nas sweep ... --out sweep continues that",
+    "report runs/first": "constrained-nas resume runs/first continues",
+    "compare empty nowhere": "and 1 more",
+    "project words.csv --budget ms=3": "line 2",
+    "project loss.csv --budget ms=3": "expected group, option, score and the costs",
+    "project good.csv --budget joules=3": "ms",
+    "describe resnet-21": "did you mean resnet-20?",
+    "import-table table.csv hardcore-small": "missing: --unit, --device, --batch",
+    f"import-table table.csv hardcore-small {MEASURED}": "or CSV with columns block, option, latency",
+    f"import-table loss.csv hardcore-small {MEASURED}": "expected columns option, latency, and block or shape",
+    "sweep hardcore-small --budget params=60K:20K:5 --out new": "did you mean params=20K:60K:5?",
+    "sweep hardcore-small --budget params=60K:20K --out new": "LOW:HIGH:COUNT, two numbers and how many limits",
+}
+
+
+@pytest.mark.parametrize("line", WRONG)
+def test_the_answer_is_short_and_says_what_to_do(
+    line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    for name, content in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    monkeypatch.setattr(sys, "argv", ["constrained-nas", *line.split()])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    written = capsys.readouterr()
+    said = written.err + written.out + (stopped.value.code if isinstance(stopped.value.code, str) else "")
+    assert WRONG[line] in said
+    assert sum(1 + (len(part) - 1) // 80 for part in said.splitlines()) <= 3
+    assert not (tmp_path / "new").exists()
