@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
-from queue import Empty, Queue
+from multiprocessing.queues import Queue
+from queue import Empty
 from typing import Any, TypeVar
 
 import torch
@@ -24,7 +25,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueuedProgress:
-    """``Reports`` from another process."""
+    """``Reports`` from another process; ``queue`` is of multiprocessing."""
 
     queue: Queue[Any]
 
@@ -53,14 +54,28 @@ def run_seeds(work: Callable[[int, Reports], Answer], seeds: Sequence[int], proc
         return [work(seed, progress) for seed in seeds]
     context = get_context("spawn")  # a forked child would inherit torch's threads in an unknown state
     threads = max(1, available_cores() // processes)
-    with context.Manager() as manager, ProcessPoolExecutor(processes, context, torch.set_num_threads, (threads,)) as pool:
-        queue: Queue[Any] = manager.Queue()
-        futures = [pool.submit(work, seed, QueuedProgress(queue)) for seed in seeds]
+    queue: Queue[Any] = context.Queue()  # a manager's would take a process more, which imports the script first
+    with ProcessPoolExecutor(processes, context, _begin, (queue, threads)) as pool:
+        futures = [pool.submit(_reported, work, seed) for seed in seeds]
         while not all(future.done() for future in futures):
             _show(queue, progress)
             time.sleep(0.05)
+        time.sleep(0.05)  # the last words may still be on their way
         _show(queue, progress)
         return [future.result() for future in futures]
+
+
+_queues: list[Queue[Any]] = []  # in a worker the one it was begun with: a queue reaches a process only as it begins
+
+
+def _begin(queue: Queue[Any], threads: int) -> None:
+    torch.set_num_threads(threads)
+    queue.cancel_join_thread()  # a worker whose words nobody reads any more, as after an interrupt, ends all the same
+    _queues.append(queue)
+
+
+def _reported(work: Callable[[int, Reports], Answer], seed: int) -> Answer:
+    return work(seed, QueuedProgress(_queues[-1]))
 
 
 def _show(queue: Queue[Any], progress: Reports) -> None:
