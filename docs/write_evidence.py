@@ -1,0 +1,69 @@
+"""Write README's table of evidence from the committed records of papers_repro: ``python docs/write_evidence.py``.
+
+Every figure there is read from a record; nothing is written by hand. A test holds README to what this script would write.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RECORDS = ROOT / "papers_repro" / "records"
+BEGIN, END = "<!-- evidence: written by docs/write_evidence.py -->", "<!-- end of evidence -->"
+
+
+def _record(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((RECORDS / f"{name}.json").read_text())
+    return found
+
+
+def _rows(record: dict[str, Any], table: int, key: str) -> dict[str, dict[str, Any]]:
+    return {row[key]: row for row in record["tables"][table]["ours"]}
+
+
+def _macro_regret() -> str:
+    record = _record("macro_regret")
+    rows = _rows(record, 0, "method")
+    said = [f"{name} {rows[name]['regret']:.3f} ± {rows[name]['half']:.3f}" for name in rows]
+    ours, others = said[0], ", ".join(sorted(said[1:], key=lambda text: float(text.split(" ± ")[0].rsplit(" ", 1)[1])))
+    broken = [f"{name} in {row['violations']:.0f} %" for name, row in rows.items() if row["violations"]]
+    return (
+        f"| accuracy below the best network that fits, {record['tables'][0]['title']}, in % (95 % interval) | `macro_regret.py`, {record['scale']} | "
+        f"**{ours}**; {others}. Over budget: {', '.join(broken) or 'none'} |"
+    )
+
+
+def _macro_supernet() -> Iterator[str]:
+    record = _record("macro_supernet")
+    ranks = _rows(record, 0, "guess")
+    best = max(ranks, key=lambda name: ranks[name]["tau"])
+    cheap = ranks["multiply-adds"]
+    yield (
+        f"| Kendall's tau with the truth, {record['tables'][0]['title']} | `macro_supernet.py`, {record['scale']} | "
+        f"{best} **{ranks[best]['tau']:.2f} ± {ranks[best]['half']:.2f}**; multiply-adds alone {cheap['tau']:.2f} |"
+    )
+    found = _rows(record, 1, "method")
+    yield (
+        f"| accuracy below the best network that fits, in %: {record['tables'][1]['title'].lower()} | `macro_supernet.py`, {record['scale']} | "
+        + "; ".join(f"{name} {row['regret']:.2f}" for name, row in found.items())
+        + " |"
+    )
+
+
+def evidence() -> str:
+    """The table, in Markdown."""
+    return "\n".join(["| what | script, scale | found |", "|---|---|---|", _macro_regret(), *_macro_supernet()])
+
+
+def with_evidence(text: str) -> str:
+    """README's text with its table as the records have it."""
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    return f"{before}{BEGIN}\n\n{evidence()}\n\n{END}{after}"
+
+
+if __name__ == "__main__":
+    readme = ROOT / "README.md"
+    readme.write_text(with_evidence(readme.read_text()))
