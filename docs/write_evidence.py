@@ -27,11 +27,12 @@ def _rows(record: dict[str, Any], table: int, key: str) -> dict[str, dict[str, A
 def _macro_regret() -> str:
     record = _record("macro_regret")
     rows = _rows(record, 0, "method")
+    title = record["tables"][0]["title"]
     said = [f"{name} {rows[name]['regret']:.3f} ± {rows[name]['half']:.3f}" for name in rows]
     ours, others = said[0], ", ".join(sorted(said[1:], key=lambda text: float(text.split(" ± ")[0].rsplit(" ", 1)[1])))
     broken = [f"{name} in {row['violations']:.0f} %" for name, row in rows.items() if row["violations"]]
     return (
-        f"| accuracy below the best network that fits, {record['tables'][0]['title']}, in % (95 % interval) | `macro_regret.py`, {record['scale']} | "
+        f"| accuracy below the best network that fits, {title}, in % (95 % interval) | `macro_regret.py`, {record['scale']} | "
         f"**{ours}**; {others}. Over budget: {', '.join(broken) or 'none'} |"
     )
 
@@ -46,8 +47,9 @@ def _macro_supernet() -> Iterator[str]:
         f"{best} **{ranks[best]['tau']:.2f} ± {ranks[best]['half']:.2f}**; multiply-adds alone {cheap['tau']:.2f} |"
     )
     found = _rows(record, 1, "method")
+    title = record["tables"][1]["title"].lower()
     yield (
-        f"| accuracy below the best network that fits, in %: {record['tables'][1]['title'].lower()} | `macro_supernet.py`, {record['scale']} | "
+        f"| accuracy below the best network that fits, in %: {title} | `macro_supernet.py`, {record['scale']} | "
         + "; ".join(f"{name} {row['regret']:.2f}" for name, row in found.items())
         + " |"
     )
