@@ -67,7 +67,7 @@ def _set_entry(name: str, value: object) -> Callable[[dict[str, Any]], None]:
     [
         (_set("unit", "s"), "unit: .*the table is in 's', expected 'ms': convert every number"),
         (_set("schema_version", 3), "schema_version: .*should be 1 or 2"),
-        (_set("kind", "search record"), "kind: .*'latency table'"),
+        (_set("kind", "search record"), "kind 'search record', expected 'latency table'"),
         (_set_entry("median", -0.1), r"entries\.3\.median: .*greater than or equal to 0"),
         (_set_entry("median", float("nan")), r"entries\.3\.median: "),
         (_set_entry("median", float("inf")), r"entries\.3\.median: .*finite"),
