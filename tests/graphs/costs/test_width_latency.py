@@ -187,7 +187,7 @@ def test_files(tmp_path: Path) -> None:
 
     spoilt("unit: .*the table is in 's', expected 'ms'", unit="s")
     spoilt("schema_version", schema_version=2)
-    spoilt("no valid width latency table: kind", kind="latency table")
+    spoilt("holds a record of kind .latency table., expected .width latency table.", kind="latency table")
     spoilt("fixed: ", fixed=-1.0)
     path.write_text(json.dumps(content)[:-30], encoding="utf-8")
     with pytest.raises(ValueError, match="not complete JSON"):
