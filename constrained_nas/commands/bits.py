@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,6 +15,7 @@ from rich.table import Table
 from constrained_nas.budgets import read_amount, read_budgets
 from constrained_nas.commands.console import PlainConsole, progress_shown, stoppable
 from graphs.files import save_json, shortened
+from graphs.folder_lock import owned
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from constrained_nas.data import DataSplits
     from constrained_nas.quantization import QuantizationTask
     from constrained_nas.tables import BitTable
+    from graphs import Operation
 
 _COSTS = ("size", "bops")
 
@@ -92,7 +95,7 @@ def quantise(command: Quantise) -> None:
 
     Raises:
         ValueError: an option that cannot be, or nothing fits the budgets.
-        OSError: a file cannot be read or written.
+        OSError: a file cannot be read or written, or another process writes to the folder.
         ImportError: an extra is missing; names it.
     """
     budgets = read_budgets(command.budget, _COSTS)
@@ -101,6 +104,13 @@ def quantise(command: Quantise) -> None:
     pairs = [(w, a) for w in _widths(command.bits, "--bits") for a in _widths(command.input_bits, "--input-bits")]
     if not command.to:
         raise ValueError("--to: expected onnx, packed or both")
+    from graphs import Operation
+
+    with owned(command.out):
+        _quantise(command, budgets, [Operation(*pair) for pair in pairs])
+
+
+def _quantise(command: Quantise, budgets: Mapping[str, Any], operations: list[Operation]) -> None:
     from lightning_fabric import Fabric
 
     from constrained_nas.data import load_splits
@@ -122,7 +132,6 @@ def quantise(command: Quantise) -> None:
         write_files,
     )
     from constrained_nas.training import Checkpoint, TrainingOptions, fine_tune
-    from graphs import Operation
 
     console = PlainConsole()
     data = load_splits(command.data, command.resolution, 0.2, command.seed, root=command.data_root)
@@ -140,7 +149,7 @@ def quantise(command: Quantise) -> None:
             made_by = {"network": command.network, "data": data.name, "resolution": command.resolution}
             kept = Checkpoint(command.out / "training.safetensors", made_by)
             fine_tune(network, fitting_data(data.weights, network), options, fabric, checkpoint=kept, progress=progress)
-        task = _task(command, network, data, [Operation(*pair) for pair in pairs])
+        task = _task(command, network, data, operations)
         prepare(task)
         table = table_of(task, sensitivities(task, command.out / "sensitivities.json", progress), command.pin)
         found = choose(table, budgets, command.link)

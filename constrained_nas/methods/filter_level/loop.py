@@ -1,7 +1,7 @@
 """The search for filter-level configurations: the one loop behind algorithms C.1 to C.5 (``filter_algorithms``).
 
 All draws of an iteration come from (seed, iteration): a search that is killed and resumed from its checkpoint ends as an unbroken
-one does. SGD of shared weights starts each iteration without momentum, so it has no state to keep.
+one does. Asked to stop, it keeps the iteration it is in as well: epochs of the shared weights, samples that were trained.
 
 Reference: Zur et al., Appendix C.
 """
@@ -9,11 +9,11 @@ Reference: Zur et al., Appendix C.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from constrained_nas.ask_tell import Feedback, Moment, SearchResult
 from constrained_nas.data import loader
 from constrained_nas.methods.filter_level.algorithms import FilterSearchOptions
 from constrained_nas.methods.filter_level.interpolation_loss import InterpolationLoss
+from constrained_nas.methods.filter_level.journal import Inside, Journal, load_journal, save_journal
 from constrained_nas.methods.filter_level.method import FilterLevel, FilterLevelState
 from constrained_nas.methods.filter_level.training import (
     Configuration,
@@ -37,7 +38,7 @@ from constrained_nas.methods.filter_level.training import (
     train_configurations,
 )
 from constrained_nas.problem import SearchProblem
-from constrained_nas.training import load_same, part_of, row_losses, save_checkpoint
+from constrained_nas.training import Stopped, row_losses
 from graphs import FilterNetwork
 from graphs.filters import FRESH, SwitchableNorm
 from solvers.arrays import FloatArray
@@ -84,7 +85,8 @@ def filter_search(
         build: a network with fresh weights from torch's global generator, which is seeded for it; its statistics must include the
             homogeneous names and ``expected`` (slimmable) or ``sampled``; see :func:`statistics_of`.
         options: one of ``c1()`` ... ``c5()``, or switches of your own.
-        checkpoint: saved after every iteration; the search resumes from it if it exists, and ends in the same result.
+        checkpoint: saved after every iteration, and where ``progress`` raises ``Stopped``; the search resumes from it if it exists,
+            and ends in the same result.
         progress: called with steps done, steps in all, and what is going on.
 
     Raises:
@@ -97,29 +99,18 @@ def filter_search(
     state = method.init(problem, np.random.default_rng([options.seed, 0]))
     law_half, weight_half = split_halves(data, options.seed) if options.split == "halves" else (data, data)
     loop = _Loop(problem, method, build, law_half, weight_half, options, fabric)
-    journal = _Journal(state)
+    journal = Journal(state)
     if checkpoint is not None and checkpoint.exists():
         journal = loop.load(checkpoint)
-    losses, history = journal.losses, journal.history
-    if options.loss == "interpolation" and journal.references is None:
-        journal.references = loop.references(progress)
-    for iteration in range(journal.iterations, options.iterations):
-        generator = np.random.default_rng([options.seed, iteration + 1])
-        if options.sharing != "none":
-            if journal.network is None or (options.reset_period and iteration % options.reset_period == 0):
-                journal.network = loop.fresh(int(generator.integers(2**31)))
-            loop.train_shared(journal.network, journal.state, iteration, generator, progress)
-        before = len(losses)
-        objectives = loop.step_law(journal, iteration, generator, progress)
-        journal.state = state = method.epoch_end(problem, journal.state, loop.moment("architecture", iteration, 0, 1))
-        history.append(loop.note(state, iteration, losses[before:], objectives))
-        journal.iterations = iteration + 1
+    try:
+        loop.run(journal, checkpoint, progress)
+    except Stopped:
         if checkpoint is not None:
-            loop.save(checkpoint, journal)
-        if progress:
-            progress(iteration + 1, options.iterations, "search")
+            save_journal(checkpoint, journal, loop.identity())
+        raise
     state = journal.state
-    return FilterRun(method.finish(problem, state), method.expected(problem, state), state, losses, history, journal.references)
+    found, expected = method.finish(problem, state), method.expected(problem, state)
+    return FilterRun(found, expected, state, journal.losses, journal.history, journal.references)
 
 
 def statistics_of(method: FilterLevel, options: FilterSearchOptions) -> tuple[str, ...]:
@@ -127,18 +118,6 @@ def statistics_of(method: FilterLevel, options: FilterSearchOptions) -> tuple[st
     if options.sharing == "slimmable":
         return (*homogeneous_configurations(method.space, options.shares), _EXPECTED)
     return (_SAMPLED,) if options.sharing == "sampled" else ()
-
-
-@dataclass(slots=True)
-class _Journal:
-    """What a search has come to after so many iterations."""
-
-    state: FilterLevelState
-    iterations: int = 0
-    losses: list[float] = field(default_factory=list)
-    history: list[dict[str, Any]] = field(default_factory=list)
-    references: InterpolationLoss | None = None
-    network: FilterNetwork | None = None
 
 
 class _Loop:
@@ -162,6 +141,33 @@ class _Loop:
     def moment(self, purpose: Literal["weights", "architecture"], iteration: int, step: int, steps: int) -> Moment:
         return Moment(purpose, iteration, self.options.iterations, step, steps)
 
+    def run(self, journal: Journal, checkpoint: Path | None, progress: Progress | None) -> None:
+        """The iterations that the journal has not."""
+        options, method, problem = self.options, self.method, self.problem
+        if options.loss == "interpolation" and journal.references is None:
+            journal.references = self.references(journal.reference_losses, progress)
+        for iteration in range(journal.iterations, options.iterations):
+            generator = np.random.default_rng([options.seed, iteration + 1])
+            if journal.inside is None:
+                journal.inside = Inside(len(journal.losses))
+                if options.sharing != "none" and (
+                    journal.network is None or (options.reset_period and iteration % options.reset_period == 0)
+                ):
+                    journal.network = self.fresh(int(generator.integers(2**31)))
+                journal.inside.generator = generator.bit_generator.state
+            inside = journal.inside
+            generator.bit_generator.state = inside.generator
+            if journal.network is not None and inside.law is None:
+                self.train_shared(journal.network, journal.state, inside, iteration, generator, progress)
+            self.step_law(journal, inside, iteration, generator, progress)
+            journal.state = state = method.epoch_end(problem, journal.state, self.moment("architecture", iteration, 0, 1))
+            journal.history.append(self.note(state, iteration, journal.losses[inside.losses :], inside.objectives))
+            journal.iterations, journal.inside = iteration + 1, None
+            if checkpoint is not None:
+                save_journal(checkpoint, journal, self.identity())
+            if progress:
+                progress(iteration + 1, options.iterations, "search")
+
     def fresh(self, seed: int) -> FilterNetwork:
         return fresh_network(self.build, seed, self.weight_data, self.options.weights, self.fabric)
 
@@ -169,6 +175,7 @@ class _Loop:
         self,
         network: FilterNetwork,
         state: FilterLevelState,
+        inside: Inside,
         iteration: int,
         generator: np.random.Generator,
         progress: Progress | None,
@@ -185,7 +192,11 @@ class _Loop:
             proposal = self.method.ask(self.problem, state, 1, self.moment("weights", iteration, 0, 1), generator)
             return [Configuration(proposal.noise["counts"][0].astype(np.int64)[self.owner], _SAMPLED)]
 
+        if inside.weights is None:
+            inside.weights = int(generator.integers(2**31))
+
         def report(epochs: int) -> bool:
+            inside.generator = generator.bit_generator.state
             if progress:
                 progress(epochs, options.weight_epochs, f"iteration {iteration + 1}: shared weights")
             return False
@@ -197,47 +208,65 @@ class _Loop:
             options.weight_epochs,
             options.weights,
             self.fabric,
-            int(generator.integers(2**31)),
+            inside.weights,
             cosine=False,  # the weights are not done when the iteration is
             after_epoch=report,
+            place=inside.training,
         )
 
-    def step_law(self, journal: _Journal, iteration: int, generator: np.random.Generator, progress: Progress | None) -> list[float]:
-        """The law's steps of an iteration; mean cross-entropies are added to the journal's, mean objectives returned."""
+    def step_law(
+        self, journal: Journal, inside: Inside, iteration: int, generator: np.random.Generator, progress: Progress | None
+    ) -> None:
+        """The law's steps of an iteration; mean cross-entropies are added to the journal's, mean objectives to the iteration's."""
         options, problem, references = self.options, self.problem, journal.references
-        shuffle = torch.Generator().manual_seed(int(generator.integers(2**31)))
+        if inside.law is None:
+            inside.law, inside.generator = int(generator.integers(2**31)), generator.bit_generator.state
         whole = len(self.law_data) >= options.weights.batch_size  # type: ignore[arg-type]
+        shuffle = torch.Generator().manual_seed(inside.law)
         batches = loader(self.law_data, options.weights.batch_size, shuffle, whole, device=self.fabric.device)
         steps = min(len(batches), options.law_batches or len(batches))
         trainings = options.samples * (steps if options.sampling == "batch" else 1) if options.sample_epochs else 0
-        proposal, trained, objectives = None, 0, []
+        proposal = None
         for step, (images, labels) in enumerate(islice(batches, steps)):
+            if step < inside.steps:
+                continue
             moment = self.moment("architecture", iteration, step, steps)
             if proposal is None or options.sampling == "batch":
                 proposal = self.method.ask(problem, journal.state, options.samples, moment, generator)
                 costs = problem.observe(proposal.observed) if proposal.observed is not None else {}
                 networks = []
-                for counts in proposal.noise["counts"].astype(np.int64):
-                    networks.append(self.network_of(journal.network, counts[self.owner], int(generator.integers(2**31))))
-                    trained += 1
-                    if progress and trainings:
-                        progress(trained, trainings, f"iteration {iteration + 1}: training samples")
+                for place, counts in enumerate(proposal.noise["counts"].astype(np.int64)):
+                    seed, kept = int(generator.integers(2**31)), inside.samples[place : place + 1]
+                    networks.append(self.network_of(journal.network, counts[self.owner], seed, kept[0] if kept else None))
+                    if trainings and not kept:
+                        inside.samples.append(cast(FilterNetwork, networks[-1]).state_dict())
+                        if progress:
+                            done = step * options.samples + place + 1
+                            progress(done, trainings, f"iteration {iteration + 1}: training samples")
             values = self.losses_of(networks, images, labels)
             objective = values
             if references is not None:
                 objective = references.loss(values, costs[problem.budgets[0].cost.name], options.relative)
             journal.state = self.method.tell(problem, journal.state, proposal, Feedback(objective, {}, costs), moment)
             journal.losses.append(float(values.mean()))
-            objectives.append(float(objective.mean()))
-        return objectives
+            inside.objectives.append(float(objective.mean()))
+            if options.sampling == "batch":  # of one proposal for all steps nobody is told before they are done
+                inside.steps, inside.samples, inside.generator = step + 1, [], generator.bit_generator.state
 
-    def network_of(self, network: FilterNetwork | None, counts: NDArray[np.int64], seed: int) -> Callable[[Tensor], Tensor]:
-        """The logits of a sample: from the shared network as it is, or from one trained for it."""
+    def network_of(
+        self, network: FilterNetwork | None, counts: NDArray[np.int64], seed: int, kept: Mapping[str, Tensor] | None
+    ) -> Callable[[Tensor], Tensor]:
+        """The logits of a sample: from the shared network as it is, or from one trained for it (``kept`` if it was)."""
         options, configuration = self.options, Configuration(counts)
         if network is not None and not options.sample_epochs:
             return lambda images: _with_batch_statistics(network, counts, images)
         own = self.fresh(seed) if network is None else copy.deepcopy(network)
-        self.train(own, configuration, seed)
+        if kept is None:
+            self.train(own, configuration, seed)
+        else:
+            own.configure(configuration.counts, configuration.statistics)
+            own.load_state_dict(kept)
+            own.eval()
         return own
 
     def train(self, network: FilterNetwork, configuration: Configuration, seed: int) -> None:
@@ -255,23 +284,22 @@ class _Loop:
             raise FloatingPointError("the loss of a sampled configuration is not finite: lower the weights' learning rate")
         return np.array(values)
 
-    def references(self, progress: Progress | None) -> InterpolationLoss:
-        """E of Eq. 7: every homogeneous configuration trained several times as samples are."""
+    def references(self, known: list[float], progress: Progress | None) -> InterpolationLoss:
+        """E of Eq. 7: every homogeneous configuration trained several times as samples are; losses are added to those ``known``."""
         cost, space = self.problem.budgets[0].cost, self.method.space
         decisions = np.array([int(np.flatnonzero(self.owner == d)[0]) for d in range(len(space.units))])
         total = len(self.homogeneous) * self.options.reference_trainings
-        costs, losses, done = [], [], 0
-        for place, counts in enumerate(self.homogeneous.values()):
-            costs.append(cost.cost(space.architecture(counts[decisions])))
-            losses.append(list[float]())
-            for training in range(self.options.reference_trainings):
-                seed = int(np.random.default_rng([self.options.seed, 0, place, training]).integers(2**31))
-                network = self.fresh(seed)
-                self.train(network, Configuration(counts), seed)
-                losses[-1].append(mean_loss(network, self.law_data, self.fabric))
-                done += 1
-                if progress:
-                    progress(done, total, "homogeneous references")
+        costs = [cost.cost(space.architecture(counts[decisions])) for counts in self.homogeneous.values()]
+        each = self.options.reference_trainings
+        for done in range(len(known), total):
+            place, training = divmod(done, each)
+            seed = int(np.random.default_rng([self.options.seed, 0, place, training]).integers(2**31))
+            network = self.fresh(seed)
+            self.train(network, Configuration(list(self.homogeneous.values())[place]), seed)
+            known.append(mean_loss(network, self.law_data, self.fabric))
+            if progress:
+                progress(done + 1, total, "homogeneous references")
+        losses = [known[start : start + each] for start in range(0, total, each)]
         return InterpolationLoss.of(costs, losses)
 
     def note(self, state: FilterLevelState, iteration: int, losses: list[float], objectives: list[float]) -> dict[str, Any]:
@@ -293,27 +321,12 @@ class _Loop:
         sizes = [len(self.law_data), len(self.weight_data)]  # type: ignore[arg-type]
         return {"space": self.problem.space.name, "budgets": budgets, "settings": settings, "options": options, "data": sizes}
 
-    def save(self, path: Path, journal: _Journal) -> None:
-        state, references = journal.state, journal.references
-        tensors = {"parameters": torch.as_tensor(state.parameters), "velocity": torch.as_tensor(state.velocity)}
-        if journal.network is not None:
-            tensors |= {f"network.{name}": tensor for name, tensor in journal.network.state_dict().items()}
-        values = {"identity": self.identity(), "iterations": journal.iterations, "steps": state.steps}
-        values |= {"losses": journal.losses, "history": journal.history}
-        values["references"] = None if references is None else asdict(references)
-        save_checkpoint(path, tensors, values)
-
-    def load(self, path: Path) -> _Journal:
-        tensors, values = load_same(path, self.identity())
-        state = FilterLevelState(tensors["parameters"].numpy(), tensors["velocity"].numpy(), int(values["steps"]))
-        journal = _Journal(state, int(values["iterations"]), values["losses"], values["history"])
+    def load(self, path: Path) -> Journal:
+        network = None
         if self.options.sharing != "none":
-            journal.network = self.build()
-            journal.network.to(self.fabric.device)
-            journal.network.load_state_dict(part_of(tensors, "network."))
-        if (kept := values["references"]) is not None:
-            journal.references = InterpolationLoss(tuple(kept["costs"]), tuple(kept["losses"]), float(kept["slope"]))
-        return journal
+            network = self.build()
+            network.to(self.fabric.device)
+        return load_journal(path, self.identity(), network)
 
 
 def _with_batch_statistics(network: FilterNetwork, counts: NDArray[np.int64], images: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -63,6 +63,18 @@ class Configuration:
     statistics: str = FRESH
 
 
+@dataclass(slots=True)
+class Training:
+    """How far a training has come: it says so after every epoch, and given again, with the network as it was, goes on from there.
+
+    ``tensors``: momenta by the parameters' places, and the states of the generators of batches and noise.
+    """
+
+    epochs: int = 0
+    losses: list[float] = field(default_factory=list)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+
 def homogeneous_configurations(space: FilterSpace, shares: Sequence[float] = (0.25, 0.5, 0.75, 1.0)) -> dict[str, IntArray]:
     """By name: every filter at one operation, or every layer at one of ``shares`` of its filters; counts (layers, operations)."""
     if space.kind == "width":
@@ -95,6 +107,7 @@ def train_configurations(
     *,
     cosine: bool = True,
     after_epoch: Callable[[int], bool] | None = None,
+    place: Training | None = None,
 ) -> list[float]:
     """Train in place; the mean loss of every epoch.
 
@@ -105,6 +118,7 @@ def train_configurations(
         seed: of batches, noise and whatever the network draws.
         cosine: let the learning rate follow ``options.rate``; else it stays.
         after_epoch: called with the epochs done; True ends the training (early stopping).
+        place: where the training stands, told after every epoch; one that has epochs is gone on from.
 
     Raises:
         FloatingPointError: a loss is not finite.
@@ -121,9 +135,15 @@ def train_configurations(
     network.inject_noise(options.noise_share, noise if options.noise_share else None)
     whole = len(data) >= options.batch_size  # type: ignore[arg-type]
     batches = len(loader(data, options.batch_size, torch.Generator(), drop_last=whole))
-    current, losses = None, []
+    current, place = None, Training() if place is None else place
+    if place.epochs:
+        generator.set_state(place.tensors["order"])
+        noise.set_state(place.tensors["noise"])
+        for index, parameter in enumerate(parameters):
+            if (momentum := place.tensors.get(f"momentum.{index}")) is not None:
+                optimizer.state[parameter]["momentum_buffer"] = momentum.to(parameter.device)
     try:
-        for epoch in range(epochs):
+        for epoch in range(place.epochs, epochs):
             network.train()
             total = 0.0
             with torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []):
@@ -134,25 +154,29 @@ def train_configurations(
                     images, labels = fabric.to_device(images), fabric.to_device(labels)
                     optimizer.zero_grad(set_to_none=True)
                     chosen = pick(step)
-                    for place, configuration in enumerate(chosen):
+                    for turn, configuration in enumerate(chosen):
                         if configuration is not current:  # to set fresh statistics again would forget them
                             network.configure(configuration.counts, configuration.statistics)
                             current = configuration
                         lost = list[Tensor]()
-                        run = partial(_backward, running, images, labels, len(chosen), parts, noise, (seed, step, place), lost)
-                        parts.compute(network, len(images), run, (seed, step, place))
+                        run = partial(_backward, running, images, labels, len(chosen), parts, noise, (seed, step, turn), lost)
+                        parts.compute(network, len(images), run, (seed, step, turn))
                         total += float(parts.total(torch.stack(lost).sum())) / len(chosen)
                     if cosine:
                         for group in optimizer.param_groups:
                             group["lr"] = options.rate((step + (options.rise > 0)) / (epochs * batches + (options.rise > 0)))
                     weight_step(fabric, running, optimizer)
-            losses.append(total / batches)
+            place.losses.append(total / batches)
+            place.epochs = epoch + 1
+            momenta = [optimizer.state[parameter].get("momentum_buffer") for parameter in parameters]
+            place.tensors = {f"momentum.{index}": momentum for index, momentum in enumerate(momenta) if momentum is not None}
+            place.tensors |= {"order": generator.get_state(), "noise": noise.get_state()}
             if after_epoch is not None and after_epoch(epoch + 1):
                 break
     finally:
         network.inject_noise(0.0, None)
     network.eval()
-    return losses
+    return place.losses
 
 
 def _backward(

@@ -12,6 +12,7 @@ from torch import nn
 
 from constrained_nas.commands.bits import Quantise, quantise
 from constrained_nas.quantization import find_layers, load_packed, load_weights_file, read_network
+from graphs.folder_lock import owned
 
 OWN = """
 from torch import nn
@@ -112,6 +113,8 @@ def test_the_command_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixtu
     load_packed(tmp_path / "q" / "network.safetensors", read_network(f"{own}:build", 10))
     with pytest.raises(ValueError, match="measured for another network"):  # untrained weights
         quantise(Quantise(f"{own}:build", tmp_path / "q", budget=("size=80%",), calibration=16, held_out=8, to=("packed",)))
+    with owned(tmp_path / "q"), pytest.raises(BlockingIOError, match="in use by process"):
+        quantise(command)
     for options, said in (({"budget": ()}, "expected at least one"), ({"bits": "1,4"}, "--bits: expected different numbers")):
         with pytest.raises(ValueError, match=said):
             quantise(Quantise("resnet18", tmp_path / "r", **({"budget": ("size=1MB",)} | options)))  # type: ignore[arg-type]

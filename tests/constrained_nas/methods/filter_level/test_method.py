@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -39,6 +40,7 @@ from constrained_nas.methods.filter_level.method import Estimator
 from constrained_nas.methods.filter_level.record import load_filter_search
 from constrained_nas.methods.filter_level.training import homogeneous_configurations, mean_loss, split_halves
 from constrained_nas.problem import Budget, SearchProblem
+from constrained_nas.training import Stopped
 from graphs import (
     FLOAT,
     Architecture,
@@ -149,6 +151,30 @@ def test_a_resumed_search_ends_as_an_unbroken_one(
     other = FilterLevel(space, learning_rate=0.04, momentum=0.5, **settings)
     with pytest.raises(ValueError, match="saved by another search"):
         searched(other, options, checkpoint)
+
+
+@pytest.mark.parametrize("number", [0, 2, 3, 5])
+def test_stopped_at_every_step_it_ends_as_an_unbroken_one(tmp_path: Path, number: int) -> None:
+    """Nothing is done twice: there is one stop for every step that was told, and one more step after each."""
+    _, options, space, settings = ALGORITHMS[number]
+    options = replace(options, weight_epochs=2 * bool(options.weight_epochs))
+    method = FilterLevel(space, learning_rate=0.05, momentum=0.5, **settings)
+    told, stops = list[tuple[int, int, str]](), list[tuple[int, int, str]]()
+    whole = searched(method, options, progress=lambda *step: told.append(step))
+
+    def stop(*step: Any) -> None:
+        stops.append(step)
+        raise Stopped
+
+    checkpoint, run = tmp_path / "search.safetensors", None
+    while run is None and len(stops) <= len(told):
+        try:
+            run = searched(method, options, checkpoint, progress=stop)
+        except Stopped:
+            continue
+    assert run is not None and stops == told
+    assert np.array_equal(run.state.parameters, whole.state.parameters) and np.array_equal(run.state.velocity, whole.state.velocity)
+    assert run.losses == whole.losses and run.history == whole.history and run.references == whole.references
 
 
 @pytest.mark.parametrize(("period", "draws"), [(0, [0]), (2, [0, 2]), (3, [0, 3])])
