@@ -26,6 +26,7 @@ Kept = TypeVar("Kept", bound=BaseModel)
 MOST_BYTES = 64 * 2**20  # of a record: the largest latency tables have a few MiB
 _DEEPEST = 64  # records nest less than ten levels
 _LONGEST = 20_000  # characters of a text
+_LONGEST_NAME = 1_000
 _PARTIAL = ".partial"
 
 
@@ -177,6 +178,17 @@ def shortened(text: str, most: int = 400) -> str:
 def visible(text: str) -> str:
     """The text with control characters, and those that turn the direction of reading, written as escapes."""
     return "".join(f"\\x{ord(letter):02x}" if _controls(letter) else letter for letter in text)
+
+
+def require_printable(name: str, what: str) -> None:
+    """Check that a name is of one line, without control characters, and not long: records and tables must be able to hold it.
+
+    Raises:
+        ValueError: it is not; ``what`` says what has the name.
+    """
+    if "\n" in name or "\r" in name or len(name) > _LONGEST_NAME or visible(name) != name:
+        told = shortened(visible(name).replace("\n", "\\n").replace("\r", "\\r"), 60)
+        raise ValueError(f"{what} '{told}': names have one line of at most {_LONGEST_NAME:,} characters, and no control characters")
 
 
 def require_file(path: Path | str) -> None:

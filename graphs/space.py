@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from graphs.files import require_printable
 from solvers import Blocks
 
 
@@ -69,6 +70,8 @@ class SearchSpace:
         if repeated:
             raise ValueError(f"space {self.name!r}: decisions must have different names, repeated: {sorted(repeated)}")
         for decision in self.decisions:
+            for name in (decision.name, *decision.options):
+                require_printable(name, f"space {self.name}: decision or option")
             if len(set(decision.options)) < len(decision.options) or not decision.options or decision.units < 1:
                 raise ValueError(f"decision {decision.name!r}: expected distinct options and at least one unit, got {decision}")
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from graphs import Operation
 
 _COSTS = ("size", "bops")
+_MOST = 1_000_000  # of everything that is counted
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,19 @@ def quantise(command: Quantise) -> None:
     if not budgets:
         raise ValueError("--budget: expected at least one, for example size=4MB or size=25%")
     pairs = [(w, a) for w in _widths(command.bits, "--bits") for a in _widths(command.input_bits, "--input-bits")]
+    for name, least in (
+        ("batch", 1),
+        ("calibration", 1),
+        ("held_out", 1),
+        ("front", 0),
+        ("fine_tune", 0),
+        ("epochs", 0),
+        ("seed", 0),
+    ):
+        if not least <= getattr(command, name) <= _MOST:
+            raise ValueError(f"--{name.replace('_', '-')}: expected {least} to {_MOST:,}, got {getattr(command, name)}")
+    if not 0 < command.learning_rate <= _MOST:
+        raise ValueError(f"--learning-rate: expected a positive number up to {_MOST:,}, got {command.learning_rate}")
     if not command.to:
         raise ValueError("--to: expected onnx, packed or both")
     from graphs import Operation

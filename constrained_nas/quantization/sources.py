@@ -5,7 +5,11 @@ Weights come from disk or not at all: nothing is downloaded.
 
 from __future__ import annotations
 
+import logging
 import operator
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from constrained_nas.training import seeded
 from graphs.files import shortened
 from graphs.own_code import own_built
 
+_FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 _CONVOLUTIONS = {
     torch.ops.aten.conv1d.default: nn.Conv1d,
     torch.ops.aten.conv2d.default: nn.Conv2d,
@@ -90,9 +95,10 @@ def _program(path: Path) -> nn.Module:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
-        module = torch.export.load(path).module()
+        with _numbers_alone():
+            module = torch.export.load(path).module()
     except Exception as error:  # the loader raises many kinds
-        raise ValueError(f"{path}: no program of torch.export: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{path}: no program of torch.export: {shortened(' '.join(str(error).split()), 200)}") from error
     assert isinstance(module, fx.GraphModule)
     for node in list(module.graph.nodes):
         if node.op == "call_function" and node.target in _CONVOLUTIONS:
@@ -104,6 +110,22 @@ def _program(path: Path) -> nn.Module:
     module.graph.eliminate_dead_code()
     module.recompile()
     return module
+
+
+@contextmanager
+def _numbers_alone() -> Iterator[None]:
+    """torch's loader unpickles some parts of a program, which could run anything: inside the block it takes tensors alone."""
+    before, logger = os.environ.get(_FORCED), logging.getLogger("torch.export")
+    level = logger.level
+    os.environ[_FORCED] = "1"
+    logger.setLevel(logging.CRITICAL)  # a traceback of its own, beside the error
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        os.environ.pop(_FORCED)
+        if before is not None:
+            os.environ[_FORCED] = before
 
 
 def _convolution(module: fx.GraphModule, node: fx.Node) -> nn.Module | None:

@@ -71,7 +71,7 @@ class TrainingSettings(BaseModel):
     """Of the super-network's paths before the search (hardcore spaces), or of the shared weights in an iteration (filter-level)."""
     batch_size: int | None = Field(default=None, ge=2, le=1_000_000)
     """Images a step, in training and search."""
-    learning_rate: float | None = Field(default=None, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0, le=1_000_000)
     """Of the super-network's weights."""
     resolution: int | None = Field(default=None, ge=8, le=2_048)
     """Side of the images in pixels."""
@@ -137,11 +137,11 @@ class RunSettings(TrainingSettings):
     """Threads of the runtime."""
     fine_tune_epochs: int | None = Field(default=None, ge=0, le=1_000_000)
     """Of the found network at the end: from the super-network's weights, or (prunet, filter-level) from fresh ones."""
-    fine_tune_rate: float | None = Field(default=None, gt=0)
+    fine_tune_rate: float | None = Field(default=None, gt=0, le=1_000_000)
     """Learning rate at the start of that."""
     test_references: bool = True
     """Fine-tune and test the cheapest and the largest network as well; their costs are stated in any case."""
-    penalty: float = Field(default=10.0, ge=0)
+    penalty: float = Field(default=10.0, ge=0, le=1e30)
     """Weight of the excess over a budget (soft-penalty)."""
     soft_end: Literal["projection", "argmax"] = "projection"
     """Of soft-penalty: our exact projection, or the usual argmax, which may not fit."""

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from constrained_nas.selections import SelectionTable
-from graphs.files import read_text, shortened, visible
+from graphs.files import read_text, require_printable, shortened
 
 BITS = "bits"  # the cost: bits of all weights
 _MOST = 1e18  # weights or bytes of a tensor, far beyond what there is: their sums must not overflow
@@ -172,8 +172,7 @@ def _table(lines: Sequence[tuple[str, Mapping[str, Any]]], types: Sequence[str],
         name = str(_cell(line, "tensor") or "").strip()
         if not name:
             raise ValueError(f"{where}: no tensor; expected a column {' or '.join(_COLUMNS['tensor'])}")
-        if _unprintable(name):
-            raise ValueError(f"{where}: a control character in the tensor's name '{shortened(visible(name), 60)}'")
+        require_printable(name, f"{where}: tensor")
         given = _cell(line, "weights")
         count = None if given is None else _number(given, f"{where}: weights")
         importance, kind = _cell(line, "importance"), _cell(line, "type")
@@ -189,8 +188,7 @@ def _table(lines: Sequence[tuple[str, Mapping[str, Any]]], types: Sequence[str],
             options = {str(kind).strip(): (loss, _bits(line, str(kind), count, where))}
         weights.setdefault(name, count if count is not None else math.nan)
         for option, (loss, taken) in options.items():
-            if _unprintable(option):
-                raise ValueError(f"{where}: a control character in the type '{shortened(visible(option), 60)}'")
+            require_printable(option, f"{where}: type")
             if option in scores.setdefault(name, {}):
                 raise ValueError(f"{where}: tensor {name!r} already has type {option!r}")
             scores[name][option] = loss
@@ -242,8 +240,3 @@ def _number(text: Any, where: str, signed: bool = False) -> float:
     if not math.isfinite(value) or (not signed and not 0 <= value <= _MOST):
         raise ValueError(f"{where}: expected a number{'' if signed else f' from 0 to {_MOST:g}'}, got {shortened(repr(text), 60)}")
     return value
-
-
-def _unprintable(name: str) -> bool:
-    """Whether a name would be more than one line, or something else, where it is printed or written."""
-    return "\n" in name or "\r" in name or visible(name) != name

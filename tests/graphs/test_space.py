@@ -98,3 +98,10 @@ def test_choices_that_cannot_be() -> None:
         SPACE.choose({"width": "64", "bits": "2"})
     with pytest.raises(ValueError, match="'bits' shares 5 units"):
         Architecture({"bits": (2, 3)}).choice("bits")
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\r", "\x1b[2J", "\ud800", "x" * 1001])
+def test_names_that_no_record_could_hold(name: str) -> None:
+    for decision in (Decision(name, ("a",)), Decision("a", (name,))):
+        with pytest.raises(ValueError, match="names have one line of at most 1,000 characters"):
+            SearchSpace("toy", (decision,))

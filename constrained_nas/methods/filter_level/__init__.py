@@ -10,6 +10,7 @@ from constrained_nas.methods.filter_level.record import FilterSearchRecord, save
 from constrained_nas.methods.filter_level.training import (
     Configuration,
     FilterWeights,
+    Training,
     fresh_network,
     recalibrate_configuration,
     train_configurations,

@@ -20,6 +20,7 @@ from constrained_nas.methods.filter_level import (
     CountCost,
     FilterSearchOptions,
     FilterWeights,
+    Training,
     c1,
     c3,
     filter_search,
@@ -30,6 +31,7 @@ from constrained_nas.methods.filter_level import (
 )
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, Saved
+from constrained_nas.training import load_checkpoint, part_of, save_checkpoint
 from graphs import FLOAT, Architecture, FilterNetwork, FilterSpace, SearchSpace, resnet_filters, resnet_topology
 from graphs.costs import BitOperations, CostModel, SlimmableMacs
 
@@ -93,18 +95,28 @@ class FilterFamily(Family):
         return Found(run.result, lambda other: level.finish(other, run.state), run.history, None)
 
     def trained(self, prepared: Prepared, supernet: nn.Module | None, architecture: Architecture, saved: Saved) -> nn.Module:
-        """From fresh weights."""
+        """From fresh weights; after every epoch the training is kept, and it goes on from there."""
         plan, seed, data = prepared.plan, prepared.settings.seed, prepared.data.weights
         weights = FilterWeights(plan.batch_size, plan.fine_tune_rate, parts=plan.settings.parts or 1)
         configuration = Configuration(self.space.layer_counts(architecture))
         network = fresh_network(lambda: self.make(()), seed, data, weights, prepared.fabric)
 
+        place = Training()
+        if saved.checkpoint.exists():
+            tensors, values = load_checkpoint(saved.checkpoint)
+            network.load_state_dict(part_of(tensors, "network."))
+            place = Training(values["epochs"], values["losses"], part_of(tensors, "training."))
+
         def told(epochs: int) -> bool:
+            tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+            tensors |= {f"training.{name}": tensor for name, tensor in place.tensors.items()}
+            save_checkpoint(saved.checkpoint, tensors, {"epochs": place.epochs, "losses": place.losses})
             saved.told(epochs, plan.fine_tune_epochs, "")
             return False
 
         one = [configuration]
-        train_configurations(network, lambda _: one, data, plan.fine_tune_epochs, weights, prepared.fabric, seed, after_epoch=told)
+        epochs, fabric = plan.fine_tune_epochs, prepared.fabric
+        train_configurations(network, lambda _: one, data, epochs, weights, fabric, seed, after_epoch=told, place=place)
         recalibrate_configuration(network, configuration, data, plan.batch_size, prepared.fabric, seed)
         return network.extract().to(prepared.fabric.device).eval()
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -115,6 +119,37 @@ def test_the_command_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixtu
         quantise(Quantise(f"{own}:build", tmp_path / "q", budget=("size=80%",), calibration=16, held_out=8, to=("packed",)))
     with owned(tmp_path / "q"), pytest.raises(BlockingIOError, match="in use by process"):
         quantise(command)
+    for wrong in ({"batch": 0}, {"held_out": 0}, {"seed": -1}, {"front": 10**9}, {"learning_rate": float("nan")}):
+        with pytest.raises(ValueError, match=r"--[a-z-]+: expected .*, got "):
+            quantise(Quantise("resnet18", tmp_path / "r", budget=("size=1MB",), **wrong))  # type: ignore[arg-type]
     for options, said in (({"budget": ()}, "expected at least one"), ({"bits": "1,4"}, "--bits: expected different numbers")):
         with pytest.raises(ValueError, match=said):
             quantise(Quantise("resnet18", tmp_path / "r", **({"budget": ("size=1MB",)} | options)))  # type: ignore[arg-type]
+
+
+class Evil:
+    """Pickled, it makes a folder where it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
+def test_what_torch_would_unpickle_in_a_program_is_not(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """torch's own loader runs what is put in the place of a program's example inputs."""
+    program = torch.export.export(nn.Linear(2, 2), (torch.zeros(1, 2),))
+    torch.export.save(program, tmp_path / "good.pt2")
+    evil = io.BytesIO()
+    torch.save(Evil(tmp_path / "made"), evil)
+    replaced = list[str]()
+    with zipfile.ZipFile(tmp_path / "good.pt2") as good, zipfile.ZipFile(tmp_path / "evil.pt2", "w") as file:
+        for entry in good.infolist():
+            replaced += [entry.filename] if "sample_inputs" in entry.filename else []
+            file.writestr(entry.filename, evil.getvalue() if entry.filename in replaced else good.read(entry))
+    assert replaced
+    with pytest.raises(ValueError, match=r"no program of torch\.export"):
+        read_network(str(tmp_path / "evil.pt2"), 10)
+    assert not (tmp_path / "made").exists() and "Traceback" not in capfd.readouterr().err
+    assert isinstance(read_network(str(tmp_path / "good.pt2"), 10), nn.Module)

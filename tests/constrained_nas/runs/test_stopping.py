@@ -48,18 +48,19 @@ def same(first: RunRecord, second: RunRecord, *folders: Path) -> None:
     assert all(torch.equal(tensor, networks[1][name]) for name, tensor in networks[0].items())
 
 
-@pytest.mark.parametrize(("space", "budget"), [SPACES[0], *(pytest.param(*one, marks=pytest.mark.slow) for one in SPACES[1:3])])
+@pytest.mark.parametrize(("space", "budget"), [SPACES[0], *(pytest.param(*one, marks=pytest.mark.slow) for one in SPACES[1:])])
 def test_stopped_every_few_steps_it_ends_as_an_unbroken_run(tmp_path: Path, space: str, budget: str) -> None:
     asked = settings(space, budget, train_epochs=2, fine_tune_epochs=2)
     whole = run(tmp_path / "whole", asked)
     begin_run(asked, tmp_path / "stopped")
+    steps = 1 if space.endswith("bits") else 3  # an epoch is one of few steps there
     record, stops = None, 0
     while record is None:
         try:
-            record = carry_out(tmp_path / "stopped", stopping_after(3))
+            record = carry_out(tmp_path / "stopped", stopping_after(steps))
         except Stopped:
             stops += 1
-            assert stops < 60  # every time three steps further
+            assert stops < 60  # every time so many steps further
     assert stops >= 5
     same(record, whole, tmp_path / "stopped", tmp_path / "whole")
 

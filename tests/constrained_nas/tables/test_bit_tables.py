@@ -71,9 +71,9 @@ def test_measurements_of_exllamav2(tmp_path: Path) -> None:
         ('{"measurement": {"m": [{"accuracy": 1}]}}', "option 0: expected accuracy and total_bits"),
         ('[{"tensor": "a", "type": "q4_K", "loss": 1, "weights": 1' + "0" * 400 + "}]", "weights: expected a number"),
         ("tensor,type,loss,weights\na,4,1,1e308\n", "weights: expected a number from 0 to 1e+18"),
-        ('tensor,type,loss,weights\n"a\nb=q2_K",4,1,9\n', "a control character in the tensor's name"),
-        ('tensor,type,loss,weights,bytes\na,"\x1b[2J",1,9,9\n', "a control character in the type"),
-        ('[{"tensor": "\\ud800", "type": "4", "loss": 1, "weights": 9}]', "a control character in the tensor's name"),
+        ('tensor,type,loss,weights\n"a\nb=q2_K",4,1,9\n', "tensor 'a\\nb=q2_K': names have one line"),
+        ('tensor,type,loss,weights,bytes\na,"\x1b[2J",1,9,9\n', "type '\\x1b[2J': names have one line"),
+        ('[{"tensor": "\\ud800", "type": "4", "loss": 1, "weights": 9}]', "tensor '\\xd800': names have one line"),
     ],
 )
 def test_files_that_are_no_table(tmp_path: Path, text: str, said: str) -> None:
