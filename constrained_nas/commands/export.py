@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class Export:
     """Write the network that a search found in formats that need this library no more.
 
-    Every file is checked against the network before it stays. For example: export runs/x --to python onnx
+    Every file is checked against the network before it stays, and carries what images it takes: class names, channels, resolution,
+    mean, deviation and sizing (INPUT in network.py, metadata of ONNX and .pt2). For example: export runs/x --to python onnx
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -54,13 +55,13 @@ def _written(found: RunNetwork, kind: str, folder: Path) -> str:
     from constrained_nas.export import export_onnx, export_program, export_python
 
     if kind == "python":
-        files = export_python(found.network, found.images, folder, "network", found.record)
+        files = export_python(found.network, found.images, folder, "network", found.record, found.facts)
         command = f"cd {folder} && python -c \"import network; print(network.load('{files.weights.name}'))\""
         return f"{files.source} and {files.weights}, the same outputs to the bit; try: {command}"
     if kind == "program":
-        return f"{export_program(found.network, found.images, folder / 'network.pt2')}, for any batch size"
+        return f"{export_program(found.network, found.images, folder / 'network.pt2', facts=found.facts)}, for any batch size"
     if kind == "onnx":
-        file = export_onnx(found.network, found.images, folder / "network.onnx")
+        file = export_onnx(found.network, found.images, folder / "network.onnx", facts=found.facts)
         return f"{file.path}, for any batch size; outputs differ by {file.difference:.1g} of the greatest at most"
     import torch
 

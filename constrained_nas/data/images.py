@@ -39,10 +39,12 @@ from constrained_nas.data.pixels import (
     resized,
     scaled_pixels,
 )
+from constrained_nas.data.preparation import Preparation
 
 SMALL = 64  # pixels: up to this side images are kept decoded
 IGNORED = -100  # the label of a pixel that has none: the default ignore_index of torch's cross-entropy
 
+_DIGIT_MEAN, _DIGIT_DEVIATION = 0.2, 0.35
 _MOST_DRAWN = 8 * 2**30  # bytes of digits: they are kept in memory
 
 CROP = 7 / 8  # share of the shorter side that tests see: ImageNet's convention
@@ -59,6 +61,7 @@ class DataSplits:
 
     A label is a class or, for segmentation, one class a pixel: (side, side) int64, ``IGNORED`` where there is none. ``identity``
     says what images and labels they are, JSON-ready, in numbers or hashes that change with them; nothing where that is not known.
+    ``preparation`` says how other images are made ready for a network of these.
     """
 
     name: str
@@ -69,6 +72,7 @@ class DataSplits:
     image_channels: int
     resolution: int
     identity: Mapping[str, Any] = field(default_factory=dict)
+    preparation: Preparation = field(default_factory=Preparation)
 
 
 def digits(
@@ -100,7 +104,8 @@ def digits(
     drawn: dict[str, Any] = {"digits": training_digits, "draws": [draws, test_draws], "share": architecture_share, "seed": seed}
     if clutter != 1:
         drawn["clutter"] = clutter
-    return DataSplits(f"digits-{resolution}", weights, architecture, test, 10, 1, resolution, drawn)
+    ready = Preparation(tuple("0123456789"), (_DIGIT_MEAN,), (_DIGIT_DEVIATION,), "8 x 8 digits drawn on a canvas of that side")
+    return DataSplits(f"digits-{resolution}", weights, architecture, test, 10, 1, resolution, drawn, ready)
 
 
 def digit_parts(
@@ -150,7 +155,7 @@ def draw_digits(images: Tensor, resolution: int, generator: torch.Generator, str
     canvas, clutter = draw_strokes(images, resolution, generator)
     clutter = strength * clutter
     noise = 0.1 * torch.randn(canvas.shape, generator=generator)
-    return (torch.maximum(canvas, clutter) + noise - 0.2) / 0.35
+    return (torch.maximum(canvas, clutter) + noise - _DIGIT_MEAN) / _DIGIT_DEVIATION
 
 
 def draw_strokes(images: Tensor, resolution: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -225,8 +230,9 @@ def cifar(
     split = _split_indices(len(labels), architecture_share, seed)
     identity = files_identity(folder, [folder / name for name in (*training, *testing)])
     identity |= {"share": architecture_share, "seed": seed, "augment": augment and recipe}
+    ready = _preparation(_cifar_names(folder, classes), resolution, recipe, CROP)
     return DataSplits(
-        f"cifar-{classes}", Subset(fitted, split[0]), Subset(held, split[1]), test_set, classes, 3, resolution, identity
+        f"cifar-{classes}", Subset(fitted, split[0]), Subset(held, split[1]), test_set, classes, 3, resolution, identity, ready
     )
 
 
@@ -276,7 +282,8 @@ def image_folder(
         fitted = ImageFolder(train.root, _train_transform(resolution, augment, recipe))
         held, test_set = (ImageFolder(part.root, _test_transform(resolution, recipe, crop)) for part in (train, test))
     name, classes = Path(root).name, len(train.classes)
-    return DataSplits(name, Subset(fitted, split[0]), Subset(held, split[1]), test_set, classes, 3, resolution, identity)
+    ready = _preparation(tuple(train.classes), resolution, recipe, crop)
+    return DataSplits(name, Subset(fitted, split[0]), Subset(held, split[1]), test_set, classes, 3, resolution, identity, ready)
 
 
 def loader(
@@ -397,6 +404,22 @@ def _scaling(recipe: Recipe) -> list[Any]:
     from torchvision.transforms import v2
 
     return [v2.ToDtype(torch.float32, scale=True), v2.Normalize(*_statistics(recipe))]
+
+
+def _preparation(classes: tuple[str, ...], resolution: int, recipe: Recipe, crop: float) -> Preparation:
+    """Of images as tests see them: :func:`_test_transform` beyond :data:`SMALL`, else squeezed into a square."""
+    sizing = f"resized to {resolution} x {resolution}"
+    if resolution > SMALL:
+        sizing = f"shorter side resized to {round(resolution / crop)}, then the central {resolution} x {resolution}"
+    mean, deviation = _statistics(recipe)
+    return Preparation(classes, tuple(mean), tuple(deviation), sizing)
+
+
+def _cifar_names(folder: Path, classes: int) -> tuple[str, ...]:
+    """As the binary version has them beside the images, if it has."""
+    path = folder / ("batches.meta.txt" if classes == 10 else "fine_label_names.txt")
+    names = tuple(path.read_text(encoding="utf-8").split()) if path.exists() else ()
+    return names if len(names) == classes else ()
 
 
 def _statistics(recipe: Recipe) -> tuple[Sequence[float], Sequence[float]]:

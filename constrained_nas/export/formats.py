@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import importlib
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -44,7 +45,12 @@ class ExportedOnnx:
 
 
 def export_python(
-    network: nn.Module, example: Tensor, directory: Path | str, name: str = "network", record: ArchitectureRecord | None = None
+    network: nn.Module,
+    example: Tensor,
+    directory: Path | str,
+    name: str = "network",
+    record: ArchitectureRecord | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> ExportedPython:
     """Write ``name.py`` and ``name.safetensors``, with which torch alone builds the network.
 
@@ -53,6 +59,7 @@ def export_python(
         example: images (B, ...) to compare on.
         name: of the two files, an identifier.
         record: the architecture, for comments in the file.
+        facts: what its images are, JSON-ready (class names, mean and deviation ...); the file has them as ``INPUT``.
 
     Raises:
         ValueError: a network that cannot be written, with the module's name, or that does not come out the same.
@@ -64,7 +71,7 @@ def export_python(
     folder = Path(directory)
     written = ExportedPython(folder / f"{name}.py", folder / f"{name}.safetensors")
     title = f"The network {name}." if record is None else f"A network of {record.space}, found by {record.method}."
-    source = python_source(plain, title, written.weights.name, _facts(plain, images, record))
+    source = python_source(plain, title, written.weights.name, _facts(plain, images, record), facts)
     with written_whole(written.weights) as weights:
         save_tensors(plain.state_dict(), weights)
         namespace: dict[str, Any] = {"__name__": name}
@@ -81,8 +88,20 @@ def export_python(
     return written
 
 
-def export_program(network: nn.Module, example: Tensor, path: Path | str, *, dynamic_batch: bool = True) -> Path:
+def export_program(
+    network: nn.Module,
+    example: Tensor,
+    path: Path | str,
+    *,
+    dynamic_batch: bool = True,
+    facts: Mapping[str, Any] | None = None,
+) -> Path:
     """Write a ``torch.export`` program (``.pt2``), for any batch size if ``dynamic_batch``.
+
+    ``facts`` of its images (JSON-ready) go along as the extra file ``input.json``; ``torch.export.load`` fills it in:
+
+        extra = {"input.json": ""}
+        program = torch.export.load("network.pt2", extra_files=extra)
 
     Raises:
         ValueError: torch.export cannot take the network, or its program gives other outputs (beyond 1e-5 of the greatest).
@@ -101,16 +120,25 @@ def export_program(network: nn.Module, example: Tensor, path: Path | str, *, dyn
         raise ValueError(f"the exported program differs from the network by {difference:.2g} of its greatest output")
     target = Path(path)
     content = BytesIO()
-    torch.export.save(program, content)
+    torch.export.save(program, content, extra_files={"input.json": json.dumps(dict(facts))} if facts else None)
     with written_whole(target) as partial:
         partial.write_bytes(content.getbuffer())
     return target
 
 
 def export_onnx(
-    network: nn.Module, example: Tensor, path: Path | str, *, dynamic_batch: bool = True, tolerance: float = 1e-4
+    network: nn.Module,
+    example: Tensor,
+    path: Path | str,
+    *,
+    dynamic_batch: bool = True,
+    tolerance: float = 1e-4,
+    facts: Mapping[str, Any] | None = None,
 ) -> ExportedOnnx:
     """Write an ONNX file and run it in onnxruntime against torch, at the example's batch and (if dynamic) at another.
+
+    ``facts`` of its images (JSON-ready) become the file's metadata, each value as JSON: ``session.get_modelmeta()`` of onnxruntime
+    gives them as ``custom_metadata_map``.
 
     Raises:
         ImportError: onnx, onnxscript or onnxruntime is missing.
@@ -120,6 +148,8 @@ def export_onnx(
     images = _traced_images(example, dynamic_batch)
     target = Path(path)
     model = exported_model(plain, images, dynamic_batch)
+    for key, value in (facts or {}).items():
+        model.metadata_props.add(key=key, value=json.dumps(value))
     batches = [images, torch.cat([images, images.flip(0)])[: len(images) + 1]] if dynamic_batch else [images]
     with written_whole(target) as partial, torch.no_grad():
         partial.write_bytes(model.SerializeToString())

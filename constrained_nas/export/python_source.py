@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import inspect
 import keyword
+import pprint
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -68,12 +69,15 @@ def load(weights: str) -> nn.Module:
 '''
 
 
-def python_source(network: nn.Module, title: str, weights: str, facts: Iterable[str] = ()) -> str:
+def python_source(
+    network: nn.Module, title: str, weights: str, facts: Iterable[str] = (), images: Mapping[str, Any] | None = None
+) -> str:
     """The text of a module with ``build()`` and ``load(weights)``.
 
     Args:
         network: of plain modules; not changed.
         facts: written as comments below the imports.
+        images: what they are, of plain values; written below the comments as ``INPUT``.
 
     Raises:
         ValueError: weights in two places at once, or a module that cannot be written; names it.
@@ -84,6 +88,8 @@ def python_source(network: nn.Module, title: str, weights: str, facts: Iterable[
     comments = "".join(f"# {_one_line(fact)}\n" for fact in facts)
     classes = "".join(f"\n\n{text}\n" for text in writer.definitions.values())
     extra = "".join(f"{line}\n" for line in sorted(writer.imports))
+    if images:
+        comments += f"INPUT = {pprint.pformat(dict(images), width=120, compact=True, sort_dicts=False)}\n"
     body = classes + _FOOTER.format(network=_indent_tail(built))
     uses_torch = "import torch\n" if re.search(r"\btorch\.", body) else ""
     header = _HEADER.format(title=_one_line(title), weights=_one_line(weights), torch=uses_torch)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +30,7 @@ class RunNetwork:
         images: (8, channels, side, side) of its test data, to try it on.
         family, architecture: what it is one of.
         record: its choices and how they stand to the budgets.
+        facts: what its images are: class names, channels, resolution, mean and deviation, sizing; see ``data.Preparation``.
     """
 
     network: nn.Module
@@ -35,6 +38,7 @@ class RunNetwork:
     family: Family
     architecture: Architecture
     record: ArchitectureRecord
+    facts: Mapping[str, Any]
 
 
 def load_network(folder: Path | str) -> RunNetwork:
@@ -61,4 +65,7 @@ def load_network(folder: Path | str) -> RunNetwork:
     if not all(tensor.isfinite().all() for tensor in tensors.values()):
         raise ValueError(f"{run}: network.safetensors holds weights that are not finite")
     images = torch.stack([prepared.data.test[number][0] for number in range(8)])
-    return RunNetwork(network.cpu().eval(), images, family, architecture, load_json(path, ArchitectureRecord, "architecture"))
+    record = load_json(path, ArchitectureRecord, "architecture")
+    data = prepared.data
+    facts = data.preparation.facts(data.image_channels, data.resolution)
+    return RunNetwork(network.cpu().eval(), images, family, architecture, record, facts)

@@ -11,6 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from support.scripts import ROOT, run_script
 
@@ -74,3 +75,32 @@ def test_help_teaches(example: ModuleType, capsys: pytest.CaptureFixture[str]) -
         assert word in text
     with pytest.raises(SystemExit, match="such as 4/8"):
         example.read_bits("4-8")
+
+
+@pytest.mark.slow
+def test_every_other_option(tmp_path: Path) -> None:
+    few = [
+        "--calibration-images",
+        "4",
+        "--test-images",
+        "20",
+        "--options",
+        "4/4",
+        "4/8",
+        "8/8",
+        "--seed",
+        "1",
+        "--resolution",
+        "32",
+    ]
+    budgets = ["--gbops", "1000", "--megabytes", "100"]
+    arguments = [*few, *budgets, "--network", "squeezenet1_1", "--classes", "10", "--epochs", "1"]
+    assert "Certified" in run_script("examples/bit_widths_per_layer.py", *arguments, folder=tmp_path)
+    for part, count in (("train", 24), ("val", 10)):
+        for name in ("a", "b"):
+            (tmp_path / "images" / part / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = np.random.default_rng(number).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "images" / part / name / f"{number}.png")
+    arguments = [*few, "--images", str(tmp_path / "images"), "--like", "4/8", "--epochs", "0", "--network", "resnet18"]
+    assert "uniform 4/8" in run_script("examples/bit_widths_per_layer.py", *arguments, folder=tmp_path)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from constrained_nas.ask_tell import SearchResult
 from constrained_nas.problem import SearchProblem
@@ -70,3 +71,14 @@ def test_the_backbones_weights_are_the_networks() -> None:
     model = detector(network)
     shared = {id(parameter) for parameter in network.parameters()}
     assert any(id(parameter) in shared for parameter in model.parameters())
+
+
+@pytest.mark.slow
+def test_a_random_network_and_then_weights_of_ones_own(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    small = ["--steps", "2", "--batch", "2", "--test-scenes", "2", "--seed", "1", "--macs", "0.3e6", "--out", str(tmp_path)]
+    main([*small, "--epochs", "1"])
+    assert "classifier: " in capsys.readouterr().out
+    save_file(SPACE.network(random_network(SPACE, 0.3e6, 1)).state_dict(), tmp_path / "mine.safetensors")
+    main([*small, "--weights", str(tmp_path / "mine.safetensors")])
+    printed = capsys.readouterr().out
+    assert "classifier: " not in printed and "in 2 test scenes" in printed

@@ -13,7 +13,7 @@ from graphs import choice_space
 
 def test_it_finds_writes_and_says_what_fits(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     small = ["--epochs", "1", "--tuning", "1", "--images", "400", "--latency-ms", "1000"]
-    main([*small, "--macs", "150e3", "--params", "6e3", "--out", str(tmp_path)])
+    main([*small, "--macs", "150e3", "--params", "6e3", "--seed", "1", "--out", str(tmp_path)])
     printed = capsys.readouterr().out
     assert "macs: " in printed
     assert "latency: " in printed
@@ -21,6 +21,13 @@ def test_it_finds_writes_and_says_what_fits(capsys: pytest.CaptureFixture[str], 
     assert (tmp_path / "found.safetensors").exists()
     spent = float(next(line for line in printed.splitlines() if line.startswith("macs: ")).split()[1].replace(",", ""))
     assert spent <= 150e3
+
+
+@pytest.mark.slow
+def test_as_the_documentation_writes_it_down(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    main(["--out", str(tmp_path)])
+    assert "written: " in capsys.readouterr().out
+    assert (tmp_path / "found.safetensors").exists()
 
 
 def test_nested_choices_are_joint_options() -> None:

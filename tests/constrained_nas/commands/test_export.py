@@ -53,11 +53,15 @@ def test_python_needs_torch_alone(finished: Path, monkeypatch: pytest.MonkeyPatc
     folder = finished / "export"
     torch.save(found.images, folder / "images.pt")
     program = (
-        "import sys, torch, network; m = network.load('network.safetensors').eval();"
+        "import json, sys, torch, network; m = network.load('network.safetensors').eval();"
         "torch.save(m(torch.load('images.pt')), 'outputs.pt');"
-        "assert not {'constrained_nas', 'graphs', 'solvers'} & set(sys.modules)"
+        "assert not {'constrained_nas', 'graphs', 'solvers'} & set(sys.modules);"
+        "print(json.dumps(network.INPUT))"
     )
-    subprocess.run([sys.executable, "-c", program], cwd=folder, check=True, timeout=300)
+    ran = subprocess.run([sys.executable, "-c", program], cwd=folder, check=True, timeout=300, capture_output=True, text=True)
+    facts = json.loads(ran.stdout)
+    assert (facts["classes"], facts["channels"], facts["resolution"]) == ([*"0123456789"], 1, found.images.shape[-1])
+    assert (facts["mean"], facts["deviation"]) == ([0.2], [0.35])
     with torch.no_grad():
         torch.testing.assert_close(torch.load(folder / "outputs.pt"), found.network(found.images), rtol=1e-5, atol=1e-5)
     assert "the same outputs to the bit" in capsys.readouterr().out.replace("\n", " ")

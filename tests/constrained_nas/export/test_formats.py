@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -324,3 +325,25 @@ def test_kernels_of_one_pixel_lose_the_strides_of_channels_last(tmp_path: Path) 
     for name, tensor in plain.state_dict().items():
         assert tensor.stride() == torch.empty(tensor.shape).stride(), name
     assert export_python(network, torch.randn(2, 3, 8, 8), tmp_path).source.exists()
+
+
+def test_files_carry_what_their_images_are(tmp_path: Path) -> None:
+    network, example = nn.Sequential(nn.Conv2d(3, 2, 8), nn.Flatten()).eval(), torch.rand(2, 3, 8, 8)
+    facts: dict[str, Any] = {
+        "classes": ["cat's", "hund \u00e4", *map(str, range(200))],
+        "resolution": 8,
+        "mean": [0.485, 0.456, 0.406],
+    }
+    source = export_python(network, example, tmp_path, facts=facts).source
+    space: dict[str, Any] = {"__name__": "network"}
+    exec(compile(source.read_text(encoding="utf-8"), "network.py", "exec"), space)
+    assert space["INPUT"] == facts
+    export_program(network, example, tmp_path / "network.pt2", facts=facts)
+    extra = {"input.json": ""}
+    torch.export.load(tmp_path / "network.pt2", extra_files=extra)
+    assert json.loads(extra["input.json"]) == facts
+    runtime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    export_onnx(network, example, tmp_path / "network.onnx", facts=facts)
+    session = runtime.InferenceSession(str(tmp_path / "network.onnx"), providers=["CPUExecutionProvider"])
+    carried = session.get_modelmeta().custom_metadata_map
+    assert {name: json.loads(carried[name]) for name in facts} == facts
