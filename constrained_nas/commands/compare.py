@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -59,12 +60,19 @@ def compare(command: Compare) -> None:
 def _print(console: Console, comparison: Comparison) -> None:
     from constrained_nas.reports import plain_number, with_unit
 
-    table = Table(title="searches (costs: used of limit; m: measured)", title_justify="left")
+    title = "searches (costs: used, of limit; m: measured)"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))  # 80 columns hold three costs
     varying = [what for what in ("space", "data") if len({getattr(run, what) for run in comparison.runs}) > 1]
     costs = {budget.cost: budget.unit for run in comparison.runs for budget in run.budgets}
-    for column in ("", "run", *varying, "method"):
-        table.add_column(column, overflow="fold")
-    for column in (*(with_unit(cost, unit) for cost, unit in costs.items()), "fits", "accuracy, %", "gap", "s"):
+    table.add_column("")
+    table.add_column(f"run ({', '.join(['method', *varying])})", overflow="fold")
+    for column in (
+        *(with_unit(cost, unit).replace(" (", "\n(") for cost, unit in costs.items()),
+        "fits",
+        "accuracy\n%",
+        "gap",
+        "s",
+    ):
         table.add_column(column, justify="right", overflow="fold")
     for run in comparison.runs:
         budgets = {budget.cost: budget for budget in run.budgets}
@@ -72,13 +80,11 @@ def _print(console: Console, comparison: Comparison) -> None:
         for cost in costs:
             text = f"{plain_number(run.costs[cost])}" if cost in run.costs else "-"
             if cost in budgets:
-                text = f"{plain_number(budgets[cost].value)} of {plain_number(budgets[cost].limit)}"
+                text = f"{plain_number(budgets[cost].value)}\nof {plain_number(budgets[cost].limit)}"
             used.append(text + (f"\nm {plain_number(run.measured[cost])}" if cost in run.measured else ""))
         table.add_row(
             "*" if run.best else "",
-            run.run,
-            *(str(getattr(run, what)) for what in varying),
-            run.method,
+            f"{run.run}\n({', '.join([run.method, *(str(getattr(run, what)) for what in varying)])})",
             *used,
             "yes" if run.fits else Text("NO", style="bold red"),
             "not tested" if run.accuracy is None else f"{run.accuracy:.2f}",

@@ -306,6 +306,9 @@ def _print(console: Console, facts: dict[str, Any], dag: nx.MultiDiGraph) -> Non
         for name in ("lightest", "heaviest"):
             priced = facts[name]
             console.print(f"{name}: {priced['params']:,} parameters, {priced['mult_adds']:,} multiply-adds")
+        ends = [facts["lightest"], facts["heaviest"]]
+        ranges = {budget: (ends[0][counted], ends[1][counted]) for budget, counted in (("params", "params"), ("macs", "mult_adds"))}
+        console.print(suggested(ranges))
     else:
         table = Table(title=f"{facts['space']}: 2^{len(decisions)} architectures", title_justify="left", show_header=False)
         table.add_row("layers", f"{len(dag):,}")

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from constrained_nas.data.folders import folder_facts
     from constrained_nas.data.images import IGNORED, DataSplits, cifar, digits, image_folder, loader
     from constrained_nas.data.named import load_splits
-    from constrained_nas.data.preparation import Preparation
     from constrained_nas.data.segmentation import digit_scenes, part_labels
 
 __getattr__ = on_demand(__name__)

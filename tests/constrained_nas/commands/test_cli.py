@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from constrained_nas.commands.cli import main
+from constrained_nas.commands.describe import cost_range
 from constrained_nas.latency import Validation, log_beside
+from constrained_nas.runs import make_space, parse_budgets
 from graphs import hardcore_imagenet, hardcore_small
 from graphs.costs import count, latency_cost, load_latency_table
 from graphs.files import load_json
@@ -36,6 +38,10 @@ def test_describe_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     output = capsys.readouterr().out
     assert "stage3.depth" in output
     assert "multiply-adds" in output
+    name, limit = output.rsplit("for example: --budget ", 1)[1].split()[0].split("=")
+    family = make_space("hardcore-small", 10, 1, 32)
+    least, most = cost_range(family, name)
+    assert least < parse_budgets((f"{name}={limit}",))[name] < most  # a search of the space can keep it
 
 
 def test_profile_writes_a_table_that_a_search_can_use(

@@ -110,3 +110,17 @@ def test_nothing_to_compare_is_an_error(tmp_path: Path) -> None:
 def test_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
     folders = [*_runs(tmp_path / "a", x=made_search()), *_runs(tmp_path / "b", x=made_search(seed=1))]
     assert [run.run for run in compare_runs(folders).runs] == [str(folder) for folder in folders]
+
+
+def test_eighty_columns_hold_it(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    folders = _runs(
+        tmp_path,
+        hardcore_at_four_ms=made_search(latency=3.9, accuracy=91.0, measured=made_measurement(3.9, 3.95)),
+        soft=made_search(latency=3.0, accuracy=90.0, data="cifar10", space="hardcore-imagenet", method="soft-penalty"),
+    )
+    compare(Compare(tuple(folders)))
+    shown = capsys.readouterr().out
+    for whole in ("hardcore_at_four_ms", "hardcore-imagenet", "cifar10", "soft-penalty", "91.00", "61,234", "of 90,000"):
+        assert whole in shown  # not folded
+    assert max(map(len, shown.splitlines())) <= 80
