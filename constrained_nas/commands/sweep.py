@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from constrained_nas.commands.console import PlainConsole, progress_shown, stoppable
-from constrained_nas.runs import MethodName, RunSettings, SpaceName, TrainingSettings, parse_budgets
+from constrained_nas.runs import MethodName, RunSettings, TrainingSettings, parse_budgets
 from constrained_nas.sweeps import Backend, SearchMode
 
 if TYPE_CHECKING:
@@ -29,8 +29,9 @@ class Sweep:
     laptop.json --table phone.json --method hardcore --method random --out runs/s
     """
 
-    space: Annotated[SpaceName, tyro.conf.Positional]
-    """Searches of hardcore spaces share one super-network that is trained before; in other spaces each trains its own."""
+    space: Annotated[str, tyro.conf.Positional]
+    """A space of search (constrained-nas spaces), or FILE.py:CALLABLE, a network of your own: the file is run. Searches of hardcore
+    spaces share one super-network that is trained before; in other spaces each trains its own."""
     out: Path
     """Folder of the sweep: sweep.json, fronts as pictures, a file a cell, the super-network's checkpoint."""
     budget: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
