@@ -327,7 +327,7 @@ def test_records_are_read_back_or_refused(made: RunsRecord, tmp_path: Path) -> N
     with pytest.raises(ValueError, match="not complete JSON"):
         load_json(path, RunsRecord, "record of runs")
     path.write_text('{"kind": "architecture"}')
-    with pytest.raises(ValueError, match="no valid record of runs"):
+    with pytest.raises(ValueError, match="holds a record of kind"):
         load_json(path, RunsRecord, "record of runs")
 
 
