@@ -124,7 +124,7 @@ class HardCoRe(SearchMethod[HardCoReState]):
 
 
 def recommended(space: SearchSpace, staged: StagedBlocks) -> HardCoRe:
-    """The search of a trained super-network that the command ``search`` and the scripts call ours.
+    """The search of a trained super-network by batches: the command ``search``'s; in the scripts it is "HardCoRe-NAS, small steps".
 
     Small steps from the joint maximum-entropy point, gradients averaged, and the linearized loss projected. Steps of
     ``0.1 / (t + 40)`` keep every option sampled while gradients are averaged.
