@@ -50,7 +50,7 @@ _SEARCHED = {SMALL_STEPS: "small", PRINTED: "printed", PENALTY: "soft"}
 class ContestOptions:
     """The searches and the fine-tuning."""
 
-    evaluations: int = 80
+    evaluations: int = 120
     """Networks whose loss by the super-network ours and the best of random are told."""
     evaluated_images: int = 250
     """Images of the architecture split on which they are, the same for all."""
