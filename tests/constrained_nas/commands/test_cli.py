@@ -109,6 +109,6 @@ def test_a_file_that_is_not_there_is_named_in_one_line(monkeypatch: pytest.Monke
 
 
 def test_training_that_diverges_ends_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    tiny = ("--training-digits=40", "--draws=1", "--resolution=16", "--batch-size=8", "--warm-up=1", "--learning-rate=1e30")
+    tiny = ("--training-digits=40", "--draws=1", "--resolution=16", "--batch-size=8", "--warm-up=1", "--learning-rate=1e6")
     with pytest.raises(SystemExit, match=r"^constrained-nas: training the heaviest network: loss nan .* lower the learning rate$"):
         _run(monkeypatch, "search", "hardcore-small", "--budget", "params=60e3", "--out", str(tmp_path / "run"), *tiny)
