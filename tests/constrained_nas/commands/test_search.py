@@ -305,5 +305,7 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
         typed("search", "hardcore-small", "--budget", "params=60e3", "--out", folder)
     with pytest.raises(SystemExit, match="no search has begun there"):
         typed("resume", str(tmp_path / "nothing"))
-    with pytest.raises(SystemExit, match="--budget weight=1: expected NAME=LIMIT"):
+    with pytest.raises(SystemExit) as refused:
         typed("search", "hardcore-small", "--budget", "weight=1")
+    assert refused.value.code == 2
+    assert "--budget weight=1: no name 'weight'; there are: latency_ms, params" in capsys.readouterr().err

@@ -112,7 +112,7 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="onnxruntime needs onnx and onnxruntime and onnxscript: pip install"):
         require_runtime("onnxruntime", "cpu")
-    with pytest.raises(ValueError, match="expected torch, torch-compile, onnxruntime, got 'tensorrt'"):
+    with pytest.raises(ValueError, match="expected torch, cuda-graphs, torch-compile, onnxruntime, got 'tensorrt'"):
         require_runtime("tensorrt", "cpu")  # type: ignore[arg-type]
     require_runtime("torch", "cpu")
 
