@@ -61,5 +61,5 @@ def draw_contest(record: Any, path: Path) -> None:
     axes.set_ylabel("test accuracy, %")
     axes.set_title(f"Networks under hard latency budgets: {table['remark']}", fontsize=9)
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=8, loc="lower right")
+    axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3)
     save_figure(figure, path)
