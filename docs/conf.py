@@ -35,7 +35,8 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # fields of dataclasses are described once, under their class
 napoleon_custom_sections = ["Complexity"]
 # Fields of different classes share names ("dimension"): a type annotation that says so is no broken reference.
-suppress_warnings = ["ref.python"]
+# What a command prints is shown as it is, whatever a lexer makes of it.
+suppress_warnings = ["ref.python", "misc.highlighting_failure"]
 
 # Nobody calls these from outside: compiled code behind the solvers, and the commands (their `--help` documents them).
 _INTERNAL = re.compile(r"^solvers\.kernels\b|^constrained_nas\.commands\b")
