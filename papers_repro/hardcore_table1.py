@@ -6,7 +6,7 @@ confidence bound of the median is within the budget. Accuracies are compared ove
 seeds), and rows that cannot be told apart say so.
 
 Laptop scale: scikit-learn's digits drawn at 16x16 at random size, place and slant in noise (without the clutter that
-constrained_nas.data.images can add), in a space of 1.2e13 networks. Super-networks that small learn by one path a batch, the
+constrained_nas.data.digits can add), in a space of 1.2e13 networks. Super-networks that small learn by one path a batch, the
 heaviest in a quarter of them; with a path for every example, as in the paper, they hardly learn in as few steps. The published
 rows (``--published``) are ImageNet on the authors' devices. ``--record FILE`` only draws the picture of a record.
 

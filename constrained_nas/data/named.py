@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from constrained_nas.data.images import CROP, DataSplits, Recipe, cifar, digits, image_folder
+from constrained_nas.data.drawn_digits import digits
+from constrained_nas.data.images import CROP, DataSplits, Recipe, cifar, image_folder
 
 
 def load_splits(

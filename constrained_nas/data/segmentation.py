@@ -21,7 +21,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
-from constrained_nas.data.images import IGNORED, DataSplits, digit_parts, draw_strokes
+from constrained_nas.data.drawn_digits import digit_parts, draw_strokes
+from constrained_nas.data.images import IGNORED, DataSplits
 
 _VOID = 255  # in indexed masks, as in PASCAL VOC: a pixel without a label
 
@@ -113,7 +114,7 @@ def digit_scenes(
 ) -> DataSplits:
     """Scenes to segment into background, digit and clutter, procedurally generated from scikit-learn's handwritten digits.
 
-    The canvases are those of ``constrained_nas.data.images.digits`` (a digit among halves of others, at lower contrast, and
+    The canvases are those of ``constrained_nas.data.digits`` (a digit among halves of others, at lower contrast, and
     noise); the label of a pixel is what was drawn there. Three quarters of the pixels are background, and the best rule by
     brightness alone is right in 90 % of them. Training and test digits are disjoint; ``seed`` decides the split and every
     drawing. Arguments and errors as there.

@@ -3,7 +3,7 @@
 The super-network is trained as in Sec. 3.3: the heaviest network first, then uniformly drawn paths, one for every example, or one
 a batch.
 
-At laptop scale the data are scikit-learn's digits, made harder (see ``constrained_nas.data.images``), in the space
+At laptop scale the data are scikit-learn's digits, made harder (see ``constrained_nas.data.digits``), in the space
 ``hardcore_small``; at paper scale an ImageNet folder, the paper's space and its schedule.
 """
 

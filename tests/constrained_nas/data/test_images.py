@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Subset, TensorDataset
 
-from constrained_nas.data import cifar, digits, image_folder, loader
+from constrained_nas.data import cifar, digits, drawn_digits, image_folder, loader
 from constrained_nas.data import images as data
 
 
@@ -44,7 +44,7 @@ def test_digits_shapes_and_determinism() -> None:
 def test_digits_are_disjoint_and_keep_their_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     from sklearn.datasets import load_digits
 
-    monkeypatch.setattr(data, "draw_digits", lambda images, *_: images)  # the digits, not their drawings
+    monkeypatch.setattr(drawn_digits, "draw_digits", lambda images, *_: images)  # the digits, not their drawings
     splits = few_digits()
     bunch = load_digits()
     label_of: dict[bytes, set[int]] = {}
@@ -64,7 +64,7 @@ def test_drawings_keep_their_digit() -> None:
     # A bright square on a canvas must be there, whole; clutter, at 60 % of its brightness, seldom passes 0.8 by noise.
     squares = torch.zeros(50, 8, 8)
     squares[:, 2:6, 2:6] = 1.0
-    canvas = data.draw_digits(squares, 32, torch.Generator().manual_seed(0)) * 0.35 + 0.2
+    canvas = drawn_digits.draw_digits(squares, 32, torch.Generator().manual_seed(0)) * 0.35 + 0.2
     bright = (canvas > 0.8).sum((1, 2, 3))
     # The square has half the digit's side, which is 35 to 75 % of 32 pixels; noise of 0.15 hides a tenth of its pixels.
     assert int(bright.min()) > 0.6 * (0.5 * 0.35 * 32) ** 2

@@ -12,7 +12,7 @@ from PIL import Image
 from torch.utils.data import TensorDataset
 
 from constrained_nas.data import IGNORED, DataSplits, digit_scenes, digits, loader, part_labels
-from constrained_nas.data.images import draw_strokes
+from constrained_nas.data.drawn_digits import draw_strokes
 from constrained_nas.data.segmentation import draw_scenes, segmentation_folder
 
 HAIR, SKIN, BACKGROUND = (255, 0, 0), (0, 255, 0), (0, 0, 255)
