@@ -137,7 +137,6 @@ def _quantise(command: Quantise, budgets: Mapping[str, Any], operations: list[Op
         fitting_data,
         front,
         measure_plan,
-        network_outputs,
         others,
         prepare,
         rounded_network,
@@ -173,14 +172,13 @@ def _quantise(command: Quantise, budgets: Mapping[str, Any], operations: list[Op
             plans.append(measure_plan(task, table, name, choices, found.budgets))
             progress(number, len(rivals), "measuring choices")
         points = front(task, table, command.link, command.front, progress) if command.front else ()
-        before = network_outputs(task.network, task.held_out[0], task.batch_size)
-        accuracy = float((before.argmax(1) == task.held_out[1]).double().mean())
+        accuracy = float((task.logits[1].argmax(1) == task.held_out[1]).double().mean())
         tuned = None
         with rounded_network(task, found.choices) as rounding:
             if command.fine_tune:
                 options = TrainingOptions(command.fine_tune, **recipe)
                 fine_tune_quantized(task.network, rounding, fitting_data(data.weights, task.network), options, fabric, progress)
-                tuned = described(task, table, "chosen, fine-tuned", found.choices, found.budgets, before)
+                tuned = described(task, table, "chosen, fine-tuned", found.choices, found.budgets)
             sizes, differences = write_files(task, rounding, command.to, command.out)
     record = QuantizationRecord(
         network=command.network,
@@ -196,9 +194,8 @@ def _quantise(command: Quantise, budgets: Mapping[str, Any], operations: list[Op
     )
     save_json(record, command.out / "plan.json")
     offered = ", ".join(bits_name(operation) for operation in task.operations)
-    console.print(
-        f"{len(task.layers)} layers, bits {offered}; in floating point {accuracy:.1%} right of {len(before)} held-out images"
-    )
+    right = f"{accuracy:.1%} right of {len(task.held_out[1])} held-out images"
+    console.print(f"{len(task.layers)} layers, bits {offered}; in floating point {right}")
     _print_plans(console, [*plans, *([tuned] if tuned else [])], "whole networks, measured on the held-out images")
     if points:
         _print_plans(console, points, "best choices at sizes in between")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from constrained_nas.quantization.packed_file import load_packed, save_packed
     from constrained_nas.quantization.packing import pack, packed_bytes, unpack
     from constrained_nas.quantization.quantizer import activation_grid, quantize_weight
-    from constrained_nas.quantization.sensitivity import bits_name, distance, measure_sensitivities, network_outputs
+    from constrained_nas.quantization.sensitivity import bits_name, distance, measure_sensitivities
     from constrained_nas.quantization.sources import load_weights_file, read_network
     from constrained_nas.quantization.workflow import (
         QuantizationRecord,

@@ -27,6 +27,7 @@ from torch.nn import functional
 
 from constrained_nas.quantization.layers import QuantizableLayer, rounded
 from constrained_nas.quantization.quantizer import Quantizer, quantize_weight
+from constrained_nas.selections import network_logits
 from graphs import Operation
 from graphs.files import Record, load_json, save_json
 from graphs.filters import FLOAT_BITS
@@ -52,12 +53,6 @@ def bits_name(operation: Operation) -> str:
     """
     weight, inputs = operation.weight_bits, operation.activation_bits
     return f"{weight}" if inputs == FLOAT_BITS else f"{weight}/{inputs}"
-
-
-@torch.no_grad()
-def network_outputs(network: nn.Module, images: Tensor, batch_size: int = 64) -> Tensor:
-    """(B, classes) of images (B, C, H, W), in batches; put the network in evaluation mode first."""
-    return torch.cat([network(batch) for batch in images.split(batch_size)])
 
 
 def distance(measure: Measure, before: Tensor, after: Tensor, labels: Tensor | None) -> float:
@@ -135,12 +130,12 @@ def _one_by_one(
     quantizer: Quantizer,
     batch_size: int,
 ) -> Iterable[list[float]]:
-    before = network_outputs(network, images, batch_size)
+    before = network_logits(network, images, batch_size)
     for layer in layers:
         row = []
         for operation in operations:
             with rounded([layer], [operation], quantizer=quantizer):
-                row.append(distance(measure, before, network_outputs(network, images, batch_size), labels))
+                row.append(distance(measure, before, network_logits(network, images, batch_size), labels))
         yield row
 
 

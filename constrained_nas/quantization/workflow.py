@@ -36,7 +36,6 @@ from constrained_nas.quantization.sensitivity import (
     bits_name,
     distance,
     measure_sensitivities,
-    network_outputs,
 )
 from constrained_nas.selections import (
     SelectionRecord,
@@ -44,6 +43,7 @@ from constrained_nas.selections import (
     costs_of,
     greedy_selection,
     linked,
+    network_logits,
     pinned,
     score_of,
     select,
@@ -69,6 +69,7 @@ class QuantizationTask:
         calibration: images (B, C, H, W) and labels (B,) to measure sensitivities, ranges and statistics on.
         held_out: others, to set whole networks against each other.
         fixed_by: of the kinds of files, the one whose bytes ``size`` counts.
+        layers, logits: found by :func:`prepare`; the logits are those in floating point, of both sets of images in turn.
     """
 
     network: nn.Module
@@ -81,6 +82,7 @@ class QuantizationTask:
     batch_size: int = 64
     identity: str = ""
     layers: list[QuantizableLayer] = field(default_factory=list)
+    logits: list[Tensor] = field(default_factory=list)
 
 
 class PlanMeasured(Record):
@@ -115,13 +117,14 @@ class QuantizationRecord(Record):
 
 
 def prepare(task: QuantizationTask) -> None:
-    """Exchange attention and find the layers.
+    """Exchange attention, find the layers, and keep what the network says in floating point.
 
     Raises:
         ValueError: nothing that can be quantized.
     """
     with_projections(task.network)
     task.layers.extend(find_layers(task.network, task.calibration[0].split(task.batch_size)))
+    task.logits.extend(network_logits(task.network, images, task.batch_size) for images, _ in (task.calibration, task.held_out))
 
 
 def sensitivities(task: QuantizationTask, kept: Path | None = None, progress: Progress | None = None) -> Sensitivities:
@@ -176,23 +179,22 @@ def measure_plan(
     task: QuantizationTask, table: SelectionTable, name: str, choices: Mapping[str, str], limits: Mapping[str, Any]
 ) -> PlanMeasured:
     """Round the whole network so, recalibrate it, and see what it does on the images that were held out."""
-    before = network_outputs(task.network, task.held_out[0], task.batch_size)
     with rounded_network(task, choices):
-        return described(task, table, name, choices, limits, before)
+        return described(task, table, name, choices, limits)
 
 
 def described(
-    task: QuantizationTask, table: SelectionTable, name: str, choices: Mapping[str, str], limits: Mapping[str, Any], before: Tensor
+    task: QuantizationTask, table: SelectionTable, name: str, choices: Mapping[str, str], limits: Mapping[str, Any]
 ) -> PlanMeasured:
-    """What the network, as it is, does on the held-out images beside its outputs ``before``."""
+    """What the network, as it is, does on the held-out images beside what it did in floating point."""
     images, labels = task.held_out
-    after = network_outputs(task.network, images, task.batch_size)
+    after = network_logits(task.network, images, task.batch_size)
     costs = costs_of(table, choices)
     return PlanMeasured(
         name=name,
         bits={layer: bits for layer, bits in choices.items() if layer != REST},
         predicted=score_of(table, choices),
-        divergence=distance("divergence", before, after, labels),
+        divergence=distance("divergence", task.logits[1], after, labels),
         accuracy=float((after.argmax(1) == labels).double().mean()),
         costs=costs,
         fits=all(costs[cost] <= budget.limit and costs[cost] >= (budget.floor or 0.0) for cost, budget in limits.items()),
@@ -203,7 +205,7 @@ def described(
 def rounded_network(task: QuantizationTask, choices: Mapping[str, str]) -> Iterator[Rounding]:
     """Inside the block the network is rounded and its batch statistics are recalibrated, where that brings it nearer to itself."""
     named = {bits_name(operation): operation for operation in task.operations}
-    images, before = task.calibration[0], network_outputs(task.network, task.calibration[0], task.batch_size)
+    images, before = task.calibration[0], task.logits[0]
     norms = {
         name: module
         for name, module in task.network.named_modules()
@@ -213,10 +215,10 @@ def rounded_network(task: QuantizationTask, choices: Mapping[str, str]) -> Itera
     rounding = Rounding(task.layers, [named[choices[layer.name]] for layer in task.layers], quantizer=task.quantizer)
     try:
         if norms:
-            moved = distance("divergence", before, network_outputs(task.network, images, task.batch_size), None)
+            moved = distance("divergence", before, network_logits(task.network, images, task.batch_size), None)
             with torch.no_grad():
                 recalibrate(task.network, lambda: (partial(task.network, part) for part in images.split(task.batch_size)))
-            if not distance("divergence", before, network_outputs(task.network, images, task.batch_size), None) < moved:
+            if not distance("divergence", before, network_logits(task.network, images, task.batch_size), None) < moved:
                 for name, norm in norms.items():
                     norm.load_state_dict(kept[name])
         yield rounding

@@ -20,7 +20,6 @@ from constrained_nas.quantization import (
     load_packed,
     measure_plan,
     measure_sensitivities,
-    network_outputs,
     others,
     prepare,
     rounded,
@@ -31,6 +30,7 @@ from constrained_nas.quantization import (
     write_files,
 )
 from constrained_nas.selections import find_layers as find_convolutions
+from constrained_nas.selections import network_logits
 from graphs import FLOAT, Operation
 
 IMAGES = torch.randn((12, 3, 8, 8), generator=torch.Generator().manual_seed(1))
@@ -92,11 +92,11 @@ def test_every_layer_is_found_with_its_costs() -> None:
 
 def test_rounding_is_undone_and_bias_makes_up_for_the_mean() -> None:
     task = made()
-    before = network_outputs(task.network, IMAGES)
-    exact, means = network_outputs(task.network, IMAGES[:8]).mean(0), {}
+    before = network_logits(task.network, IMAGES)
+    exact, means = network_logits(task.network, IMAGES[:8]).mean(0), {}
     for correction in (False, True):  # of the head, which is what comes out
         with rounded(task.layers[4:], [Operation(2, 32)], bias_correction=correction):
-            means[correction] = network_outputs(task.network, IMAGES[:8]).mean(0)
+            means[correction] = network_logits(task.network, IMAGES[:8]).mean(0)
             assert all(len(rows.unique()) <= 4 for rows in task.layers[4].module.weight)
     torch.testing.assert_close(means[True], exact, rtol=1e-4, atol=1e-5)
     assert (means[False] - exact).abs().max() > 1e-2
@@ -105,11 +105,11 @@ def test_rounding_is_undone_and_bias_makes_up_for_the_mean() -> None:
     torch.testing.assert_close(depthwise.mean_output(depthwise.module.weight).double(), by_hand.double(), rtol=1e-5, atol=1e-6)
     with rounded(task.layers, [Operation(8, 4)] * 5) as rounding:
         assert set(rounding.grids) == {"depthwise", "attention.in_proj", "attention.out_proj", "head"}  # the image keeps its bits
-        moved = network_outputs(task.network, IMAGES)
+        moved = network_logits(task.network, IMAGES)
         with rounding.in_floats():
-            assert torch.equal(network_outputs(task.network, IMAGES), before)
-        assert torch.equal(network_outputs(task.network, IMAGES), moved) and not torch.equal(moved, before)
-    assert torch.equal(network_outputs(task.network, IMAGES), before)
+            assert torch.equal(network_logits(task.network, IMAGES), before)
+        assert torch.equal(network_logits(task.network, IMAGES), moved) and not torch.equal(moved, before)
+    assert torch.equal(network_logits(task.network, IMAGES), before)
 
 
 @pytest.mark.parametrize("measure", ["divergence", "loss", "logits", "second-order"])
@@ -166,11 +166,11 @@ def test_the_plan_fits_links_and_pins(tmp_path: Path) -> None:
     assert found.status == "optimal" and found.budgets["size"].spent <= found.budgets["size"].limit
     rivals = others(table, found)
     assert list(rivals) == ["greedy", "uniform 2", "uniform 3", "uniform 4", "uniform 8"]
-    before = network_outputs(task.network, IMAGES)
+    before = network_logits(task.network, IMAGES)
     measured = measure_plan(task, table, "chosen", found.choices, found.budgets)
     assert measured.fits and measured.divergence > 0 and measured.predicted == pytest.approx(found.score)
     assert not measure_plan(task, table, "large", rivals["uniform 8"], found.budgets).fits
-    assert torch.equal(network_outputs(task.network, IMAGES), before), "the network is left as it was, statistics too"
+    assert torch.equal(network_logits(task.network, IMAGES), before), "the network is left as it was, statistics too"
     points = front(task, table, [], 3)
     sizes = [point.costs["size"] for point in points]
     assert sizes == sorted(sizes) and [p.predicted for p in points] == sorted((p.predicted for p in points), reverse=True)
@@ -184,13 +184,13 @@ def test_packed_files_hold_what_was_counted_and_compute_the_same(inputs: int, tm
     choices = {layer.name: bits_name(operation) for layer, operation in zip(task.layers, operations, strict=True)}
     counted = sum(table.costs["size"][group][option] for group, option in (choices | {"everything else": "as it is"}).items())
     with rounded_network(task, choices) as rounding:
-        expected = network_outputs(task.network, IMAGES)
+        expected = network_logits(task.network, IMAGES)
         path = save_packed(task.network, rounding, tmp_path / "n.safetensors")
         sizes, differences = write_files(task, rounding, ["packed"], tmp_path)
     assert path.stat().st_size == sizes["network.safetensors"] == pytest.approx(counted, rel=0.02)
     assert differences["network.safetensors"] == 0.0
     again = load_packed(path, Small())
-    assert torch.equal(network_outputs(again, IMAGES), expected)
+    assert torch.equal(network_logits(again, IMAGES), expected)
     with pytest.raises(ValueError, match="not in this network"):
         load_packed(path, nn.Sequential(nn.Conv2d(3, 8, 3)))
     (tmp_path / "bad.safetensors").write_bytes(b"nothing")
