@@ -20,7 +20,7 @@ from lightning_fabric import Fabric
 from torch.utils.data import Subset
 
 from constrained_nas.ask_tell import SearchMethod
-from constrained_nas.methods import HardCoRe, PairwiseSurrogate, SoftPenalty, random_feasible
+from constrained_nas.methods import HardCoRe, PairwiseSurrogate, SoftPenalty, random_feasible, recommended
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.search import SearchOptions, search
 from constrained_nas.training import TrainingOptions, evaluate, fine_tune, train_supernet
@@ -206,7 +206,7 @@ def _of_seed(options: Options, seed: int, fabric: Fabric, folder: Path, progress
 
 def _methods(space: MBConvSpace) -> Iterator[tuple[str, SearchMethod[Any]]]:
     yield OURS, PairwiseSurrogate(space.space, space.staged, samples=4, noisy=True)
-    yield SMALL, HardCoRe(space.space, space.staged, "entropy", 0.1, 40.0, 0.97, "linearize")
+    yield SMALL, recommended(space.space, space.staged)
     yield PRINTED, HardCoRe(space.space, space.staged)
     yield SOFT, SoftPenalty(space.space, space.staged)
 

@@ -18,13 +18,12 @@ from typing import Any
 import numpy as np
 
 from constrained_nas.ask_tell import Feedback, Moment, Proposal, SearchMethod, SearchResult
-from constrained_nas.methods import point_gradient, project_point, sample_rows
+from constrained_nas.methods import project_point, sample_rows
 from constrained_nas.methods.prunet import LayerState, init_layer, prune_layer
 from constrained_nas.problem import SearchProblem
+from papers_repro.macro.pruned import FALLEN, logit_gradient
 from solvers import StagedBlocks
 from solvers.arrays import FloatArray
-
-_FALLEN = -30.0  # log probability of an option that fell
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +79,7 @@ class BlockPruning(SearchMethod[BlockPruningState]):
         run = min(runs - 1, int(runs * moment.progress))
         if run > state.run:
             state = self._next(problem, state)
-        point, slope = _point(state), self._slope(problem, state)
-        gradient = np.zeros_like(point)
-        for name, gate_gradient in feedback.gate_gradients.items():
-            where = problem.space.slice(name)
-            estimate = point_gradient(point[where], proposal.noise[name], gate_gradient) + slope[where]
-            gradient[where] = point[where] * (estimate - point[where] @ estimate)
+        gradient = logit_gradient(problem, _point(state), self._slope(problem, state), proposal, feedback)
         first, second, step = 0.9 * state.first + 0.1 * gradient, 0.999 * state.second + 0.001 * gradient**2, state.step + 1
         moved = self.learning_rate * first / (1 - 0.9**step) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
         share = runs * moment.progress - run
@@ -119,7 +113,7 @@ class BlockPruning(SearchMethod[BlockPruningState]):
 
     def _projected(self, problem: SearchProblem, state: BlockPruningState) -> SearchResult:
         point, alive = _point(state), np.concatenate([layer.blocks for layer in state.layers])
-        return project_point(problem, self.staged, point, np.where(alive, np.log(np.maximum(point, 1e-12)), _FALLEN))
+        return project_point(problem, self.staged, point, np.where(alive, np.log(np.maximum(point, 1e-12)), FALLEN))
 
     def _slope(self, problem: SearchProblem, state: BlockPruningState) -> FloatArray:
         """The penalty's gradient; ``alpha (ln cost)^beta`` of the expected cost, summed over the budgets."""

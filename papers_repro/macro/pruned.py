@@ -17,7 +17,7 @@ from constrained_nas.problem import SearchProblem
 from solvers import StagedBlocks
 from solvers.arrays import BoolArray, FloatArray
 
-_FALLEN = -30.0  # log probability of an option that fell
+FALLEN = -30.0  # log probability of an option that fell
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,18 @@ class Pruned:
     second: FloatArray
     step: int
     alive: BoolArray
+
+
+def logit_gradient(
+    problem: SearchProblem, point: FloatArray, slope: FloatArray, proposal: Proposal, feedback: Feedback
+) -> FloatArray:
+    """(n,): of the loss, and of a penalty with this ``slope`` (n,), by the logits whose softmax is ``point`` (n,)."""
+    gradient = np.zeros_like(point)
+    for name, gate_gradient in feedback.gate_gradients.items():
+        where = problem.space.slice(name)
+        estimate = point_gradient(point[where], proposal.noise[name], gate_gradient) + slope[where]
+        gradient[where] = point[where] * (estimate - point[where] @ estimate)
+    return gradient
 
 
 @dataclass(frozen=True)
@@ -55,11 +67,7 @@ class GumbelPruning(SearchMethod[Pruned]):
         for quadratic, limit in zip(problem.quadratics("Gumbel with pruning"), problem.limits, strict=True):
             if quadratic.value(point) > limit:
                 slope += self.coefficient / limit * quadratic.gradient(point)
-        gradient = np.zeros_like(point)
-        for name, gate_gradient in feedback.gate_gradients.items():
-            where = problem.space.slice(name)
-            estimate = point_gradient(point[where], proposal.noise[name], gate_gradient) + slope[where]
-            gradient[where] = point[where] * (estimate - point[where] @ estimate)
+        gradient = logit_gradient(problem, point, slope, proposal, feedback)
         first, second, step = 0.9 * state.first + 0.1 * gradient, 0.999 * state.second + 0.001 * gradient**2, state.step + 1
         moved = first / (1 - 0.9**step) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
         state = Pruned(state.logits - self.learning_rate * moved, first, second, step, state.alive)
@@ -71,7 +79,7 @@ class GumbelPruning(SearchMethod[Pruned]):
 
     def finish(self, problem: SearchProblem, state: Pruned) -> SearchResult:
         point = self._point(state)
-        scores = np.where(state.alive, np.log(np.maximum(point, 1e-12)), _FALLEN)
+        scores = np.where(state.alive, np.log(np.maximum(point, 1e-12)), FALLEN)
         return project_point(problem, self.staged, point, scores)
 
     def _pruned(self, state: Pruned, threshold: float) -> Pruned:
