@@ -67,7 +67,7 @@ def _hardcore_table1() -> Iterator[str]:
             said.append(f"{name} {row['difference']:+.1f} ± {row['interval']:.1f}{verdict}")
     yield (
         f"| test accuracy of ours less another's, in % (95 % interval over seeds): {about}, latency budgets | "
-        f"`hardcore_table1.py`, {record['scale']} | {'; '.join(said)}. Over budget as measured: {over or 'none'} |"
+        f"`hardcore_table1.py`, {record['scale']}, {record['seconds'] / 60:.0f} min | {'; '.join(said)}. Over budget as measured: {over or 'none'} |"
     )
 
 
