@@ -23,7 +23,7 @@ html_theme = "furo"
 html_title = "constrained-nas"
 
 myst_enable_extensions = ["dollarmath", "amsmath"]
-nb_execution_mode = "force"
+nb_execution_mode = "force"  # in the folder of the page: shell_cells.py is found there
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300  # a first cell may compile
 nb_merge_streams = True
