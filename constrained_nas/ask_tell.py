@@ -102,7 +102,7 @@ class SearchResult:
 class SearchMethod(Protocol[State]):
     """A search method: pure functions over an explicit state (a dataclass of arrays and numbers).
 
-    A class that names it as its base need not define ``epoch_end`` and ``alive``.
+    A class that names it as its base need not define ``epoch_end``, ``alive`` and ``point``.
     """
 
     def init(self, problem: SearchProblem, generator: np.random.Generator) -> State:
@@ -120,6 +120,11 @@ class SearchMethod(Protocol[State]):
 
     def alive(self, state: State) -> Mapping[str, Sequence[int]] | None:
         """The options that are left, by decision: the super-network drops the others. None: every option stays."""
+        return None
+
+    def point(self, state: State) -> FloatArray | None:
+        """The relaxed architecture that the method is at, (dimension,): the probability of every option. None: it has no such
+        point; the shares of the options among the networks that it asks for say as much."""
         return None
 
     def report(self, state: State) -> dict[str, float]:

@@ -111,6 +111,10 @@ class HardCoRe(SearchMethod[HardCoReState]):
         )
         return HardCoReState(step.x, gradient, seen, state.step + 1)
 
+    def point(self, state: HardCoReState) -> FloatArray:
+        """The iterate, which meets the budgets."""
+        return state.point
+
     def report(self, state: HardCoReState) -> dict[str, float]:
         """The mean entropy of the decisions, in nats."""
         return {"entropy": mean_entropy(self.staged.blocks.split(state.point))}

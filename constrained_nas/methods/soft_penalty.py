@@ -60,13 +60,13 @@ class SoftPenalty(SearchMethod[SoftPenaltyState]):
     ) -> Proposal:
         """Rows sampled from the softmax of the logits; every decision's gradient is wanted."""
         names = [decision.name for decision in self.space.decisions]
-        return sample_rows(self.space, self._point(state), rows, generator, names, {})
+        return sample_rows(self.space, self.point(state), rows, generator, names, {})
 
     def tell(
         self, problem: SearchProblem, state: SoftPenaltyState, proposal: Proposal, feedback: Feedback, moment: Moment
     ) -> SoftPenaltyState:
         """One Adam step on the penalized loss."""
-        point = self._point(state)
+        point = self.point(state)
         slope = np.zeros_like(point)
         for quadratic, limit in zip(problem.quadratics("the soft penalty"), problem.limits, strict=True):
             if quadratic.value(point) > limit:
@@ -87,16 +87,16 @@ class SoftPenalty(SearchMethod[SoftPenaltyState]):
 
     def report(self, state: SoftPenaltyState) -> dict[str, float]:
         """The mean entropy of the decisions, in nats."""
-        return {"entropy": mean_entropy(self.staged.blocks.split(self._point(state)))}
+        return {"entropy": mean_entropy(self.staged.blocks.split(self.point(state)))}
 
     def finish(self, problem: SearchProblem, state: SoftPenaltyState) -> SearchResult:
         """The likeliest options, fitting or not, or the exact projection."""
-        point = self._point(state)
+        point = self.point(state)
         if self.projection == "joint":
             return project_point(problem, self.staged, point, point)
         choices = [int(part.argmax()) for part in self.staged.blocks.split(point)]
         architecture = self.space.architecture(self.staged.blocks.vertex(choices))
         return SearchResult.of(problem, architecture, point)
 
-    def _point(self, state: SoftPenaltyState) -> FloatArray:
+    def point(self, state: SoftPenaltyState) -> FloatArray:
         return np.concatenate([softmax(part) for part in self.staged.blocks.split(state.logits)])

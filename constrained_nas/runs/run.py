@@ -2,7 +2,8 @@
 
 ``begin_run`` refuses what cannot be done and writes the settings; ``carry_out`` does the rest and may be killed at any point:
 called again it resumes from the checkpoints and ends in the same network. The folder holds ``settings.json``, ``table.json`` (a
-copy, or measured), ``checkpoints``, ``device.json``, ``network.safetensors``, ``architecture.json`` and, last of all, ``run.json``.
+copy, or measured), ``checkpoints``, ``curves.jsonl``, ``device.json``, ``network.safetensors``, ``architecture.json`` and, last of
+all, ``run.json``.
 Started by torchrun, several processes do one run: all call the same, the first alone writes to the folder and measures latencies.
 """
 
@@ -29,7 +30,15 @@ from constrained_nas.runs.setup import search_problem, train_prepared, untrained
 from constrained_nas.runs.soundness import data_remarks
 from constrained_nas.runs.together import Together, working_folder
 from constrained_nas.runs.verification import trusted_run
-from constrained_nas.training import first_process, make_fabric, process_count, stopping_together, training_threads
+from constrained_nas.training import (
+    CURVES_FILE,
+    Curves,
+    first_process,
+    make_fabric,
+    process_count,
+    stopping_together,
+    training_threads,
+)
 from graphs.files import own_folder, save_json
 from graphs.folder_lock import owned
 from graphs.own_code import is_own, require_elsewhere
@@ -190,7 +199,8 @@ def _carried_out(
     resumed = any((folder / "checkpoints").iterdir())
     if asked is None:
         asked = checked(plan, folder, path if path.exists() else None)
-    prepared, problem = replace(asked.prepared, folder=folder), asked.problem
+    curves = Curves(folder / CURVES_FILE, asked.prepared.data.architecture)
+    prepared, problem = replace(asked.prepared, folder=folder, curves=curves), asked.problem
     prepared.remarks.extend([*remarks, *data_remarks(prepared.data)])
     if together.fabric is not None:
         prepared.remarks.append(f"{together.fabric.world_size} processes computed it together")

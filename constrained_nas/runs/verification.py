@@ -18,11 +18,12 @@ from constrained_nas.runs.families import Family, costs_of, make_space, plan_of
 from constrained_nas.runs.latency import DEVICE_FILE
 from constrained_nas.runs.record import ImageShape, NetworkRecord, RunRecord, load_run
 from constrained_nas.runs.settings import SETTINGS_FILE, RunSettings, load_settings
+from constrained_nas.training import CURVES_FILE
 from graphs import Architecture
 from graphs.costs import CostModel
 from graphs.files import load_json, require_file
 
-HASHED = ("network.safetensors", "architecture.json", "table.json", DEVICE_FILE)
+HASHED = ("network.safetensors", "architecture.json", "table.json", DEVICE_FILE, CURVES_FILE)
 _ROUNDING = 1e-9  # sums of a few hundred costs in double precision agree to about 1e-13 of their size
 _CLASSES = {"digits": (10, 1), "cifar10": (10, 3), "cifar100": (100, 3)}  # classes and channels
 

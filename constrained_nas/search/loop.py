@@ -25,9 +25,11 @@ from constrained_nas.ask_tell import Feedback, Moment, Proposal, Purpose, Search
 from constrained_nas.data import loader
 from constrained_nas.problem import SearchProblem
 from constrained_nas.search.checkpoints import Journal, drop_options, load_search, save_search, search_identity
+from constrained_nas.search.notes import Notes
 from constrained_nas.search.weights import WeightTraining, make_optimizer, set_rate
 from constrained_nas.training import (
     Checkpoint,
+    Curve,
     Parts,
     Stopped,
     Within,
@@ -91,6 +93,7 @@ def search(
     training: WeightTraining | None = None,
     weights_data: Dataset[Any] | None = None,
     score: Score | None = None,
+    curve: Curve | None = None,
 ) -> SearchRun[State]:
     """Search. The super-network ends in evaluation mode.
 
@@ -102,6 +105,7 @@ def search(
         weights_data: batches that train the weights alone, spread evenly between those of ``data``; None trains both on ``data``.
         score: called after each epoch with the architecture the state stands for, the super-network being in evaluation mode, e.g.
             to measure its accuracy on a validation split; the numbers it returns enter the history.
+        curve: where losses, the probability of every option and what the projection spends are written along the way.
 
     Raises:
         ValueError: the problem does not suit the method, nothing fits its budgets, the checkpoint is of other options, another
@@ -122,6 +126,9 @@ def search(
     state, losses = journal.state, journal.losses
     steps = _count(data, options, "architecture") + (0 if weights_data is None else _count(weights_data, options, "weights"))
     kept = [] if training is not None else _freeze(supernet, options.batch_statistics)
+    notes = None if curve is None else Notes(curve, problem, method, options.epochs, steps)
+    if notes is not None:
+        notes.begin(journal)
     running: nn.Module = fabric.setup_module(supernet)
     if optimizer is not None:
         optimizer = cast(torch.optim.Optimizer, fabric.setup_optimizers(optimizer))
@@ -158,15 +165,18 @@ def search(
                             feedback = Feedback(feedback.losses, feedback.gate_gradients, costs)
                         state = method.tell(problem, state, proposal, feedback, moment)
                     losses.append(float(feedback.losses.mean()))
+                    if notes is not None:
+                        notes.step(state, moment, proposal, losses[-1], optimizer)
                     try:
                         if progress:
                             progress(epoch * steps + step + 1, options.epochs * steps, "search")
                     except Stopped:
                         if checkpoint is not None:
                             journal.state = state
-                            journal.within = Within.now(
-                                step + 1, fabric.device, values={"generator": generator.bit_generator.state}
-                            )
+                            values = {"generator": generator.bit_generator.state}
+                            if notes is not None:
+                                values["curve"] = notes.curve.state()
+                            journal.within = Within.now(step + 1, fabric.device, values=values)
                             save_search(journal, identity, checkpoint, supernet, optimizer, fabric)
                         raise
             journal.within = None  # also where the last step was done before
@@ -175,6 +185,8 @@ def search(
             drop_options(method, state, supernet, optimizer)
             journal.history.append(_note(problem, method, state, supernet, epoch, losses[-steps:], score))
             journal.epochs = epoch + 1
+            if notes is not None:
+                notes.curve.settle()
             if checkpoint is not None:
                 save_search(journal, identity, checkpoint, supernet, optimizer, fabric)
     finally:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         save_checkpoint,
         save_tensors,
     )
+    from constrained_nas.training.curves import CURVES_FILE, Curve, Curves, read_curves, rounded
     from constrained_nas.training.loop import (
         TrainingOptions,
         evaluate,

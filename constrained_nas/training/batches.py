@@ -8,7 +8,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from constrained_nas.training.losses import distillation, training_loss
+from constrained_nas.training.curves import Curve
+from constrained_nas.training.losses import count_right, distillation, training_loss
 from constrained_nas.training.parts import part_of_gate
 
 Gates = dict[str, Tensor]
@@ -24,6 +25,7 @@ class Batch:
         smoothing: of labels.
         whole: whether it is computed at one time.
         teacher, temperature: of distillation; None for labels alone.
+        curve: where loss and accuracy are noted.
     """
 
     images: Tensor
@@ -35,6 +37,7 @@ class Batch:
     whole: bool
     teacher: nn.Module | None
     temperature: float
+    curve: Curve | None = None
 
     def backward(self, network: nn.Module, fabric: Fabric, what: str, epoch: int, rows: slice) -> None:
         """Add the gradients of some rows, of their share in the loss of the batch.
@@ -53,4 +56,9 @@ class Batch:
                 loss = 0.5 * loss + (taught if self.whole else taught * (len(images) / len(self.images)))
         if not torch.isfinite(loss):
             raise FloatingPointError(f"training the {what}: loss {loss.item()} in epoch {epoch}; lower the learning rate")
+        if self.curve is not None:
+            self.curve.add("loss", loss, len(images) / len(self.images))
+            first, second = (count_right(logits, labels[rows]) for labels in (self.labels, self.partner))
+            right = self.share * first[0] + (1 - self.share) * second[0]
+            self.curve.add("accuracy", 100 * right, self.share * first[1] + (1 - self.share) * second[1])
         fabric.backward(loss)

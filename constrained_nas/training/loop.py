@@ -26,7 +26,8 @@ from torch.utils.data import Dataset
 from constrained_nas.data import IGNORED, loader
 from constrained_nas.training.batches import Batch, Gates
 from constrained_nas.training.checkpoints import Checkpoint, load_training, save_training
-from constrained_nas.training.losses import check_shapes, mixup
+from constrained_nas.training.curves import Curves, rounded
+from constrained_nas.training.losses import check_shapes, count_right, mixup, row_losses
 from constrained_nas.training.parts import Parts
 from constrained_nas.training.precision import weight_step
 from constrained_nas.training.recompute import recomputing
@@ -136,6 +137,7 @@ def train_supernet(
     checkpoint: Path | Checkpoint | None = None,
     progress: Progress | None = None,
     draw: Draw | None = None,
+    curves: Curves | None = None,
 ) -> None:
     """Train the heaviest network under ``warm_up``, then uniformly sampled paths under ``multi_path``, in place.
 
@@ -146,6 +148,7 @@ def train_supernet(
             The heaviest network's weights stay beside it, in the file :func:`heaviest_file`: they are a better teacher than those
             that paths were trained with.
         draw: gates of a step of sampled paths; None for a path drawn uniformly for every example. The checkpoint has to name it.
+        curves: where losses, accuracies and rates are written, phase by phase.
 
     Raises:
         ValueError: ``drop_path`` or ``from_scratch``, which are for bare networks.
@@ -164,8 +167,8 @@ def train_supernet(
     first = heaviest_file(checkpoint) if checkpoint else None
     # The first phase's file is read even if the second has begun: it says under which options it was trained.
     if checkpoint is None or first is None or first.exists() or not checkpoint.exists():
-        _train(supernet, one, data, warm_up, fabric, first, progress, "heaviest network")
-    _train(supernet, draw or many, data, multi_path, fabric, checkpoint, progress, "sampled paths")
+        _train(supernet, one, data, warm_up, fabric, first, progress, "heaviest network", curves=curves)
+    _train(supernet, draw or many, data, multi_path, fabric, checkpoint, progress, "sampled paths", curves=curves)
 
 
 def heaviest_file(checkpoint: Path | Checkpoint) -> Checkpoint:
@@ -182,6 +185,8 @@ def fine_tune(
     temperature: float = 1.0,
     checkpoint: Path | Checkpoint | None = None,
     progress: Progress | None = None,
+    curves: Curves | None = None,
+    phase: str = "network",
 ) -> None:
     """Train a bare network in place, from the weights it has or ``from_scratch``; with a ``teacher``, towards the mean of the
     labels' and the teacher's distributions.
@@ -189,6 +194,7 @@ def fine_tune(
     The teacher is put in evaluation mode on the fabric's device; its weights stay as they are.
 
     A teacher of another resolution, by its name: :func:`constrained_nas.training.teachers.timm_teacher`.
+    Losses, accuracies and rates are written to ``curves``, under the name ``phase``.
 
     Raises:
         ValueError: ``drop_path`` for a network that is no ``nn.Sequential``; ``from_scratch`` for modules that cannot draw weights;
@@ -206,7 +212,8 @@ def fine_tune(
     if teacher is not None:
         teacher.eval().to(fabric.device)
 
-    _train(network, lambda *_: None, data, options, fabric, checkpoint, progress, "network", teacher, temperature, running)
+    told = "network", teacher, temperature, running, curves, phase
+    _train(network, lambda *_: None, data, options, fabric, checkpoint, progress, *told)
 
 
 @torch.no_grad()
@@ -274,8 +281,13 @@ def _train(
     teacher: nn.Module | None = None,
     temperature: float = 1.0,
     running: nn.Module | None = None,
+    curves: Curves | None = None,
+    phase: str = "",
 ) -> None:
-    """Train ``network`` in place; ``running`` is called in its stead where given, and shares its modules."""
+    """Train ``network`` in place; ``running`` is called in its stead where given, and shares its modules.
+
+    The curve is named ``phase``, or ``what``.
+    """
     parts = Parts(options.parts, fabric)
     parts.check(options.batch_size)
     network.to(fabric.device).to(memory_format=torch.channels_last)
@@ -291,6 +303,10 @@ def _train(
     steps = len(loader(data, options.batch_size, torch.Generator(), drop_last=True))
     if steps == 0:
         raise ValueError(f"a batch of {options.batch_size} is larger than the data set: choose a smaller batch_size")
+    curve = None if curves is None else curves.of(phase or what)
+    if curve is not None:
+        done, seen = (0, {}) if within is None else (within.steps, within.values)
+        curve.begin(first, done, steps, seen.get("curve") if fabric.is_global_zero else None, total=parts.total)
     for epoch in range(first, options.epochs):
         # Every draw of an epoch comes from (seed, epoch): a resumed run continues exactly as an unbroken one.
         generator = torch.Generator().manual_seed(options.seed * 100_003 + epoch)
@@ -309,30 +325,57 @@ def _train(
                 images, labels, partner, share = mixup(images, labels, options.mixup, generator)
                 gates = draw(len(images), generator)
                 optimizer.zero_grad(set_to_none=True)
-                towards = options.label_smoothing, options.parts == 1, teacher, temperature
+                towards = options.label_smoothing, options.parts == 1, teacher, temperature, curve
                 batch = Batch(images, labels, partner, share, gates, *towards)
                 run = partial(batch.backward, running, fabric, what, epoch + 1)
                 with recomputing(blocks, options.recompute):
                     parts.compute(network, len(images), run, (options.seed, epoch, step))
+                rate = options.rate((epoch * steps + step) / steps)
                 for group in optimizer.param_groups:
-                    group["lr"] = options.rate((epoch * steps + step) / steps)
+                    group["lr"] = rate
                 weight_step(fabric, running, optimizer, options.clip)
                 if average is not None:
                     average.update_parameters(network)
+                if curve is not None:
+                    curve.step(epoch + 1, step + 1, {"rate": rate})
                 try:
                     if progress:
                         progress(epoch * steps + step + 1, options.epochs * steps, what)
                 except Stopped:
                     if checkpoint is not None:
-                        place = Within.now(step + 1, fabric.device, generator)
+                        place = Within.now(step + 1, fabric.device, generator, None if curve is None else {"curve": curve.state()})
                         save_training(network, optimizer, average, asdict(options), checkpoint, epoch, fabric, place)
                     raise
         within = None  # also where the last step was done before
+        if curve is not None and curve.validation is not None:
+            whole: nn.Module = network if average is None else average.module
+            curve.write(epoch + 1, steps, {"validation": _validated(whole, draw, curve.validation, options, fabric)})
+        if curve is not None:
+            curve.settle()
         if checkpoint is not None:
             save_training(network, optimizer, average, asdict(options), checkpoint, epoch + 1, fabric)
     if average is not None:
         network.load_state_dict(average.module.state_dict())
     network.eval()
+
+
+@torch.no_grad()
+def _validated(network: nn.Module, draw: Draw, data: Dataset[Any], options: TrainingOptions, fabric: Fabric) -> dict[str, float]:
+    """Mean loss and accuracy (%) on ``data``, under gates as training draws them, the same after every epoch."""
+    network.eval()
+    generator = torch.Generator().manual_seed(options.seed)
+    losses, right, counted = list[Tensor](), 0, 0
+    devices = [fabric.device] if fabric.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), fabric.autocast():
+        torch.manual_seed(options.seed)  # images may be augmented
+        for images, labels in loader(data, options.batch_size, workers=options.workers, device=fabric.device):
+            images, labels = _layout(fabric.to_device(images)), fabric.to_device(labels)
+            gates = draw(len(images), generator)
+            logits = network(images) if gates is None else network(images, gates)
+            losses.append(row_losses(logits, labels))
+            some, of = count_right(logits, labels)
+            right, counted = right + int(some), counted + of
+    return dict(zip(("loss", "accuracy"), rounded([float(torch.cat(losses).mean()), 100 * right / max(counted, 1)]), strict=True))
 
 
 def _optimizer(network: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:

@@ -76,6 +76,12 @@ def _cross_entropy(logits: Tensor, labels: Tensor, smoothing: float, whole: Tens
     return total / (whole != IGNORED).sum().clamp(min=1)
 
 
+@torch.no_grad()
+def count_right(logits: Tensor, labels: Tensor) -> tuple[Tensor, int]:
+    """How many labels are predicted, on their device, and of how many; pixels without a class do not count."""
+    return (logits.argmax(1) == labels).sum(), labels.numel() if labels.ndim == 1 else int((labels != IGNORED).sum())
+
+
 def check_shapes(logits: Tensor, labels: Tensor) -> None:
     if logits.ndim not in (2, 4) or labels.shape != logits.shape[:1] + logits.shape[2:]:
         raise ValueError(

@@ -194,6 +194,11 @@ class Budgeted(SearchMethod[BudgetedState]):
         running = seen if state.steps == 0 else 0.9 * state.baseline + 0.1 * seen
         return BudgetedState(logits, velocity, running, state.steps + 1)
 
+    def point(self, state: BudgetedState) -> FloatArray:
+        """The probability of every module being off, and on, given that what is before it runs."""
+        on = sigmoid(state.logits)
+        return np.stack([1 - on, on], axis=1).reshape(-1)
+
     def report(self, state: BudgetedState) -> dict[str, float]:
         """The mean entropy of the switches in nats (Fig. 4: it tends to 0), and the mean probability of being on.
 
@@ -225,8 +230,7 @@ class Budgeted(SearchMethod[BudgetedState]):
             found = program.best(_within(state.logits, switches_of(self.space, running))).require_feasible()
             running = cast(FloatArray, found.x) > 0.5
         architecture = connected_architecture(self.space, running)
-        point = np.stack([1 - probabilities, probabilities], axis=1).reshape(-1)
-        return SearchResult.of(problem, architecture, point, certificate)
+        return SearchResult.of(problem, architecture, self.point(state), certificate)
 
     def _program(self, problem: SearchProblem) -> ConnectedProgram:
         """Built once a problem: its solver keeps a start from call to call."""

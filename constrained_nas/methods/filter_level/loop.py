@@ -44,6 +44,7 @@ from graphs.filters import FRESH, SwitchableNorm
 from solvers.arrays import FloatArray
 
 Progress = Callable[[int, int, str], None]
+AfterIteration = Callable[[int, FilterLevelState, Mapping[str, Any]], None]
 _SAMPLED, _EXPECTED = "sampled", "expected"  # statistics of C.1's sampled configurations, and of the expected one
 
 
@@ -77,6 +78,7 @@ def filter_search(
     fabric: Fabric,
     checkpoint: Path | None = None,
     progress: Callable[[int, int, str], None] | None = None,
+    after_iteration: AfterIteration | None = None,
 ) -> FilterRun:
     """Search.
 
@@ -88,6 +90,7 @@ def filter_search(
         checkpoint: saved after every iteration, and where ``progress`` raises ``Stopped``; the search resumes from it if it exists,
             and ends in the same result.
         progress: called with steps done, steps in all, and what is going on.
+        after_iteration: told (iterations done, the state, its entry of the history) before the checkpoint is written.
 
     Raises:
         ValueError: a problem that does not suit the method; a network of another topology or without the statistics; Eq. 7 with a
@@ -103,7 +106,7 @@ def filter_search(
     if checkpoint is not None and checkpoint.exists():
         journal = loop.load(checkpoint)
     try:
-        loop.run(journal, checkpoint, progress)
+        loop.run(journal, checkpoint, progress, after_iteration)
     except Stopped:
         if checkpoint is not None:
             save_journal(checkpoint, journal, loop.identity())
@@ -141,7 +144,7 @@ class _Loop:
     def moment(self, purpose: Literal["weights", "architecture"], iteration: int, step: int, steps: int) -> Moment:
         return Moment(purpose, iteration, self.options.iterations, step, steps)
 
-    def run(self, journal: Journal, checkpoint: Path | None, progress: Progress | None) -> None:
+    def run(self, journal: Journal, checkpoint: Path | None, progress: Progress | None, told: AfterIteration | None) -> None:
         """The iterations that the journal has not."""
         options, method, problem = self.options, self.method, self.problem
         if options.loss == "interpolation" and journal.references is None:
@@ -163,6 +166,8 @@ class _Loop:
             journal.state = state = method.epoch_end(problem, journal.state, self.moment("architecture", iteration, 0, 1))
             journal.history.append(self.note(state, iteration, journal.losses[inside.losses :], inside.objectives))
             journal.iterations, journal.inside = iteration + 1, None
+            if told is not None:
+                told(iteration + 1, state, journal.history[-1])
             if checkpoint is not None:
                 save_journal(checkpoint, journal, self.identity())
             if progress:

@@ -144,6 +144,11 @@ class FilterLevel(SearchMethod[FilterLevelState]):
         velocity = self.momentum * state.velocity + gradient
         return FilterLevelState(state.parameters - self.learning_rate * velocity, velocity, state.steps + 1)
 
+    def point(self, state: FilterLevelState) -> FloatArray:
+        """The probability of every width, or the expected share of every operation among a layer's filters."""
+        parts = self.space.space.blocks.split(self.law.point(state.parameters))
+        return np.concatenate([part / part.sum() for part in parts])
+
     def report(self, state: FilterLevelState) -> dict[str, float]:
         """The mean entropy of the decisions in nats, and the probability of the likeliest option, on average."""
         likeliest = [np.exp(row).max() for row in self.law.log_weights(state.parameters)]

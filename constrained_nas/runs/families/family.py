@@ -21,7 +21,7 @@ from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.fingerprint import fingerprint
 from constrained_nas.runs.recipes import Recipe
 from constrained_nas.runs.settings import RunSettings
-from constrained_nas.training import Checkpoint
+from constrained_nas.training import Checkpoint, Curves
 from graphs import Architecture, ChoiceSpace, GPUNetSpace, MBConvSpace, SearchSpace
 from graphs.costs import CostModel, LatencyTable, WidthLatencyTable
 
@@ -63,6 +63,7 @@ class Prepared:
         supernet: of a family whose searches share one, trained before them; else None.
         folder: of the run; its checkpoints lie in ``checkpoints``.
         remarks: what was noticed on the way, for the record.
+        curves: where losses and accuracies are written along the way; None for nowhere.
     """
 
     plan: Plan
@@ -72,6 +73,7 @@ class Prepared:
     supernet: nn.Module | None
     folder: Path
     remarks: list[str] = field(default_factory=list)
+    curves: Curves | None = None
 
     @property
     def settings(self) -> RunSettings:
@@ -88,25 +90,31 @@ class Prepared:
         """
         decided = fingerprint(self.settings, self.family.decisions, self.data, self.fabric, shared=name == "supernet")
         path = self.folder / "checkpoints" / f"{name}.safetensors"
-        return Saved(Checkpoint(path, decided | more, self.remarks), progress)
+        return Saved(Checkpoint(path, decided | more, self.remarks), progress, self.curves)
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """Where a search or training keeps its state after every epoch, and who is told after each step."""
+    """Where a search or training keeps its state after every epoch, who is told after each step, and where curves are written."""
 
     checkpoint: Checkpoint
     progress: Progress | None = None
+    curves: Curves | None = None
 
     @property
     def path(self) -> Path:
         """Of the file."""
         return self.checkpoint.path
 
+    @property
+    def phase(self) -> str:
+        """What the curves call it."""
+        return self.path.stem.replace("_", " ")
+
     def told(self, done: int, total: int, what: str) -> None:
         """Pass on that ``done`` of ``total`` steps of training the network of this checkpoint are done."""
         if self.progress:
-            self.progress(done, total, f"training: {self.path.stem.replace('_', ' ')}")
+            self.progress(done, total, f"training: {self.phase}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -31,7 +31,8 @@ from constrained_nas.methods.filter_level import (
 )
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, Saved
-from constrained_nas.training import load_checkpoint, part_of, save_checkpoint
+from constrained_nas.search import Notes
+from constrained_nas.training import load_checkpoint, part_of, rounded, save_checkpoint
 from graphs import FLOAT, Architecture, FilterNetwork, FilterSpace, SearchSpace, resnet_filters, resnet_topology
 from graphs.costs import BitOperations, CostModel, SlimmableMacs
 
@@ -91,7 +92,11 @@ class FilterFamily(Family):
         level, options = self._method(), self._options(prepared.plan)
         build = partial(self.make, statistics_of(level, options))
         kept = cast(Path, saved.checkpoint)  # the search asks it only whether it exists, and hands it on to be written and read
-        run = filter_search(problem, level, build, prepared.data.weights, options, prepared.fabric, kept, saved.progress)
+        notes = None if saved.curves is None else Notes(saved.curves.of("search"), problem, level, options.iterations, 1)
+        whole = prepared.data.weights
+        run = filter_search(
+            problem, level, build, whole, options, prepared.fabric, kept, saved.progress, notes.epoch if notes else None
+        )
         return Found(run.result, lambda other: level.finish(other, run.state), run.history, None)
 
     def trained(self, prepared: Prepared, supernet: nn.Module | None, architecture: Architecture, saved: Saved) -> nn.Module:
@@ -102,12 +107,16 @@ class FilterFamily(Family):
         network = fresh_network(lambda: self.make(()), seed, data, weights, prepared.fabric)
 
         place = Training()
+        curve = None if saved.curves is None else saved.curves.of(saved.phase)
         if saved.checkpoint.exists():
             tensors, values = load_checkpoint(saved.checkpoint)
             network.load_state_dict(part_of(tensors, "network."))
             place = Training(values["epochs"], values["losses"], part_of(tensors, "training."))
 
         def told(epochs: int) -> bool:
+            if curve is not None:
+                loss, rate = rounded([place.losses[-1], weights.rate(epochs / plan.fine_tune_epochs)])
+                curve.epoch(epochs, {"loss": loss, "rate": rate})
             tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
             tensors |= {f"training.{name}": tensor for name, tensor in place.tensors.items()}
             save_checkpoint(saved.checkpoint, tensors, {"epochs": place.epochs, "losses": place.losses})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -52,6 +53,7 @@ def search_supernet(
         saved.progress,
         training=training,
         weights_data=data.weights if training is not None and not together else None,
+        curve=None if saved.curves is None else saved.curves.of("search"),
     )
     return Found(run.result, lambda other: method.finish(other, run.state), run.history, supernet)
 
@@ -72,6 +74,7 @@ def train_shared(prepared: Prepared, heaviest: Architecture, saved: Saved) -> No
         prepared.fabric,
         saved.checkpoint,
         saved.progress,
+        curves=saved.curves,
     )
 
 
@@ -111,7 +114,11 @@ def fine_tuned(
 ) -> nn.Module:
     """The network, trained further on ``data`` towards labels and, with a teacher, its answers; see :meth:`Family.trained`."""
     options = _by_recipe(prepared.plan, prepared.plan.fine_tune_epochs, prepared.plan.fine_tune_rate)
-    fine_tune(network, data, options, prepared.fabric, teacher, checkpoint=saved.checkpoint, progress=saved.told)
+    curves = saved.curves
+    if curves is not None and data is not prepared.data.weights:
+        curves = replace(curves, validation=None)  # no images are held out
+    kept = saved.checkpoint
+    fine_tune(network, data, options, prepared.fabric, teacher, 1.0, kept, saved.told, curves, saved.phase)
     return network.to(prepared.fabric.device).eval()
 
 
