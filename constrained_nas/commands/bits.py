@@ -13,7 +13,8 @@ import tyro
 from rich.table import Table
 
 from constrained_nas.budgets import read_amount, read_budgets
-from constrained_nas.commands.console import PlainConsole, progress_shown, stoppable
+from constrained_nas.commands.console import PlainConsole, stoppable
+from constrained_nas.commands.progress import progress_shown
 from graphs.files import save_json, shortened
 from graphs.folder_lock import owned
 

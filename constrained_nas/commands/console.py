@@ -10,7 +10,6 @@ import re
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
@@ -115,47 +114,6 @@ def _flags(kind: type, program: str) -> set[str]:
 def _flat(text: str) -> str:
     """The words of a box, without its frame and colours, in one line."""
     return " ".join(re.sub(r"\x1b\[[\d;]*m|[\u2500-\u257f]", " ", text).split())
-
-
-@contextmanager
-def progress_shown(console: Console) -> Iterator[Progress]:
-    """A callback that shows bars with the remaining time inside the block; where nobody looks (a pipe), a line now and then."""
-    if not console.is_terminal:
-        yield _lines()
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Bars(*columns, console=console, transient=True) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def show(done: int, total: int, what: str) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total, completed=done)
-            bars.update(tasks[what], completed=done, total=total)
-
-        yield show
-
-
-def _lines(every: float = 30.0) -> Progress:
-    """A line after so many seconds, on the standard error stream."""
-    errors, last = PlainConsole(stderr=True), time.monotonic()
-
-    def show(done: int, total: int, what: str) -> None:
-        nonlocal last
-        if time.monotonic() - last >= every:
-            last = time.monotonic()
-            errors.print(f"{what}: {done} of {total}")
-
-    return show
 
 
 @contextmanager

@@ -10,8 +10,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from constrained_nas.commands.console import PlainConsole, progress_shown
+from constrained_nas.commands.console import PlainConsole
 from constrained_nas.commands.describe import MBConvName, mbconv_space
+from constrained_nas.commands.progress import progress_shown
 from constrained_nas.latency import BlockTiming, RuntimeName
 from graphs.files import save_json
 

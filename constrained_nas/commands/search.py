@@ -10,7 +10,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from constrained_nas.commands.console import PlainConsole, progress_shown, stoppable
+from constrained_nas.commands.console import PlainConsole, stoppable
+from constrained_nas.commands.progress import logged, progress_shown
 from constrained_nas.runs import RunSettings, load_settings
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Search:
     """Folder for the record (run.json), the network, and what is needed to resume."""
     json: bool = False
     """Print the record as JSON instead of tables."""
+    quiet: bool = False
+    """Print nothing but errors; what would have been printed is in log.txt of the folder, with times, in any case."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Resume:
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of the run."""
+    quiet: bool = False
+    """Print nothing but errors."""
 
 
 def search_run(command: Search) -> None:
@@ -55,13 +60,16 @@ def search_run(command: Search) -> None:
     from constrained_nas.training import first_process
 
     asked = begin_run(command.settings, command.out)
-    console = PlainConsole(quiet=not first_process())
-    with progress_shown(console) as shown, stoppable(shown, _again(command.out)) as progress:
-        record = carry_out(command.out, progress, asked)
-    if command.json:
-        console.print_json(record.model_dump_json())
-    else:
-        _print(console, record, command.out)
+    first = first_process()
+    with logged(command.out if first else None, command.quiet or not first, command.json) as console:
+        with progress_shown(console) as shown, stoppable(shown, _again(command.out)) as progress:
+            record = carry_out(command.out, progress, asked)
+        if command.json:
+            console.keep(f"written to {command.out}")
+            if not console.quiet:
+                PlainConsole().print_json(record.model_dump_json())
+        else:
+            _print(console, record, command.out)
 
 
 def resume(command: Resume) -> None:
@@ -75,15 +83,16 @@ def resume(command: Resume) -> None:
     from constrained_nas.runs import carry_out, trusted_run
     from constrained_nas.training import first_process
 
-    console = PlainConsole(quiet=not first_process())
-    if (command.run / "run.json").exists():
-        record = trusted_run(command.run)
-        console.print(f"{command.run} is finished: nothing to resume.")
+    finished = (command.run / "run.json").exists()
+    first = first_process()
+    with logged(command.run if first and not finished else None, command.quiet or not first) as console:
+        if finished:
+            record = trusted_run(command.run)
+            console.print(f"{command.run} is finished: nothing to resume.")
+        else:
+            with progress_shown(console) as shown, stoppable(shown, _again(command.run)) as progress:
+                record = carry_out(command.run, progress)
         _print(console, record, command.run)
-        return
-    with progress_shown(console) as shown, stoppable(shown, _again(command.run)) as progress:
-        record = carry_out(command.run, progress)
-    _print(console, record, command.run)
 
 
 def _again(folder: Path) -> str:

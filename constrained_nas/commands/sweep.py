@@ -13,7 +13,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from constrained_nas.commands.console import PlainConsole, progress_shown, stoppable
+from constrained_nas.commands.console import PlainConsole, stoppable
+from constrained_nas.commands.progress import progress_shown
 from constrained_nas.runs import MethodName, RunSettings, TrainingSettings, parse_budgets
 from constrained_nas.sweeps import Backend, SearchMode
 

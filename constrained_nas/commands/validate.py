@@ -8,9 +8,10 @@ from typing import Annotated, get_args
 
 import tyro
 
-from constrained_nas.commands.console import PlainConsole, progress_shown
+from constrained_nas.commands.console import PlainConsole
 from constrained_nas.commands.describe import MBConvName, mbconv_space
 from constrained_nas.commands.profile import choices_of, data_shape
+from constrained_nas.commands.progress import progress_shown
 from graphs.files import save_json
 
 

@@ -27,7 +27,8 @@ class Notes(Generic[State]):
     """Of one search of so many epochs and steps an epoch, written to ``curve``.
 
     A line has ``loss`` (where weights learn) or ``architecture_loss`` (on images that they do not learn from), the ``rate`` of
-    the weights, ``probabilities`` {decision: {option: probability}} and ``costs`` {budget: of the network that the search would end in}.
+    the weights, ``probabilities`` {decision: {option: probability}}, and the ``costs`` {budget: cost} of the network that the
+    search would end in.
     """
 
     curve: Curve
