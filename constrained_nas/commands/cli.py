@@ -21,7 +21,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "doctor": ("doctor:Doctor:doctor", "looking round", "what is installed, and whether latencies can be trusted here"),
     "profile": ("profile:Profile:profile", "latencies", "measure a latency table on this machine"),
     "validate": ("validate:Validate:validate", "latencies", "compare a table with networks measured whole"),
-    "import-table": ("import_table:ImportTable:import_table", "latencies", "read a table that was measured elsewhere"),
+    "import-table": ("profile:ImportTable:import_table", "latencies", "read a table that was measured elsewhere"),
     "search": ("search:Search:search_run", "networks", "find, train and record a network within budgets"),
     "resume": ("search:Resume:resume", "networks", "continue a search that was interrupted"),
     "sweep": ("sweep:Sweep:sweep", "networks", "many budgets on one super-network, and their front"),
