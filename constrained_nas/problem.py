@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graphs import Architecture, SearchSpace
-from graphs.costs import CostModel, RelaxedCost, SubgraphCost
+from graphs.costs import CostModel, PeakCost, RelaxedCost, SubgraphCost
 from solvers import Quadratic
 
 
@@ -34,6 +34,13 @@ class Budget:
             raise ValueError(f"budget on {self.cost.name}: the limit is in {self.unit!r} but the cost is in {self.cost.unit!r}")
         if not (math.isfinite(self.limit) and self.limit > 0):
             raise ValueError(f"budget on {self.cost.name}: expected a positive limit in {self.unit}, got {self.limit}")
+
+    @property
+    def quadratic(self) -> Quadratic | None:
+        """The cost as a function of a point of the space, as far as this limit is concerned; None where it has no such form."""
+        if isinstance(self.cost, PeakCost):
+            return self.cost.within(self.limit)
+        return self.cost.quadratic if isinstance(self.cost, RelaxedCost) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +111,9 @@ class SearchProblem:
             raise ValueError(f"{method}: expected at least one budget")
         quadratics = []
         for budget in self.budgets:
-            if not isinstance(budget.cost, RelaxedCost):
+            relaxed = budget.quadratic
+            if relaxed is None:
                 name = budget.cost.name
                 raise ValueError(f"{method} needs costs with a relaxed form; {name!r} has none: use a method that samples")
-            quadratics.append(budget.cost.quadratic)
+            quadratics.append(relaxed)
         return quadratics

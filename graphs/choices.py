@@ -182,6 +182,18 @@ class ChoiceSupernet(nn.Module):
             for choice in choices.values():
                 choice._plan = None
 
+    def settled(self, inputs: Sequence[Tensor], architecture: Architecture) -> Any:
+        """The output of one architecture's network, without gates: options run alone, as in what is extracted."""
+        choices = _choices(self.module)
+        try:
+            for decision in self.space.decisions:
+                for name, option in self.joint[decision.name][architecture.choice(decision.name)]:
+                    choices[name]._plan = option
+            return self.module(*inputs)
+        finally:
+            for choice in choices.values():
+                choice._plan = None
+
     def extract(self, architecture: Architecture) -> nn.Module:
         """As :meth:`ChoiceSpace.extract`, from the weights as they are now."""
         return ChoiceSpace(self.module, (), self.space, self.joint, {}).extract(architecture)

@@ -1,10 +1,10 @@
-"""The commands ``profile`` and ``import-table``: the latency table of a space, measured here or elsewhere."""
+"""The commands ``profile`` and ``import-table``: the latency table of a space, measured here or elsewhere (there also of energies)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import tyro
 from rich.console import Console
@@ -124,18 +124,19 @@ def data_shape(data: str | None, classes: int | None = None, channels: int | Non
     return classes or known[data][0], channels or known[data][1]
 
 
-def choices_of(space: str, classes: int | None, channels: int | None, resolution: int) -> ChoiceSpace:
-    """A network of one's own; the file is run.
+def choices_of(space: str, classes: int | None, channels: int | None, resolution: int | None) -> ChoiceSpace:
+    """A network of one's own; the file is run. Its resolution is that of a search, if none is given.
 
     Raises:
         ValueError: an unknown name, or what has no choices.
     """
-    from constrained_nas.runs import RunSettings, make_space
+    from constrained_nas.runs import RunSettings, make_space, plan_of
     from constrained_nas.runs.families import ChoiceFamily
 
-    family = make_space(RunSettings(space=space).space, classes or 10, channels or 1, resolution)
+    plan = plan_of(RunSettings(space=space, resolution=resolution))
+    family = make_space(plan.settings.space, classes or 10, channels or 1, plan.resolution)
     if not isinstance(family, ChoiceFamily):
-        raise ValueError(f"{space}: only tables of hardcore spaces and of networks of one's own with choices are validated")
+        raise ValueError(f"{space}: expected a hardcore or ofa space, or a network of your own with choices")
     return family.space
 
 
@@ -214,24 +215,26 @@ def _report(console: Console, command: Profile, found: Profiled) -> None:
 
 @dataclass(frozen=True)
 class ImportTable:
-    """Turn a latency table measured elsewhere into one of this library, so that searches can keep budgets on that device.
+    """Turn a table of latencies or energies measured elsewhere into one of this library, for searches under budgets on that device.
 
     For example: import-table phone.yaml ofa-mbv3 --unit ms --device 'Pixel 6' --batch 1 --out phone.json
 
     No such table says what it was measured on, so --unit, --device and --batch must be given; numbers are converted to
-    milliseconds. What is in the file decides how it is read, not its name: keys of once-for-all and ProxylessNAS in YAML, JSON or
-    lines (expanded_conv-input:56x56x24-output:28x28x40-expand:4-kernel:5-stride:2-idskip:0-se:1-hs:1: {mean: 0.31}, or KEY: 0.31),
-    keys of this library (stage1.block2 e3_k5_se: 0.31), HardCoRe-NAS's pickled lut.pkl (numbers and texts alone, nothing in it is
-    run), or CSV.
+    milliseconds, or to millijoules for search --energy-table. What is in the file decides how it is read, not its name: keys of
+    once-for-all and ProxylessNAS in YAML, JSON or lines
+    (expanded_conv-input:56x56x24-output:28x28x40-expand:4-kernel:5-stride:2-idskip:0-se:1-hs:1: {mean: 0.31}, or KEY: 0.31),
+    keys of this library (stage1.block2 e3_k5_se: 0.31; CHOICE OPTION: 0.31 for your own), HardCoRe-NAS's pickled lut.pkl
+    (numbers and texts alone, nothing in it is run), or CSV.
 
     CSV: columns option (e3_k5_se), latency, and block (stage1.block2) or shape (24x56x56-40x28x28: channels x height x width in and
     out); spread and samples may be there. The row of block fixed without an option is the rest of the network.
     """
 
     file: Annotated[Path, tyro.conf.Positional]
-    space: Annotated[MBConvName, tyro.conf.Positional]
-    unit: Literal["s", "ms", "us", "ns"]
-    """Of the file's numbers."""
+    space: Annotated[str, tyro.conf.Positional]
+    """A hardcore or ofa space, or FILE.py:CALLABLE, a network of your own with graphs.Choice in it: the file is run."""
+    unit: Literal["s", "ms", "us", "ns", "J", "mJ", "uJ"]
+    """Of the file's numbers; joules make a table of energies."""
     device: str
     """What it was measured on, as searches will ask for it."""
     batch: int
@@ -244,6 +247,12 @@ class ImportTable:
     """What ran the blocks, e.g. 'TFLite 2.15'."""
     resolution: int | None = None
     """Side of the images in pixels; the space's own by default."""
+    data: str | None = None
+    """What a search will be given as --data: classes and channels of the network follow from it."""
+    classes: int | None = None
+    """Of the data, instead of --data."""
+    channels: int | None = None
+    """Of the images, instead of --data."""
     fixed: float | None = None
     """Not for CSV: the rest of the network (stem, head), in --unit, where the file does not list it."""
 
@@ -258,11 +267,15 @@ def import_table(command: ImportTable) -> None:
     from constrained_nas.latency import ImportConditions
     from constrained_nas.latency import import_table as table_of_file
 
-    space = mbconv_space(command.space, command.resolution)
+    classes, channels = data_shape(command.data, command.classes, command.channels)
+    if command.space in get_args(MBConvName):
+        space: Any = mbconv_space(command.space, command.resolution, classes, channels)  # type: ignore[arg-type] # one of the names
+    else:
+        space = choices_of(command.space, classes, channels, command.resolution)
     conditions = ImportConditions(command.unit, command.device, command.batch, command.runtime, command.threads)
     table = table_of_file(command.file, space, conditions, command.fixed)
     save_json(table, command.out)
     PlainConsole().print(
-        f"{command.out}: {len(table.entries)} entries in ms from {table.source}; {table.device}, batch {table.batch}, "
+        f"{command.out}: {len(table.entries)} entries in {table.unit} from {table.source}; {table.device}, batch {table.batch}, "
         f"{table.resolution} pixels.",
     )

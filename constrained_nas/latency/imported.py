@@ -1,7 +1,7 @@
-"""Latency tables measured elsewhere: lookup tables by key, and CSV. What is in a file decides, not its name.
+"""Tables measured elsewhere: lookup tables by key, and CSV. What is in a file decides, not its name.
 
-None of them says what it was measured on: the caller names unit, device, batch and the rest, numbers are converted to milliseconds,
-and the table states it all.
+None of them says what it was measured on: the caller names unit, device, batch and the rest, numbers are converted to milliseconds
+(energies to millijoules, which make an energy table), and the table states it all.
 
 **Keys of once-for-all and ProxylessNAS**, in YAML, JSON or lines (see ``constrained_nas.tables``): one entry a layer,
 ``KEY: {mean: 0.31}`` or ``KEY: 0.31``, shapes height x width x channels::
@@ -21,7 +21,8 @@ head's channels.
 **Keys of HardCoRe-NAS** (its ``lut.pkl``, read without unpickling): ``general`` for the rest of the network, and
 ``in_channels_24_out_channels_40_stride_2_resolution_56_er_3_k_5_se_0.25_act_1``, where ``act`` says ReLU.
 
-**Keys of this library**: ``stage1.block2 e3_k5_se`` (or with a dot in between), and ``fixed``.
+**Keys of this library**: ``stage1.block2 e3_k5_se`` (or with a dot in between), and ``fixed``; those of a network of one's own are
+its choices and their options, ``early 3x3``.
 
 **CSV** with a header and the columns ``option`` (``e3_k5_se``), ``latency``, and ``block`` (``stage1.block2``) or ``shape`` (input
 and output as channels x height x width, ``24x56x56-40x28x28``: of all blocks that see it). ``spread`` and ``samples`` may be there.
@@ -42,19 +43,22 @@ from io import StringIO
 from pathlib import Path
 
 from constrained_nas.tables import is_pickle, number_of, read_lookup
-from graphs import MBConvSpace
+from graphs import ChoiceSpace, MBConvSpace
 from graphs.blocks import Configuration
 from graphs.costs import LatencyEntry, LatencyTable
 from graphs.files import read_text
 from graphs.spaces import BlockShape
 
+Tabulated = MBConvSpace | ChoiceSpace
 _MOST_BYTES = 16 * 2**20  # the published tables have less than one MiB
 MILLISECONDS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
+MILLIJOULES = {"J": 1e3, "mJ": 1.0, "uJ": 1e-3}
+_SCALES = MILLISECONDS | MILLIJOULES
 
 
 @dataclass(frozen=True, slots=True)
 class ImportConditions:
-    """What the file does not say: the unit of its numbers (s, ms, us, ns), and what they were measured on."""
+    """What the file does not say: the unit of its numbers (s, ms, us, ns; J, mJ, uJ), and what they were measured on."""
 
     unit: str
     device: str
@@ -64,16 +68,16 @@ class ImportConditions:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        if self.unit not in MILLISECONDS:
-            raise ValueError(f"unit: expected one of {', '.join(MILLISECONDS)}, got {self.unit!r}")
+        if self.unit not in _SCALES:
+            raise ValueError(f"unit: expected one of {', '.join(_SCALES)}, got {self.unit!r}")
         if not self.device.strip():
             raise ValueError("device: name what the table was measured on")
         if self.batch < 1 or self.threads < 1:
             raise ValueError(f"expected at least one image and one thread, got batch {self.batch} and {self.threads} threads")
 
 
-def import_table(path: Path | str, space: MBConvSpace, conditions: ImportConditions, fixed: float | None = None) -> LatencyTable:
-    """A space's latency table from a file of any of the kinds that the module says.
+def import_table(path: Path | str, space: Tabulated, conditions: ImportConditions, fixed: float | None = None) -> LatencyTable:
+    """A space's table from a file of any of the kinds that the module says; of energies where their unit is one.
 
     Args:
         fixed: of the rest of the network, in the file's unit, where the file does not have it; None looks it up.
@@ -92,9 +96,7 @@ def import_table(path: Path | str, space: MBConvSpace, conditions: ImportConditi
     return import_ofa_table(path, space, conditions, fixed)
 
 
-def import_ofa_table(
-    path: Path | str, space: MBConvSpace, conditions: ImportConditions, fixed: float | None = None
-) -> LatencyTable:
+def import_ofa_table(path: Path | str, space: Tabulated, conditions: ImportConditions, fixed: float | None = None) -> LatencyTable:
     """A space's latency table from a lookup table by keys of once-for-all, of HardCoRe-NAS or of this library.
 
     Raises:
@@ -111,12 +113,17 @@ def import_ofa_table(
             return 0.0
         return latencies[found]
 
-    kind, keys_of, fixed_keys = _named_keys(space, latencies)
-    values = {
-        (block, option.name): (look_up(keys_of(block, option.name, shape, actual)), 0.0, 1)
-        for block, shape in zip(space.block_names, space.block_shapes, strict=True)
-        for option, actual in zip(space.configurations, space.configurations_of(shape), strict=True)
-    }
+    if isinstance(space, ChoiceSpace):
+        kind, fixed_keys = "this library's", [["fixed"]]
+        keys = {(block, option): _own_keys(block, option) for block, options in _options(space).items() for option in options}
+    else:
+        kind, keys_of, fixed_keys = _named_keys(space, latencies)
+        keys = {
+            (block, option.name): keys_of(block, option.name, shape, actual)
+            for block, shape in zip(space.block_names, space.block_shapes, strict=True)
+            for option, actual in zip(space.configurations, space.configurations_of(shape), strict=True)
+        }
+    values = {place: (look_up(names), 0.0, 1) for place, names in keys.items()}
     rest = math.fsum(look_up(keys) for keys in fixed_keys) if fixed is None else fixed
     if missing:
         different = list(dict.fromkeys(missing))
@@ -134,12 +141,23 @@ def _named_keys(space: MBConvSpace, latencies: Mapping[str, float]) -> tuple[str
     if any(key.startswith("in_channels_") for key in latencies):
         return "HardCoRe-NAS", lambda b, o, shape, option: _hardcore_keys(shape, option), [["general"]]
     if any(key.startswith("stage1.block1") for key in latencies):
-        return "this library's", lambda block, option, s, c: [f"{block} {option}", f"{block}.{option}"], [["fixed"]]
+        return "this library's", lambda block, option, s, c: _own_keys(block, option), [["fixed"]]
     return (
         "once-for-all",
         lambda b, o, shape, option: _block_keys(shape, option.expansion, option.kernel, option.squeeze_excite),
         _fixed_keys(space, latencies),
     )
+
+
+def _own_keys(block: str, option: str) -> list[str]:
+    return [f"{block} {option}", f"{block}.{option}"]
+
+
+def _options(space: Tabulated) -> dict[str, tuple[str, ...]]:
+    """The options of every block of the space."""
+    if isinstance(space, ChoiceSpace):
+        return {decision.name: decision.options for decision in space.space.decisions}
+    return dict.fromkeys(space.block_names, tuple(configuration.name for configuration in space.configurations))
 
 
 def _hardcore_keys(shape: BlockShape, option: Configuration) -> list[str]:
@@ -151,7 +169,7 @@ def _hardcore_keys(shape: BlockShape, option: Configuration) -> list[str]:
     return [f"{start}_er_{ratio}_k_{option.kernel}_se_{share}{act}" for ratio in ratios for share in shares]
 
 
-def import_csv_table(path: Path | str, space: MBConvSpace, conditions: ImportConditions) -> LatencyTable:
+def import_csv_table(path: Path | str, space: Tabulated, conditions: ImportConditions) -> LatencyTable:
     """A space's latency table from CSV; the module says which columns.
 
     Raises:
@@ -159,9 +177,8 @@ def import_csv_table(path: Path | str, space: MBConvSpace, conditions: ImportCon
             the same, or blocks without a row.
         FileNotFoundError: there is no such file.
     """
-    options = {configuration.name for configuration in space.configurations}
-    shapes: dict[str, list[str]] = {}
-    for name, shape in zip(space.block_names, space.block_shapes, strict=True):
+    options, shapes = _options(space), dict[str, list[str]]()
+    for name, shape in [] if isinstance(space, ChoiceSpace) else zip(space.block_names, space.block_shapes, strict=True):
         shapes.setdefault(_shape_name(shape), []).append(name)
     values: dict[tuple[str, str], tuple[float, float, int]] = {}
     rests: list[float] = []
@@ -178,7 +195,7 @@ def import_csv_table(path: Path | str, space: MBConvSpace, conditions: ImportCon
                 rests.append(latency)
                 continue
             blocks = [block] if block else shapes.get((row.get("shape") or "").strip(), [])
-            if option not in options or not blocks or not set(blocks) <= set(space.block_names):
+            if not blocks or any(option not in options.get(name, ()) for name in blocks):
                 what = f"block {block!r}" if block else f"shape {row.get('shape')!r}"
                 raise ValueError(f"{where}: {what} with option {option!r} is not in {space.space.name}")
             spread = number_of(row.get("spread") or "0", f"{where}: spread")
@@ -187,7 +204,7 @@ def import_csv_table(path: Path | str, space: MBConvSpace, conditions: ImportCon
                 if (name, option) in values:
                     raise ValueError(f"{where}: a second row for block {name!r} with option {option!r}")
                 values[name, option] = latency, spread, samples
-    missing = [(block, option) for block in space.block_names for option in sorted(options) if (block, option) not in values]
+    missing = [(block, option) for block in options for option in options[block] if (block, option) not in values]
     if missing:
         raise ValueError(f"{path}: no row for {len(missing)} blocks with option, the first of them {' '.join(missing[0])}")
     if not rests:
@@ -205,27 +222,28 @@ def _csv_errors(path: Path) -> Iterator[None]:
 
 
 def _table(
-    space: MBConvSpace,
+    space: Tabulated,
     conditions: ImportConditions,
     source: str,
     values: Mapping[tuple[str, str], tuple[float, float, int]],
     fixed: float,
 ) -> LatencyTable:
     """The table of latencies, spreads and numbers of samples by block and option."""
-    scale = MILLISECONDS[conditions.unit]
+    scale, energies = _SCALES[conditions.unit], conditions.unit in MILLIJOULES
     entries = [
         LatencyEntry(block=block, configuration=option, median=value * scale, spread=spread * scale, samples=max(1, samples))
         for (block, option), (value, spread, samples) in values.items()
     ]
     return LatencyTable(
-        unit="ms",
+        kind="energy table" if energies else "latency table",
+        unit="mJ" if energies else "ms",
         space=space.space.name,
         device=conditions.device,
         runtime=conditions.runtime,
         threads=conditions.threads,
         dtype=conditions.dtype,
         batch=conditions.batch,
-        resolution=space.settings.resolution,
+        resolution=int(space.example[0].shape[-1]) if isinstance(space, ChoiceSpace) else space.settings.resolution,
         torch_version="",
         fixed=number_of(fixed, "fixed") * scale,
         context="imported",

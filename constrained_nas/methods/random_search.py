@@ -15,7 +15,6 @@ import numpy as np
 from constrained_nas.ask_tell import SearchResult
 from constrained_nas.methods.staged import project_point
 from constrained_nas.problem import SearchProblem
-from graphs.costs import RelaxedCost
 from solvers import StagedBlocks
 
 
@@ -39,7 +38,7 @@ def random_feasible(
     """
     sizes = staged.blocks.sizes
     # Points are cheaper to price than architectures: those that a relaxed cost refuses are dropped first.
-    relaxed = [(budget.cost.quadratic, budget.limit) for budget in problem.budgets if isinstance(budget.cost, RelaxedCost)]
+    relaxed = [(quadratic, budget.limit) for budget in problem.budgets if (quadratic := budget.quadratic) is not None]
     for draw in range(draws):
         point = staged.blocks.vertex([int(choice) for choice in generator.integers(sizes)])
         if all(quadratic.value(point) <= limit for quadratic, limit in relaxed):

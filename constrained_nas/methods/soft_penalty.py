@@ -10,7 +10,7 @@ Reference: Cai et al., ProxylessNAS and Wu et al., FBNet, for penalized latencie
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ from constrained_nas.ask_tell import Feedback, Moment, Proposal, SearchMethod, S
 from constrained_nas.methods.distributions import mean_entropy, point_gradient, softmax
 from constrained_nas.methods.staged import project_point, sample_rows
 from constrained_nas.problem import SearchProblem
+from constrained_nas.selections import project_linear
 from graphs import SearchSpace
 from solvers import StagedBlocks
 from solvers.arrays import FloatArray
@@ -39,12 +40,13 @@ class SoftPenalty(SearchMethod[SoftPenaltyState]):
     """The method.
 
     Attributes:
+        staged: the layout of blocks and depths; None where decisions do not depend on each other.
         coefficient: weight of the relative excess over each budget.
         projection: ``argmax`` (unsafe, the usual end) or ``joint`` (exact, always fits).
     """
 
     space: SearchSpace
-    staged: StagedBlocks
+    staged: StagedBlocks | None = None
     coefficient: float = 10.0
     learning_rate: float = 0.1
     projection: Literal["argmax", "joint"] = "argmax"
@@ -52,7 +54,7 @@ class SoftPenalty(SearchMethod[SoftPenaltyState]):
     def init(self, problem: SearchProblem, generator: np.random.Generator) -> SoftPenaltyState:
         """Uniform distributions, whatever they cost."""
         problem.quadratics("the soft penalty")  # refuses costs without a relaxed form before any work is done
-        zeros = np.zeros(self.staged.blocks.dimension)
+        zeros = np.zeros(self.space.blocks.dimension)
         return SoftPenaltyState(zeros, zeros, zeros, 0)
 
     def ask(
@@ -87,16 +89,20 @@ class SoftPenalty(SearchMethod[SoftPenaltyState]):
 
     def report(self, state: SoftPenaltyState) -> dict[str, float]:
         """The mean entropy of the decisions, in nats."""
-        return {"entropy": mean_entropy(self.staged.blocks.split(self.point(state)))}
+        return {"entropy": mean_entropy(self.space.blocks.split(self.point(state)))}
 
     def finish(self, problem: SearchProblem, state: SoftPenaltyState) -> SearchResult:
         """The likeliest options, fitting or not, or the exact projection."""
         point = self.point(state)
-        if self.projection == "joint":
+        if self.projection == "joint" and self.staged is not None:
             return project_point(problem, self.staged, point, point)
-        choices = [int(part.argmax()) for part in self.staged.blocks.split(point)]
-        architecture = self.space.architecture(self.staged.blocks.vertex(choices))
+        if self.projection == "joint":
+            decisions = self.space.decisions
+            scores = {d.name: dict(zip(d.options, point[self.space.slice(d.name)].tolist(), strict=True)) for d in decisions}
+            return replace(project_linear(problem, scores), point=point)
+        choices = [int(part.argmax()) for part in self.space.blocks.split(point)]
+        architecture = self.space.architecture(self.space.blocks.vertex(choices))
         return SearchResult.of(problem, architecture, point)
 
     def point(self, state: SoftPenaltyState) -> FloatArray:
-        return np.concatenate([softmax(part) for part in self.staged.blocks.split(state.logits)])
+        return np.concatenate([softmax(part) for part in self.space.blocks.split(state.logits)])

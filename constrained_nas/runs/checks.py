@@ -79,6 +79,15 @@ def make_problem(family: Family, budgets: Mapping[str, float], costs: Mapping[st
     if not budgets:
         raise ValueError(f"no budget: give at least one of {', '.join(costs)}, for example --budget {next(iter(costs))}=...")
     unknown = [name for name in budgets if name not in costs]
+    if "energy_mj" in unknown:
+        raise ValueError(
+            "a budget in energy_mj needs energies: constrained-nas import-table FILE SPACE --unit mJ ..., then --energy-table"
+        )
+    if "activation_memory" in unknown:
+        raise ValueError(
+            f"space {family.decisions.name!r}: its method holds sums, and the peak of feature maps is none: budgets there are on "
+            f"{', '.join(costs)}; activation_memory is held in hardcore and ofa spaces and networks with choices, by every method"
+        )
     if unknown:
         raise ValueError(f"space {family.decisions.name!r} has no cost {unknown[0]}: budgets there are on {', '.join(costs)}")
     held = (Budget(costs[name], limit, costs[name].unit) for name, limit in budgets.items())

@@ -19,7 +19,7 @@ from constrained_nas.runs.settings import RunSettings, TrainingSettings
 from graphs import SearchSpace
 
 # Stated in parts of their own, or without influence.
-_ELSEWHERE = {"data", "data_root", "data_cache", "workers", "device", "threads", "recompute"}
+_ELSEWHERE = {"data", "data_root", "data_cache", "energy_table", "workers", "device", "threads", "recompute"}
 _SHARED = set(TrainingSettings.model_fields) - _ELSEWHERE
 _SEARCHED = _SHARED | {"budget", "method", "penalty", "soft_end", "samples"}
 

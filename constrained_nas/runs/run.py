@@ -25,7 +25,7 @@ from constrained_nas.runs.fingerprint import digest
 from constrained_nas.runs.finish import finish_run
 from constrained_nas.runs.latency import DEVICE_FILE, check_measurable, fit_found, measure_run_table, read_run_table
 from constrained_nas.runs.record import RunRecord
-from constrained_nas.runs.settings import RunSettings, load_settings, save_settings
+from constrained_nas.runs.settings import ENERGY_FILE, RunSettings, load_settings, save_settings
 from constrained_nas.runs.setup import search_problem, train_prepared, untrained
 from constrained_nas.runs.soundness import data_remarks
 from constrained_nas.runs.together import Together, working_folder
@@ -39,6 +39,7 @@ from constrained_nas.training import (
     stopping_together,
     training_threads,
 )
+from graphs.costs import load_energy_table
 from graphs.files import own_folder, save_json
 from graphs.folder_lock import owned
 from graphs.own_code import is_own, require_elsewhere
@@ -99,6 +100,8 @@ def begin_run(settings: RunSettings, folder: Path) -> Asked | None:
             _check_unused(folder)  # another may have begun one meanwhile
             if asked is not None and asked.table is not None:
                 save_json(asked.table, folder / TABLE_FILE)
+            if chosen.energy_table is not None:
+                save_json(load_energy_table(chosen.energy_table), folder / ENERGY_FILE)
             save_settings(chosen, folder)
     if together is not None:
         together.barrier()

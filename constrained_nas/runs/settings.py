@@ -45,7 +45,8 @@ SpaceName = Literal[
 MethodName = Literal["hardcore", "option-scores", "budgeted", "prunet", "filter-level", "surrogate", "soft-penalty", "random"]
 RecipeName = Literal["digits", "small", "cifar", "imagenet"]
 SETTINGS_FILE = "settings.json"
-BUDGET_NAMES = ("latency_ms", "params", "macs", "bops", "size")
+ENERGY_FILE = "energy.json"
+BUDGET_NAMES = ("latency_ms", "params", "macs", "bops", "size", "activation_memory", "energy_mj")
 
 
 class TrainingSettings(BaseModel):
@@ -58,6 +59,8 @@ class TrainingSettings(BaseModel):
     """Where the CIFAR folders lie."""
     data_cache: Path | None = None
     """Where decoded images of up to 64 pixels are kept; in the folder of images if not given."""
+    energy_table: Path | None = None
+    """Energies of the options (constrained-nas import-table --unit mJ), for a budget in energy_mj. The run keeps a copy."""
     recipe: RecipeName | None = None
     """How networks of hardcore spaces are trained: epochs, rates, mixup, label smoothing, moving average; as suits the data if not
     given. Options of their own take precedence."""
@@ -110,8 +113,9 @@ class RunSettings(TrainingSettings):
     file is run; the callable returns a module with graphs.Choice in it or a networkx graph, and may take classes, channels and
     resolution."""
     budget: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """NAME=LIMIT with NAME latency_ms, params, macs, bops or size (bytes of weights, own networks): latency=40ms, params=5M,
-    macs=60% (of the largest network); may be given several times, and all of them hold at once."""
+    """NAME=LIMIT with NAME latency_ms, params, macs, bops, size (bytes of weights), activation_memory (bytes of the feature maps
+    that are alive at once, for one image) or energy_mj (--energy-table): latency=40ms, params=5M, macs=60% (of the largest);
+    may be given several times, and all of them hold at once."""
     method: MethodName | None = None
     """By default the one that the space is made for: hardcore, budgeted, prunet or filter-level."""
     table: Path | None = None

@@ -17,6 +17,7 @@ from constrained_nas.data import DataSplits, folder_facts, load_splits
 from constrained_nas.latency import Progress
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families import Costs, Family, Found, Plan, Prepared, Saved
+from constrained_nas.runs.settings import ENERGY_FILE, RunSettings
 from constrained_nas.training import Parts, make_fabric, seeded
 
 
@@ -74,10 +75,24 @@ def untrained(
         built: Family = plan.family.build(settings.space, data.classes, data.image_channels, plan.resolution)
     else:
         built = family if not callable(family) else family(data)
+    built = with_energy(built, settings, folder)
     prepared = Prepared(plan, built, data, fabric, seeded(built.supernet, settings.seed), folder)
     if facts is not None and facts.side and abs(facts.side - plan.resolution) > plan.resolution / 8:
         prepared.remarks.append(f"images of about {facts.side} pixels are resized to {plan.resolution} (--resolution)")
     return prepared
+
+
+def with_energy(family: Family, settings: RunSettings, folder: Path) -> Family:
+    """The family with the energy of the run's table among its costs, if it has one: the folder's copy, else the file given.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: no table of energies of this space.
+    """
+    if settings.energy_table is None:
+        return family
+    kept = folder / ENERGY_FILE
+    return family.with_energy(kept if kept.exists() else settings.energy_table)
 
 
 def train_prepared(prepared: Prepared, progress: Progress | None = None) -> float:

@@ -17,13 +17,14 @@ from constrained_nas.records import ArchitectureRecord, architecture_of
 from constrained_nas.runs.families import Family, costs_of, make_space, plan_of
 from constrained_nas.runs.latency import DEVICE_FILE
 from constrained_nas.runs.record import ImageShape, NetworkRecord, RunRecord, load_run
-from constrained_nas.runs.settings import SETTINGS_FILE, RunSettings, load_settings
+from constrained_nas.runs.settings import ENERGY_FILE, SETTINGS_FILE, RunSettings, load_settings
+from constrained_nas.runs.setup import with_energy
 from constrained_nas.training import CURVES_FILE
 from graphs import Architecture
 from graphs.costs import CostModel
 from graphs.files import load_json, require_file
 
-HASHED = ("network.safetensors", "architecture.json", "table.json", DEVICE_FILE, CURVES_FILE)
+HASHED = ("network.safetensors", "architecture.json", "table.json", ENERGY_FILE, DEVICE_FILE, CURVES_FILE)
 _ROUNDING = 1e-9  # sums of a few hundred costs in double precision agree to about 1e-13 of their size
 _CLASSES = {"digits": (10, 1), "cifar10": (10, 3), "cifar100": (100, 3)}  # classes and channels
 
@@ -56,7 +57,7 @@ def verified_run(folder: Path | str) -> tuple[RunRecord, list[str]]:
     settings = load_settings(run)
     for wrong in _against_settings(record, settings):
         raise ValueError(f"{run / 'run.json'}: {wrong}")
-    family = _family(record, settings)
+    family = _family(run, record, settings)
     if family is None:
         return record, [*said, "the record does not say how many classes there were: costs were not computed again"]
     for wrong in _against_space(run, record, family):
@@ -150,14 +151,15 @@ def _against_settings(record: RunRecord, settings: RunSettings) -> Iterator[str]
         yield f"it is of method {record.method} and seed {record.seed}, {SETTINGS_FILE} of {settings.method} and {settings.seed}"
 
 
-def _family(record: RunRecord, settings: RunSettings) -> Family | None:
+def _family(run: Path, record: RunRecord, settings: RunSettings) -> Family | None:
     images = record.images
     if images is None:
         known = _CLASSES.get(settings.data)
         if known is None:
             return None
         images = ImageShape(classes=known[0], channels=known[1])
-    return make_space(settings.space, images.classes, images.channels, plan_of(settings).resolution)
+    family = make_space(settings.space, images.classes, images.channels, plan_of(settings).resolution)
+    return with_energy(family, settings, run)
 
 
 def _against_space(run: Path, record: RunRecord, family: Family) -> Iterator[str]:

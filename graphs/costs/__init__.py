@@ -6,9 +6,18 @@ from graphs.costs.choices import choice_cost, choice_latency, choice_macs, choic
 from graphs.costs.conditions import TableConditions, require_conditions
 from graphs.costs.connected import ConnectedCost, SubgraphCost, connected_macs, connected_parameters
 from graphs.costs.counts import Counts, count, mac_cost, parameter_cost
-from graphs.costs.latency import LatencyEntry, LatencyTable, PredictionEvidence, ReferenceLatency, latency_cost, load_latency_table
+from graphs.costs.latency import (
+    LatencyEntry,
+    LatencyTable,
+    PredictionEvidence,
+    ReferenceLatency,
+    latency_cost,
+    load_energy_table,
+    load_latency_table,
+)
 from graphs.costs.makespan import MakespanCost, Task, makespan_cost
-from graphs.costs.models import CostModel, QuadraticCost, RelaxedCost
+from graphs.costs.memory import block_memory, choice_memory, peak_activations
+from graphs.costs.models import CostModel, PeakCost, QuadraticCost, RelaxedCost
 from graphs.costs.slimmable import SlimmableMacs
 from graphs.costs.width_counts import width_count_cost
 from graphs.costs.width_latency import (
@@ -36,6 +45,7 @@ __all__ = [
     "MakespanCost",
     "Measured",
     "MemoryTraffic",
+    "PeakCost",
     "PredictionEvidence",
     "QuadraticCost",
     "ReferenceLatency",
@@ -45,9 +55,11 @@ __all__ = [
     "TableConditions",
     "Task",
     "WidthLatencyTable",
+    "block_memory",
     "choice_cost",
     "choice_latency",
     "choice_macs",
+    "choice_memory",
     "choice_parameters",
     "connected_architecture",
     "connected_macs",
@@ -55,11 +67,13 @@ __all__ = [
     "count",
     "latency_cost",
     "layer_latencies",
+    "load_energy_table",
     "load_latency_table",
     "load_width_latency_table",
     "mac_cost",
     "makespan_cost",
     "parameter_cost",
+    "peak_activations",
     "require_conditions",
     "switches_of",
     "tabulate_widths",

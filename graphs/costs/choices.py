@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from graphs.choices import ChoiceSpace
-from graphs.costs.conditions import medians_by_key
+from graphs.costs.conditions import measured_name, medians_by_key
 from graphs.costs.counts import count
 from graphs.costs.latency import LatencyTable
 from graphs.costs.models import QuadraticCost
@@ -63,7 +63,7 @@ def choice_parameters(space: ChoiceSpace) -> QuadraticCost:
 
 
 def choice_latency(table: LatencyTable, space: ChoiceSpace) -> QuadraticCost:
-    """Latency by a table whose blocks are the decisions of the space, in ms.
+    """Latency in ms, or energy in mJ, by a table whose blocks are the decisions of the space.
 
     Raises:
         ValueError: the table is of another space, or has none or two entries for an option; names the first.
@@ -72,7 +72,7 @@ def choice_latency(table: LatencyTable, space: ChoiceSpace) -> QuadraticCost:
     entries = (((entry.block, entry.configuration), entry.median) for entry in table.entries)
     medians = medians_by_key(table, space.space.name, entries, wanted, "decision {!r}, option {!r}".format)
     times = np.array([medians[key] for key in wanted])
-    return QuadraticCost("latency", table.unit, space.space, Quadratic.of(table.fixed, times))
+    return QuadraticCost(measured_name(table), table.unit, space.space, Quadratic.of(table.fixed, times))
 
 
 def choice_cost(space: ChoiceSpace, name: str, unit: str, measure: Measure, fixed: float | None = None) -> QuadraticCost:

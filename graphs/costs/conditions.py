@@ -8,17 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from graphs.files import Record
 
+ENERGY_TABLE = "energy table"
 BlockKey = tuple[str, str]  # a block (or the shape of its layer) and its option, by name
 
 
 class MeasuredTable(Record):
-    """What every latency table states: of which space it is, how it was measured, and the rest of the network (``fixed``), in ms.
+    """What every table states: of which space it is, how it was measured, and the rest of the network (``fixed``).
 
-    ``slope`` and ``intercept`` are those of the affine calibration already applied to the entries (1 and 0: none).
+    Latencies are in ms, energies in mJ. ``slope`` and ``intercept`` are those of the affine calibration already applied to the
+    entries (1 and 0: none).
     """
 
     kind: str
@@ -38,9 +40,12 @@ class MeasuredTable(Record):
 
     @field_validator("unit")
     @classmethod
-    def _milliseconds(cls, unit: str) -> str:
-        if unit != "ms":
-            raise ValueError(f"the table is in {unit!r}, expected 'ms': convert every number to milliseconds, then say unit 'ms'")
+    def _of_its_kind(cls, unit: str, info: ValidationInfo) -> str:
+        wanted, numbers = ("mJ", "millijoules") if info.data.get("kind") == ENERGY_TABLE else ("ms", "milliseconds")
+        if unit != wanted:
+            raise ValueError(
+                f"the table is in {unit!r}, expected {wanted!r}: convert every number to {numbers}, then say unit {wanted!r}"
+            )
         return unit
 
 
@@ -94,22 +99,28 @@ def medians_by_key(
         ValueError: the table is of another space, has none or two entries for a block or one for a block that the space has not
             (names the first, as ``called(*key)``), or nothing but zeros.
     """
+    told = f"the {ENERGY_TABLE if table.kind == ENERGY_TABLE else 'latency table'}"
     if table.space != space:
-        measure = "measure this space (search --measure-table)"
-        raise ValueError(f"the latency table is of space {table.space!r}, the search is in {space!r}: {measure}")
+        measure = "import one of this space" if table.kind == ENERGY_TABLE else "measure this space (search --measure-table)"
+        raise ValueError(f"{told} is of space {table.space!r}, the search is in {space!r}: {measure}")
     medians: dict[BlockKey, float] = {}
     known = set(wanted := list(wanted))
     for key, median in entries:
         if key not in known:
-            raise ValueError(
-                f"the latency table has an entry for {called(*key)}, which {space!r} has not: was it measured for another?"
-            )
+            raise ValueError(f"{told} has an entry for {called(*key)}, which {space!r} has not: was it measured for another?")
         if key in medians:
-            raise ValueError(f"the latency table has two entries for {called(*key)}")
+            raise ValueError(f"{told} has two entries for {called(*key)}")
         medians[key] = median
     for key in wanted:
         if key not in medians:
-            raise ValueError(f"the latency table has no entry for {called(*key)}")
+            raise ValueError(f"{told} has no entry for {called(*key)}")
     if medians and not any(medians.values()):
-        raise ValueError("the latency table says that no block takes any time: it was not measured")
+        raise ValueError(
+            f"{told} says that no block takes any {'energy' if table.kind == ENERGY_TABLE else 'time'}: it was not measured"
+        )
     return medians
+
+
+def measured_name(table: MeasuredTable) -> str:
+    """What a table says of its blocks, as a cost is called: ``latency`` or ``energy``."""
+    return "energy" if table.kind == ENERGY_TABLE else "latency"

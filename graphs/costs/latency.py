@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from graphs.costs.conditions import MeasuredTable, medians_by_key
+from graphs.costs.conditions import ENERGY_TABLE, MeasuredTable, measured_name, medians_by_key
 from graphs.costs.models import QuadraticCost
 from graphs.files import Record, load_json
 from graphs.spaces import MBConvSpace
@@ -61,14 +61,14 @@ class PredictionEvidence(Record):
 
 
 class LatencyTable(MeasuredTable):
-    """Latencies of every configuration of every block of a space, in ms.
+    """Latencies of every configuration of every block of a space, in ms; or energies (kind ``energy table``), in mJ.
 
     ``context`` says how blocks were timed: inside whole networks, as differences of chains, alone, or elsewhere (``source`` says
     where); the processor clock counts only the time that the thread ran. Version 2 added these and what follows the entries;
     version 1 is read.
     """
 
-    kind: Literal["latency table"] = "latency table"
+    kind: Literal["latency table", "energy table"] = "latency table"
     schema_version: Literal[1, 2] = 2
     context: Literal["network", "chain", "isolated", "imported"] = "network"
     clock: Literal["wall", "processor"] = "wall"
@@ -80,12 +80,23 @@ class LatencyTable(MeasuredTable):
 
 
 def load_latency_table(path: Path | str) -> LatencyTable:
-    """Read a table; raises as ``graphs.files.load_json`` does, also for a table in another unit."""
-    return load_json(path, LatencyTable, "latency table")
+    """Read a table of latencies; raises as ``graphs.files.load_json`` does, also for a table in another unit."""
+    table = load_json(path, LatencyTable, "latency table")
+    if table.kind == ENERGY_TABLE:
+        raise ValueError(f"{path}: a table of energies, not of latencies: give it by --energy-table")
+    return table
+
+
+def load_energy_table(path: Path | str) -> LatencyTable:
+    """Read a table of energies; raises as ``graphs.files.load_json`` does, also for one of latencies."""
+    table = load_json(path, LatencyTable, "energy table")
+    if table.kind != ENERGY_TABLE:
+        raise ValueError(f"{path}: a table of latencies, not of energies: give it by --table")
+    return table
 
 
 def latency_cost(table: LatencyTable, space: MBConvSpace) -> QuadraticCost:
-    """The expected latency of the space's networks by the table, in ms: bilinear in configurations and depths.
+    """The expected latency (or energy) of the space's networks by the table: bilinear in configurations and depths.
 
     Raises:
         ValueError: the table is of another space, or has none or two entries for a block's configuration; names the first.
@@ -94,4 +105,4 @@ def latency_cost(table: LatencyTable, space: MBConvSpace) -> QuadraticCost:
     entries = (((entry.block, entry.configuration), entry.median) for entry in table.entries)
     medians = medians_by_key(table, space.space.name, entries, wanted, "block {!r}, configuration {!r}".format)
     times = np.array([medians[key] for key in wanted])
-    return QuadraticCost("latency", table.unit, space.space, space.staged.cost(table.fixed, times))
+    return QuadraticCost(measured_name(table), table.unit, space.space, space.staged.cost(table.fixed, times))

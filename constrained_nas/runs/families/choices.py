@@ -9,7 +9,7 @@ super-network's weights and is fine-tuned. Its name is ``FILE.py:CALLABLE``: the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -20,32 +20,48 @@ from torch import nn
 
 from constrained_nas.ask_tell import SearchResult
 from constrained_nas.latency import Clock, Progress, Timer
+from constrained_nas.methods import SoftPenalty
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved
 from constrained_nas.runs.families.option_latencies import measure_choice_table
-from constrained_nas.runs.families.weights import extreme_options, fine_tuned, inherited, train_shared
+from constrained_nas.runs.families.weights import (
+    extreme_options,
+    fine_tuned,
+    inherited,
+    search_supernet,
+    train_shared,
+    weight_bytes,
+)
 from constrained_nas.selections import option_scores, project_linear
 from constrained_nas.training import seeded
 from graphs import Architecture, ChoiceSpace, SearchSpace, choice_space
-from graphs.costs import CostModel, LatencyTable, QuadraticCost, choice_latency, choice_macs, choice_parameters, load_latency_table
+from graphs.costs import (
+    CostModel,
+    LatencyTable,
+    choice_latency,
+    choice_macs,
+    choice_memory,
+    choice_parameters,
+    load_energy_table,
+    load_latency_table,
+)
 from graphs.files import save_json
 from graphs.own_code import own_built, own_title
-from solvers import Quadratic
 
 _DRAWS = 1000  # random networks that are tried until one fits; then random scores are projected
-_BYTES = 4  # of a weight
 
 
 @dataclass(frozen=True, eq=False)
 class ChoiceFamily(Family):
     """Options of the choices in a network."""
 
-    methods: ClassVar[tuple[str, ...]] = ("option-scores", "random")
+    methods: ClassVar[tuple[str, ...]] = ("option-scores", "soft-penalty", "random")
     decides: ClassVar[str] = "choices in a network of one's own"
     shares_supernet: ClassVar[bool] = True
 
     space: ChoiceSpace
     fresh: Callable[[], ChoiceSpace] | None = None  # the same with weights of its own
+    energy: CostModel | None = None
 
     @classmethod
     def defaults(cls, space: str) -> dict[str, Any]:
@@ -68,11 +84,11 @@ class ChoiceFamily(Family):
         return self.space.space
 
     def counted(self) -> Costs:
-        """Parameters, multiply-adds, and bytes of the weights."""
-        parameters = choice_parameters(self.space)
-        bytes_ = Quadratic.of(_BYTES * parameters.quadratic.offset, _BYTES * parameters.quadratic.linear)
-        size = QuadraticCost("size", "bytes", self.decisions, bytes_)
-        return {"params": parameters, "macs": choice_macs(self.space), "size": size}
+        """Parameters, multiply-adds, bytes of the weights, and of the feature maps alive at once."""
+        parameters, memory = choice_parameters(self.space), choice_memory(self.space)
+        size = weight_bytes(parameters)
+        energy = {} if self.energy is None else {"energy_mj": self.energy}
+        return {"params": parameters, "macs": choice_macs(self.space), "size": size, "activation_memory": memory, **energy}
 
     def cheapest(self, cost: CostModel) -> Architecture:
         return extreme_options(self.decisions, cost, -1.0)
@@ -93,12 +109,17 @@ class ChoiceFamily(Family):
         project_linear(problem, {d.name: dict.fromkeys(d.options, 0.0) for d in self.decisions.decisions})
 
     def search(self, prepared: Prepared, problem: SearchProblem, costs: Costs, method: str, saved: Saved) -> Found:
-        """Scores of the options, and the best selection; ``epochs`` passes over the held-out images. Or a random one that fits."""
+        """Scores of the options by ``epochs`` passes over held-out images, and the best selection; the soft penalty; or chance."""
         supernet = cast(nn.Module, prepared.supernet).to(prepared.fabric.device).eval()
-        passes, seed = prepared.plan.epochs, prepared.settings.seed
+        passes, settings = prepared.plan.epochs, prepared.settings
+        seed = settings.seed
         if method == "random":
             draw = partial(self._random, seed)
             return Found(draw(problem), draw, [], supernet)
+        if method == "soft-penalty":
+            projected = settings.soft_end == "projection"
+            penalized = SoftPenalty(self.decisions, coefficient=settings.penalty, projection="joint" if projected else "argmax")
+            return replace(search_supernet(problem, penalized, supernet, prepared, saved), tightens=projected)
         score = partial(option_scores, supernet, prepared.data.architecture, passes, seed)
         scores = seeded(score, seed)  # augmentation draws from torch's global state
         select = partial(project_linear, scores=scores)
@@ -117,6 +138,9 @@ class ChoiceFamily(Family):
 
     def latency(self, table: RunTable) -> CostModel:
         return choice_latency(table, self.space) if isinstance(table, LatencyTable) else super().latency(table)
+
+    def with_energy(self, path: Path) -> ChoiceFamily:
+        return replace(self, energy=choice_latency(load_energy_table(path), self.space))
 
     def measure_table(self, timer: Timer, seed: int, path: Path, progress: Progress | None) -> None:
         """Options alone, calibrated on whole networks."""

@@ -18,12 +18,12 @@ from constrained_nas.ask_tell import SearchResult
 from constrained_nas.data import DataSplits
 from constrained_nas.latency import Clock, Progress, Timer
 from constrained_nas.problem import SearchProblem
-from constrained_nas.runs.fingerprint import fingerprint
+from constrained_nas.runs.fingerprint import digest, fingerprint
 from constrained_nas.runs.recipes import Recipe
 from constrained_nas.runs.settings import RunSettings
 from constrained_nas.training import Checkpoint, Curves
 from graphs import Architecture, ChoiceSpace, GPUNetSpace, MBConvSpace, SearchSpace
-from graphs.costs import CostModel, LatencyTable, WidthLatencyTable
+from graphs.costs import CostModel, LatencyTable, QuadraticCost, WidthLatencyTable
 
 RunTable = LatencyTable | WidthLatencyTable
 Costs = dict[str, CostModel]  # by the names that budgets are given in
@@ -89,6 +89,9 @@ class Prepared:
             more: what decides it besides the settings, JSON-ready.
         """
         decided = fingerprint(self.settings, self.family.decisions, self.data, self.fabric, shared=name == "supernet")
+        if name != "supernet" and isinstance(self.family.energy, QuadraticCost):
+            terms = self.family.energy.quadratic
+            more |= {"energy": digest([terms.offset, terms.linear.tolist(), terms.theta.tolist()])}
         path = self.folder / "checkpoints" / f"{name}.safetensors"
         return Saved(Checkpoint(path, decided | more, self.remarks), progress, self.curves)
 
@@ -148,6 +151,7 @@ class Family(Protocol):
         most_budgets: that hold at once; 0 for any number.
         shares_supernet: whether one super-network, trained before, serves every search.
         takes_recipes: whether the data decide how its networks are trained, see :mod:`constrained_nas.runs.recipes`.
+        energy: of its networks, by a table, if there is one.
         tests_references: whether the cheapest and the largest network are worth testing with the weights there are.
     """
 
@@ -158,6 +162,7 @@ class Family(Protocol):
     shares_supernet: ClassVar[bool] = False
     takes_recipes: ClassVar[bool] = False
     tests_references: ClassVar[bool] = True
+    energy: CostModel | None = None
 
     @classmethod
     def defaults(cls, space: str) -> dict[str, Any]:
@@ -176,7 +181,7 @@ class Family(Protocol):
         """The decisions of the space."""
 
     def counted(self) -> Costs:
-        """The costs that are counted."""
+        """The costs that are counted, and the energy by a table, see :meth:`with_energy`."""
 
     def cheapest(self, cost: CostModel) -> Architecture:
         """The network of least cost, one of the space's costs."""
@@ -241,6 +246,14 @@ class Family(Protocol):
     def timed(self, prepared: Prepared) -> tuple[MBConvSpace | GPUNetSpace | ChoiceSpace, Callable[[Architecture], nn.Module]]:
         """The space, and what builds its bare networks of any weights: for timing them."""
         raise self._without_tables()
+
+    def with_energy(self, path: Path) -> Family:
+        """The same with the energy of a table among its costs.
+
+        Raises:
+            ValueError: there are none of such spaces; or the file is damaged, or of another space.
+        """
+        raise ValueError(f"{self.decisions.name} has no energy tables: they are of hardcore spaces and of networks with choices")
 
     def _without_tables(self) -> ValueError:
         return ValueError(f"{self.decisions.name} has no latency tables: use {self.uncounted}, or a hardcore or gpunet space")

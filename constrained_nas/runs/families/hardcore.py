@@ -22,10 +22,29 @@ from constrained_nas.latency import Clock, ProfileSettings, Progress, Timer, log
 from constrained_nas.methods import SURROGATE_SAMPLES, PairwiseSurrogate, SoftPenalty, random_feasible, recommended, start_point
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved
-from constrained_nas.runs.families.weights import fine_tuned, heaviest_teacher, inherited, search_supernet, train_shared
+from constrained_nas.runs.families.weights import (
+    extreme_options,
+    fine_tuned,
+    heaviest_teacher,
+    inherited,
+    search_supernet,
+    train_shared,
+    weight_bytes,
+)
 from constrained_nas.runs.recipes import RECIPES
 from graphs import Architecture, MBConvSpace, SearchSpace, Supernet, hardcore_imagenet, hardcore_small, ofa_mbv3
-from graphs.costs import CostModel, LatencyTable, QuadraticCost, latency_cost, load_latency_table, mac_cost, parameter_cost
+from graphs.costs import (
+    CostModel,
+    LatencyTable,
+    PeakCost,
+    QuadraticCost,
+    block_memory,
+    latency_cost,
+    load_energy_table,
+    load_latency_table,
+    mac_cost,
+    parameter_cost,
+)
 from graphs.files import save_json
 from solvers import cheapest_start
 
@@ -40,6 +59,7 @@ class HardCoReFamily(Family):
     takes_recipes: ClassVar[bool] = True
 
     space: MBConvSpace
+    energy: CostModel | None = None
 
     @classmethod
     def defaults(cls, space: str) -> dict[str, Any]:
@@ -60,11 +80,17 @@ class HardCoReFamily(Family):
         return self.space.space
 
     def counted(self) -> Costs:
-        """Parameters and multiply-adds."""
-        return {"params": parameter_cost(self.space), "macs": mac_cost(self.space)}
+        """Parameters, multiply-adds, bytes of the weights, and of the feature maps alive at once."""
+        parameters = parameter_cost(self.space)
+        size = weight_bytes(parameters)
+        energy = {} if self.energy is None else {"energy_mj": self.energy}
+        memory = block_memory(self.space)
+        return {"params": parameters, "macs": mac_cost(self.space), "size": size, "activation_memory": memory, **energy}
 
     def cheapest(self, cost: CostModel) -> Architecture:
         """The cheapest configurations at the least depths."""
+        if isinstance(cost, PeakCost):
+            return extreme_options(self.decisions, cost, -1.0)  # depths have no peak of their own: the first is the least
         quadratic = cast(QuadraticCost, cost).quadratic
         return self.decisions.architecture(np.asarray(cheapest_start(self.space.staged, quadratic, math.inf).require_feasible().x))
 
@@ -83,6 +109,9 @@ class HardCoReFamily(Family):
 
     def latency(self, table: RunTable) -> CostModel:
         return latency_cost(table, self.space) if isinstance(table, LatencyTable) else super().latency(table)
+
+    def with_energy(self, path: Path) -> HardCoReFamily:
+        return replace(self, energy=latency_cost(load_energy_table(path), self.space))
 
     def measure_table(self, timer: Timer, seed: int, path: Path, progress: Progress | None) -> None:
         """A killed measurement goes on where it was."""

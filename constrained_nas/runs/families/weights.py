@@ -15,7 +15,10 @@ from constrained_nas.runs.families.family import Found, Plan, Prepared, Saved
 from constrained_nas.search import SearchOptions, WeightTraining, search
 from constrained_nas.training import TrainingOptions, fine_tune, heaviest_file, load_weights, recalibrate_on, seeded, train_supernet
 from graphs import Architecture, SearchSpace, Supernet
-from graphs.costs import CostModel, QuadraticCost
+from graphs.costs import CostModel, PeakCost, QuadraticCost
+from solvers import Quadratic
+
+_BYTES = 4  # of a weight
 
 
 def search_supernet(
@@ -123,9 +126,16 @@ def fine_tuned(
 
 
 def extreme_options(decisions: SearchSpace, cost: CostModel, sign: float) -> Architecture:
-    """The option of greatest ``sign x cost`` of every decision, by a cost that adds up over the decisions."""
-    linear = sign * cast(QuadraticCost, cost).quadratic.linear
+    """The option of greatest ``sign x cost`` of every decision, by a cost that is their sum or their peak."""
+    linear = sign * (cost.peaks if isinstance(cost, PeakCost) else cast(QuadraticCost, cost).quadratic.linear)
     return decisions.choose({d.name: d.options[int(linear[decisions.slice(d.name)].argmax())] for d in decisions.decisions})
+
+
+def weight_bytes(parameters: QuadraticCost) -> QuadraticCost:
+    """Bytes of the weights in float32, from their number."""
+    count = parameters.quadratic
+    bytes_ = Quadratic.of(_BYTES * count.offset, _BYTES * count.linear, _BYTES * count.theta)
+    return QuadraticCost("size", "bytes", parameters.space, bytes_)
 
 
 def _by_recipe(plan: Plan, epochs: int, rate: float) -> TrainingOptions:

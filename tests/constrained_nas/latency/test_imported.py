@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support.fakes import true_table
 from support.tiny import tiny_space
+from torch import nn
 
 from constrained_nas.latency import ImportConditions, import_csv_table, import_ofa_table, import_table
-from graphs import MBConvSpace, hardcore_imagenet, ofa_mbv3
-from graphs.costs import LatencyTable, latency_cost
+from graphs import Choice, MBConvSpace, choice_space, hardcore_imagenet, ofa_mbv3
+from graphs.costs import LatencyTable, choice_latency, latency_cost, load_energy_table, load_latency_table
+from graphs.files import save_json
 
 CONDITIONS = ImportConditions("us", "Pixel 6", 1, runtime="TFLite", threads=2)
 SPACE = tiny_space()
@@ -205,7 +208,7 @@ def test_csv_without_its_columns(tmp_path: Path) -> None:
 
 
 def test_conditions_must_be_named() -> None:
-    with pytest.raises(ValueError, match="unit: expected one of s, ms, us, ns, got 'minutes'"):
+    with pytest.raises(ValueError, match="unit: expected one of s, ms, us, ns, J, mJ, uJ, got 'minutes'"):
         ImportConditions("minutes", "Pixel 6", 1)
     with pytest.raises(ValueError, match="device: name what"):
         ImportConditions("ms", " ", 1)
@@ -295,3 +298,22 @@ def test_the_space_of_once_for_all(tmp_path: Path) -> None:
     assert table.fixed == pytest.approx(0.063) and len(table.entries) == 20 * 9
     assert medians(table)["stage5.block3", "e6_k7"] == pytest.approx(0.023)
     latency_cost(table, space)
+
+
+def test_energies_of_a_network_of_ones_own(tmp_path: Path) -> None:
+    block = Choice("block", {"conv": nn.Conv2d(3, 3, 1), "skip": nn.Identity()})
+    space = choice_space(nn.Sequential(block), torch.zeros(1, 3, 8, 8), "own")
+    (tmp_path / "lines.txt").write_text("block conv: 0.002\nblock.skip: 0\nfixed: 0.001\n", encoding="utf-8")
+    (tmp_path / "table.csv").write_text("block,option,latency\nblock,conv,2000\nblock,skip,0\nfixed,,1000\n", encoding="utf-8")
+    for name, unit in (("lines.txt", "J"), ("table.csv", "uJ")):
+        table = import_table(tmp_path / name, space, ImportConditions(unit, "board", 1))
+        assert (table.kind, table.unit, table.resolution, table.fixed) == ("energy table", "mJ", 8, 1.0)
+        save_json(table, tmp_path / "energy.json")
+        cost = choice_latency(load_energy_table(tmp_path / "energy.json"), space)
+        assert (cost.name, cost.unit) == ("energy", "mJ")
+        assert cost.cost(space.space.choose({"block": "conv"})) == 3.0
+        with pytest.raises(ValueError, match="a table of energies, not of latencies"):
+            load_latency_table(tmp_path / "energy.json")
+    with pytest.raises(ValueError, match="block 'block' with option 'none' is not in own"):
+        (tmp_path / "wrong.csv").write_text("block,option,latency\nblock,none,1\nfixed,,0\n", encoding="utf-8")
+        import_table(tmp_path / "wrong.csv", space, ImportConditions("mJ", "board", 1))

@@ -12,9 +12,9 @@ from support.tiny import TINY
 
 from constrained_nas.commands.cli import main
 from constrained_nas.latency import Timer
-from constrained_nas.runs import RunSettings, begin_run, load_network, load_run, make_space
+from constrained_nas.runs import RunSettings, begin_run, load_network, load_run, make_space, trusted_run
 from constrained_nas.runs.families import measure_choice_table
-from graphs.costs import choice_latency, load_latency_table
+from graphs.costs import choice_latency, load_latency_table, peak_activations
 
 NETWORK = """
 from torch import nn
@@ -54,6 +54,7 @@ def build(classes=10, channels=1, resolution=16):
     add_edge(dag, "second", "logits", head)
     return dag
 """
+OPTIONS = ("skip", "narrow", "wide")
 FLAGS = [part for name, value in TINY.items() if value is not False for part in (f"--{name}".replace("_", "-"), str(value))]
 
 
@@ -107,6 +108,31 @@ def test_random_networks_fit(own: Path, monkeypatch: pytest.MonkeyPatch) -> None
         *FLAGS,
     )
     assert all(budget.fits for budget in load_run(own / "run").budgets)
+
+
+def test_energy_and_memory_are_held_by_the_soft_penalty(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(own)
+    energies = "".join(
+        f"{name} {option}: {2 * place}\n" for name in ("one", "two", "three") for place, option in enumerate(OPTIONS)
+    )
+    (own / "measured.txt").write_text(energies + "fixed: 1\n")
+    imported = ["--unit", "mJ", "--device", "board", "--batch", 1, "--resolution", 16]
+    typed(monkeypatch, "import-table", "measured.txt", "mynet.py:build", *imported, "--out", "energy.json")
+    asked = ["--budget", "energy=6mJ", "--budget", "activation_memory=5KB", "--energy-table", "energy.json"]
+    typed(monkeypatch, "search", "mynet.py:build", "--method", "soft-penalty", *asked, "--out", "run", *FLAGS)
+    (own / "energy.json").unlink()  # the run keeps its own
+    record = trusted_run(own / "run")
+    spent = {budget.cost: budget for budget in record.budgets}
+    assert set(spent) == {"energy", "activation_memory"} and all(budget.fits for budget in record.budgets)
+    assert spent["energy"].value == 1 + sum(2 * OPTIONS.index(option) for option in record.found.choices.values()) <= 6
+    network = load_network(own / "run").network
+    assert peak_activations(network, torch.zeros(1, 1, 16, 16)) <= spent["activation_memory"].value <= 5000
+    with pytest.raises(SystemExit, match="is below the cheapest network"):
+        typed(monkeypatch, "search", "mynet.py:build", "--budget", "activation_memory=1KB", "--out", "other", *FLAGS)
+    with pytest.raises(SystemExit, match="a budget in energy_mj needs energies"):
+        typed(monkeypatch, "search", "mynet.py:build", "--budget", "energy_mj=6", "--out", "other", *FLAGS)
+    with pytest.raises(SystemExit, match="activation_memory is held in hardcore and ofa spaces and networks with choices"):
+        typed(monkeypatch, "search", "mygraph.py:build", "--budget", "activation_memory=1MB", "--out", "other", *FLAGS)
 
 
 def test_a_graph(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
