@@ -1,4 +1,4 @@
-"""The commands ``profile`` and ``import-table``: the latency table of a space, measured here or elsewhere (there also of energies)."""
+"""The commands ``profile`` and ``import-table``: the latency table of a space, measured here, or elsewhere (energies too)."""
 
 from __future__ import annotations
 
