@@ -17,6 +17,7 @@ from support.fakes import true_table
 from support.tiny import TINY, killer, run, settings
 
 from constrained_nas.commands.cli import main
+from constrained_nas.data import digits
 from constrained_nas.records import load_architecture
 from constrained_nas.reports import verdict
 from constrained_nas.runs import begin_run, carry_out, costs_of, load_run, load_settings, make_space
@@ -51,7 +52,14 @@ def test_every_method_ends_within_all_its_budgets(tmp_path: Path, space: str, me
     for name, limit in asked.items():  # counted again from the file
         assert costs[name].cost(found) <= limit
     assert [entry.limit for entry in record.budgets] == list(asked.values()) and all(entry.fits for entry in record.budgets)
-    assert record.method == method and record.found.accuracy is not None and 0 <= record.found.accuracy <= 100
+    assert record.method == method
+    network = made.network(found).eval()
+    network.load_state_dict(load_file(tmp_path / "network.safetensors"))
+    test = digits(16, TINY["training_digits"], TINY["draws"], 1, 0.2, 0).test
+    images, labels = test.tensors  # type: ignore[attr-defined]
+    with torch.no_grad():
+        right = network(images).argmax(1) == labels
+    assert record.found.accuracy == pytest.approx(100 * right.double().mean().item())
     assert [reference.name for reference in record.references] == ["cheapest", "largest"]
     first = record.budgets[0]
     cheapest, largest = (reference.costs[first.cost] for reference in record.references)

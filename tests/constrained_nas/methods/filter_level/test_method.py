@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -316,7 +317,8 @@ def test_law_scores_are_gradients_and_points_are_means(space: FilterSpace) -> No
     assert space.space.blocks.residual(law.point(parameters)) < 1e-12
     np.testing.assert_array_equal(law.from_unit_counts(law.unit_counts(counts)), counts)
     space.architecture(law.expected(parameters))  # checks it
-    assert law.entropy(parameters) > 0
+    surprises = [-law.log_probability(parameters, row) / len(space.units) for row in law.sample(parameters, 300, generator)]
+    assert law.entropy(parameters) == pytest.approx(np.mean(surprises), abs=5 * np.std(surprises) / math.sqrt(300))
 
 
 def test_hard_meets_what_the_expected_configuration_misses() -> None:
