@@ -33,7 +33,7 @@ from papers_repro.harness import Column, Row, Rows, Scale, new_figure, started
 
 SCRIPT = "bsn_figure4"
 _COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b")
-_WHAT = {"loss": "loss of sampled networks", "entropy": "mean entropy of a switch, nats", "cost": "cost / budget"}
+_WHAT = {"loss": "loss of sampled networks", "entropy": "entropy a switch, nats", "cost": "cost / budget"}
 
 
 def preset(scale: Scale) -> FigureOptions:
@@ -51,14 +51,14 @@ def draw(record: RunsRecord) -> Figure:
     groups = _groups(record)
     figure = new_figure(12, 0.6 + 3.0 * len(groups))
     axes = figure.subplots(len(groups), 3, squeeze=False, sharex=True)
-    for places, (title, runs) in zip(axes, groups, strict=True):
+    for row, (places, (title, runs)) in enumerate(zip(axes, groups, strict=True), 1):
         for place, what in zip(places, _WHAT, strict=True):
             _draw_curves(place, runs, what)
             if what == "loss":
                 _draw_plain(place, record, runs)
             place.xaxis.set_major_locator(MaxNLocator(integer=True))
         places[0].set_title(title, fontsize=10, loc="left")
-        legend_below(places[0], gap=0.24)
+        legend_below(places[0], gap=0.24 if row == len(groups) else 0.04)  # under the axis' label, where it has one
     for place in axes[-1]:
         place.set_xlabel("epoch (grey: warm-up)")
     figure.suptitle(f"Searches: {record.data}, {record.scale} scale", fontsize=12)

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
         with_limit,
     )
     from constrained_nas.latency.imported import ImportConditions, import_csv_table, import_ofa_table, import_table
-    from constrained_nas.latency.measured_cost import measured_latency, summed_latency
+    from constrained_nas.latency.measured_cost import (
+        calibrate_module_table,
+        measure_module_table,
+        measured_latency,
+        summed_latency,
+    )
     from constrained_nas.latency.names import BlockTiming, Clock, Progress, RuntimeName
     from constrained_nas.latency.profiling import Profiled, ProfileSettings, profile_space
     from constrained_nas.latency.robust_times import inliers, least_samples

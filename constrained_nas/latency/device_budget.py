@@ -31,7 +31,7 @@ from constrained_nas.latency.rounds import timed_run
 from constrained_nas.latency.runtimes import prepare_run, require_runtime
 from constrained_nas.latency.timer import Timer
 from constrained_nas.problem import SearchProblem
-from graphs import Architecture, ChoiceSpace, GPUNetSpace, MBConvSpace
+from graphs import Architecture, ChoiceSpace, DagSpace, GPUNetSpace, MBConvSpace
 from graphs.files import Record
 from solvers import InfeasibleError
 
@@ -201,7 +201,7 @@ def with_limit(problem: SearchProblem, cost: str, limit: float) -> SearchProblem
 
 
 def measure_alone(
-    space: MBConvSpace | GPUNetSpace | ChoiceSpace,
+    space: MBConvSpace | GPUNetSpace | ChoiceSpace | DagSpace,
     build: Callable[[Architecture], nn.Module],
     timer: Timer,
     rounds: int = 40,

@@ -10,16 +10,21 @@ Reference: Véniat & Denoyer, Budgeted Super Networks, Sec. 3.2 (any cost that c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
 
+from constrained_nas.latency.block_table import TableFit, scale_table
+from constrained_nas.latency.names import Progress
 from constrained_nas.latency.rounds import measure_networks, measure_runs
-from constrained_nas.latency.timer import Timer
+from constrained_nas.latency.runtimes import runtime_title
+from constrained_nas.latency.timer import Measurement, Timer
 from graphs import Architecture, DagSpace, compile_supernet
-from graphs.costs import CallableCost, ConnectedCost
+from graphs.costs import CallableCost, ConnectedCost, LatencyEntry, LatencyTable, connected_latency, module_entries
 from graphs.supernet import edge_of, layer_of
 
 
@@ -59,26 +64,77 @@ def summed_latency(space: DagSpace, timer: Timer | None = None, rounds: int = 20
         >>> cost.unit, cost.cost(resnet(1, side=8, widths=(4, 8)).whole) > 0
         ('ms', True)
     """
+    return replace(connected_latency(measure_module_table(space, timer, rounds), space), name=name)
+
+
+def measure_module_table(
+    space: DagSpace, timer: Timer | None = None, rounds: int = 20, seed: int = 0, progress: Progress | None = None
+) -> LatencyTable:
+    """A table of every module and addition of a super-network, as :func:`summed_latency` sums them: what each takes alone.
+
+    Args:
+        seed: of the order of the rounds.
+
+    Raises:
+        ValueError: no round.
+    """
     if rounds < 1:
-        raise ValueError(f"cost {name!r}: expected one round or more, got {rounds}")
+        raise ValueError(f"latency table: expected one round or more, got {rounds}")
     how, parts = timer or Timer(), space.connectivity
-    runs, of_edge, of_layer = {}, list[str](), list[str]()
+    runs, timed = {}, list[str]()
     with torch.random.fork_rng(devices=[]):
         for key in parts.edges:
             factory, shape = edge_of(space.dag, key).factory, layer_of(space.dag, key[0]).shape
             module = factory()
-            if isinstance(module, nn.Identity):
-                of_edge.append("")
-                continue
-            of_edge.append(f"{module} of {shape}")
-            if of_edge[-1] not in runs:
-                runs[of_edge[-1]] = partial(how.place(module), how.noise(shape))
+            timed.append("" if isinstance(module, nn.Identity) else f"{module} of {shape}")
+            if timed[-1] and timed[-1] not in runs:
+                runs[timed[-1]] = partial(how.place(module), how.noise(shape))
         for node in parts.nodes:
             shape = layer_of(space.dag, node).shape
-            of_layer.append(f"addition of {shape}")
-            runs.setdefault(of_layer[-1], partial(torch.add, how.noise(shape), how.noise(shape)))
-    measured = measure_runs(runs, how, rounds, np.random.default_rng(0), what="timing modules")
-    taken = {what: measurement.median for what, measurement in measured.items()} | {"": 0.0}
-    return ConnectedCost(
-        name, "ms", space, 0.0, np.array([taken[what] for what in of_edge]), np.array([taken[what] for what in of_layer])
+            timed.append(f"addition of {shape}")
+            runs.setdefault(timed[-1], partial(torch.add, how.noise(shape), how.noise(shape)))
+    found = measure_runs(runs, how, rounds, np.random.default_rng(seed), progress, "timing modules")
+    nothing = Measurement(0.0, 0.0, rounds)
+    modules, additions = module_entries(space)
+    entries = [
+        LatencyEntry(block=block, configuration=kind, **asdict(found.get(what, nothing)))
+        for (block, kind), what in zip([*modules, *additions], timed, strict=True)
+    ]
+    return LatencyTable(
+        unit="ms",
+        space=space.space.name,
+        **how.conditions(runtime_title("torch", how)),
+        resolution=layer_of(space.dag, parts.nodes[0]).shape[-1],
+        fixed=0.0,
+        context="isolated",
+        clock=how.clock,
+        entries=tuple(entries),
     )
+
+
+def calibrate_module_table(
+    table: LatencyTable,
+    space: DagSpace,
+    networks: Sequence[Architecture],
+    timer: Timer,
+    rounds: int = 20,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[LatencyTable, TableFit]:
+    """The table scaled to whole ``networks``, timed together, and how it predicts every other one, which took no part.
+
+    Raises:
+        ValueError: fewer than six networks, or no round.
+    """
+    if len(networks) < 6:
+        raise ValueError(f"networks: expected at least 6, half to calibrate and half to check, got {len(networks)}")
+    with torch.random.fork_rng(devices=[]):
+        supernet = compile_supernet(space.dag, space.space)
+    images = timer.noise(layer_of(space.dag, space.connectivity.nodes[0]).shape)
+    alone = [supernet.extract(architecture) for architecture in networks]
+    times = [one.median for one in measure_networks(alone, images, timer, rounds, np.random.default_rng(seed), progress)]
+    raw = connected_latency(table, space)
+    before = TableFit.of([raw.cost(one) for one in networks[::2]], times[::2])
+    scaled = scale_table(table, before.slope, before.intercept)
+    cost = connected_latency(scaled, space)
+    return scaled, TableFit.of([cost.cost(one) for one in networks[1::2]], times[1::2])

@@ -24,7 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from constrained_nas.latency.names import Clock
-from graphs import ChoiceSpace, GPUNetSpace, MBConvSpace
+from graphs import ChoiceSpace, DagSpace, GPUNetSpace, MBConvSpace
+from graphs.supernet import layer_of
 
 
 def automatic_clock(device: str, threads: int) -> Clock:
@@ -83,8 +84,10 @@ class Timer:
         finally:
             torch.set_num_threads(before)
 
-    def images(self, space: MBConvSpace | GPUNetSpace | ChoiceSpace) -> Tensor:
+    def images(self, space: MBConvSpace | GPUNetSpace | ChoiceSpace | DagSpace) -> Tensor:
         """A batch of noise of the space's input shape."""
+        if isinstance(space, DagSpace):
+            return self.noise(layer_of(space.dag, space.connectivity.nodes[0]).shape)
         if isinstance(space, ChoiceSpace):
             return self.noise(space.example[0].shape[1:])
         return self.noise((space.settings.image_channels, space.settings.resolution, space.settings.resolution))

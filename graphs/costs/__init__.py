@@ -4,7 +4,14 @@ from graphs.costs.bit_operations import BitOperations, Linearization, MemoryTraf
 from graphs.costs.callables import CallableCost, connected_architecture, switches_of
 from graphs.costs.choices import choice_cost, choice_latency, choice_macs, choice_parameters
 from graphs.costs.conditions import TableConditions, require_conditions
-from graphs.costs.connected import ConnectedCost, SubgraphCost, connected_macs, connected_parameters
+from graphs.costs.connected import (
+    ConnectedCost,
+    SubgraphCost,
+    connected_latency,
+    connected_macs,
+    connected_parameters,
+    module_entries,
+)
 from graphs.costs.counts import Counts, count, mac_cost, parameter_cost
 from graphs.costs.latency import (
     LatencyEntry,
@@ -62,6 +69,7 @@ __all__ = [
     "choice_memory",
     "choice_parameters",
     "connected_architecture",
+    "connected_latency",
     "connected_macs",
     "connected_parameters",
     "count",
@@ -72,6 +80,7 @@ __all__ = [
     "load_width_latency_table",
     "mac_cost",
     "makespan_cost",
+    "module_entries",
     "parameter_cost",
     "peak_activations",
     "require_conditions",

@@ -1,4 +1,4 @@
-"""Costs of the connected part of a sampled sub-graph: multiply-adds and parameters of the modules that really run.
+"""Costs of the connected part of a sampled sub-graph: multiply-adds, parameters and latencies of the modules that really run.
 
 A cost of this kind adds up a fixed part, a number for every running module, and a number for every addition that running modules
 make where they meet: ``fan-in - 1`` additions at a layer of fan-in 1 or more, the fan-in counted on the sub-graph. That is linear
@@ -20,7 +20,9 @@ import torch
 from torch import nn
 
 from graphs.blocks import UpsampledConvolution
+from graphs.costs.conditions import medians_by_key
 from graphs.costs.counts import Counts, count
+from graphs.costs.latency import LatencyTable
 from graphs.costs.models import CostModel
 from graphs.space import Architecture
 from graphs.spaces import DagSpace
@@ -134,6 +136,25 @@ def connected_parameters(space: DagSpace) -> ConnectedCost:
     """
     free = np.zeros(len(space.connectivity.nodes))
     return _summed("parameters", "parameters", space, lambda _, counts: counts.parameters, free)
+
+
+def connected_latency(table: LatencyTable, space: DagSpace) -> ConnectedCost:
+    """Latency in ms by a table of modules and additions, summed over what runs; what the table has fixed every network pays.
+
+    Raises:
+        ValueError: the table is of another space, or has none or two entries for a module or an addition; names the first.
+    """
+    modules, additions = module_entries(space)
+    entries = (((entry.block, entry.configuration), entry.median) for entry in table.entries)
+    medians = medians_by_key(table, space.space.name, entries, [*modules, *additions], "{!r}, {!r}".format)
+    per_edge, per_addition = (np.array([medians[key] for key in keys]) for keys in (modules, additions))
+    return ConnectedCost("latency", table.unit, space, table.fixed, per_edge, per_addition)
+
+
+def module_entries(space: DagSpace) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """How a latency table calls the modules (E,) and the additions (layers,): where they lead, and what they are."""
+    parts = space.connectivity
+    return [(f"{source} -> {target}", str(key)) for source, target, key in parts.edges], [(str(n), "addition") for n in parts.nodes]
 
 
 def running_modules(space: DagSpace, architecture: Architecture, cost: str) -> BoolArray:

@@ -90,9 +90,20 @@ def draw_ours(axes: Axes, record: RunsRecord, family: Family, cost: CostName) ->
         means = np.array([np.mean(group, axis=0) for group in groups])
         halves = np.nan_to_num([half_width([y for _, y in group]) for group in groups])
         reach = np.minimum([halves, halves], [means[:, 1], 100 - means[:, 1]])  # no accuracy lies beyond 0 or 100 %
-        marker = MARKERS[method]
+        # Soft marks are large and hollow, so that those of hard searches can be seen in them.
+        face, size_of_mark, width = ("none", 11, 3.5) if method == "soft" else (colour, 6, 1.3)
         axes.errorbar(
-            means[:, 0], means[:, 1], reach, label=method, marker=marker, color=colour, capsize=2.5, markersize=6, linewidth=1.3
+            means[:, 0],
+            means[:, 1],
+            reach,
+            label=method,
+            marker=MARKERS[method],
+            color=colour,
+            capsize=0.4 * size_of_mark,
+            markersize=size_of_mark,
+            markerfacecolor=face,
+            linewidth=1.3,
+            elinewidth=width,
         )
     if cost.startswith("steps"):
         low, high = axes.get_xlim()

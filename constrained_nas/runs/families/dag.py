@@ -5,21 +5,33 @@ The weights are trained while the search runs; a found network is fine-tuned fro
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from pathlib import Path
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 from torch import nn
 
+from constrained_nas.latency import Clock, Progress, Timer, calibrate_module_table, measure_module_table
 from constrained_nas.methods import Budgeted
-from constrained_nas.methods.budgeted import ConnectedProgram
+from constrained_nas.methods.budgeted import ConnectedProgram, settle_within
 from constrained_nas.problem import Budget, SearchProblem
-from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, Saved
+from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved
 from constrained_nas.runs.families.weights import fine_tuned, inherited, search_supernet
 from constrained_nas.search import WeightTraining
 from constrained_nas.training import seeded
 from graphs import Architecture, DagSpace, SearchSpace, Supernet, convolutional_neural_fabric, resnet_fabric
-from graphs.costs import CostModel, connected_architecture, connected_macs, connected_parameters
+from graphs.costs import (
+    CostModel,
+    LatencyTable,
+    connected_architecture,
+    connected_latency,
+    connected_macs,
+    connected_parameters,
+    load_latency_table,
+)
+from graphs.files import save_json
 from graphs.own_code import is_own, own_built, own_title
 
 
@@ -29,7 +41,6 @@ class DagFamily(Family):
 
     methods: ClassVar[tuple[str, ...]] = ("budgeted",)
     decides: ClassVar[str] = "modules to switch off (resnet-fabric-small, cnf-small, resnet-fabric-3 ...)"
-    uncounted: ClassVar[str] = "params or macs"
     # A super-network that was trained while it was searched favours what was found: its other networks tell little.
     tests_references: ClassVar[bool] = False
 
@@ -90,6 +101,36 @@ class DagFamily(Family):
 
     def network(self, architecture: Architecture) -> nn.Module:
         return self._supernet().extract(architecture)
+
+    def read_table(self, path: Path) -> LatencyTable:
+        return load_latency_table(path)
+
+    def latency(self, table: RunTable) -> CostModel:
+        return connected_latency(table, self.space) if isinstance(table, LatencyTable) else super().latency(table)
+
+    def measure_table(self, timer: Timer, seed: int, path: Path, progress: Progress | None) -> None:
+        """Modules and additions alone, calibrated on whole networks."""
+        table = measure_module_table(self.space, timer, seed=seed, progress=progress)
+        generator = np.random.default_rng(seed)
+        networks = self._spread(connected_latency(table, self.space), 12, generator)
+        save_json(calibrate_module_table(table, self.space, networks, timer, seed=seed, progress=progress)[0], path)
+
+    def clock(self, table: RunTable) -> Clock:
+        return cast(LatencyTable, table).clock
+
+    def timed(self, prepared: Prepared) -> tuple[DagSpace, Callable[[Architecture], nn.Module]]:
+        return self.space, self.network
+
+    def _spread(self, cost: CostModel, count: int, generator: np.random.Generator) -> list[Architecture]:
+        """Random networks within limits that are evenly spaced between the cheapest network and the whole."""
+        least, most = cost.cost(self.cheapest(cost)), cost.cost(self.space.whole)
+        found = []
+        for limit in np.linspace(least, most, count):
+            problem = SearchProblem(self.decisions, (Budget(cost, float(limit) * (1 + 1e-9), cost.unit),))
+            worth = np.maximum(3.0 + generator.logistic(size=len(self.decisions.decisions)), 0.0)
+            running, _ = settle_within(problem, ConnectedProgram.of(self.space, problem), worth)
+            found.append(connected_architecture(self.space, running))
+        return found
 
     def _supernet(self) -> Supernet:
         return self.space.supernet(rows="route", disconnected="zeros")

@@ -22,7 +22,7 @@ from constrained_nas.runs.fingerprint import digest, fingerprint
 from constrained_nas.runs.recipes import Recipe
 from constrained_nas.runs.settings import RunSettings
 from constrained_nas.training import Checkpoint, Curves
-from graphs import Architecture, ChoiceSpace, GPUNetSpace, MBConvSpace, SearchSpace
+from graphs import Architecture, ChoiceSpace, DagSpace, GPUNetSpace, MBConvSpace, SearchSpace
 from graphs.costs import CostModel, LatencyTable, QuadraticCost, WidthLatencyTable
 
 RunTable = LatencyTable | WidthLatencyTable
@@ -243,7 +243,9 @@ class Family(Protocol):
         """By which a table was measured."""
         raise self._without_tables()
 
-    def timed(self, prepared: Prepared) -> tuple[MBConvSpace | GPUNetSpace | ChoiceSpace, Callable[[Architecture], nn.Module]]:
+    def timed(
+        self, prepared: Prepared
+    ) -> tuple[MBConvSpace | GPUNetSpace | ChoiceSpace | DagSpace, Callable[[Architecture], nn.Module]]:
         """The space, and what builds its bare networks of any weights: for timing them."""
         raise self._without_tables()
 
