@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from constrained_nas.records import load_architecture
@@ -68,7 +69,7 @@ def main() -> None:
         else:
             named = _search(script, space)
         script.show(layer_rows(named, space))
-        draw_networks_of(named, space, script.picture)
+        draw_networks_of(named, space, options.setup.title, script.picture)
 
 
 def _search(script: Script[Options], space: GPUNetSpace) -> dict[str, Architecture]:
@@ -110,9 +111,9 @@ def layer_rows(named: dict[str, Architecture], space: GPUNetSpace) -> Rows:
     return Rows("Found networks", columns, ours)
 
 
-def draw_networks_of(named: dict[str, Architecture], space: GPUNetSpace, path: Path) -> None:
-    """Write the picture."""
-    figure = new_figure(2.4 + 0.95 * len(space.layers), 1.6 + 1.15 * len(named))
+def draw_networks_of(named: dict[str, Architecture], space: GPUNetSpace, data: str, path: Path) -> None:
+    """Write the picture; ``data`` in words."""
+    figure = new_figure(2.4 + 0.95 * len(space.layers), 1.9 + 1.15 * len(named))
     axes: Axes = figure.subplots()
     widest = {name: shape.widths[-1] / shape.inputs if shape.widths else 1.0 for name, shape in space.layers.items()}
     most = max(widest.values())
@@ -144,9 +145,13 @@ def draw_networks_of(named: dict[str, Architecture], space: GPUNetSpace, path: P
     axes.set_ylim(-len(named) + 0.35, 0.5)
     axes.set_xlabel("layer: stage.place, and its channels (↓: halves the side)")
     kernels = sorted({block.kernel for shape in space.layers.values() for block in shape.blocks})
-    handles = [Patch(facecolor=_SHADES.get(kernel, "0.5"), edgecolor="0.25", label=f"kernel {kernel}") for kernel in kernels]
+    handles: list[Patch | Line2D] = [
+        Patch(facecolor=_SHADES.get(kernel, "0.5"), edgecolor="0.25", label=f"kernel {kernel}") for kernel in kernels
+    ]
     handles.append(Patch(facecolor="white", edgecolor="#b0305c", linewidth=2.6, label="squeeze-and-excitation"))
     handles.append(Patch(facecolor="white", edgecolor="0.8", linestyle="--", label="widest possible"))
+    handles.append(Line2D([], [], color="0.4", linewidth=1.2, label="skipped"))
+    figure.suptitle(f"Networks found on {data}: a box a layer, as wide as its hidden channels", fontsize=10)
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize=8, frameon=False)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)

@@ -153,6 +153,7 @@ def _draw(courses: Mapping[str, Sequence[float]], data: str, path: Path) -> None
         axes.plot(range(1, len(losses) + 1), losses, marker="o", ms=3, label=name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="epoch", ylabel="loss of the detector, mean", title=f"found networks behind a detector: {data}")
+    axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3)
     save_figure(figure, path)
