@@ -206,12 +206,16 @@ def _tests(kind: Kind, trained: Sequence[Trained], classes: int) -> Rows:
 
 
 def _draw(trained: Sequence[Trained], options: Options, path: Path) -> None:
-    figure, axes = new_panels(2, 2, 4.6)
+    chance = {kind: at_chance(_of(kind, trained), options.setup.classes) for kind in KINDS}
+    figure, axes = new_panels(1 if all(chance.values()) else 2, 2, 4.6)  # no empty half of a page
     for column, kind in enumerate(KINDS):
         ours = _of(kind, trained)
-        panel = axes[1, column]
-        if at_chance(ours, options.setup.classes):
+        panel = axes[-1, column]
+        if chance[kind]:
             draw_accuracies(axes[0, column], kind, ours, [])
+            if len(axes) == 1:
+                panel.set_title(f"{kind}: homogeneous networks near chance, nothing to compare with", fontsize=10)
+                continue
             panel.text(0.5, 0.5, "homogeneous networks near chance:\nnothing to compare with", ha="center", va="center")
             panel.set_axis_off()
             continue

@@ -63,7 +63,7 @@ def main() -> None:
             {name: [found[place] for place in places] for name, places in groups.items()},
             {name: [measured.latencies[place].median for place in places] for name, places in groups.items()},
             script.picture,
-            f"{options.setup.title}, {options.grid.seeds} seed(s)",
+            f"{options.setup.title}, seeds: {options.grid.seeds}",
             "measured latency, ms",
         )
 

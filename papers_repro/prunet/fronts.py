@@ -19,11 +19,11 @@ COLOURS = ("#1f6fb2", "#d9741a", "#2a9d5b", "#b0305c", "#6a4c93")
 _MARKERS = "osD^v"
 _NAMED = {  # where a name stands beside its marker, in points
     "EfficientNet-B0": (0, -11, "center"),
-    "ResNet-50": (6, -2, "left"),
+    "ResNet-50": (0, 6, "center"),
     "GPUNet-1": (6, -3, "left"),
-    "GPUNet-2": (-5, 5, "right"),
+    "GPUNet-2": (0, 6, "left"),
     "EfficientNet-B3": (6, -2, "left"),
-    "ResNet-101": (-6, -4, "right"),
+    "ResNet-101": (0, -11, "center"),
     "REGNETY-32GF": (0, -11, "center"),
 }
 _BELOW: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": 4, "frameon": False}
@@ -69,6 +69,7 @@ def draw_table2(found: Sequence[Pruned], measured: Sequence[Measurement], limits
             right.annotate(row.name, place, (across, up), textcoords="offset points", ha=side, fontsize=7, color="0.3")
     right.set_xscale("log")
     right.set_xlim(0.42, 7)
+    right.set_ylim(bottom=76.6)
     right.set_xticks([0.5, 1, 2, 4], ["0.5", "1", "2", "4"])
     right.minorticks_off()
     right.set(xlabel="latency, ms (V100, half precision; logarithmic)", ylabel="ImageNet top-1, %")

@@ -68,8 +68,8 @@ def test_prunodes_find_all_219_optima(tmp_path: Path) -> None:
     laptop = setup_preset("laptop")
     steps = int(laptop.training_digits * laptop.draws * laptop.architecture_share) // laptop.batch_size
     assert steps * (laptop.epochs - laptop.warm_up) == 96  # those of the searches at laptop scale have a row of their own
-    assert [round(found["laptop", steps]["exact"]) for steps in (48, 96, 200, 1000)] == [46, 82, 93, 96]
-    assert all(row["exact"] >= row["exact0"] >= row["exact1"] for key, row in found.items() if key[1] > 48)
+    assert [round(found["laptop", steps]["exact"]) for steps in (48, 96, 200, 1000)] == [46, 79, 93, 96]
+    assert all(row["exact"] > row["exact0"] > row["exact1"] for key, row in found.items() if key[1] > 48)
     assert [round(found["paper", steps]["exact"]) for steps in (48, 1000)] == [9, 96]
     assert found["laptop", 48]["noise1"] > found["laptop", 200]["noise1"]
     assert (tmp_path / "prunet_prunode.png").read_bytes().startswith(b"\x89PNG")
