@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import random
-import re
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file
-from support.killed import killed_after
+from support.killed import same
 from support.tiny import TINY, run, settings
 
-from constrained_nas.runs import RunRecord, begin_run, carry_out, load_run
+from constrained_nas.runs import begin_run, carry_out, load_run
 from constrained_nas.training import Stopped
 
 SPACES = [
@@ -39,13 +34,6 @@ def stopping_after(steps: int) -> Callable[[int, int, str], None]:
             raise Stopped
 
     return progress
-
-
-def same(first: RunRecord, second: RunRecord, *folders: Path) -> None:
-    timed = {"seconds", "remarks"}
-    assert first.model_dump(exclude=timed) == second.model_dump(exclude=timed)  # with the sha256 of the weights
-    networks = [load_file(folder / "network.safetensors") for folder in folders]
-    assert all(torch.equal(tensor, networks[1][name]) for name, tensor in networks[0].items())
 
 
 @pytest.mark.parametrize(("space", "budget"), [SPACES[0], *(pytest.param(*one, marks=pytest.mark.slow) for one in SPACES[1:])])
@@ -89,22 +77,3 @@ def test_a_signal_ends_a_command_and_it_says_how_to_go_on(tmp_path: Path, number
     subprocess.run(again, check=True, capture_output=True, timeout=300)
     asked = settings(*SPACES[0], training_digits=200, draws=2, threads=load_run(folder).settings["threads"])
     same(load_run(folder), run(tmp_path / "whole", asked), folder, tmp_path / "whole")
-
-
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("space", "budget"), [SPACES[0], *(pytest.param(*one, marks=pytest.mark.slow) for one in SPACES[1:])])
-def test_killed_at_random_moments_it_ends_as_an_unbroken_run(tmp_path: Path, space: str, budget: str, kills: int) -> None:
-    """kill -9 during the work, after a random number of steps, until it has really been interrupted so often."""
-    generator, asked = random.Random(f"{space} {kills}"), settings(space, budget, train_epochs=2, fine_tune_epochs=2)
-    whole = run(tmp_path / "whole", asked)
-    interrupted, runs, places = 0, 0, Counter[str]()
-    while interrupted < kills:
-        folder, runs = tmp_path / f"killed{runs}", runs + 1
-        begin_run(asked, folder)
-        while interrupted < kills and not (folder / "run.json").exists():
-            what = killed_after(folder, generator.randrange(1, 12))
-            interrupted += what is not None
-            places.update([re.sub(r"iteration \d+: ", "", what)] if what else [])
-        same(carry_out(folder), whole, folder, tmp_path / "whole")
-    print(f"{space}: {interrupted} kills in {runs} run(s): {dict(places)}")
-    assert kills == 2 or len(places) > 1
