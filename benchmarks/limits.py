@@ -1,4 +1,4 @@
-"""How large it may be: time and peak memory by groups, options, budgets, edges of a DAG, images, cells and processes.
+"""How large it may be: time and peak memory by groups, options, budgets, tensors, edges of a DAG, images, cells and processes.
 
 Every size runs in a process of its own, so that its memory is its own; the time leaves imports out and a first small call, which
 compiles. Writes ``limits.json``, the picture ``limits.png`` and, with ``--docs``, a page. The exponent is the slope of the last two
@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import machine, versions
-from graphs.files import save_json, save_text, written_whole
+from graphs.files import read_json, save_json, save_text, written_whole
 
 SIZES: dict[str, tuple[tuple[int, ...], str]] = {
     "groups": ((1_000, 10_000, 100_000), "of 10 options under one budget, solved exactly"),
     "options": ((10, 100, 1_000, 10_000), "in each of 100 groups under one budget, solved exactly"),
     "budgets": ((1, 2, 4), "on 100 groups of 10 options, solved exactly within 60 s"),
+    "tensors": ((500, 5_000, 50_000), "of 5 types in a file for `allocate`: read, chosen exactly, greedily and uniformly"),
     "edges": ((2, 4, 8), "columns of a convolutional neural fabric: its cheapest connected sub-graph"),
     "images": ((800, 1_600, 3_200), "digits drawn at 32 pixels and kept in memory"),
     "cells": ((10, 40, 160), "of a sweep of hardcore-small, one search projected onto each, not tested"),
@@ -41,6 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/limits"))
     parser.add_argument("--docs", type=Path, help="write the table there too")
+    parser.add_argument("--only", nargs="*", help="measure these, and take the others from the record in --out")
     parser.add_argument("--one", nargs=2, metavar=("WHAT", "SIZE"))
     given = parser.parse_args()
     if given.one:
@@ -48,7 +50,11 @@ def main() -> None:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps({"size": size, "seconds": seconds, "mib": memory}))
         return
-    rows = [{"what": what, **row} for what, (sizes, _) in SIZES.items() for row in _measured(what, sizes)]
+    kept = read_json(given.out / "limits.json", "record of limits")["rows"] if given.only else []
+    rows = []
+    for what, (sizes, _) in SIZES.items():
+        again = not given.only or what in given.only
+        rows += [{"what": what, **row} for row in _measured(what, sizes)] if again else [r for r in kept if r["what"] == what]
     save_json({"kind": "limits", "machine": machine(), "versions": versions(), "rows": rows}, given.out / "limits.json")
     _draw(rows, (given.docs.parent / "images" if given.docs else given.out) / "limits.png")
     if given.docs:
@@ -91,6 +97,25 @@ def _selection(groups: int, options: int, budgets: int) -> float:
     small, large = instance(5, options), instance(groups, options)
     solvers.project_to_budget(small[0], small[1], small[2])
     return _timed(lambda: solvers.project_to_budget(large[0], large[1], large[2], time_limit_seconds=60))
+
+
+def _tensors(count: int) -> float:
+    import contextlib
+    import io
+    import random
+
+    from constrained_nas.commands.bits import Allocate, allocate
+
+    generator, lines = random.Random(0), ["tensor,type,weights,loss"]
+    for number in range(count):
+        weights = generator.randrange(1_000, 1_000_000)
+        for kind, bits in (("q2_k", 2.6), ("q3_k", 3.4), ("q4_k", 4.5), ("q5_k", 5.5), ("q6_k", 6.6)):
+            lines.append(f"blk.{number}.weight,{kind},{weights},{generator.random() * weights * 4**-bits!r}")
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        (few := Path(folder) / "few.csv").write_text("\n".join(lines[:26]))
+        (all_ := Path(folder) / "all.csv").write_text("\n".join(lines))
+        allocate(Allocate(few, (3.5,)))
+        return _timed(lambda: allocate(Allocate(all_, (3.5,))))
 
 
 def _edges(columns: int) -> tuple[float, int]:
@@ -146,6 +171,7 @@ _MEASURED: dict[str, Callable[[int], tuple[float, int]]] = {
     "groups": lambda size: (_selection(size, 10, 1), size),
     "options": lambda size: (_selection(100, size, 1), size),
     "budgets": lambda size: (_selection(100, 10, size), size),
+    "tensors": lambda size: (_tensors(size), size),
     "edges": _edges,
     "images": _images,
     "cells": _cells,
@@ -194,7 +220,8 @@ def _draw(rows: list[dict[str, Any]], path: Path) -> None:
         axis.set_xticks(sizes, [f"{size:,}" for size in sizes], minor=False)
         axis.minorticks_off()
     axes.flat[0].legend()
-    axes.flat[-1].axis("off")
+    for axis in axes.flat[len(SIZES) :]:
+        axis.axis("off")
     with written_whole(path) as partial:
         figure.savefig(partial, dpi=90, format="png")
     pyplot.close(figure)

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from heapq import heapify, heappop, heappush
 
 import numpy as np
 
@@ -89,7 +90,8 @@ def greedy_selection(table: SelectionTable, budgets: Mapping[str, float], links:
 
     What most tools do. None if no change is left that saves anything.
     """
-    units = [*links, *((group,) for group in table.scores if not any(group in link for link in links))]
+    tied = {group for link in links for group in link}
+    units = [*links, *((group,) for group in table.scores if group not in tied)]
     options = [[o for o in table.scores[unit[0]] if all(o in table.scores[group] for group in unit)] for unit in units]
     width = max(map(len, options))
     losses, costs = np.full((len(units), width), np.inf), {name: np.full((len(units), width), np.inf) for name in budgets}
@@ -99,16 +101,31 @@ def greedy_selection(table: SelectionTable, budgets: Mapping[str, float], links:
             for name, cost in costs.items():
                 cost[row, column] = math.fsum(table.costs[name][group][option] for group in unit)
     shares = np.sum([cost / budgets[name] for name, cost in costs.items()], axis=0)
-    rows, picks = np.arange(len(units)), losses.argmin(1)
-    while any(math.fsum(cost[rows, picks].tolist()) > budgets[name] for name, cost in costs.items()):
-        saved = shares[rows, picks][:, None] - shares
-        added = losses - losses[rows, picks][:, None]
-        price = np.where(saved > 0, added / np.where(saved > 0, saved, 1.0), np.inf)
+    picks = losses.argmin(1).tolist()
+
+    def cheapest(row: int) -> tuple[float, int]:
+        """The price of a unit's best change from its pick, and that change's place in the table."""
+        saved = shares[row, picks[row]] - shares[row]
+        price = np.where(saved > 0, (losses[row] - losses[row, picks[row]]) / np.where(saved > 0, saved, 1.0), np.inf)
         best = int(price.argmin())
-        if not np.isfinite(price.flat[best]):
+        return float(price[best]), row * width + best
+
+    spent = {name: [float(cost[row, pick]) for row, pick in enumerate(picks)] for name, cost in costs.items()}
+    over = {name: math.fsum(each) - budgets[name] for name, each in spent.items()}
+    waiting = [cheapest(row) for row in range(len(units))]
+    heapify(waiting)  # a unit has one change there: a change touches no other unit's prices
+    while any(left > 0 for left in over.values()):
+        price, place = heappop(waiting)
+        if not math.isfinite(price):
             return None
-        picks[best // width] = best % width
-    chosen = {group: offered[pick] for unit, offered, pick in zip(units, options, picks.tolist(), strict=True) for group in unit}
+        row, picks[place // width] = place // width, place % width
+        heappush(waiting, cheapest(row))
+        for name, each in spent.items():
+            before, each[row] = each[row], float(costs[name][row, picks[row]])
+            over[name] += each[row] - before
+            if abs(over[name]) <= 1e-9 * budgets[name]:  # what rounding may have added up to: exact near the limit
+                over[name] = math.fsum(each) - budgets[name]
+    chosen = {group: offered[pick] for unit, offered, pick in zip(units, options, picks, strict=True) for group in unit}
     return {group: chosen[group] for group in table.scores}
 
 

@@ -168,7 +168,8 @@ def _table(lines: Sequence[tuple[str, Mapping[str, Any]]], types: Sequence[str],
     scores: dict[str, dict[str, float]] = {}
     bits: dict[str, dict[str, float]] = {}
     weights: dict[str, float] = {}
-    for where, line in lines:
+    for where, told in lines:
+        line = {str(key).strip().lower(): value for key, value in told.items()}
         name = str(_cell(line, "tensor") or "").strip()
         if not name:
             raise ValueError(f"{where}: no tensor; expected a column {' or '.join(_COLUMNS['tensor'])}")
@@ -222,8 +223,7 @@ def _bits(line: Mapping[str, Any], kind: str, count: float | None, where: str) -
 
 
 def _cell(line: Mapping[str, Any], what: str) -> Any:
-    named = {str(key).strip().lower(): value for key, value in line.items()}
-    return next((named[name] for name in _COLUMNS[what] if named.get(name) not in (None, "")), None)
+    return next((line[name] for name in _COLUMNS[what] if line.get(name) not in (None, "")), None)
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:

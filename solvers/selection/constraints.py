@@ -276,10 +276,13 @@ def _classes(table: ScoreTable, links: Iterable[Any]) -> list[list[int]]:
             group = root[group]
         return group
 
+    known = {name: place for place, name in enumerate(table.groups or ())}  # thousands of links: no search for each
     for link in links:
         if isinstance(link, str) or not hasattr(link, "__len__") or len(link) < 2:
             raise ValueError(f"links: expected tuples of two or more groups, got {link!r}")
-        members = [top(table.group_index(group, "links")) for group in link]
+        named = [known.get(group) if isinstance(group, str) else None for group in link]
+        places = [table.group_index(group, "links") if at is None else at for group, at in zip(link, named, strict=True)]
+        members = [top(place) for place in places]
         for member in members:
             root[member] = min(members)
     classes: dict[int, list[int]] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 
 import numpy as np
 import pytest
@@ -71,3 +72,17 @@ def test_uniform_selections_keep_what_is_pinned() -> None:
     assert math.isclose(
         score_of(table, found["4"]), table.scores["b0.q"]["8"] + sum(s["4"] for n, s in table.scores.items() if n != "b0.q")
     )
+
+
+def test_thousands_of_groups_take_no_time_that_grows_with_their_square() -> None:
+    table = made(0, 8_000)
+    links, budgets = (
+        linked(table.scores, [r"(b\d+)[.][qk]"]),
+        {"size": 0.4 * costs_of(table, uniform_selections(table)["8"])["size"]},
+    )
+    began = time.process_time()
+    for tied in (links, []):
+        greedy = greedy_selection(table, budgets, tied)
+        assert greedy is not None and costs_of(table, greedy)["size"] <= budgets["size"]
+    assert select(table, budgets, links=links, minimize=True, backend="numpy").status == "optimal"
+    assert time.process_time() - began < 8  # more than a minute where every step looks at every group
