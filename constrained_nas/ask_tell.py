@@ -15,7 +15,7 @@ import numpy as np
 
 from constrained_nas.problem import SearchProblem
 from graphs import Architecture
-from solvers import Certificate
+from solvers import Certificate, Quadratic
 from solvers.arrays import FloatArray
 
 State = TypeVar("State")
@@ -75,6 +75,7 @@ class SearchResult:
     """An architecture, its costs under the budgets, and the relaxed point it came from, with the projection's certificate.
 
     ``remark`` says what a reader should know besides, e.g. that options the search had given up were needed after all.
+    ``objective`` is what the certificate's value is of, where that is a sum over options and pairs of them.
     """
 
     architecture: Architecture
@@ -83,6 +84,7 @@ class SearchResult:
     point: FloatArray
     certificate: Certificate | None = None
     remark: str = ""
+    objective: Quadratic | None = None
 
     @classmethod
     def of(
@@ -92,11 +94,12 @@ class SearchResult:
         point: FloatArray,
         certificate: Certificate | None = None,
         remark: str = "",
+        objective: Quadratic | None = None,
     ) -> SearchResult:
         """With what the architecture costs under the problem's budgets; every cost is evaluated once, as it may be measured."""
         costs = problem.costs(architecture)
         fits = all(costs[budget.cost.name] <= budget.limit for budget in problem.budgets)
-        return cls(architecture, costs, fits, point, certificate, remark)
+        return cls(architecture, costs, fits, point, certificate, remark, objective)
 
 
 class SearchMethod(Protocol[State]):

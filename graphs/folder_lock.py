@@ -51,7 +51,7 @@ def owned(folder: Path) -> Iterator[None]:
                 f"{folder} was last in use by {_named(folder)}, and whether that process has ended cannot be seen from {here}: "
                 f"if it has, delete {folder / _OWNER}"
             )
-        for place in (folder, folder / "checkpoints", folder / "cells", folder / "tests", folder / "tables"):
+        for place in (folder, folder / "checkpoints", folder / "cells", folder / "objectives", folder / "tests", folder / "tables"):
             remove_partial_files(place)
         save_json(Owner(pid=os.getpid(), host=here, since=datetime.now(UTC).isoformat(timespec="seconds")), folder / _OWNER)
         held = _identity(folder)

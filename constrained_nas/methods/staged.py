@@ -76,7 +76,7 @@ def project_point(problem: SearchProblem, staged: StagedBlocks, point: FloatArra
     """
     found = project_jointly(staged, scores, problem.quadratics("the joint projection"), problem.limits).require_feasible()
     architecture = problem.space.architecture(cast(FloatArray, found.x))
-    return SearchResult.of(problem, architecture, point, found.certificate)
+    return SearchResult.of(problem, architecture, point, found.certificate, objective=Quadratic.of(0.0, scores))
 
 
 def sample_rows(

@@ -15,6 +15,7 @@ from constrained_nas.problem import SearchProblem
 from constrained_nas.records import budget_records, save_architecture
 from constrained_nas.runs.families import Found, Prepared
 from constrained_nas.runs.fingerprint import versions
+from constrained_nas.runs.objective import OBJECTIVE_FILE, save_objective
 from constrained_nas.runs.record import ImageShape, MeasuredBudget, RunRecord, certificate_record, network_record, save_run
 from constrained_nas.runs.soundness import chance_remarks, training_remarks
 from constrained_nas.runs.verification import hash_files
@@ -49,6 +50,8 @@ def finish_run(
     prepared.remarks.extend(training_remarks(network, prepared.data, prepared.fabric))
     prepared.remarks.extend(chance_remarks(accuracy, prepared.data))
     save_checkpoint(prepared.folder / "network.safetensors", network.state_dict(), {})
+    if result.objective is not None and result.certificate is not None:
+        save_objective(result.objective, prepared.folder / OBJECTIVE_FILE)
     timed = {} if measured is None else {measured.cost: (measured.median, measured.fits)}
     save_architecture(problem, result, plan.method, prepared.folder / "architecture.json", timed)
     spent = {**seconds, "fine-tuning and test": time.perf_counter() - began}

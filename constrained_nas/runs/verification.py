@@ -16,7 +16,8 @@ from constrained_nas.latency import DeviceRecord
 from constrained_nas.records import ArchitectureRecord, architecture_of
 from constrained_nas.runs.families import Family, costs_of, make_space, plan_of
 from constrained_nas.runs.latency import DEVICE_FILE
-from constrained_nas.runs.record import ImageShape, NetworkRecord, RunRecord, load_run
+from constrained_nas.runs.objective import OBJECTIVE_FILE, contradictions, load_objective
+from constrained_nas.runs.record import CertificateRecord, ImageShape, NetworkRecord, RunRecord, load_run
 from constrained_nas.runs.settings import ENERGY_FILE, SETTINGS_FILE, RunSettings, load_settings
 from constrained_nas.runs.setup import with_energy
 from constrained_nas.training import CURVES_FILE
@@ -24,7 +25,7 @@ from graphs import Architecture
 from graphs.costs import CostModel
 from graphs.files import load_json, require_file
 
-HASHED = ("network.safetensors", "architecture.json", "table.json", ENERGY_FILE, DEVICE_FILE, CURVES_FILE)
+HASHED = ("network.safetensors", "architecture.json", "table.json", ENERGY_FILE, DEVICE_FILE, CURVES_FILE, OBJECTIVE_FILE)
 _ROUNDING = 1e-9  # sums of a few hundred costs in double precision agree to about 1e-13 of their size
 _CLASSES = {"digits": (10, 1), "cifar10": (10, 3), "cifar100": (100, 3)}  # classes and channels
 
@@ -62,6 +63,8 @@ def verified_run(folder: Path | str) -> tuple[RunRecord, list[str]]:
         return record, [*said, "the record does not say how many classes there were: costs were not computed again"]
     for wrong in _against_space(run, record, family):
         raise ValueError(f"{run / 'run.json'}: {wrong}")
+    if record.certificate is not None and record.files and OBJECTIVE_FILE not in record.files:
+        said.append("the record does not hold what the certificate's value is of: it was not computed again")
     return record, said
 
 
@@ -99,11 +102,11 @@ def _contradictions(record: RunRecord) -> Iterator[str]:
             yield f"fits is {_yes(measured.fits)} for a bound of {measured.bound:.10g} under a limit of {measured.limit:.10g}"
         if last is not None and measured.fits and (last.median, last.bound) != (measured.median, measured.bound):
             yield f"a measured median of {measured.median:.10g}, and {last.median:.10g} in the last attempt that fitted"
-    yield from _certificate(record)
+    yield from against_itself(record.certificate)
 
 
-def _certificate(record: RunRecord) -> Iterator[str]:
-    certificate = record.certificate
+def against_itself(certificate: CertificateRecord | None) -> Iterator[str]:
+    """Where a certificate contradicts itself."""
     if certificate is None or certificate.bound is None:
         return
     left = certificate.bound - certificate.primal if certificate.maximize else certificate.primal - certificate.bound
@@ -178,6 +181,22 @@ def _against_space(run: Path, record: RunRecord, family: Family) -> Iterator[str
             check_network(network, architecture_of(network.choices, space), named)
         except ValueError as error:
             yield str(error)
+            return
+    if record.certificate is not None and OBJECTIVE_FILE in record.files:
+        objective = load_objective(run / OBJECTIVE_FILE, space.blocks.dimension)
+        found, *others = (architecture_of(network.choices, space) for network in (record.found, *record.references))
+        references = {f"the {network.name}": other for network, other in zip(record.references, others, strict=True)}
+        limits = {named[cost]: limit for cost, limit in _projected_onto(record).items()}
+        yield from contradictions(record.certificate, objective, space, found, references, limits, family.free)
+
+
+def _projected_onto(record: RunRecord) -> dict[str, float]:
+    """The limits of the final projection, by cost: that of the last attempt on the device, where there were any."""
+    limits = {budget.cost: budget.limit for budget in record.budgets}
+    if record.measured is not None:
+        last = next((attempt for attempt in reversed(record.measured.attempts) if attempt.fits), None)
+        limits |= {} if last is None else {record.measured.cost: last.limit}
+    return limits
 
 
 def _sha256(path: Path) -> str:

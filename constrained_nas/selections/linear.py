@@ -13,7 +13,7 @@ import numpy as np
 
 from constrained_nas.ask_tell import SearchResult
 from constrained_nas.problem import SearchProblem
-from solvers import project_to_budget
+from solvers import Quadratic, project_to_budget
 
 _FIXED = ("what is fixed",)  # no string, so that it is no decision's name
 
@@ -47,4 +47,5 @@ def project_linear(problem: SearchProblem, scores: Mapping[str, Mapping[str, flo
     found = project_to_budget({**scores, _FIXED: {"all": 0.0}}, tables, limits, minimize=minimize)
     architecture = space.choose({group: option for group, option in found.by_group.items() if isinstance(group, str)})
     point = np.asarray(space.point(architecture), dtype=np.float64)
-    return SearchResult.of(problem, architecture, point, found.certificate)
+    summed = Quadratic.of(0.0, [scores[decision.name][option] for decision in space.decisions for option in decision.options])
+    return SearchResult.of(problem, architecture, point, found.certificate, objective=summed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,19 +17,24 @@ from pydantic import Field
 from torch import nn
 
 from constrained_nas.latency import Progress
+from constrained_nas.problem import SearchProblem
 from constrained_nas.records import architecture_of, budget_records
 from constrained_nas.runs import (
     Costs,
     Found,
     Prepared,
     RunSettings,
+    against_itself,
     certificate_record,
     check_network,
+    contradictions,
     costs_of,
+    load_objective,
     make_problem,
     network_record,
     plan_of,
     prepare,
+    save_objective,
     search_problem,
     trained_network,
 )
@@ -79,11 +85,30 @@ def checked_cell(task: SweepTask, prepared: Prepared) -> CellRecord:
     try:
         architecture = architecture_of(record.network.choices, prepared.family.decisions)
         check_network(record.network, architecture, {model.name: model for model in costs.values()})
+        for wrong in _wrong(record, architecture, problem, prepared, task):
+            raise ValueError(wrong)
     except ValueError as error:
         raise ValueError(f"{path}: {error}; delete it to have it computed again") from error
     if record.budgets != budget_records(problem, architecture) or (record.network.accuracy is None) == task.test:
         raise ValueError(f"{path}: says other of its budgets than is so; delete it to have it computed again")
     return record
+
+
+def _wrong(
+    record: CellRecord, architecture: Architecture, problem: SearchProblem, prepared: Prepared, task: SweepTask
+) -> Iterator[str]:
+    """What the certificate says and is not so."""
+    yield from against_itself(record.certificate)
+    kept, space = _objective(prepared, task), prepared.family.decisions
+    if record.certificate is not None and kept.exists():
+        objective = load_objective(kept, space.blocks.dimension)
+        limits = {budget.cost: budget.limit for budget in problem.budgets}
+        yield from contradictions(record.certificate, objective, space, architecture, {}, limits, prepared.family.free)
+
+
+def _objective(prepared: Prepared, task: SweepTask) -> Path:
+    """What all cells of a search project onto their budgets."""
+    return prepared.folder / "objectives" / f"{_search_key(prepared, task)}.safetensors"
 
 
 def cell_path(folder: Path, key: str) -> Path:
@@ -111,6 +136,8 @@ def compute_cell(task: SweepTask, prepared: Prepared | None = None) -> None:
         result = found.result if cell.how == "searched" else found.again(problem)
         accuracy = tested_accuracy(prepared, _weights(prepared, task), result.architecture, found.supernet) if task.test else None
     named = {model.name: model for model in costs.values()}
+    if result.objective is not None and result.certificate is not None and not (kept := _objective(prepared, task)).exists():
+        save_objective(result.objective, kept)
     record = CellRecord(
         key=task.key,
         method=cell.method,

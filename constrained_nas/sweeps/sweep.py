@@ -116,7 +116,7 @@ def _swept(plan: Plan, options: SweepOptions, folder: Path, threads: int, progre
     hashes = [table.hash for table in tables] or [""]
     cells, impossible = _cells(prepared, options, hashes)
     possible = [cell for cell in cells if cell not in impossible]
-    for name in ("checkpoints", "cells", "tests"):
+    for name in ("checkpoints", "cells", "objectives", "tests"):
         own_folder(folder, name)
     began = time.perf_counter()
     train_prepared(prepared, progress)

@@ -45,6 +45,7 @@ from constrained_nas.methods.budgeted.subgraphs import (
 from constrained_nas.problem import SearchProblem
 from graphs import DagSpace
 from graphs.costs import ConnectedCost, CostModel, connected_architecture, switches_of
+from solvers import Quadratic
 from solvers.arrays import BoolArray, FloatArray
 
 Charge = Literal["sampled", "expected"]
@@ -219,18 +220,21 @@ class Budgeted(SearchMethod[BudgetedState]):
         parts, probabilities = self.space.connectivity, sigmoid(state.logits)
         modes = np.stack([1 - probabilities, probabilities], axis=1).reshape(1, -1) > 0.5
         running = parts.connected(parts.switched_on(modes))[0]
-        certificate = None
+        certificate, worth = None, state.logits + self.clamp
         if self.hard:
-            found = self._program(problem).best(_within(state.logits, switches_of(self.space, running))).require_feasible()
+            worth = _within(state.logits, switches_of(self.space, running))
+            found = self._program(problem).best(worth).require_feasible()
             running, certificate = cast(FloatArray, found.x) > 0.5, found.certificate
         elif self.settle == "project" and problem.budgets:
-            running, certificate = settle_within(problem, self._program(problem), state.logits + self.clamp)
+            running, certificate = settle_within(problem, self._program(problem), worth)
         elif not running.any():
             program = ConnectedProgram.of(self.space, SearchProblem(problem.space, ()))
             found = program.best(_within(state.logits, switches_of(self.space, running))).require_feasible()
             running = cast(FloatArray, found.x) > 0.5
         architecture = connected_architecture(self.space, running)
-        return SearchResult.of(problem, architecture, self.point(state), certificate)
+        summed = Quadratic.of(0.0, np.stack([np.zeros_like(worth), worth], axis=1).reshape(-1))
+        kept = None if certificate is None else summed
+        return SearchResult.of(problem, architecture, self.point(state), certificate, objective=kept)
 
     def _program(self, problem: SearchProblem) -> ConnectedProgram:
         """Built once a problem: its solver keeps a start from call to call."""

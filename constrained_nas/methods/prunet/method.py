@@ -237,7 +237,7 @@ class PruNet:
                 remark = f"no network of the surviving options fits; returned, without weights: {', '.join(found.returned)}"
             if found.alphas is not None:
                 remark += ("; " if remark else "") + f"alpha needed: {found.alphas[0]:.4g} to {found.alphas[1]:.4g}"
-            return SearchResult.of(problem, found.architecture, self.point(state), found.certificate, remark)
+            return SearchResult.of(problem, found.architecture, self.point(state), found.certificate, remark, found.objective)
         return SearchResult.of(problem, self.survivors(state), self.point(state))
 
     def survivors(self, state: PruNetState) -> Architecture:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from constrained_nas.methods.prunet.loss import latency_penalty
 from constrained_nas.problem import SearchProblem
 from graphs import Architecture
-from solvers import Certificate, InfeasibleError, Selection, ShadowPrice, project_to_budget, shadow_prices
+from solvers import Certificate, InfeasibleError, Quadratic, Selection, ShadowPrice, project_to_budget, shadow_prices
 from solvers.arrays import FloatArray
 
 
@@ -54,6 +54,7 @@ class Projection:
         alphas: the least and the greatest alpha that would have led here, in units of the scores; 0 where the budget does not bind,
             None without a budget on the latency, or where the bound from below decided.
         certificate: of the knapsack, whose last group stands for what every network spends.
+        objective: the summed scores; what cannot be chosen has ``-1e300``.
     """
 
     architecture: Architecture
@@ -61,6 +62,7 @@ class Projection:
     returned: tuple[str, ...]
     alphas: tuple[float, float] | None
     certificate: Certificate
+    objective: Quadratic
 
 
 def layer_scores(
@@ -132,7 +134,8 @@ def project_survivors(
         _, slope = latency_penalty(cost.cost(architecture), 1.0, beta)
         one = price if isinstance(price, ShadowPrice) else price[latency]
         alphas = one.more / slope, one.less / slope
-    return Projection(architecture, choices, returned, alphas, found.certificate)
+    summed = Quadratic.of(0.0, np.maximum(np.concatenate(tables[:-1]), -1e300))
+    return Projection(architecture, choices, returned, alphas, found.certificate, summed)
 
 
 def _costs(problem: SearchProblem, names: Sequence[str]) -> tuple[Any, Any]:

@@ -153,7 +153,7 @@ class PairwiseSurrogate(SearchMethod[SurrogateState]):
         remark = f"surrogate loss {value:.4g}, its leave-one-out error {model.leave_one_out():.2g}"
         same = (state.points == point).all(1)
         remark += f", measured {float(state.losses[same].mean()):.4g}" if same.any() else ", not evaluated itself"
-        return SearchResult.of(problem, self.space.architecture(point), point, certificate, remark)
+        return SearchResult.of(problem, self.space.architecture(point), point, certificate, remark, mean)
 
     @property
     def _first(self) -> int:

@@ -40,6 +40,7 @@ class DagFamily(Family):
     """Which modules of a graph run."""
 
     methods: ClassVar[tuple[str, ...]] = ("budgeted",)
+    free: ClassVar[bool] = False
     decides: ClassVar[str] = "modules to switch off (resnet-fabric-small, cnf-small, resnet-fabric-3 ...)"
     # A super-network that was trained while it was searched favours what was found: its other networks tell little.
     tests_references: ClassVar[bool] = False

@@ -146,6 +146,7 @@ class Family(Protocol):
 
     Attributes:
         methods: those that search it, its own first.
+        free: whether any option of a decision goes with any of the others.
         decides: what they decide on, with some of the spaces, for messages.
         uncounted: what to budget instead of a latency where there are no tables; empty where there are.
         most_budgets: that hold at once; 0 for any number.
@@ -156,6 +157,7 @@ class Family(Protocol):
     """
 
     methods: ClassVar[tuple[str, ...]]
+    free: ClassVar[bool] = True
     decides: ClassVar[str]
     uncounted: ClassVar[str] = ""
     most_budgets: ClassVar[int] = 0

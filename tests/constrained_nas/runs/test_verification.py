@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from support.fakes import made_search, true_table
 from support.tiny import run, settings
 
 from constrained_nas.reports import compare_runs
-from constrained_nas.runs import carry_out, load_network, load_run, trusted_run
+from constrained_nas.runs import carry_out, load_network, load_objective, load_run, make_space, trusted_run
+from constrained_nas.runs.families import costs_of
 from constrained_nas.runs.record import save_run
+from constrained_nas.runs.verification import hash_files
 from constrained_nas.sweeps import SweepOptions, parse_grid, run_sweep
 from graphs import hardcore_small
 from graphs.files import read_json, save_json
@@ -58,6 +61,12 @@ def both_costs(factor: float) -> Edit:
     return edit
 
 
+def moved(content: dict[str, Any]) -> None:
+    """A certificate that agrees with itself."""
+    certificate = content["certificate"]
+    certificate.update(primal=certificate["primal"] + 0.01, bound=certificate["primal"] + 0.01, gap=0.0)
+
+
 LIES: list[tuple[Edit, str]] = [
     (lambda c: c["budgets"][0].update(value=9e9), "and 9000000000 under its budget"),
     (both_costs(0.5), "costs .* parameters in the record, and .* by computing it|architecture.json and run.json"),
@@ -68,6 +77,7 @@ LIES: list[tuple[Edit, str]] = [
     (lambda c: c["budgets"].clear(), "not of the same search"),
     (lambda c: c["certificate"].update(bound=c["certificate"]["primal"] - 1), "which none can be"),
     (lambda c: c["certificate"].update(bound=c["certificate"]["primal"] + 1), "the certificate's gap is .*, and 1"),
+    (moved, "the certificate's value is .*, and .* by computing it"),
     (lambda c: c["certificate"].update(gap=None), "the certificate's gap is None"),
     (lambda c: c["certificate"].update(gap=float("nan")), r"certificate\.gap"),
     (lambda c: c["found"].update(accuracy=float("nan")), r"found\.accuracy"),
@@ -93,6 +103,25 @@ def test_a_record_that_says_what_is_not_so_is_an_error(copy: Path, lie: Edit, sa
         compare_runs([copy])
     with pytest.raises(ValueError, match=said):
         carry_out(copy)
+
+
+def test_a_worse_network_that_is_called_the_best_is_refuted(copy: Path) -> None:
+    """All of it agrees, checksums too: the record of a network that is not the best, said to be proven best."""
+    family = make_space("hardcore-small", 10, 1, 16)
+    costs = costs_of(family, family.read_table(copy / "table.json"))
+    cheapest, space = family.cheapest(costs["latency_ms"]), family.decisions
+    content = read_json(copy / "run.json", "record")
+    content["found"]["choices"] = space.describe(cheapest)
+    content["found"]["costs"] = {model.name: model.cost(cheapest) for model in costs.values()}
+    for budget in content["budgets"]:
+        budget["value"] = content["found"]["costs"][budget["cost"]]
+    value = load_objective(copy / "objective.safetensors", space.blocks.dimension).value(space.point(cheapest))
+    content["certificate"].update(primal=value, bound=value, gap=0.0)
+    edited(copy, lambda c: c.update(choices=content["found"]["choices"], budgets=content["budgets"]), "architecture.json")
+    content["files"] = hash_files(copy)
+    save_json(content, copy / "run.json")
+    with pytest.raises(ValueError, match=r"no network within the budgets is better than .*, and the found one with .* has"):
+        trusted_run(copy)
 
 
 def test_files_that_were_exchanged_or_are_gone(copy: Path) -> None:
@@ -156,6 +185,15 @@ def test_a_sweep_believes_no_cell(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="of another cell than its name says"):
         run_sweep(asked, options, tmp_path)
     first.write_bytes(kept)
+    searching = replace(options, methods=("hardcore",), test=False)
+    run_sweep(asked, searching, tmp_path)
+    third = next(path for path in (tmp_path / "cells").iterdir() if read_json(path, "cell")["method"] == "hardcore")
+    for change in (moved, lambda c: c["certificate"].update(bound=c["certificate"]["primal"] - 1)):
+        kept = third.read_bytes()
+        edited(tmp_path / "cells", change, third.name)
+        with pytest.raises(ValueError, match=f"{third.name}.* the certificate's value"):
+            run_sweep(asked, searching, tmp_path)
+        third.write_bytes(kept)
     (tmp_path / "times.json").write_text('[{"cells": 1')
     with pytest.raises(ValueError, match=r"times\.json: not complete JSON"):
         run_sweep(asked, options, tmp_path)
