@@ -31,7 +31,7 @@ from constrained_nas.runs import (
     trained_network,
     untrained,
 )
-from constrained_nas.runs.families import ChoiceFamily, DagFamily, Family, measure_choice_table
+from constrained_nas.runs.families import ChoiceFamily, DagFamily, Family, measure_option_table
 from graphs import ChoiceSpace, DagSpace, choice_space
 
 _PLACE = "network.py:given"  # what a command would call it
@@ -106,9 +106,10 @@ def search_network(
         place = Path(folder)
         prepared = untrained(plan, place, lambda found: _family(network, found), given)
         family, table = prepared.family, None
-        if "latency_ms" in limits and isinstance(family, ChoiceFamily):
+        parts = family.parts() if "latency_ms" in limits else None
+        if parts is not None:
             timer = Timer(1, threads, "cpu", clock=automatic_clock("cpu", threads))
-            table = measure_choice_table(family.space, timer, seed=asked.seed, progress=progress)[0]
+            table = measure_option_table(parts, timer, seed=asked.seed, progress=progress)[0]
         costs = costs_of(family, table)
         problem = make_problem(family, limits, costs)
         check_feasible(plan, family, problem, costs)

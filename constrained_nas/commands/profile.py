@@ -18,6 +18,7 @@ from graphs.files import save_json
 
 if TYPE_CHECKING:
     from constrained_nas.latency import Profiled, Timer
+    from constrained_nas.runs.families import Family
     from graphs import ChoiceSpace
 
 ProfileClock = Literal["auto", "wall", "processor"]
@@ -39,7 +40,8 @@ class Profile:
     """
 
     space: Annotated[str, tyro.conf.Positional]
-    """A hardcore or gpunet space, or FILE.py:CALLABLE, a network of your own with graphs.Choice in it: the file is run."""
+    """A space of search (all but *-bits), or FILE.py:CALLABLE, a network of your own with graphs.Choice in it or a graph with
+    decisions: the file is run."""
     out: Path = Path("latency_table.json")
     """Where to write the table (JSON)."""
     runtime: RuntimeName = "torch"
@@ -124,48 +126,57 @@ def data_shape(data: str | None, classes: int | None = None, channels: int | Non
     return classes or known[data][0], channels or known[data][1]
 
 
+def family_of(space: str, classes: int | None, channels: int | None, resolution: int | None) -> Family:
+    """A space as searches have it, in the resolution of a search if none is given; a file of one's own is run.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    from constrained_nas.runs import RunSettings, make_space, plan_of
+
+    plan = plan_of(RunSettings(space=space, resolution=resolution))
+    return make_space(plan.settings.space, classes or 10, channels or 1, plan.resolution)
+
+
 def choices_of(space: str, classes: int | None, channels: int | None, resolution: int | None) -> ChoiceSpace:
-    """A network of one's own; the file is run. Its resolution is that of a search, if none is given.
+    """A network of one's own with choices; see :func:`family_of`.
 
     Raises:
         ValueError: an unknown name, or what has no choices.
     """
-    from constrained_nas.runs import RunSettings, make_space, plan_of
     from constrained_nas.runs.families import ChoiceFamily
 
-    plan = plan_of(RunSettings(space=space, resolution=resolution))
-    family = make_space(plan.settings.space, classes or 10, channels or 1, plan.resolution)
+    family = family_of(space, classes, channels, resolution)
     if not isinstance(family, ChoiceFamily):
         raise ValueError(f"{space}: expected a hardcore or ofa space, or a network of your own with choices")
     return family.space
 
 
 def _profile_other(command: Profile, classes: int | None, channels: int | None) -> None:
-    """A table of a space with widths, or of a network of one's own; in torch as it is."""
-    from constrained_nas.runs import RunSettings, make_space, plan_of
-    from constrained_nas.runs.families import ChoiceFamily, measure_choice_table
+    """A table of any space but hardcore's, or of a network of one's own; in torch as it is."""
+    from constrained_nas.runs.families import measure_option_table
 
     if command.runtime != "torch":
         raise ValueError(f"--runtime {command.runtime}: {command.space} is measured in torch as it is")
-    plan = plan_of(RunSettings(space=command.space, resolution=command.resolution))
-    family = make_space(plan.settings.space, classes or 10, channels or 1, plan.resolution)
+    family = family_of(command.space, classes, channels, command.resolution)
     timer = make_timer(command.batch, command.threads, command.device, command.clock)
     console = PlainConsole()
     with progress_shown(console) as progress:
-        if not isinstance(family, ChoiceFamily):
+        parts = family.parts()
+        if parts is None:
             family.measure_table(timer, command.seed, command.out, progress)
             console.print(f"written to {command.out}: {family.decisions.name}, calibrated on whole networks")
             return
-        table, before, check = measure_choice_table(family.space, timer, command.networks, command.rounds, command.seed, progress)
+        table, before, check = measure_option_table(parts, timer, command.networks, command.rounds, command.seed, progress)
     save_json(table, command.out)
     under = f"{table.device}, {table.runtime}, {table.threads} thread(s), batch {table.batch}, {table.resolution} pixels"
-    entries = f"{len(table.entries)} options of {table.space}, {table.fixed:.3g} ms fixed"
+    entries = f"{len(table.entries)} parts of {table.space}, {table.fixed:.3g} ms fixed"
     console.print(f"{command.out}: {entries} ({under}, {table.clock} clock)")
     if before is None or check is None:
-        console.print("There are too few networks to calibrate: the latency of a network is the sum of its options' as it is.")
+        console.print("There are too few networks to calibrate: the latency of a network is the sum of its parts' as it is.")
         return
     console.print(
-        f"Options summed: measured = {before.slope:.3f} x estimated {before.intercept:+.3g} ms, R^2 {before.r_squared:.4f}, worst "
+        f"Parts summed: measured = {before.slope:.3f} x estimated {before.intercept:+.3g} ms, R^2 {before.r_squared:.4f}, worst "
         f"error {before.worst:.1%}.\nCalibrated, on networks that took no part: R^2 {check.r_squared:.4f}, worst error "
         f"{check.worst:.1%}."
     )

@@ -10,7 +10,7 @@ import tyro
 
 from constrained_nas.commands.console import PlainConsole
 from constrained_nas.commands.describe import MBConvName, mbconv_space
-from constrained_nas.commands.profile import choices_of, data_shape
+from constrained_nas.commands.profile import data_shape, family_of
 from constrained_nas.commands.progress import progress_shown
 from graphs.files import save_json
 
@@ -28,7 +28,7 @@ class Validate:
 
     table: Annotated[Path, tyro.conf.Positional]
     space: Annotated[str, tyro.conf.Positional]
-    """The table's: a hardcore space, or FILE.py:CALLABLE, a network of your own: the file is run."""
+    """The table's: any but gpunet's and *-bits, or FILE.py:CALLABLE, a network of your own: the file is run."""
     networks: int = 20
     """How many, at least 3."""
     rounds: int = 40
@@ -59,7 +59,7 @@ def validate(command: Validate) -> None:
         OSError: a file cannot be read or written.
     """
     from constrained_nas.latency import timer_of, validate_table
-    from constrained_nas.runs.families import validate_choice_table
+    from constrained_nas.runs.families import validate_option_table
     from graphs.costs import load_latency_table
 
     table = load_latency_table(command.table)
@@ -71,8 +71,10 @@ def validate(command: Validate) -> None:
             space = mbconv_space(command.space, table.resolution, classes, channels)  # type: ignore[arg-type] # one of the names
             found = validate_table(table, space, timer, command.networks, command.rounds, command.seed, progress)
         else:
-            own = choices_of(command.space, classes, channels, table.resolution)
-            found = validate_choice_table(table, own, timer, command.networks, command.rounds, command.seed, progress)
+            parts = family_of(command.space, classes, channels, table.resolution).parts()
+            if parts is None:
+                raise ValueError(f"{command.space}: tables of spaces with widths are checked when they are measured (profile)")
+            found = validate_option_table(table, parts, timer, command.networks, command.rounds, command.seed, progress)
     picture = command.picture or command.table.with_name(command.table.stem + ".validation.png")
     record = command.record or command.table.with_name(command.table.stem + ".validation.json")
     save_json(found, record)

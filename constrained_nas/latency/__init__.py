@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     )
     from constrained_nas.latency.imported import ImportConditions, import_csv_table, import_ofa_table, import_table
     from constrained_nas.latency.measured_cost import (
-        calibrate_module_table,
         measure_module_table,
         measured_latency,
         summed_latency,
@@ -39,8 +38,8 @@ if TYPE_CHECKING:
     )
     from constrained_nas.latency.runtimes import require_runtime, runtime_called, runtime_title
     from constrained_nas.latency.spread import spread_networks
-    from constrained_nas.latency.subjects import reference_architecture, uniform_architecture
-    from constrained_nas.latency.timer import Measurement, Timer, automatic_clock, device_name
+    from constrained_nas.latency.subjects import hooked, reference_architecture, uniform_architecture
+    from constrained_nas.latency.timer import Measurement, TimedSpace, Timer, automatic_clock, device_name
     from constrained_nas.latency.validation import ValidatedNetwork, Validation, timer_of, validate_table
     from constrained_nas.latency.widths import calibrate_width_table, measure_width_table, time_networks
 

@@ -23,11 +23,11 @@ from constrained_nas.latency.names import Progress
 from constrained_nas.latency.robust_times import inliers, median_interval
 from constrained_nas.latency.rounds import corrected_times, measure_networks, timed_rounds
 from constrained_nas.latency.runtimes import runtime_title
-from constrained_nas.latency.spread import spread_networks
+from constrained_nas.latency.spread import Spread, spread_networks
 from constrained_nas.latency.subjects import Context, first_of_shape, hooked, uniform_architecture
 from constrained_nas.latency.timer import Measurement, Timer
-from graphs import Architecture, ChoiceSpace, GPUNetSpace, MBConvSpace, Supernet
-from graphs.costs import LatencyEntry, LatencyTable, QuadraticCost, WidthLatencyTable, latency_cost
+from graphs import Architecture, MBConvSpace, Supernet
+from graphs.costs import CostModel, LatencyEntry, LatencyTable, WidthLatencyTable, latency_cost
 from solvers.arrays import FloatArray
 
 Table = TypeVar("Table", LatencyTable, WidthLatencyTable)
@@ -175,9 +175,9 @@ def calibrate(
 
 
 def calibrate_on(
-    space: MBConvSpace | GPUNetSpace | ChoiceSpace,
+    space: Spread,
     table: Table,
-    cost_of: Callable[[Table], QuadraticCost],
+    cost_of: Callable[[Table], CostModel],
     networks: int,
     generator: np.random.Generator,
     measure: Callable[[Sequence[Architecture]], Sequence[float]],

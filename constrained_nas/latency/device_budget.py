@@ -29,9 +29,9 @@ from constrained_nas.latency.names import RuntimeName
 from constrained_nas.latency.robust_times import least_samples, upper_median_bound
 from constrained_nas.latency.rounds import timed_run
 from constrained_nas.latency.runtimes import prepare_run, require_runtime
-from constrained_nas.latency.timer import Timer
+from constrained_nas.latency.timer import TimedSpace, Timer
 from constrained_nas.problem import SearchProblem
-from graphs import Architecture, ChoiceSpace, DagSpace, GPUNetSpace, MBConvSpace
+from graphs import Architecture
 from graphs.files import Record
 from solvers import InfeasibleError
 
@@ -201,7 +201,7 @@ def with_limit(problem: SearchProblem, cost: str, limit: float) -> SearchProblem
 
 
 def measure_alone(
-    space: MBConvSpace | GPUNetSpace | ChoiceSpace | DagSpace,
+    space: TimedSpace,
     build: Callable[[Architecture], nn.Module],
     timer: Timer,
     rounds: int = 40,

@@ -10,7 +10,6 @@ Reference: Véniat & Denoyer, Budgeted Super Networks, Sec. 3.2 (any cost that c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 
@@ -18,7 +17,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from constrained_nas.latency.block_table import TableFit, scale_table
 from constrained_nas.latency.names import Progress
 from constrained_nas.latency.rounds import measure_networks, measure_runs
 from constrained_nas.latency.runtimes import runtime_title
@@ -110,31 +108,3 @@ def measure_module_table(
         clock=how.clock,
         entries=tuple(entries),
     )
-
-
-def calibrate_module_table(
-    table: LatencyTable,
-    space: DagSpace,
-    networks: Sequence[Architecture],
-    timer: Timer,
-    rounds: int = 20,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> tuple[LatencyTable, TableFit]:
-    """The table scaled to whole ``networks``, timed together, and how it predicts every other one, which took no part.
-
-    Raises:
-        ValueError: fewer than six networks, or no round.
-    """
-    if len(networks) < 6:
-        raise ValueError(f"networks: expected at least 6, half to calibrate and half to check, got {len(networks)}")
-    with torch.random.fork_rng(devices=[]):
-        supernet = compile_supernet(space.dag, space.space)
-    images = timer.noise(layer_of(space.dag, space.connectivity.nodes[0]).shape)
-    alone = [supernet.extract(architecture) for architecture in networks]
-    times = [one.median for one in measure_networks(alone, images, timer, rounds, np.random.default_rng(seed), progress)]
-    raw = connected_latency(table, space)
-    before = TableFit.of([raw.cost(one) for one in networks[::2]], times[::2])
-    scaled = scale_table(table, before.slope, before.intercept)
-    cost = connected_latency(scaled, space)
-    return scaled, TableFit.of([cost.cost(one) for one in networks[1::2]], times[1::2])

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from graphs import Architecture, ChoiceSpace, GPUNetSpace, MBConvSpace
-from graphs.costs import QuadraticCost
+from graphs import Architecture, ChoiceSpace, DagSpace, FilterSpace, GPUNetSpace, MBConvSpace
+from graphs.costs import CostModel, QuadraticCost
 from solvers.arrays import FloatArray
 
+Spread = MBConvSpace | GPUNetSpace | ChoiceSpace | DagSpace | FilterSpace
 DRAWS = 60  # for each network wanted: the nearest of them is within a percent of the range from where it should be
 TILT = 6.0  # exp(6) times as likely to take the slowest option as the fastest, or the other way round
 
 
-def spread_networks(
-    space: MBConvSpace | GPUNetSpace | ChoiceSpace, cost: QuadraticCost, count: int, generator: np.random.Generator
-) -> list[Architecture]:
+def spread_networks(space: Spread, cost: CostModel, count: int, generator: np.random.Generator) -> list[Architecture]:
     """``count`` different random networks whose costs are nearest to evenly spaced ones, in order of cost.
 
     Networks are drawn with every decision leaning to its costly or to its cheap options, more or less so from draw to draw, and
@@ -29,6 +28,12 @@ def spread_networks(
     Raises:
         ValueError: fewer than two networks, or a space with fewer networks than are wanted.
     """
+    if isinstance(space, DagSpace | FilterSpace):
+        drawn = _drawn(space, DRAWS * count, generator)
+        if not 2 <= count <= len(drawn):
+            raise ValueError(f"networks: expected 2 to {len(drawn)}, as many as were found different, got {count}")
+        return _evenly(drawn, np.array([cost.cost(one) for one in drawn]), count)
+    assert isinstance(cost, QuadraticCost)  # the tables of these spaces make no others
     different, ranks, skippable, network_of = _described(space, cost)
     if not 2 <= count <= different:
         raise ValueError(f"networks: expected 2 to {different}, as many as the space has, got {count}")
@@ -43,15 +48,37 @@ def spread_networks(
         points.setdefault(network_of(point), point)
     if len(points) < count:
         raise ValueError(f"networks: expected {count} different ones, found {len(points)} in {100 * DRAWS * count} draws")
-    drawn = list(points.values())
-    costs = np.array([cost.quadratic.value(point) for point in drawn])
+    found = list(points.values())
+    costs = np.array([cost.quadratic.value(point) for point in found])
+    return _evenly([space.space.architecture(point) for point in found], costs, count)
+
+
+def _evenly(drawn: Sequence[Architecture], costs: FloatArray, count: int) -> list[Architecture]:
     free = np.ones(len(drawn), dtype=bool)
     taken = []
     for target in np.linspace(costs.min(), costs.max(), count):
         nearest = int(np.where(free, np.abs(costs - target), np.inf).argmin())
         free[nearest] = False
         taken.append(nearest)
-    return [space.space.architecture(drawn[index]) for index in sorted(taken, key=lambda index: costs[index])]
+    return [drawn[index] for index in sorted(taken, key=lambda index: costs[index])]
+
+
+def _drawn(space: DagSpace | FilterSpace, draws: int, generator: np.random.Generator) -> list[Architecture]:
+    """Different random networks, of few modules or filters and of many: connected sub-graphs, or widths."""
+    found: dict[bytes, Architecture] = {}
+    for draw in range(draws):
+        share, count = generator.random() if draw else 1.0, len(space.space.decisions)  # the whole is among them
+        if isinstance(space, DagSpace):
+            one = space.switched(generator.random(count) < share)
+            running = space.connectivity.running(space.space, one)
+            if running.any():
+                found.setdefault(running.tobytes(), one)
+        else:
+            wide = np.clip(share + generator.normal(0.0, 0.15, count), 0.0, 1.0)
+            options = [[int(option) for option in decision.options] for decision in space.space.decisions]
+            widths = [known[round(part * (len(known) - 1))] for part, known in zip(wide, options, strict=True)]
+            found.setdefault(bytes(str(widths), "ascii"), space.architecture(widths))
+    return list(found.values())
 
 
 def _described(

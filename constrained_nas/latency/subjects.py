@@ -99,9 +99,12 @@ def seeded_supernet(space: MBConvSpace, seed: int) -> Supernet:
         return space.supernet()
 
 
-def hooked(network: nn.Module, names: Sequence[str], images: torch.Tensor, timer: Timer) -> Subject:
-    """One pass of a network: ms of each of its modules called ``names`` (dots as underscores), in order, and of everything else."""
-    modules = [network.get_submodule(name.replace(".", "_")) for name in names]
+def hooked(network: nn.Module, names: Sequence[str], images: torch.Tensor, timer: Timer, dotted: bool = False) -> Subject:
+    """One pass of a network: ms of each of its modules called ``names``, in order, and of everything else.
+
+    Dots in names are underscores in extracted networks, unless ``dotted``.
+    """
+    modules = [network.get_submodule(name if dotted else name.replace(".", "_")) for name in names]
 
     def once() -> list[float]:
         stamps: list[list[float]] = [[] for _ in modules]

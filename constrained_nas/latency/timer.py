@@ -27,6 +27,8 @@ from constrained_nas.latency.names import Clock
 from graphs import ChoiceSpace, DagSpace, GPUNetSpace, MBConvSpace
 from graphs.supernet import layer_of
 
+TimedSpace = MBConvSpace | GPUNetSpace | ChoiceSpace | DagSpace | tuple[int, ...]  # or the shape of an image
+
 
 def automatic_clock(device: str, threads: int) -> Clock:
     """The processor's clock where there is one to go by, so that a busy machine counts less: on a CPU, with one thread."""
@@ -84,8 +86,10 @@ class Timer:
         finally:
             torch.set_num_threads(before)
 
-    def images(self, space: MBConvSpace | GPUNetSpace | ChoiceSpace | DagSpace) -> Tensor:
+    def images(self, space: TimedSpace) -> Tensor:
         """A batch of noise of the space's input shape."""
+        if isinstance(space, tuple):
+            return self.noise(space)
         if isinstance(space, DagSpace):
             return self.noise(layer_of(space.dag, space.connectivity.nodes[0]).shape)
         if isinstance(space, ChoiceSpace):

@@ -39,10 +39,9 @@ def check_tables(plan: Plan) -> None:
     Raises:
         ValueError: they cannot; says what to use instead.
     """
-    if plan.family.uncounted:
-        raise ValueError(
-            f"there are no latency tables of {plan.settings.space}: use {plan.family.uncounted}, or a hardcore or gpunet space"
-        )
+    instead = plan.family.uncounted(plan.settings.space)
+    if instead:
+        raise ValueError(f"there are no latency tables of {plan.settings.space}: use {instead}, or another space")
 
 
 def absolute_limit(family: Family, costs: Costs, name: str, limit: float | str) -> float:

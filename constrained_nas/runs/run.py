@@ -134,8 +134,8 @@ def checked(plan: Plan, folder: Path, table_path: Path | None) -> Asked:
         check_tables(plan)
     if latency and table_path is None:
         raise ValueError(
-            f"a budget in latency_ms needs a latency table: constrained-nas profile {settings.space} --out table.json measures one "
-            "(HardCoRe's spaces), then give --table table.json; or let the run measure it with --measure-table"
+            f"a budget in latency_ms needs a latency table: constrained-nas profile {settings.space} --out table.json measures "
+            "one, then give --table table.json; or let the run measure it with --measure-table"
         )
     prepared = untrained(plan, folder)
     family = prepared.family

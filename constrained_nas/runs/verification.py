@@ -170,7 +170,7 @@ def _against_space(run: Path, record: RunRecord, family: Family) -> Iterator[str
     if record.space != space.name:
         yield f"space {record.space!r}, and {space.name!r} by {SETTINGS_FILE}"
         return
-    costs = costs_of(family, family.read_table(table) if table.exists() and not family.uncounted else None)
+    costs = costs_of(family, family.read_table(table) if table.exists() else None)
     named = {model.name: model for model in costs.values()}
     asked = {costs[name].name: limit for name, limit in load_settings(run).budgets.items() if name in costs}
     for budget in record.budgets:

@@ -25,7 +25,7 @@ from graphs.costs.latency import (
 from graphs.costs.makespan import MakespanCost, Task, makespan_cost
 from graphs.costs.memory import block_memory, choice_memory, peak_activations
 from graphs.costs.models import CostModel, PeakCost, QuadraticCost, RelaxedCost
-from graphs.costs.slimmable import SlimmableMacs
+from graphs.costs.slimmable import FULL, HALF, SlimmableLatency, SlimmableMacs, half_widths, slimmable_latency
 from graphs.costs.width_counts import width_count_cost
 from graphs.costs.width_latency import (
     BlockKey,
@@ -39,6 +39,8 @@ from graphs.costs.width_latency import (
 )
 
 __all__ = [
+    "FULL",
+    "HALF",
     "BitOperations",
     "BlockKey",
     "CallableCost",
@@ -57,6 +59,7 @@ __all__ = [
     "QuadraticCost",
     "ReferenceLatency",
     "RelaxedCost",
+    "SlimmableLatency",
     "SlimmableMacs",
     "SubgraphCost",
     "TableConditions",
@@ -73,6 +76,7 @@ __all__ = [
     "connected_macs",
     "connected_parameters",
     "count",
+    "half_widths",
     "latency_cost",
     "layer_latencies",
     "load_energy_table",
@@ -84,6 +88,7 @@ __all__ = [
     "parameter_cost",
     "peak_activations",
     "require_conditions",
+    "slimmable_latency",
     "switches_of",
     "tabulate_widths",
     "width_count_cost",

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from graphs.blocks import UpsampledConvolution
-from graphs.costs.conditions import medians_by_key
+from graphs.costs.conditions import measured_name, medians_by_key
 from graphs.costs.counts import Counts, count
 from graphs.costs.latency import LatencyTable
 from graphs.costs.models import CostModel
@@ -139,7 +139,7 @@ def connected_parameters(space: DagSpace) -> ConnectedCost:
 
 
 def connected_latency(table: LatencyTable, space: DagSpace) -> ConnectedCost:
-    """Latency in ms by a table of modules and additions, summed over what runs; what the table has fixed every network pays.
+    """Latency in ms, or energy in mJ, by a table of modules and additions, summed over what runs; every network pays its ``fixed``.
 
     Raises:
         ValueError: the table is of another space, or has none or two entries for a module or an addition; names the first.
@@ -148,7 +148,7 @@ def connected_latency(table: LatencyTable, space: DagSpace) -> ConnectedCost:
     entries = (((entry.block, entry.configuration), entry.median) for entry in table.entries)
     medians = medians_by_key(table, space.space.name, entries, [*modules, *additions], "{!r}, {!r}".format)
     per_edge, per_addition = (np.array([medians[key] for key in keys]) for keys in (modules, additions))
-    return ConnectedCost("latency", table.unit, space, table.fixed, per_edge, per_addition)
+    return ConnectedCost(measured_name(table), table.unit, space, table.fixed, per_edge, per_addition)
 
 
 def module_entries(space: DagSpace) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:

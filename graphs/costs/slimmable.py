@@ -20,10 +20,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from graphs.costs.bit_operations import Linearization
+from graphs.costs.conditions import measured_name, medians_by_key
+from graphs.costs.latency import LatencyTable
 from graphs.filters import FilterSpace
 from graphs.space import Architecture
 from solvers.arrays import FloatArray
 
+FULL, HALF = "full width", "half width"  # what tables call the entries of a layer
 _CORNERS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 
 
@@ -71,7 +74,7 @@ class SlimmableMacs:
         left, right, scale, joined = self._terms
         product = scale * w[..., left] * w[..., right]
         total: FloatArray = np.where(joined & (w[..., left] == w[..., right]), 0.0, product).sum(-1)
-        return total + w @ self._linear
+        return self._fixed + total + w @ self._linear
 
     def of_counts(self, counts: ArrayLike) -> float:
         """The cost of (decisions, 2) counts of pruned and kept filters, the first of each layer left out."""
@@ -93,7 +96,7 @@ class SlimmableMacs:
         laws = [_binomial_law(int(n), float(q)) for n, q in zip(self.units, p, strict=True)]
         mean = 1.0 + self.units * p
         second = self.units * p * (1.0 - p) + mean**2
-        terms = (self._linear * mean).tolist()
+        terms = [self._fixed, *(self._linear * mean).tolist()]
         for left, right, scale, joined in zip(*(part.tolist() for part in self._terms), strict=True):
             if left == right:
                 terms.append(0.0 if joined else scale * second[left])
@@ -146,17 +149,28 @@ class SlimmableMacs:
         counts = np.stack([self.units, np.zeros_like(self.units)], 1).astype(np.float64)
         return counts, self.of_counts(counts)
 
+    @property
+    def _rates(self) -> FloatArray:
+        """(layers,) what a multiply-add of each layer costs."""
+        return np.ones(len(self.space.topology.layers))
+
+    @property
+    def _fixed(self) -> float:
+        """What every network pays."""
+        return 0.0
+
     @cached_property
     def _terms(self) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray, NDArray[np.bool_]]:
         """Products of two widths: the decisions of both, what one unit of the product costs, and whether it is a join's."""
-        topology, owner = self.space.topology, self.space.owner_index
+        topology, owner, rates = self.space.topology, self.space.owner_index, self._rates
         rows = [
-            (owner[source], owner[index], float(layer.window * layer.positions), False)
+            (owner[source], owner[index], float(layer.window * layer.positions) * rates[index], False)
             for index, (layer, source) in enumerate(zip(topology.layers, topology.sources, strict=True))
             if source >= 0 and not layer.depthwise
         ]
         rows += [
-            (owner[topology.index[j.source]], owner[topology.index[j.target]], float(j.positions), True) for j in topology.joins
+            (owner[topology.index[j.source]], owner[topology.index[j.target]], j.positions * rates[topology.index[j.target]], True)
+            for j in topology.joins
         ]
         left, right, scale, joined = zip(*rows, strict=True) if rows else ((), (), (), ())
         return np.array(left, dtype=int), np.array(right, dtype=int), np.array(scale, dtype=float), np.array(joined, dtype=bool)
@@ -168,9 +182,74 @@ class SlimmableMacs:
         linear = np.zeros(len(self.space.units))
         for index, layer in enumerate(topology.layers):
             if layer.source is None or layer.depthwise:
-                linear[owner[index]] += layer.window * layer.positions * (1 if layer.depthwise else layer.channels)
+                window = layer.window * layer.positions * self._rates[index]
+                linear[owner[index]] += window * (1 if layer.depthwise else layer.channels)
         linear[owner[topology.last]] += self.classes
         return linear
+
+
+@dataclass(frozen=True)
+class SlimmableLatency(SlimmableMacs):
+    """Latency of the same networks: what is fixed, and a time a multiply-add for each layer (a join's is its second layer's).
+
+    Attributes:
+        rates: (layers,) in ``unit``.
+        fixed: of every network.
+    """
+
+    name: str = "latency"
+    unit: str = "ms"
+    rates: tuple[float, ...] = ()
+    fixed: float = 0.0
+
+    @property
+    def _rates(self) -> FloatArray:
+        return np.array(self.rates)
+
+    @property
+    def _fixed(self) -> float:
+        return self.fixed
+
+
+def slimmable_latency(table: LatencyTable, space: FilterSpace) -> SlimmableLatency:
+    """The latency of a width space by a table that has two entries a layer: :data:`FULL`, every layer at its full width, and
+    :data:`HALF`. Times are taken to rise in proportion to multiply-adds in between; what is left of them at none is fixed.
+
+    Raises:
+        ValueError: the table is of another space, or has none or two entries for a layer's width; names the first.
+    """
+    layers = space.topology.layers
+    wanted = [(layer.name, width) for layer in layers for width in (FULL, HALF)]
+    entries = (((entry.block, entry.configuration), entry.median) for entry in table.entries)
+    medians = medians_by_key(table, space.space.name, entries, wanted, "layer {!r}, {!r}".format)
+    rates, rest = [], [table.fixed]
+    for layer, (most, fewer) in zip(layers, _layer_macs(space), strict=True):
+        slow, fast = medians[layer.name, FULL], medians[layer.name, HALF]
+        rates.append(min(slow / most, max(0.0, (slow - fast) / (most - fewer))) if most > fewer else 0.0)
+        rest.append(slow - rates[-1] * most)
+    return SlimmableLatency(space, name=measured_name(table), unit=table.unit, rates=tuple(rates), fixed=math.fsum(rest))
+
+
+def half_widths(space: FilterSpace) -> NDArray[np.int64]:
+    """(decisions,) half the filters of every decision, at least one."""
+    return np.maximum(1, space.units // 2)
+
+
+def _layer_macs(space: FilterSpace) -> list[tuple[float, float]]:
+    """Multiply-adds of every layer at the full and at half the widths."""
+    topology, counted = space.topology, []
+    for widths in (space.units, half_widths(space)):
+        own = widths[space.owner_index]
+        read = [
+            layer.channels if source < 0 else own[source] for layer, source in zip(topology.layers, topology.sources, strict=True)
+        ]
+        counted.append(
+            [
+                float(layer.window * layer.positions * filters * (1 if layer.depthwise else channels))
+                for layer, filters, channels in zip(topology.layers, own, read, strict=True)
+            ]
+        )
+    return list(zip(*counted, strict=True))
 
 
 def _binomial_law(trials: int, probability: float) -> FloatArray:

@@ -19,11 +19,11 @@ import torch
 from torch import nn
 
 from constrained_nas.ask_tell import SearchResult
-from constrained_nas.latency import Clock, Progress, Timer
+from constrained_nas.latency import Clock
 from constrained_nas.methods import SoftPenalty
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved
-from constrained_nas.runs.families.option_latencies import measure_choice_table
+from constrained_nas.runs.families.timed_parts import TimedParts, choice_parts
 from constrained_nas.runs.families.weights import (
     extreme_options,
     fine_tuned,
@@ -45,7 +45,6 @@ from graphs.costs import (
     load_energy_table,
     load_latency_table,
 )
-from graphs.files import save_json
 from graphs.own_code import own_built, own_title
 
 _DRAWS = 1000  # random networks that are tried until one fits; then random scores are projected
@@ -142,9 +141,8 @@ class ChoiceFamily(Family):
     def with_energy(self, path: Path) -> ChoiceFamily:
         return replace(self, energy=choice_latency(load_energy_table(path), self.space))
 
-    def measure_table(self, timer: Timer, seed: int, path: Path, progress: Progress | None) -> None:
-        """Options alone, calibrated on whole networks."""
-        save_json(measure_choice_table(self.space, timer, seed=seed, progress=progress)[0], path)
+    def parts(self) -> TimedParts:
+        return choice_parts(self.space)
 
     def clock(self, table: RunTable) -> Clock:
         return cast(LatencyTable, table).clock

@@ -13,11 +13,12 @@ from typing import Any, ClassVar, Self, cast
 import numpy as np
 from torch import nn
 
-from constrained_nas.latency import Clock, Progress, Timer, calibrate_module_table, measure_module_table
+from constrained_nas.latency import Clock
 from constrained_nas.methods import Budgeted
-from constrained_nas.methods.budgeted import ConnectedProgram, settle_within
+from constrained_nas.methods.budgeted import ConnectedProgram
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved
+from constrained_nas.runs.families.timed_parts import TimedParts, dag_parts
 from constrained_nas.runs.families.weights import fine_tuned, inherited, search_supernet
 from constrained_nas.search import WeightTraining
 from constrained_nas.training import seeded
@@ -31,7 +32,6 @@ from graphs.costs import (
     connected_parameters,
     load_latency_table,
 )
-from graphs.files import save_json
 from graphs.own_code import is_own, own_built, own_title
 
 
@@ -109,29 +109,14 @@ class DagFamily(Family):
     def latency(self, table: RunTable) -> CostModel:
         return connected_latency(table, self.space) if isinstance(table, LatencyTable) else super().latency(table)
 
-    def measure_table(self, timer: Timer, seed: int, path: Path, progress: Progress | None) -> None:
-        """Modules and additions alone, calibrated on whole networks."""
-        table = measure_module_table(self.space, timer, seed=seed, progress=progress)
-        generator = np.random.default_rng(seed)
-        networks = self._spread(connected_latency(table, self.space), 12, generator)
-        save_json(calibrate_module_table(table, self.space, networks, timer, seed=seed, progress=progress)[0], path)
+    def parts(self) -> TimedParts:
+        return dag_parts(self.space)
 
     def clock(self, table: RunTable) -> Clock:
         return cast(LatencyTable, table).clock
 
     def timed(self, prepared: Prepared) -> tuple[DagSpace, Callable[[Architecture], nn.Module]]:
         return self.space, self.network
-
-    def _spread(self, cost: CostModel, count: int, generator: np.random.Generator) -> list[Architecture]:
-        """Random networks within limits that are evenly spaced between the cheapest network and the whole."""
-        least, most = cost.cost(self.cheapest(cost)), cost.cost(self.space.whole)
-        found = []
-        for limit in np.linspace(least, most, count):
-            problem = SearchProblem(self.decisions, (Budget(cost, float(limit) * (1 + 1e-9), cost.unit),))
-            worth = np.maximum(3.0 + generator.logistic(size=len(self.decisions.decisions)), 0.0)
-            running, _ = settle_within(problem, ConnectedProgram.of(self.space, problem), worth)
-            found.append(connected_architecture(self.space, running))
-        return found
 
     def _supernet(self) -> Supernet:
         return self.space.supernet(rows="route", disconnected="zeros")

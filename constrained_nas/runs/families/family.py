@@ -16,14 +16,17 @@ from torch import nn
 
 from constrained_nas.ask_tell import SearchResult
 from constrained_nas.data import DataSplits
-from constrained_nas.latency import Clock, Progress, Timer
+from constrained_nas.latency import Clock, Progress, TimedSpace, Timer
 from constrained_nas.problem import SearchProblem
+from constrained_nas.runs.families.option_latencies import measure_option_table
+from constrained_nas.runs.families.timed_parts import TimedParts
 from constrained_nas.runs.fingerprint import digest, fingerprint
 from constrained_nas.runs.recipes import Recipe
 from constrained_nas.runs.settings import RunSettings
 from constrained_nas.training import Checkpoint, Curves
-from graphs import Architecture, ChoiceSpace, DagSpace, GPUNetSpace, MBConvSpace, SearchSpace
+from graphs import Architecture, SearchSpace
 from graphs.costs import CostModel, LatencyTable, QuadraticCost, WidthLatencyTable
+from graphs.files import save_json
 
 RunTable = LatencyTable | WidthLatencyTable
 Costs = dict[str, CostModel]  # by the names that budgets are given in
@@ -148,7 +151,6 @@ class Family(Protocol):
         methods: those that search it, its own first.
         free: whether any option of a decision goes with any of the others.
         decides: what they decide on, with some of the spaces, for messages.
-        uncounted: what to budget instead of a latency where there are no tables; empty where there are.
         most_budgets: that hold at once; 0 for any number.
         shares_supernet: whether one super-network, trained before, serves every search.
         takes_recipes: whether the data decide how its networks are trained, see :mod:`constrained_nas.runs.recipes`.
@@ -159,7 +161,6 @@ class Family(Protocol):
     methods: ClassVar[tuple[str, ...]]
     free: ClassVar[bool] = True
     decides: ClassVar[str]
-    uncounted: ClassVar[str] = ""
     most_budgets: ClassVar[int] = 0
     shares_supernet: ClassVar[bool] = False
     takes_recipes: ClassVar[bool] = False
@@ -169,6 +170,11 @@ class Family(Protocol):
     @classmethod
     def defaults(cls, space: str) -> dict[str, Any]:
         """What suits the space of that name on digits in minutes, by the fields of :class:`Plan`."""
+
+    @classmethod
+    def uncounted(cls, space: str) -> str:
+        """What to budget instead of a latency, for spaces that have no tables; nothing where they have."""
+        return ""
 
     @classmethod
     def build(cls, space: str, classes: int, image_channels: int, resolution: int) -> Self:
@@ -237,18 +243,27 @@ class Family(Protocol):
         """
         raise ValueError(f"a {table.kind} does not suit the space {self.decisions.name!r}")
 
+    def parts(self) -> TimedParts | None:
+        """What is timed where tables are measured part by part; None in families that have ways of their own.
+
+        Raises:
+            ValueError: there are no tables of such spaces.
+        """
+        return None
+
     def measure_table(self, timer: Timer, seed: int, path: Path, progress: Progress | None) -> None:
         """Measure a latency table on this machine and write it."""
-        raise self._without_tables()
+        parts = self.parts()
+        if parts is None:
+            raise self._without_tables()
+        save_json(measure_option_table(parts, timer, seed=seed, progress=progress)[0], path)
 
     def clock(self, table: RunTable) -> Clock:
         """By which a table was measured."""
         raise self._without_tables()
 
-    def timed(
-        self, prepared: Prepared
-    ) -> tuple[MBConvSpace | GPUNetSpace | ChoiceSpace | DagSpace, Callable[[Architecture], nn.Module]]:
-        """The space, and what builds its bare networks of any weights: for timing them."""
+    def timed(self, prepared: Prepared) -> tuple[TimedSpace, Callable[[Architecture], nn.Module]]:
+        """The space (or an image's shape), and what builds its bare networks of any weights: for timing them."""
         raise self._without_tables()
 
     def with_energy(self, path: Path) -> Family:
@@ -260,7 +275,7 @@ class Family(Protocol):
         raise ValueError(f"{self.decisions.name} has no energy tables: they are of hardcore spaces and of networks with choices")
 
     def _without_tables(self) -> ValueError:
-        return ValueError(f"{self.decisions.name} has no latency tables: use {self.uncounted}, or a hardcore or gpunet space")
+        return ValueError(f"{self.decisions.name} has no latency tables: use another space")
 
 
 def costs_of(family: Family, table: RunTable | None = None) -> Costs:

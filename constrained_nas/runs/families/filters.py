@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self, cast
 import numpy as np
 from torch import nn
 
+from constrained_nas.latency import Clock
 from constrained_nas.methods import FilterLevel
 from constrained_nas.methods.filter_level import (
     Configuration,
@@ -30,11 +31,12 @@ from constrained_nas.methods.filter_level import (
     train_configurations,
 )
 from constrained_nas.problem import SearchProblem
-from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, Saved
+from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved
+from constrained_nas.runs.families.timed_parts import TimedParts, filter_parts
 from constrained_nas.search import Notes
 from constrained_nas.training import load_checkpoint, part_of, rounded, save_checkpoint
 from graphs import FLOAT, Architecture, FilterNetwork, FilterSpace, SearchSpace, resnet_filters, resnet_topology
-from graphs.costs import BitOperations, CostModel, SlimmableMacs
+from graphs.costs import BitOperations, CostModel, LatencyTable, SlimmableMacs, load_latency_table, slimmable_latency
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,16 +45,21 @@ class FilterFamily(Family):
 
     methods: ClassVar[tuple[str, ...]] = ("filter-level",)
     decides: ClassVar[str] = "filters (resnet8-bits, resnet8-widths, resnet20-bits ...)"
-    uncounted: ClassVar[str] = "bops or macs"
     most_budgets: ClassVar[int] = 1
 
     space: FilterSpace
     make: Callable[[tuple[str, ...]], FilterNetwork]
+    image: tuple[int, ...]
 
     @classmethod
     def defaults(cls, space: str) -> dict[str, Any]:
         numbers = {"epochs": 8, "warm_up": 0, "train_epochs": 3, "batch_size": 16, "learning_rate": 0.1, "samples": 8}
         return {"method": "filter-level", "resolution": 16, **numbers, "fine_tune_epochs": 6, "fine_tune_rate": 0.1}
+
+    @classmethod
+    def uncounted(cls, space: str) -> str:
+        """Filters of several bit widths in one layer are simulated here: no runtime has them."""
+        return "bops" if space.endswith("-bits") else ""
 
     @classmethod
     def build(cls, space: str, classes: int, image_channels: int, resolution: int) -> Self:
@@ -65,7 +72,7 @@ class FilterFamily(Family):
         def make(sets: tuple[str, ...]) -> FilterNetwork:
             return resnet_filters(filters, blocks, classes, image_channels, resolution, operations=operations, sets=sets)
 
-        return cls(made, make)
+        return cls(made, make, (image_channels, resolution, resolution))
 
     @property
     def decisions(self) -> SearchSpace:
@@ -74,6 +81,25 @@ class FilterFamily(Family):
     def counted(self) -> Costs:
         """Bit operations of bit widths, multiply-adds of numbers of filters."""
         return {"bops": BitOperations(self.space)} if self._bits else {"macs": SlimmableMacs(self.space)}
+
+    def read_table(self, path: Path) -> LatencyTable:
+        self.parts()
+        return load_latency_table(path)
+
+    def latency(self, table: RunTable) -> CostModel:
+        self.parts()
+        return slimmable_latency(table, self.space) if isinstance(table, LatencyTable) else super().latency(table)
+
+    def parts(self) -> TimedParts:
+        if self._bits:
+            raise ValueError(f"{self.decisions.name} has no latency tables: no runtime has several bit widths in a layer; use bops")
+        return filter_parts(self.space, self.image, self.network)
+
+    def clock(self, table: RunTable) -> Clock:
+        return cast(LatencyTable, table).clock
+
+    def timed(self, prepared: Prepared) -> tuple[tuple[int, ...], Callable[[Architecture], nn.Module]]:
+        return self.image, self.network
 
     def cheapest(self, cost: CostModel) -> Architecture:
         """The cheapest operation, or one filter, everywhere."""

@@ -93,7 +93,7 @@ def test_the_network_in_the_folder_loads_into_its_architecture(tmp_path: Path) -
             "--method hardcore searches .*use --method budgeted",
         ),
         ("hardcore-small", ("latency_ms=3",), {}, "constrained-nas profile hardcore-small --out table.json"),
-        ("resnet8-widths", ("latency_ms=3",), {}, "no latency tables of resnet8-widths: use bops or macs"),
+        ("resnet8-bits", ("latency_ms=3",), {}, "no latency tables of resnet8-bits: use bops"),
         ("cnf-small", ("latency_ms=3",), {}, "constrained-nas profile cnf-small"),
         ("resnet8-bits", ("params=1e4",), {}, "has no cost params: budgets there are on bops"),
         ("resnet8-bits", ("bops=1e9", "params=1e4"), {}, "filter-level holds one budget, got 2"),

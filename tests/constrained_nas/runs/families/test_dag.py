@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from support.tiny import run, settings
 
-from constrained_nas.latency import Timer, calibrate_module_table, device_name, measure_alone, measure_module_table
+from constrained_nas.latency import Timer, device_name, measure_alone, measure_module_table, spread_networks
 from constrained_nas.records import load_architecture
 from constrained_nas.runs import begin_run, make_space
-from constrained_nas.runs.families import Prepared
+from constrained_nas.runs.families import Prepared, measure_option_table
 from constrained_nas.runs.families.dag import DagFamily
 from graphs import DagSpace, resnet_fabric
 from graphs.costs import LatencyEntry, LatencyTable, connected_latency, load_latency_table, module_entries
@@ -61,15 +61,17 @@ def test_a_measured_table_is_calibrated_on_whole_networks(tmp_path: Path) -> Non
     assert {entry.samples for entry in table.entries} <= {1, 2, 3} and table.fixed == 0
     free = [entry.block for entry in table.entries if entry.configuration == "skip" and entry.median == 0]
     assert free == ["stem -> group1.block1"]  # the identity
-    networks = family._spread(connected_latency(table, family.space), 6, np.random.default_rng(0))
     before, whole = connected_latency(table, family.space), family.space.whole
+    networks = spread_networks(family.space, before, 6, np.random.default_rng(0))
     costs = [before.cost(network) for network in networks]
-    assert costs[0] == before.cost(family.cheapest(before)) and networks[-1] == whole and max(costs) == costs[-1]
-    scaled, _ = calibrate_module_table(table, family.space, networks, timer, rounds=3)
-    fixed = max(0.0, scaled.intercept)
-    assert connected_latency(scaled, family.space).cost(whole) == pytest.approx(fixed + scaled.slope * before.cost(whole))
+    assert networks[-1] == whole and costs == sorted(costs) and costs[0] < 0.75 * costs[-1]
+    scaled, raw, check = measure_option_table(family.parts(), timer, networks=6, rounds=6)
+    assert raw is not None and check is not None and scaled.slope > 0
+    alone = {(entry.block, entry.configuration): entry.median / scaled.slope for entry in scaled.entries}
+    summed = sum(alone[key] for key in module_entries(family.space)[0])
+    assert connected_latency(scaled, family.space).cost(whole) >= scaled.fixed + scaled.slope * summed
     with pytest.raises(ValueError, match="at least 6"):
-        calibrate_module_table(table, family.space, networks[:5], timer)
+        measure_option_table(family.parts(), timer, networks=5, rounds=6)
     prepared = cast(Prepared, None)  # the graph is built anew, whatever was prepared
     assert len(measure_alone(*family.timed(prepared), timer, rounds=2)(whole)) == 2
     family.measure_table(timer, 0, tmp_path / "table.json", None)

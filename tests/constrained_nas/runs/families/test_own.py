@@ -14,7 +14,7 @@ from support.tiny import TINY
 from constrained_nas.commands.cli import main
 from constrained_nas.latency import Timer
 from constrained_nas.runs import RunSettings, begin_run, load_network, load_run, make_space, trusted_run
-from constrained_nas.runs.families import measure_choice_table
+from constrained_nas.runs.families import choice_parts, measure_option_table
 from graphs.costs import choice_latency, load_latency_table, peak_activations
 
 OPTIONS = ("skip", "narrow", "wide")
@@ -104,9 +104,19 @@ def test_a_graph(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert record.found.choices == {"conv": "off", "copy": "on"} and record.budgets[0].fits
 
 
+def test_a_graph_under_a_latency_that_is_measured(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ["--budget", "latency=10s", "--budget", "macs=70%", "--measure-table", "--rounds", 12]
+    typed(monkeypatch, "search", f"{own / 'mygraph.py'}:build", *asked, "--out", own / "run", *FLAGS)
+    record = trusted_run(own / "run")
+    spent = {budget.cost: budget for budget in record.budgets}
+    assert spent["latency"].measured and all(budget.fits for budget in record.budgets)
+    table = load_latency_table(own / "run" / "table.json")
+    assert {(entry.block, entry.configuration) for entry in table.entries} >= {("first -> second", "conv"), ("second", "addition")}
+
+
 def test_a_table_is_calibrated_on_whole_networks(own: Path) -> None:
     space = make_space(f"{own / 'mynet.py'}:build", 10, 1, 16).space  # type: ignore[attr-defined]
-    table, _, check = measure_choice_table(space, Timer(clock="processor"), networks=8, rounds=8)
+    table, _, check = measure_option_table(choice_parts(space), Timer(clock="processor"), networks=8, rounds=8)
     cost = choice_latency(table, space)
     assert {(entry.block, entry.configuration) for entry in table.entries} == {
         (decision.name, option) for decision in space.space.decisions for option in decision.options
