@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import partial
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from constrained_nas.latency import (
     spread_networks,
 )
 from constrained_nas.runs.families.timed_parts import TimedParts
-from graphs import Architecture, ChoiceSpace
+from graphs import Architecture
 from graphs.costs import LatencyTable
 
 _FEWEST = 6  # networks: half to calibrate, half to check
@@ -64,14 +63,13 @@ def measure_option_table(
         clock=timer.clock,
         entries=tuple(entries),
     )
-    different = _different(parts, table, min(networks, _FEWEST))
-    if different < _FEWEST:
+    if parts.networks < _FEWEST:
         return table, None, None
 
     def measure(drawn: Any) -> list[float]:
         return [one.median for one in measure_whole(parts, drawn, timer, rounds, generator, progress)]
 
-    return calibrate_on(parts.space, table, parts.cost_of, min(networks, different), generator, measure, relative=True)
+    return calibrate_on(parts.space, table, parts.cost_of, min(networks, parts.networks), generator, measure, relative=True)
 
 
 def validate_option_table(
@@ -122,15 +120,3 @@ def measure_whole(
     images = timer.images(parts.image)
     runs = {str(number): partial(timer.place(parts.network(one)), images) for number, one in enumerate(drawn)}
     return list(measure_runs(runs, timer, rounds, generator, progress, "timing networks").values())
-
-
-def _different(parts: TimedParts, table: LatencyTable, wanted: int) -> int:
-    """How many different networks there are; of graphs and filters whether there are as many as are wanted."""
-    space = parts.space
-    if isinstance(space, ChoiceSpace):
-        return prod(len(decision.options) for decision in space.space.decisions)
-    try:
-        spread_networks(space, parts.cost_of(table), wanted, np.random.default_rng(0))
-    except ValueError:
-        return 0
-    return 2**31

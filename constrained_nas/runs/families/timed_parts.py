@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -42,6 +44,7 @@ from graphs.costs import (
 from graphs.supernet import layer_of
 from solvers.arrays import FloatArray
 
+_FEW = 6  # decisions, whose sub-graphs are counted
 Entries = Callable[[Timer, int, np.random.Generator, Progress | None], tuple[list[LatencyEntry], float]]
 
 
@@ -50,6 +53,7 @@ class TimedParts:
     """A space with all that measuring its table takes.
 
     Attributes:
+        networks: how many different ones it has; a great number where it has many.
         context: how its parts are timed, as tables state it.
         image: the shape of one.
         network: the bare network of an architecture, with any weights.
@@ -58,6 +62,7 @@ class TimedParts:
     """
 
     space: ChoiceSpace | DagSpace | FilterSpace
+    networks: int
     context: Literal["network", "isolated"]
     image: tuple[int, ...]
     network: Callable[[Architecture], nn.Module]
@@ -92,8 +97,15 @@ def choice_parts(space: ChoiceSpace) -> TimedParts:
         parts = [next(entry.median for entry in found if entry.block == decision.name) for decision in decisions]
         return found, max(0.0, float(np.median(times["whole"])) - sum(parts))
 
+    different = prod(len(decision.options) for decision in space.space.decisions)
     return TimedParts(
-        space, "isolated", tuple(space.example[0].shape[1:]), space.extract, partial(_swapped, choice_latency, space), entries
+        space,
+        different,
+        "isolated",
+        tuple(space.example[0].shape[1:]),
+        space.extract,
+        partial(_swapped, choice_latency, space),
+        entries,
     )
 
 
@@ -108,7 +120,9 @@ def dag_parts(space: DagSpace) -> TimedParts:
         return list(measure_module_table(space, timer, rounds, seed, progress).entries), 0.0
 
     image = layer_of(space.dag, space.connectivity.nodes[0]).shape
-    return TimedParts(space, "isolated", image, supernet.extract, partial(_swapped, connected_latency, space), entries)
+    return TimedParts(
+        space, _subgraphs(space), "isolated", image, supernet.extract, partial(_swapped, connected_latency, space), entries
+    )
 
 
 def filter_parts(space: FilterSpace, image: tuple[int, ...], network: Callable[[Architecture], nn.Module]) -> TimedParts:
@@ -127,7 +141,17 @@ def filter_parts(space: FilterSpace, image: tuple[int, ...], network: Callable[[
         found = [_entry(name, width, times[width][:, place]) for place, name in enumerate(names) for width in widths]
         return found, float(np.median(times[HALF][:, -1]))
 
-    return TimedParts(space, "network", image, network, partial(_swapped, slimmable_latency, space), entries)
+    different = prod(len(decision.options) for decision in space.space.decisions)
+    return TimedParts(space, different, "network", image, network, partial(_swapped, slimmable_latency, space), entries)
+
+
+def _subgraphs(space: DagSpace) -> int:
+    """Different connected sub-graphs, of which there are many where there are many decisions."""
+    count = len(space.space.decisions)
+    if count > _FEW:
+        return 2**count
+    running = [space.connectivity.running(space.space, space.switched(np.array(on))) for on in product((False, True), repeat=count)]
+    return len({one.tobytes() for one in running if one.any()})
 
 
 def _swapped(cost: Callable[[LatencyTable, Any], CostModel], space: Any, table: LatencyTable) -> CostModel:
