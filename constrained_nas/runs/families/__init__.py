@@ -12,6 +12,6 @@ if TYPE_CHECKING:
     from constrained_nas.runs.families.hardcore import HardCoReFamily
     from constrained_nas.runs.families.named import FAMILIES, family_named, make_space, plan_of
     from constrained_nas.runs.families.option_latencies import measure_option_table, validate_option_table
-    from constrained_nas.runs.families.timed_parts import TimedParts, choice_parts, dag_parts, filter_parts
+    from constrained_nas.runs.families.timed_parts import choice_parts, dag_parts, filter_parts
 
 __getattr__ = on_demand(__name__)
