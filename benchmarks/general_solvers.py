@@ -41,11 +41,15 @@ LIMIT_SECONDS = float(os.environ.get("REFERENCE_LIMIT_SECONDS", "60"))  # a refe
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a general solver took and chose: flat options, or None; the objective where there are no choices (linear programs)."""
+    """What a general solver took and chose: flat options, or None; the objective where there are no choices (linear programs).
+
+    ``bound`` is what CP-SAT proved.
+    """
 
     seconds: float
     choices: tuple[int, ...] | None
     objective: float | None = None
+    bound: float | None = None
 
 
 def highs_linear(instance: Instance, gradients: FloatArray) -> list[Answer]:
@@ -138,10 +142,19 @@ def ortools_missing() -> str | None:
     return None
 
 
-def ortools_answers(program: str, instance: Instance, gradients: FloatArray | None = None) -> list[Answer]:
-    """GLOP (``program`` "glop", one answer a gradient) or CP-SAT ("cp-sat", one worker, numbers rounded to 1e-6), in a new process.
+def ortools_answers(
+    program: str,
+    instance: Instance,
+    gradients: FloatArray | None = None,
+    *,
+    costs: Sequence[FloatArray] | None = None,
+    budgets: Sequence[float] | None = None,
+    seconds: float = LIMIT_SECONDS,
+    workers: int = 1,
+) -> list[Answer]:
+    """GLOP (``program`` "glop", one answer a gradient) or CP-SAT ("cp-sat", whole numbers by a scale of at most 1e6), in a process.
 
-    highspy and ortools cannot be imported together.
+    highspy and ortools cannot be imported together. ``costs`` and ``budgets`` of CP-SAT are those of the instance where not given.
 
     Raises:
         RuntimeError: the process fails.
@@ -152,19 +165,20 @@ def ortools_answers(program: str, instance: Instance, gradients: FloatArray | No
         np.savez(
             path,
             scores=instance.scores,
-            costs=instance.costs,
+            costs=np.array([instance.costs] if costs is None else costs),
             offsets=instance.offsets,
-            budget=np.array(instance.budget),
+            budgets=np.array([instance.budget] if budgets is None else budgets),
             gradients=rows,
         )
         script = Path(__file__).with_name("ortools_process.py")
-        done = subprocess.run(
-            [sys.executable, str(script), program, str(path), str(LIMIT_SECONDS)], capture_output=True, text=True, check=False
-        )
+        command = [sys.executable, str(script), program, str(path), str(seconds), str(workers)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{program}: {done.stderr.strip().splitlines()[-1:]}")
     answers = json.loads(done.stdout)
-    return [Answer(a["seconds"], None if a["choices"] is None else tuple(a["choices"]), a["objective"]) for a in answers]
+    return [
+        Answer(a["seconds"], None if a["choices"] is None else tuple(a["choices"]), a["objective"], a.get("bound")) for a in answers
+    ]
 
 
 def _choices(instance: Instance, x: FloatArray) -> tuple[int, ...]:

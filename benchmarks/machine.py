@@ -17,17 +17,31 @@ _PACKAGES = ("numpy", "scipy", "numba", "highspy", "ortools", "torch")
 _FIRST_CALLS = """
 import json, time
 import numpy as np
-began = time.perf_counter()
+began = time.perf_counter(), time.process_time()
 import solvers
-imported = time.perf_counter() - began
-scores, costs = np.random.default_rng(0).random((2, 20, 12))
-seconds = []
-for _ in range(2):
-    began = time.perf_counter()
-    solvers.project_to_budget(scores, costs, 6.0)
-    seconds.append(time.perf_counter() - began)
-print(json.dumps([imported, *seconds]))
+figures = [(time.perf_counter() - began[0], time.process_time() - began[1])]
+rng = np.random.default_rng(0)
+scores, costs, sizes = rng.random((3, 20, 12))
+wide = rng.random((3, 400, 12))
+one, two = (scores, costs, 6.0), (scores, {"a": costs, "b": sizes}, {"a": 6.0, "b": 6.0})
+large_one, large_two = (*wide[:2], 120.0), (wide[0], {"a": wide[1], "b": wide[2]}, {"a": 120.0, "b": 130.0})
+for program in (one, one, two, two, large_one, large_two, one, two):
+    began = time.perf_counter(), time.process_time()
+    solvers.project_to_budget(*program)
+    figures.append((time.perf_counter() - began[0], time.process_time() - began[1]))
+print(json.dumps(figures))
 """
+_NAMES = (
+    "import solvers",
+    "first call, 20x12",
+    "second call, 20x12",
+    "first call, 20x12, two budgets",
+    "second call, 20x12, two budgets",
+    "first large call, 400x12",
+    "first large call, 400x12, two budgets",
+    "call by compiled code, 20x12",
+    "call by compiled code, 20x12, two budgets",
+)
 
 
 def machine() -> dict[str, str | int]:
@@ -51,17 +65,12 @@ def versions() -> dict[str, str]:
     return found
 
 
-def first_call_seconds(root: Path) -> dict[str, float]:
-    """Seconds of the first ``project_to_budget`` of a process: with nothing compiled, and with the compiled code kept."""
+def first_call_seconds(root: Path) -> dict[str, list[float]]:
+    """Seconds that pass, and that the process computes, at first calls of a process: nothing compiled, and compiled before."""
+    found: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"NUMBA_CACHE_DIR": folder, "PYTHONPATH": str(root)}
-        figures = []
-        for _ in range(2):
+        for state in ("nothing compiled", "compiled before"):
             done = subprocess.run([sys.executable, "-c", _FIRST_CALLS], env=environment, capture_output=True, text=True, check=True)
-            figures.append(json.loads(done.stdout))
-    return {
-        "import solvers": figures[1][0],
-        "first native call, compiling": figures[0][1],
-        "first native call, compiled before": figures[1][1],
-        "second native call": figures[1][2],
-    }
+            found |= {f"{state}: {name}": figures for name, figures in zip(_NAMES, json.loads(done.stdout), strict=True)}
+    return found

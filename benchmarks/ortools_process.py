@@ -1,4 +1,4 @@
-"""GLOP and CP-SAT on one instance, in a process that does not import highspy: ``ortools_process.py glop|cp-sat FILE LIMIT``.
+"""GLOP and CP-SAT on one instance, in a process that does not import highspy: ``... glop|cp-sat FILE LIMIT WORKERS``.
 
 Reads what ``benchmarks.general_solvers.ortools_answers`` wrote and prints a JSON list of seconds, choices and objective. Only
 solving is timed, and changing the objective in place, which has no faster way than one coefficient at a time.
@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-_SCALE = 1e6  # CP-SAT takes whole numbers: scores and costs are rounded to a millionth, costs upwards so that answers fit
+_PLACES = 6  # CP-SAT takes whole numbers: decimals of so many places as they are, others rounded, costs upwards so that answers fit
 
 
 def main() -> None:
     """Solve and print."""
-    program, path, limit = sys.argv[1], sys.argv[2], float(sys.argv[3])
+    program, path, limit, workers = sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4])
     with np.load(path) as data:
         arrays = {name: data[name] for name in data.files}
-    print(json.dumps(_glop(arrays, limit) if program == "glop" else _cp_sat(arrays, limit)))
+    print(json.dumps(_glop(arrays, limit) if program == "glop" else _cp_sat(arrays, limit, workers)))
 
 
 def _glop(data: dict[str, Any], limit: float) -> list[dict[str, Any]]:
@@ -30,9 +30,9 @@ def _glop(data: dict[str, Any], limit: float) -> list[dict[str, Any]]:
 
     solver = pywraplp.Solver.CreateSolver("GLOP")
     solver.SetTimeLimit(int(1000 * limit))
-    columns = [solver.NumVar(0.0, 1.0, "") for _ in range(len(data["costs"]))]
-    budget = solver.Constraint(-solver.infinity(), float(data["budget"]))
-    for column, cost in zip(columns, data["costs"].tolist(), strict=True):
+    columns = [solver.NumVar(0.0, 1.0, "") for _ in range(data["costs"].shape[1])]
+    budget = solver.Constraint(-solver.infinity(), float(data["budgets"][0]))
+    for column, cost in zip(columns, data["costs"][0].tolist(), strict=True):
         budget.SetCoefficient(column, cost)
     offsets = data["offsets"].tolist()
     for first, last in itertools.pairwise(offsets):
@@ -54,27 +54,37 @@ def _glop(data: dict[str, Any], limit: float) -> list[dict[str, Any]]:
     return answers
 
 
-def _cp_sat(data: dict[str, Any], limit: float) -> list[dict[str, Any]]:
+def _cp_sat(data: dict[str, Any], limit: float, workers: int) -> list[dict[str, Any]]:
     from ortools.sat.python import cp_model
 
     model = cp_model.CpModel()
-    literals = [model.new_bool_var("") for _ in range(len(data["costs"]))]
+    literals = [model.new_bool_var("") for _ in range(len(data["scores"]))]
     offsets = data["offsets"].tolist()
     for first, last in itertools.pairwise(offsets):
         model.add_exactly_one(literals[first:last])
-    costs = np.ceil(data["costs"] * _SCALE).astype(int).tolist()
-    scores = np.round(data["scores"] * _SCALE).astype(int).tolist()
-    model.add(cp_model.LinearExpr.weighted_sum(literals, costs) <= int(np.floor(float(data["budget"]) * _SCALE)))
-    model.maximize(cp_model.LinearExpr.weighted_sum(literals, scores))
+    for costs, budget in zip(data["costs"], data["budgets"].tolist(), strict=True):
+        scale = _scale(np.append(costs, budget))
+        whole = np.ceil(np.round(costs * scale, 3)).astype(int).tolist()
+        model.add(cp_model.LinearExpr.weighted_sum(literals, whole) <= int(np.floor(round(budget * scale, 3))))
+    scale = _scale(data["scores"])
+    model.maximize(cp_model.LinearExpr.weighted_sum(literals, np.round(data["scores"] * scale).astype(int).tolist()))
     solver = cp_model.CpSolver()
-    solver.parameters.num_workers = 1
+    solver.parameters.num_workers = workers
     solver.parameters.max_time_in_seconds = limit
     began = time.perf_counter()
     status = solver.solve(model)
     seconds = time.perf_counter() - began
     found = status in (cp_model.OPTIMAL, cp_model.FEASIBLE)
     choices = [index for index, literal in enumerate(literals) if solver.value(literal)] if found else None
-    return [{"seconds": min(seconds, limit), "choices": choices, "objective": None}]
+    return [{"seconds": min(seconds, limit), "choices": choices, "objective": None, "bound": solver.best_objective_bound / scale}]
+
+
+def _scale(numbers: Any) -> float:
+    """The least power of ten, up to a million, that makes whole numbers of them."""
+    for places in range(_PLACES):
+        if (np.abs(numbers * 10.0**places - np.round(numbers * 10.0**places)) < 1e-6).all():
+            return 10.0**places
+    return 10.0**_PLACES
 
 
 if __name__ == "__main__":

@@ -81,13 +81,13 @@ def main(
             _write(out, rows, delays, (seed, reference_seconds), quick, began, len(jobs) - done)
             progress.advance(task)
     print_rows(rows, console)
-    for name, seconds in delays.items():
-        console.print(f"{name}: {seconds:.2f} s")
+    for name, (passed, computed) in delays.items():
+        console.print(f"{name}: {passed:.4f} s, {computed:.4f} s of them computing")
     console.print(f"written to {out.name}")
 
 
 def _write(
-    out: Path, rows: Sequence[Row], delays: dict[str, float], drawn: tuple[int, float], quick: bool, began: float, left: int
+    out: Path, rows: Sequence[Row], delays: dict[str, list[float]], drawn: tuple[int, float], quick: bool, began: float, left: int
 ) -> None:
     """Write what there is so far: a run is long, and may be ended."""
     record = {

@@ -1,6 +1,7 @@
-"""How long the commands take to answer: medians of ten processes each, after one that fills Python's cache of compiled files.
+"""How long commands and first calls take to answer: medians of ten processes each, after one that fills Python's cache.
 
-``python benchmarks/start.py`` prints a table; targets are those of an idle machine.
+``python benchmarks/start.py`` prints two tables; targets are those of an idle machine. First calls are made by one process that
+compiles and by one that reads what was compiled.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+sys.path[0] = str(ROOT)
+
+from benchmarks.machine import first_call_seconds
+
 TABLE = "group,option,score,latency_ms,params\na,x,1,1,3\na,y,2,2,5\nb,x,1,1,1\nb,y,3,3.5,9\n"
 COMMAND = (sys.executable, "-m", "constrained_nas")
 REPEATS = 10
@@ -40,6 +45,9 @@ def main() -> None:
             times = [_timed(command, environment) for _ in range(REPEATS + 1)][1:]
             wall, processor = (statistics.median(column) for column in zip(*times, strict=True))
             print(f"{name:<32} {wall:>8.2f} {processor:>13.2f} {target:>10.1f}")
+    print()
+    for name, (wall, processor) in first_call_seconds(ROOT).items():
+        print(f"{name:<64} {wall:>10.4f} {processor:>10.4f}")
 
 
 def _timed(command: tuple[str, ...], environment: dict[str, str]) -> tuple[float, float]:

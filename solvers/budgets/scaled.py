@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.kernels import as_kernel_input
+from solvers.kernels import as_kernel_input, compiled, interpreted, patience
 from solvers.knapsack import exact_sum
 
 _EPSILON = 2.0**-52
@@ -108,7 +108,12 @@ def relax_budgets(
     dual, weight, kinks = np.zeros(m), np.zeros(m), np.zeros((m, 2), dtype=np.intp)
     key = np.zeros(groups, dtype=np.intp)
     arguments = scaled.values, scaled.rows, np.arange(n), scaled.offsets, groups, scaled.room, dual, -math.inf
-    status, _, held = descend(*arguments, key, kinks, weight, np.empty(n), math.inf)
+    found = key, kinks, weight, np.empty(n), math.inf
+    if patience(descend, scaled.rows.size):
+        with interpreted():
+            status, _, held = descend(*arguments, *found)
+    else:
+        status, _, held = compiled(descend)(*arguments, *found)
     if status == INFEASIBLE:
         return True, None, np.zeros(len(budgets))
     duals = scaled.multipliers(dual, len(budgets))

@@ -21,6 +21,7 @@ from solvers.budgets.rival import Rival
 from solvers.budgets.scaled import ScaledProgram
 from solvers.budgets.steering import CALLBACK, GAP, NODE_LIMIT, TIME_LIMIT, UNSTEERED, Steering
 from solvers.budgets.tree import BranchAndBound
+from solvers.kernels import patience
 from solvers.knapsack import exact_sum, fitting
 from solvers.results import Status
 
@@ -162,13 +163,14 @@ def _search(
     race: bool,
 ) -> BudgetedSelection:
     """The same for options that all fit beside the cheapest ones."""
+    from solvers.kernels.budgets_search import search
     from solvers.kernels.clock import read_clock
 
     scaled = ScaledProgram.of(values, costs, budgets, offsets)
     tree = BranchAndBound(scaled, cutoff)
     if steering.start is not None:
         tree.offer(steering.start)
-    began = read_clock()
+    began = read_clock() + patience(search, scaled.rows.size)  # nobody joins while Python runs the tree
     alone, repeated = began + _EARLY, False
     race = race and math.isinf(cutoff)
     rival: Rival | None = None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from solvers.arrays import FloatArray, IntArray
 from solvers.budgets.scaled import ScaledProgram
+from solvers.kernels import compiled, interpreted, patience
 from solvers.knapsack import exact_sum, first_best
 
 _ROUNDS = 4  # of the local search for a selection that fits
@@ -85,11 +86,16 @@ class BranchAndBound:
         scaled, tree, limit = self.scaled, self._tree, self.nodes + nodes
         slack = scaled.room - scaled.limits
         while self.nodes < limit:
-            code = search(
+            arguments = (
                 scaled.values, scaled.rows, scaled.limits, slack, self.tolerance, limit - self.nodes if self.nodes else 1,
                 tree.place, tree.ints, tree.floats, tree.fixed, tree.dual, tree.groups, tree.cuts, tree.options, tree.loss,
-                tree.path, self._chosen, self._state, deadline,
+                tree.path, self._chosen, self._state,
             )  # fmt: skip
+            if moment := patience(search, scaled.rows.size):
+                with interpreted():
+                    code = search(*arguments, min(deadline, read_clock() + moment))
+            else:
+                code = compiled(search)(*arguments, deadline)
             if math.isinf(self._root):
                 self._root = float(tree.floats[0, 0])
             if code == DONE:
@@ -111,7 +117,13 @@ class BranchAndBound:
         choices = first_best(scaled.values - scaled.rows @ self.dual, scaled.offsets)
         found = np.empty_like(choices)
         arguments = scaled.values, scaled.rows, scaled.limits, scaled.offsets, choices, found
-        if math.isfinite(find_start(*arguments, _ROUNDS, self._tries, deadline)):
+        draws = np.random.default_rng(self._tries).random((_ROUNDS, 2 * (len(choices) // 8 + 2)))
+        if patience(find_start, scaled.rows.size):
+            with interpreted():
+                worth = find_start(*arguments, draws, deadline)
+        else:
+            worth = compiled(find_start)(*arguments, draws, deadline)
+        if math.isfinite(worth):
             self.offer(found)
 
 

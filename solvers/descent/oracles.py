@@ -23,7 +23,7 @@ from solvers.arrays import FloatArray, IntArray
 from solvers.backends import LinearProgramBackend, linear_program
 from solvers.descent.answers import Batch, infeasible, no_batch, refuse, require_finite
 from solvers.descent.hull_tables import HullTable
-from solvers.kernels import NativeBackend, as_kernel_input, uses_kernels
+from solvers.kernels import NativeBackend, as_kernel_input, compiled, uses_kernels
 from solvers.knapsack import Knapsack, exact_sum, first_best, relax, relax_along
 from solvers.results import Certificate, Result, Status, minimized
 from solvers.sets import Blocks, BudgetedBlocks
@@ -205,7 +205,7 @@ def _by_kernels(
     limits = fixed.budget, float(feasible.capacities[0]), fixed.steepest
     numbers = np.concatenate([limits, feasible.blocks.totals, fixed.weights])
     indices = np.concatenate([fixed.offsets, fixed.order])
-    minimize, minimize_many = kernels.minimize, kernels.minimize_many
+    minimize, minimize_many = compiled(kernels.minimize), compiled(kernels.minimize_many)
 
     def solve(gradient: FloatArray, start: float) -> Result:
         began = time.perf_counter()

@@ -7,8 +7,6 @@ it stops; where no direction is left, the kinks' weights are either those of the
 group a budget) or show which kink to leave. That is the dual simplex method in the space of the multipliers; from a parent node's
 multipliers it takes a handful of steps. Stopped anywhere it has a true bound.
 
-Importing this module needs numba.
-
 Reference: Dantzig and Van Slyke, Generalized upper bounding techniques, 1967; Fisher, The Lagrangian relaxation method, 1981.
 """
 
@@ -17,8 +15,8 @@ from __future__ import annotations
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.kernels import compile_kernel, compile_part
 from solvers.kernels.clock import now
+from solvers.kernels.compilation import compile_kernel, compile_part
 
 BOUNDED, PRUNED, INFEASIBLE, STALLED = 0, 1, 2, 3  # STALLED: a true bound, but the weights are no vertex (degenerate ties)
 _STEPS = 60  # per budget; a cold start takes some ten, a warm one two or three, degenerate ties end here with a true bound

@@ -8,8 +8,6 @@ by rising reduced cost, so that the first child without promise ends the node.
 
 Costs of partial selections are kept in two floats (TwoSum), so a selection is accepted if its correctly rounded sums fit.
 
-Importing this module needs numba.
-
 Reference: Dyer, Kayal and Walker, A branch and bound algorithm for solving the MCKP, 1984; Knuth, TAOCP 2, Sec. 4.2.2 (TwoSum).
 """
 
@@ -18,9 +16,9 @@ from __future__ import annotations
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.kernels import compile_kernel, compile_part
 from solvers.kernels.budgets_dual import INFEASIBLE, PRUNED, descend
 from solvers.kernels.clock import now
+from solvers.kernels.compilation import compile_kernel, compile_part
 from solvers.kernels.hulls import add
 
 DONE, SLICE, FULL = 0, 1, 2  # tree exhausted; node limit of the call reached; no room for another level

@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.kernels import compile_kernel, compile_part
 from solvers.kernels.clock import now
+from solvers.kernels.compilation import compile_kernel, compile_part
 from solvers.kernels.hulls import add
 
 _HEAVIER = 1.5
@@ -121,31 +121,29 @@ def find_start(
     offsets: IntArray,
     choices: IntArray,
     best_choices: IntArray,
-    rounds: int,
-    seed: int,
+    draws: FloatArray,
     deadline: float,
 ) -> float:
-    """Repair, climb and draw anew, so many ``rounds``; returns what ``best_choices`` (groups,) are worth, or -inf.
+    """Repair, climb and draw anew; returns what ``best_choices`` (groups,) are worth, or -inf.
 
     Args:
         values, rows, limits, offsets: (n,), (n, m), (m,), (groups + 1,): limits of about 1.
         choices: (groups,) where to start; changed.
-        seed: of the draws.
+        draws: (rounds, numbers) random numbers in [0, 1), at least 2 (groups // 8 + 2) a round.
         deadline: of the kernels' clock.
     """
     groups, m = len(choices), len(limits)
-    np.random.seed(seed)
     spent, weight = np.empty(m), np.ones(m)
     best = -np.inf
-    for attempt in range(rounds):
+    for attempt in range(len(draws)):
         if now() > deadline:
             break
         if attempt > 0:
             if best > -np.inf:
                 choices[:] = best_choices
-            for _ in range(1 + groups // 8 if attempt % 2 else 2):
-                g = np.random.randint(groups)
-                choices[g] = offsets[g] + np.random.randint(offsets[g + 1] - offsets[g])
+            for k in range(1 + groups // 8 if attempt % 2 else 2):
+                g = int(draws[attempt, 2 * k] * groups)
+                choices[g] = offsets[g] + int(draws[attempt, 2 * k + 1] * (offsets[g + 1] - offsets[g]))
             weight[:] = 1.0
         _spend(rows, choices, spent)
         if not _repair(values, rows, limits, offsets, choices, spent, weight, 20 * groups + 200, deadline):

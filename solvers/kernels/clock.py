@@ -1,4 +1,4 @@
-"""The time, read inside compiled code: a time limit costs a call some 25 ns a look instead of a thread."""
+"""The time, read inside kernels: a time limit costs a call some 25 ns a look instead of a thread."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from solvers.kernels import compile_kernel, compile_part, uses_kernels
+from solvers.kernels.compilation import compile_kernel, compile_part, compiled
+
+_SAME = hasattr(time, "CLOCK_MONOTONIC")  # not so on Windows, where compiled code has the C library's clock, in milliseconds
 
 
 def _clock() -> Any:
     """Seconds from some moment on, as compiled code can ask for them."""
-    if not uses_kernels("native"):
-        return time.perf_counter
     from numba import types as numba_types
 
     types: Any = numba_types
-
-    if not hasattr(time, "CLOCK_MONOTONIC"):  # Windows, where the C library's clock is the wall's, in milliseconds
+    if not _SAME:
         clock = types.ExternalFunction("clock", types.int32())
-        return compile_part(lambda: 1e-3 * clock())
+        return lambda: 1e-3 * clock()
     clock_gettime = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.uintp))
     monotonic = time.CLOCK_MONOTONIC
 
@@ -29,13 +28,22 @@ def _clock() -> Any:
         clock_gettime(monotonic, seconds_and_nanoseconds.ctypes.data)
         return seconds_and_nanoseconds[0] + 1e-9 * seconds_and_nanoseconds[1]
 
-    return compile_part(read)
+    return read
 
 
-now = _clock()
+def now() -> float:
+    """The time, for kernels."""
+    return time.clock_gettime(time.CLOCK_MONOTONIC) if _SAME else time.perf_counter()
+
+
+compile_part(now, instead=_clock)
 
 
 @compile_kernel
-def read_clock():  # type: ignore[no-untyped-def]
-    """:func:`now`, for Python."""
+def _read_clock():  # type: ignore[no-untyped-def]
     return now()
+
+
+def read_clock() -> float:
+    """:func:`now`, for Python."""
+    return now() if _SAME else compiled(_read_clock)()

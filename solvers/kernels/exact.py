@@ -1,7 +1,6 @@
 """Compiled exact 0-1 multiple-choice knapsack: relaxation, swaps, reduced-cost fixing, and the search of the core that is left.
 
-The same steps as ``solvers.knapsack.exact``, which is the numpy path and explains them. This module imports numba: import it inside
-functions only.
+The same steps as ``solvers.knapsack.exact``, which is the numpy path and explains them.
 
 Reference: Pisinger, A minimal algorithm for the multiple-choice knapsack problem, EJOR 1995.
 """
@@ -12,8 +11,8 @@ import math
 
 import numpy as np
 
-from solvers.kernels import compile_kernel, compile_part
 from solvers.kernels.clock import now
+from solvers.kernels.compilation import compile_kernel, compile_part
 from solvers.kernels.hulls import add, arrange, hull, total
 from solvers.kernels.relaxation import INFEASIBLE, relax
 from solvers.kernels.search import search

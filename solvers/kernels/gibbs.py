@@ -1,7 +1,4 @@
-"""One evaluation of the Gibbs distribution of a staged cost, in compiled code; ``solvers.staged.maximum_entropy`` has the formulas.
-
-Importing this module needs numba.
-"""
+"""One evaluation of the Gibbs distribution of a staged cost; ``solvers.staged.maximum_entropy`` has the formulas."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import math
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.kernels import compile_kernel
+from solvers.kernels.compilation import compile_kernel
 
 
 @compile_kernel

@@ -2,7 +2,7 @@
 
 Sums that a budget is held to are kept in two floats. The steps of all hulls are ordered by (falling slope, group, position); where
 the budget ends in that order is found by partition, without a sort. The numpy path is ``solvers.knapsack.hulls`` and
-``solvers.knapsack.relaxation.relax_along``. This module imports numba: import it inside functions only.
+``solvers.knapsack.relaxation.relax_along``.
 
 Reference: Sinha and Zoltners 1979; Knuth, TAOCP 2, Sec. 4.2.2 (TwoSum); Ogita, Rump and Oishi, Accurate sum and dot product,
 2005 (Sum2); Hoare 1961 (selection by partition).
@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from solvers.kernels import compile_part, sums
+from solvers.kernels import sums
+from solvers.kernels.compilation import compile_part
 
 _RUN = 24  # items sorted by insertion before runs are merged
 

@@ -5,7 +5,7 @@ large ones most blocks are settled first, in one pass over the data: a block who
 multipliers is settled for every multiplier between them; the hulls of the others decide, and the multiplier they find proves the
 guess right or wrong. The step at which the budget ends is selected by partition, in the order of ``solvers.kernels.relaxation``.
 
-``solvers.descent.oracles`` states the program. This module imports numba: import it inside functions only.
+``solvers.descent.oracles`` states the program.
 
 Reference: Sinha and Zoltners, The multiple-choice knapsack problem, 1979; Dyer, An O(n) algorithm for the multiple-choice knapsack
 linear program, 1984 (settling groups by bracketing the multiplier).
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from solvers.kernels import compile_kernel, compile_part
+from solvers.kernels.compilation import compile_kernel, compile_part
 from solvers.kernels.hulls import collect, select
 from solvers.kernels.relaxation import walk
 

@@ -5,8 +5,7 @@ intersect at the next multiplier, so passes get shorter as they go. What is left
 groups: the step at which the budget ends, in the order (falling slope, group, position), is selected by partition, without a sort.
 That order, and hence the answer, does not depend on the multiplier the search starts from.
 
-``solvers.knapsack.relaxation.relax`` states the program and is the numpy path. This module imports numba: import it inside
-functions only.
+``solvers.knapsack.relaxation.relax`` states the program and is the numpy path.
 
 Reference: Sinha and Zoltners 1979; Dyer, An O(n) algorithm for the multiple-choice knapsack linear program, 1984.
 """
@@ -15,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from solvers.kernels import compile_kernel, compile_part
+from solvers.kernels.compilation import compile_kernel, compile_part
 from solvers.kernels.hulls import add, select, steps_between, total
 
 FEASIBLE, INFEASIBLE = 0, 1

@@ -1,7 +1,6 @@
 """Compiled search of the core of a multiple-choice knapsack: group after group, undominated states with relaxation bounds.
 
 The same search as ``solvers.knapsack.core``, which is the numpy path and explains it; here children are merged instead of sorted.
-This module imports numba: import it inside functions only.
 
 Reference: Pisinger, A minimal algorithm for the multiple-choice knapsack problem, EJOR 1995; Horowitz and Sahni, Computing
 partitions with applications to the knapsack problem, JACM 1974 (the join).
@@ -11,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from solvers.kernels import compile_part
 from solvers.kernels.clock import now
+from solvers.kernels.compilation import compile_part
 from solvers.kernels.hulls import add
 from solvers.kernels.states import extend, last_within, list_tail, longer, merge, remainder
 

@@ -2,7 +2,7 @@
 
 States are sorted by cost, so adding one option to all of them keeps them sorted: the children of a group's options are merged,
 dominated ones fall out on the way, and the relaxation that bounds them is walked once instead of searched. Costs are kept in two
-floats as in ``solvers.knapsack.states``, which is the numpy path. This module imports numba: import it inside functions only.
+floats as in ``solvers.knapsack.states``, which is the numpy path.
 
 Reference: Pisinger, A minimal algorithm for the multiple-choice knapsack problem, EJOR 1995; Knuth, TAOCP 2, Sec. 4.2.2.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from solvers.kernels import compile_part
+from solvers.kernels.compilation import compile_part
 from solvers.kernels.hulls import add
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from solvers.arrays import BoolArray, FloatArray, IntArray
-from solvers.kernels import compile_kernel, compile_part
+from solvers.kernels.compilation import compile_kernel, compile_part
 
 _HALVINGS = 24  # of the price
 _DOUBLINGS = 100  # of the price, before giving up

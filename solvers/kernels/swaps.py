@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from solvers.kernels import compile_part
+from solvers.kernels.compilation import compile_part
 from solvers.kernels.hulls import add, arrange, total
 from solvers.kernels.states import last_within
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from solvers.arrays import IntArray
-from solvers.kernels import NativeBackend, as_kernel_input, uses_kernels
+from solvers.kernels import NativeBackend, as_kernel_input, compiled, interpreted, patience, uses_kernels
 from solvers.knapsack import core
 from solvers.knapsack.core import Core, Incumbent, Search
 from solvers.knapsack.hulls import Increments, increments
@@ -161,7 +161,15 @@ def _compiled(
     arrays = as_kernel_input(knapsack.values), as_kernel_input(knapsack.costs), as_kernel_input(knapsack.offsets)
     limits = state_limit, core.BEAM, core.HARD, core.TAIL
     seconds = math.inf if time_limit_seconds is None else float(time_limit_seconds)
-    found = kernels_exact.solve(*arrays, budget, start, cutoff, limits, seconds, choices)
+    stopped, moment = True, patience(kernels_exact.solve, len(knapsack.values))
+    if moment:
+        began = time.perf_counter()
+        with interpreted():
+            found = kernels_exact.solve(*arrays, budget, start, cutoff, limits, min(seconds, moment), choices)
+        stopped = found[-1] and moment < seconds
+        seconds -= time.perf_counter() - began
+    if stopped:
+        found = compiled(kernels_exact.solve)(*arrays, budget, start, cutoff, limits, seconds, choices)
     state, lift, best, bound, dual, tolerance, whole, states, stopped = found
     if state == kernels_exact.INFEASIBLE:
         return _nothing_fits(knapsack, choices)
@@ -169,7 +177,7 @@ def _compiled(
         return None
     if whole:
         cutoff = math.floor(cutoff) if math.isfinite(cutoff) else cutoff
-    return _answer(knapsack, choices, lift, best, bound, cutoff, tolerance, whole, dual, states, stopped)
+    return _answer(knapsack, choices, lift, best, bound, cutoff, tolerance, whole, float(dual), states, stopped)
 
 
 def _nothing_fits(knapsack: Knapsack, cheapest: IntArray) -> ExactSelection:

@@ -18,7 +18,7 @@ from typing import Any, cast
 import numpy as np
 
 from solvers.arrays import BoolArray, FloatArray, IntArray
-from solvers.kernels import uses_kernels
+from solvers.kernels import compiled, uses_kernels
 from solvers.knapsack import decimal_places, exact_sum, whole_units
 from solvers.results import InfeasibleError
 from solvers.selection.project import project_to_budget
@@ -150,12 +150,12 @@ def _solve(
     whole_costs = whole_units(costs if len(costs) == 1 else costs[members], places or 0)
     budgets = whole_units(limits[members], places or 0)
     choices, facts = np.empty((len(members), found.choices.shape[1]), dtype=np.intp), np.empty((len(members), 7))
-    sign = -1.0 if found._data[3] else 1.0
+    sign, kernel = -1.0 if found._data[3] else 1.0, compiled(solve_many)
 
     def run(part: slice) -> None:
         rows = whole_costs if len(whole_costs) == 1 else whole_costs[part]
         chosen = np.ascontiguousarray(values[members[part]])
-        solve_many(chosen, np.ascontiguousarray(rows), offsets, budgets[part], _STATES, math.inf, choices[part], facts[part])
+        kernel(chosen, np.ascontiguousarray(rows), offsets, budgets[part], _STATES, math.inf, choices[part], facts[part])
 
     cuts = np.linspace(0, len(members), jobs + 1).astype(int).tolist()
     parts = [slice(a, b) for a, b in itertools.pairwise(cuts) if b > a]

@@ -23,7 +23,7 @@ from collections.abc import Callable
 import numpy as np
 
 from solvers.arrays import FloatArray
-from solvers.kernels import as_kernel_input, uses_kernels
+from solvers.kernels import as_kernel_input, compiled, uses_kernels
 from solvers.quadratic import Quadratic
 from solvers.results import Certificate, Result, Status
 from solvers.staged.space import StagedBlocks, StagedCost, StagedLayout
@@ -141,8 +141,10 @@ def _compiled() -> _Evaluate:
     """The same in compiled code."""
     from solvers.kernels.gibbs import gibbs
 
+    run = compiled(gibbs)
+
     def evaluate(lam: float, times: FloatArray, layout: StagedLayout, point: FloatArray) -> tuple[float, float, float]:
-        return gibbs(lam, times, layout.configurations, layout.depths, layout.first, layout.end, point)
+        return run(lam, times, layout.configurations, layout.depths, layout.first, layout.end, point)
 
     return evaluate
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from solvers.arrays import BoolArray, FloatArray, IntArray
-from solvers.kernels import as_kernel_input
+from solvers.kernels import as_kernel_input, compiled
 from solvers.subgraphs.program import SubgraphProgram
 
 _TINY = 1e-12  # of a budget: an edge that costs nothing still costs this, so that ratios exist
@@ -66,8 +66,9 @@ class SubgraphFilling:
         running, found = np.zeros(worth.shape, dtype=np.bool_), np.zeros(len(worth), dtype=np.bool_)
         arrays = (self._weights, program.sources, program.targets, *self._pairs, program.required)
         fixed = [as_kernel_input(array) for array in (*arrays, program.costs, program.additions, left)]
+        run = compiled(fill)
         for row in range(len(worth)):
-            found[row] = fill(worth[row], *fixed, running[row])
+            found[row] = run(worth[row], *fixed, running[row])
             if not running[row][program.required].all():  # it may run through nodes that nothing else uses
                 running[row] = program.connected(running[row])
             found[row] &= program.fits(running[row])  # the kernel's sums are rounded

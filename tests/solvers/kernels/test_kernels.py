@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
 import sys
 
 import numpy as np
@@ -12,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.references import FAMILIES, random_options, sizes_to_offsets
 
-from solvers import Blocks, BudgetedBlocks, BudgetOracle, Status, kernels, project_to_budget
+from solvers import Blocks, BudgetedBlocks, BudgetOracle, Status, project_to_budget
 from solvers.descent.hull_tables import HullTable
+from solvers.kernels import compilation
 from solvers.knapsack import Knapsack, Relaxation, increments, relax, relax_along, solve_exact
 from solvers.knapsack.relaxation import bracket
 
@@ -222,24 +222,11 @@ def test_without_numba_native_is_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(2)
     scores, costs = rng.random((20, 6)), rng.random((20, 6))
     expected = project_to_budget(scores, costs, 6.0)
-    monkeypatch.setattr(kernels, "_installed", lambda: False)
+    monkeypatch.setattr(compilation, "_installed", lambda: False)
     monkeypatch.setitem(sys.modules, "solvers.kernels.exact", None)  # importing it would fail
     assert project_to_budget(scores, costs, 6.0).choices == expected.choices
     with pytest.raises(ValueError, match="expected 'native' or 'numpy', got 'cuda'"):
         relax(Knapsack.of([1.0], [1.0], [0, 1]), 1.0, backend="cuda")  # type: ignore[arg-type]
-
-
-def test_numba_is_imported_at_the_first_native_call_only() -> None:
-    code = (
-        "import sys, numpy as np, solvers\n"
-        "assert 'numba' not in sys.modules\n"
-        "solvers.project_to_budget(np.ones((2, 2)), np.ones((2, 2)), 2.0, backend='numpy')\n"
-        "assert 'numba' not in sys.modules\n"
-        "solvers.project_to_budget(np.ones((2, 2)), np.ones((2, 2)), 2.0)\n"
-        "print('numba' in sys.modules)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(kernels.uses_kernels("native"))
 
 
 @pytest.mark.slow
