@@ -157,7 +157,7 @@ def _solved(path: Path, solver: Literal["native", "highs", "cp-sat"], seconds: f
         picked = list(answer.choices)
         value = math.fsum(flat[picked].tolist())
         fits = all(math.fsum(row[picked].tolist()) <= limit for row, limit in zip(rows, limits.values(), strict=True))
-        status = "does not fit" if not fits else "optimal" if answer.seconds < seconds else "time limit"
+        status = "does not fit" if not fits else "optimal" if answer.bound == value else "time limit"
     return Outcome(instance_name(path), solver, value, answer.bound, status, answer.seconds, load)
 
 

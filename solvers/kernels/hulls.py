@@ -10,14 +10,28 @@ Reference: Sinha and Zoltners 1979; Knuth, TAOCP 2, Sec. 4.2.2 (TwoSum); Ogita, 
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 
-from solvers.kernels import sums
+from solvers.arrays import FloatArray
 from solvers.kernels.compilation import compile_part
 
 _RUN = 24  # items sorted by insertion before runs are merged
 
-add = compile_part(sums.add)
+_Number = TypeVar("_Number", float, FloatArray)
+
+
+def add(high: _Number, low: _Number, term: _Number) -> tuple[_Number, _Number]:
+    """``high + low + term`` in two floats, or arrays of them, the leading one correctly rounded: adding loses nothing (TwoSum)."""
+    total = high + term
+    virtual = total - high
+    rest = low + ((high - (total - virtual)) + (term - virtual))
+    rounded = total + rest
+    return rounded, rest - (rounded - total)
+
+
+compile_part(add)
 
 
 @compile_part

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from solvers.arrays import FloatArray
-from solvers.kernels.sums import add
+from solvers.kernels.hulls import add
 from solvers.knapsack.decimals import decimal_places, from_units, whole_units
 from solvers.knapsack.exact import solve_exact
 from solvers.knapsack.program import Knapsack, exact_sum

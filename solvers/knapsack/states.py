@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.kernels.sums import add
+from solvers.kernels.hulls import add
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,7 +22,7 @@ import numpy as np
 from solvers.arrays import FloatArray, IntArray
 from solvers.backends import least_by_scipy
 from solvers.budgets import BudgetedKnapsack
-from solvers.kernels.sums import add
+from solvers.kernels.hulls import add
 from solvers.knapsack import Knapsack, exact_sum, increments
 from solvers.results import InfeasibleError, SolverError
 from solvers.selection.project import project_to_budget
