@@ -9,8 +9,6 @@ installation takes long.
 from solvers.kernels.compilation import (
     NativeBackend,
     as_kernel_input,
-    compile_kernel,
-    compile_part,
     compiled,
     interpreted,
     patience,
