@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from constrained_nas.runs.fingerprint import digest
     from constrained_nas.runs.finish import trained_network
     from constrained_nas.runs.latency import fit_found
+    from constrained_nas.runs.nearby import NearbyRecord
     from constrained_nas.runs.network import RunNetwork, load_network
     from constrained_nas.runs.objective import contradictions, load_objective, save_objective
     from constrained_nas.runs.record import (
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
         load_run,
         network_record,
     )
-    from constrained_nas.runs.run import begin_run, carry_out
+    from constrained_nas.runs.run import Asked, begin_run, carry_out
     from constrained_nas.runs.settings import (
         BUDGET_NAMES,
         MethodName,
@@ -32,6 +33,6 @@ if TYPE_CHECKING:
     )
     from constrained_nas.runs.setup import prepare, search_problem, train_prepared, untrained
     from constrained_nas.runs.soundness import data_remarks
-    from constrained_nas.runs.verification import against_itself, check_network, trusted_run, verified_run
+    from constrained_nas.runs.verification import against_itself, check_network, run_family, trusted_run, verified_run
 
 __getattr__ = on_demand(__name__)

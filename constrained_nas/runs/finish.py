@@ -15,8 +15,17 @@ from constrained_nas.problem import SearchProblem
 from constrained_nas.records import budget_records, save_architecture
 from constrained_nas.runs.families import Found, Prepared
 from constrained_nas.runs.fingerprint import versions
+from constrained_nas.runs.nearby import nearby_networks
 from constrained_nas.runs.objective import OBJECTIVE_FILE, save_objective
-from constrained_nas.runs.record import ImageShape, MeasuredBudget, RunRecord, certificate_record, network_record, save_run
+from constrained_nas.runs.record import (
+    ImageShape,
+    MeasuredBudget,
+    NetworkRecord,
+    RunRecord,
+    certificate_record,
+    network_record,
+    save_run,
+)
 from constrained_nas.runs.soundness import chance_remarks, training_remarks
 from constrained_nas.runs.verification import hash_files
 from constrained_nas.training import evaluate, save_checkpoint
@@ -59,17 +68,19 @@ def finish_run(
     named = {model.name: model for model in costs.values()}
     told = partial(network_record, problem, named)
     ours = told("found", result.architecture, accuracy)
-    references = []
-    first = problem.budgets[0].cost
-    ends = {"cheapest": prepared.family.cheapest(first), "largest": prepared.family.largest(first)}
-    for name, architecture in ends.items():
+    references = list[NetworkRecord]()
+    for name, architecture in _others(prepared, problem).items():
         tested: float | None = None
-        if architecture == result.architecture:
-            tested = accuracy
-        elif settings.test_references and prepared.family.tests_references:
-            tested = trained_network(prepared, found.supernet, architecture, f"reference_{name}", progress)[1]
+        known = [other for other in (ours, *references) if other.choices == problem.space.describe(architecture)]
+        if known:
+            tested = known[0].accuracy
+        elif settings.test_references:
+            supernet = found.supernet if prepared.family.tests_references else None
+            tested = trained_network(prepared, supernet, architecture, f"reference_{name}", progress)[1]
         references.append(told(name, architecture, tested))
     spent["references"] = time.perf_counter() - began
+    fitted = None if measured is None else next((one for one in reversed(measured.attempts) if one.fits), None)
+    limits = {} if measured is None or fitted is None else {measured.cost: fitted.limit}
     said = (*dict.fromkeys(prepared.remarks), *((result.remark,) if result.remark else ()))
     record = RunRecord(
         space=problem.space.name,
@@ -83,6 +94,7 @@ def finish_run(
         references=tuple(references),
         units={model.name: model.unit for model in named.values()},
         certificate=certificate_record(problem, result),
+        nearby=nearby_networks(problem, found, result, limits),
         history=tuple(found.history),
         seconds=spent,
         remarks=said,
@@ -93,6 +105,14 @@ def finish_run(
     )
     save_run(record, prepared.folder)
     return record
+
+
+def _others(prepared: Prepared, problem: SearchProblem) -> dict[str, Architecture]:
+    """Networks to hold the found one against, by name."""
+    family, first = prepared.family, problem.budgets[0].cost
+    others = {"cheapest": family.cheapest(first), "largest": family.largest(first)}
+    more = {"random": family.random(problem, prepared.settings.seed), "uniform": family.uniform(problem)}
+    return others | {name: architecture for name, architecture in more.items() if architecture is not None}
 
 
 def trained_network(

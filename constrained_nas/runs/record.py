@@ -16,6 +16,7 @@ from constrained_nas.ask_tell import SearchResult
 from constrained_nas.latency import DeviceAttempt
 from constrained_nas.problem import SearchProblem
 from constrained_nas.records import BudgetRecord
+from constrained_nas.runs.nearby import NearbyRecord
 from constrained_nas.runs.settings import SETTINGS_FILE, no_run_hint
 from graphs import Architecture
 from graphs.costs import CostModel
@@ -78,9 +79,10 @@ class RunRecord(Record):
         budgets: what each asked for and what the found network costs by the table or count.
         measured: the same on the device, for latency budgets; None where nothing was measured.
         found: the network of the search, after fine-tuning or training.
-        references: networks to hold it against (the cheapest, the largest), tested alike.
+        references: networks to hold it against (cheapest, largest, random, uniform), tested alike.
         units: of the costs.
         certificate: of the final projection; None for methods without one.
+        nearby: what the search would have ended in under other limits, see :mod:`constrained_nas.runs.nearby`.
         history: an entry an epoch of the search.
         seconds: of every part.
         remarks: what a reader should know besides.
@@ -103,6 +105,7 @@ class RunRecord(Record):
     references: tuple[NetworkRecord, ...] = Field(default=(), max_length=100)
     units: dict[str, str]
     certificate: CertificateRecord | None = None
+    nearby: tuple[NearbyRecord, ...] = Field(default=(), max_length=1000)
     history: tuple[dict[str, Any], ...] = Field(default=(), max_length=100_000)
     seconds: dict[str, float] = Field(default_factory=dict)
     remarks: tuple[str, ...] = ()

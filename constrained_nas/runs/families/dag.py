@@ -6,7 +6,7 @@ The weights are trained while the search runs; a found network is fine-tuned fro
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
@@ -86,6 +86,16 @@ class DagFamily(Family):
         """Every module."""
         return self.space.whole
 
+    def random(self, problem: SearchProblem, seed: int) -> Architecture:
+        """The best connected sub-graph that fits under random scores of the modules: few that are drawn are connected."""
+        scores = np.random.default_rng([seed, 1]).normal(size=self.decisions.blocks.dimension // 2)
+        found = ConnectedProgram.of(self.space, problem).best(scores).require_feasible()
+        return connected_architecture(self.space, np.asarray(found.x) > 0.5)
+
+    def uniform(self, problem: SearchProblem) -> None:
+        """Every module is the largest network, and none is no network."""
+        return
+
     def require_feasible(self, plan: Plan, problem: SearchProblem, costs: Costs) -> None:
         self._method(plan).init(problem, np.random.default_rng(0))
 
@@ -97,7 +107,11 @@ class DagFamily(Family):
         return search_supernet(problem, budgeted, supernet, prepared, saved, training, together=True)
 
     def trained(self, prepared: Prepared, supernet: nn.Module | None, architecture: Architecture, saved: Saved) -> nn.Module:
-        """From the weights that the search ended with."""
+        """From the weights that the search ended with; without any from scratch, for as many epochs as search and fine-tuning."""
+        if supernet is None:
+            plan, network = prepared.plan, seeded(lambda: self.network(architecture), prepared.settings.seed)
+            longer = replace(plan, fine_tune_epochs=plan.epochs + plan.fine_tune_epochs, fine_tune_rate=plan.learning_rate)
+            return fine_tuned(replace(prepared, plan=longer), network, prepared.data.weights, saved)
         return fine_tuned(prepared, inherited(prepared, supernet, architecture), prepared.data.weights, saved)
 
     def network(self, architecture: Architecture) -> nn.Module:

@@ -6,11 +6,14 @@ it. Everything else in ``constrained_nas.runs`` speaks to this protocol and neve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
+import numpy as np
 from lightning_fabric import Fabric
 from torch import nn
 
@@ -27,6 +30,8 @@ from constrained_nas.training import Checkpoint, Curves
 from graphs import Architecture, SearchSpace
 from graphs.costs import CostModel, LatencyTable, QuadraticCost, WidthLatencyTable
 from graphs.files import save_json
+
+_DRAWS = 1000  # networks that are looked at for a random or a uniform one
 
 RunTable = LatencyTable | WidthLatencyTable
 Costs = dict[str, CostModel]  # by the names that budgets are given in
@@ -155,7 +160,8 @@ class Family(Protocol):
         shares_supernet: whether one super-network, trained before, serves every search.
         takes_recipes: whether the data decide how its networks are trained, see :mod:`constrained_nas.runs.recipes`.
         energy: of its networks, by a table, if there is one.
-        tests_references: whether the cheapest and the largest network are worth testing with the weights there are.
+        tests_references: whether networks that were not found are worth testing with the weights there are; else they are trained
+            from scratch.
     """
 
     methods: ClassVar[tuple[str, ...]]
@@ -196,6 +202,31 @@ class Family(Protocol):
 
     def largest(self, cost: CostModel) -> Architecture:
         """The whole network: every module, block and filter at its widest, or the one of greatest cost."""
+
+    def random(self, problem: SearchProblem, seed: int) -> Architecture | None:
+        """A random network that fits: options drawn uniformly until they do; None where that takes too long."""
+        generator = np.random.default_rng([seed, 1])
+        for _ in range(_DRAWS):
+            drawn = [generator.multinomial(d.units, np.full(len(d.options), 1 / len(d.options))) for d in self.decisions.decisions]
+            architecture = self.decisions.architecture(np.concatenate(drawn))
+            if problem.fits(architecture):
+                return architecture
+        return None
+
+    def uniform(self, problem: SearchProblem) -> Architecture | None:
+        """The costliest network that fits among those with the same option wherever options are the same; None if none does."""
+        decisions, first = self.decisions.decisions, problem.budgets[0].cost
+        kinds = list(dict.fromkeys(decision.options for decision in decisions))
+        if math.prod(len(options) for options in kinds) > _DRAWS:
+            return None
+        best: tuple[float, Architecture] | None = None
+        for chosen in product(*kinds):
+            picked = dict(zip(kinds, chosen, strict=True))
+            counts = {d.name: tuple(d.units * (option == picked[d.options]) for option in d.options) for d in decisions}
+            architecture = Architecture(counts)
+            if problem.fits(architecture) and (best is None or first.cost(architecture) > best[0]):
+                best = first.cost(architecture), architecture
+        return None if best is None else best[1]
 
     def network(self, architecture: Architecture) -> nn.Module:
         """The bare network, with fresh weights."""

@@ -98,6 +98,10 @@ class HardCoReFamily(Family):
         """Greatest expansion and kernel, squeeze-and-excitation, full depth."""
         return self.space.heaviest()
 
+    def random(self, problem: SearchProblem, seed: int) -> Architecture:
+        """Projected where budgets are too tight to be met by drawing."""
+        return random_feasible(problem, self.space.staged, np.random.default_rng([seed, 1])).result.architecture
+
     def supernet(self) -> Supernet:
         return self.space.supernet()
 
