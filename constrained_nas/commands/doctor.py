@@ -27,6 +27,8 @@ _OPTIONAL = {
     "timm": ("peers and teachers", "timm"),
     "pyyaml": ("once-for-all tables", "yaml"),
     "ray": ("sweeps on a cluster", "ray"),
+    "submitit": ("sweeps by slurm", "slurm"),
+    "tensorboard": ("search --tensorboard", "tensorboard"),
 }
 _NEEDED = ("torch", "torchvision", "numpy", "scipy")
 _COMPILERS = ("c++", "g++", "clang++", "cl")

@@ -15,7 +15,9 @@ from constrained_nas.commands.progress import logged, progress_shown
 from constrained_nas.runs import RunSettings, load_settings
 
 if TYPE_CHECKING:
-    from constrained_nas.runs import RunRecord
+    from constrained_nas.latency import Progress
+    from constrained_nas.reports import EventsOfCurves
+    from constrained_nas.runs import Asked, RunRecord
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Search:
     """Print the record as JSON instead of tables."""
     quiet: bool = False
     """Print nothing but errors; what would have been printed is in log.txt of the folder, with times, in any case."""
+    tensorboard: bool = False
+    """Also write the curves (curves.jsonl) as events for TensorBoard, into tensorboard/ of the folder."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Resume:
     """Folder of the run."""
     quiet: bool = False
     """Print nothing but errors."""
+    tensorboard: bool = False
+    """Also write the curves as events for TensorBoard, those of before included."""
 
 
 def search_run(command: Search) -> None:
@@ -56,14 +62,15 @@ def search_run(command: Search) -> None:
         ValueError: a run that cannot be done; says why and what to do instead.
         FileNotFoundError: data or table are not there.
     """
-    from constrained_nas.runs import begin_run, carry_out
+    from constrained_nas.runs import begin_run
     from constrained_nas.training import first_process
 
+    events = _events(command.out) if command.tensorboard and first_process() else None
     asked = begin_run(command.settings, command.out)
     first = first_process()
     with logged(command.out if first else None, command.quiet or not first, command.json) as console:
         with progress_shown(console) as shown, stoppable(shown, _again(command.out)) as progress:
-            record = carry_out(command.out, progress, asked)
+            record = _carried_out(command.out, progress, asked, events)
         if command.json:
             console.keep(f"written to {command.out}")
             if not console.quiet:
@@ -80,19 +87,39 @@ def resume(command: Resume) -> None:
         ValueError: files that are damaged or of other settings.
     """
     load_settings(command.run)
-    from constrained_nas.runs import carry_out, trusted_run
+    from constrained_nas.runs import trusted_run
     from constrained_nas.training import first_process
 
+    events = _events(command.run) if command.tensorboard and first_process() else None
     finished = (command.run / "run.json").exists()
     first = first_process()
     with logged(command.run if first and not finished else None, command.quiet or not first) as console:
         if finished:
             record = trusted_run(command.run)
             console.print(f"{command.run} is finished: nothing to resume.")
+            if events is not None:
+                events.close()
         else:
             with progress_shown(console) as shown, stoppable(shown, _again(command.run)) as progress:
-                record = carry_out(command.run, progress)
+                record = _carried_out(command.run, progress, None, events)
         _print(console, record, command.run)
+
+
+def _events(folder: Path) -> EventsOfCurves:
+    from constrained_nas.reports import EventsOfCurves
+
+    return EventsOfCurves(folder)
+
+
+def _carried_out(folder: Path, progress: Progress, asked: Asked | None, events: EventsOfCurves | None) -> RunRecord:
+    from constrained_nas.runs import carry_out
+
+    if events is None:
+        return carry_out(folder, progress, asked)
+    try:
+        return carry_out(folder, events.after(progress), asked)
+    finally:
+        events.close()
 
 
 def _again(folder: Path) -> str:
