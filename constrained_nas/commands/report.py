@@ -1,4 +1,4 @@
-"""The command ``report``: what a search found, as Markdown, HTML and pictures, and a summary on the screen."""
+"""The command ``report``: what a search found, as one page, and a summary on the screen."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Report:
     """Say what a search found: budgets, certificate, network, curves, and the networks to hold it against.
 
-    Writes report.md with its pictures, and the same as one report.html that can be sent to somebody. For example: report runs/x
+    Writes report.html, one page that holds all its pictures and can be sent to somebody. For example: report runs/x
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -43,11 +43,11 @@ def report(command: Report) -> None:
     record = trusted_run(command.run)
     console = PlainConsole()
     with console.status("drawing"):
-        path = write_report(record, command.out or command.run, command.run.resolve().name)
+        path = write_report(record, command.out or command.run, command.run.resolve().name, command.run)
     _print(console, record)
     console.print(verdict(record))
     console.print(certificate_sentence(record))
-    console.print(f"written to {path} and {path.with_suffix('.html')}", soft_wrap=True)
+    console.print(f"written to {path}", soft_wrap=True)
 
 
 def _print(console: Console, record: RunRecord) -> None:

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from constrained_nas.reports.networks import save_figure
-from constrained_nas.reports.pictures import plain_number
+from constrained_nas.reports.words import plain_number
 from solvers import non_dominated
 
 _COLOURS = ("#1f6fb2", "#d9741a", "#2a9d55", "#8e5bb5", "#c0392b", "#6b6b2a", "#17899b", "#8c564b")

@@ -1,139 +1,119 @@
-"""A report of one search that a person can read: what was asked, what was found, whether it fits, and how good it can be.
+"""A report of one search that a person can read, as one page: the verdict first, then all that it rests on.
 
-``report.md`` with its pictures beside it, and the same as one self-contained ``report.html``. What the record does not hold (an
-accuracy, a measurement, a certificate) is said to be missing; nothing is drawn as zero.
+``report.html`` holds everything it shows and loads nothing. What the record does not hold (an accuracy, a measurement, a
+certificate) is said to be missing; nothing is drawn as zero. Words of a record are text, never markup.
 """
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Sequence
-from html import escape
+import shlex
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import groupby
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
-from markdown_it import MarkdownIt
 
-from constrained_nas.records import BudgetRecord
+from constrained_nas.records import BudgetRecord, architecture_of
+from constrained_nas.reports.blocks import draw_blocks, traced_blocks, with_choices
+from constrained_nas.reports.charts import (
+    budget_bars,
+    history_panels,
+    nearby_panels,
+    network_panels,
+    search_picture,
+    training_panels,
+)
 from constrained_nas.reports.choices import draw_choices, skipped_layers
 from constrained_nas.reports.networks import save_picture
-from constrained_nas.reports.pictures import draw_budgets, draw_curves, draw_networks, plain_number, with_unit
-from constrained_nas.runs import NetworkRecord, RunRecord, SpaceName, family_named
-from constrained_nas.runs.families import DagFamily
+from constrained_nas.reports.style import STYLE
+from constrained_nas.reports.svg import words
+from constrained_nas.reports.words import certificate_sentence, compared_sentences, plain_number, verdict, with_unit
+from constrained_nas.runs import NearbyRecord, NetworkRecord, RunRecord, SpaceName, family_named, run_family
+from constrained_nas.runs.families import DagFamily, Family, costs_of
+from constrained_nas.training import CURVES_FILE, read_curves
 from graphs import DagSpace
 from graphs.files import save_text, visible
 
-_STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:54em;margin:2em auto;padding:0 1em;color:#222}
-table{border-collapse:collapse;margin:1em 0}td,th{border-bottom:1px solid #ddd;padding:.25em .8em;text-align:left}
-img{max-width:100%}code{background:#f4f4f4;padding:0 .2em}"""
 # Whatever stands in the page, a browser loads nothing for it and runs nothing.
 _POLICY = """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">\n"""
+_NUMBER = re.compile(r"[+-]?\d[\d,.e+-]*( [^\d ]+){0,2}")
+_CHANGES = 6  # options that are named of a network under another limit
 
 
-def write_report(record: RunRecord, folder: Path, name: str = "") -> Path:
-    """Write ``report.md``, its pictures and ``report.html`` into ``folder``; returns the path of the Markdown file.
+def write_report(record: RunRecord, folder: Path, name: str = "", run: Path | None = None) -> Path:
+    """Write ``report.html`` into ``folder`` and return its path; a report of before is replaced.
 
-    A report of before is replaced. ``name`` is the run's, for the title.
+    Args:
+        name: of the run, for the title.
+        run: its folder, for the curves and to build the network again; without it they are left out.
 
     Raises:
-        OSError: a file cannot be written.
+        ValueError: the run's curves are damaged.
+        OSError: the file cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    text = _markdown(record, folder, name or folder.name)
-    for file, content in (("report.md", text), ("report.html", _html(text, folder, name or folder.name))):
-        save_text(content, folder / file)
-    return folder / "report.md"
-
-
-def verdict(record: RunRecord) -> str:
-    """One sentence: whether the found network fits its budgets, by the table or count, and on the device where it was measured."""
-    over = [b for b in record.budgets if not b.fits]
-    if not record.budgets:
-        said = "There was no budget."
-    elif over:
-        excess = ", ".join(f"{b.cost} by {plain_number((b.measured or b.value) - b.limit)} {b.unit}" for b in over)
-        said = f"The found network does NOT fit: it exceeds {excess}."
-    else:
-        said = f"The found network fits {'its budget' if len(record.budgets) == 1 else f'all {len(record.budgets)} budgets'}."
-    measured = record.measured
-    if measured is None:
-        return said + " Nothing was measured on the device: costs are those of the table or of counting."
-    fits = "within" if measured.fits else "NOT shown to be within"
-    return (
-        f"{said} Measured on the device, its median {measured.cost} is {plain_number(measured.median)} {measured.unit}, {fits} the "
-        f"limit of {plain_number(measured.limit)} {measured.unit} (upper bound of the median {plain_number(measured.bound)} "
-        f"{measured.unit}, confidence {measured.confidence:.0%}, {measured.samples} passes)."
+    title = _words(name or folder.name)
+    family = None if run is None else run_family(run, record)
+    lines = [] if run is None else read_curves(run / CURVES_FILE)
+    parts = [
+        _verdict(record, title),
+        _section("Budgets", _budgets(record)),
+        _section("The network", _network(record, family, run)),
+        _section("Beside other networks", _others(record)),
+        _section("What other budgets would bring", _nearby(record)),
+        _section("How good it can be", _paragraph(certificate_sentence(record))),
+        _section("The search", _search(record, lines)),
+        _section("Training", _training(lines)),
+        _section("Again", _again(record)),
+    ]
+    page = (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n{_POLICY}'
+        f'<meta name="viewport" content="width=device-width,initial-scale=1">\n<title>{title}</title>\n'
+        f"<style>{STYLE}</style></head>\n<body>\n{''.join(parts)}</body></html>\n"
     )
-
-
-def certificate_sentence(record: RunRecord) -> str:
-    """What the certificate proves, for a reader who does not know what a dual bound is."""
-    certificate = record.certificate
-    if certificate is None:
-        return (
-            f"There is no certificate: the search ({record.method}) ended without an exact projection, so nothing is proven about "
-            "how far its network is from the best that fits."
-        )
-    found = f"{certificate.primal:.6g}"
-    if certificate.violation > 0:
-        return (
-            f"The certificate speaks of an answer that exceeds a budget by {certificate.violation:.4g} (its score: {found}): it "
-            "proves nothing of networks that fit."
-        )
-    if certificate.bound is None:
-        return f"The found network scores {found} by the search's own scores; no bound is known, so a better one may fit."
-    better = "scores better than" if certificate.maximize else "has a loss below"
-    verb = "scores" if certificate.maximize else "has a loss of"
-    gap = certificate.gap if certificate.gap is not None else abs(certificate.bound - certificate.primal)
-    # Sums of a few dozen scores in double precision agree to about 1e-12 of their size; 1e-9 is far from any real gap.
-    proven = gap <= 1e-9 * max(1.0, abs(certificate.primal))
-    end = "so by these scores it is proven to be the best there is" if proven else f"so at most {gap:.3g} could still be gained"
-    return (
-        f"No network within these budgets {better} {certificate.bound:.6g} by the search's scores; the found one {verb} {found}, "
-        f"{end} (gap {gap:.2g}). These scores are what the search learned about every option, summed; they are not test accuracies."
-    )
-
-
-def _markdown(record: RunRecord, folder: Path, name: str) -> str:
-    lines = [f"# Search {_words(f'{name}: {record.space}, {record.method}')}", "", _words(verdict(record)), ""]
-    accuracy = record.found.accuracy
-    tested = f"{accuracy:.2f} %" if accuracy is not None else "not tested"
-    lines += [f"Test accuracy: {tested}. Data: {_words(record.data)}; seed {record.seed}.", "", "## Budgets", ""]
-    if record.budgets:
-        rows = [_budget_row(record, budget) for budget in record.budgets]
-        lines += _table(("cost", "limit", "of the found network", "measured (median)", "fits"), rows)
-    lines += _picture(
-        draw_budgets(record, folder / "budgets.png"), "budgets.png", "Share of every budget that is used", "no budgets"
-    )
-    lines += _attempts(record)
-    lines += ["## How good it can be", "", _words(certificate_sentence(record)), ""]
-    if record.certificate is not None and record.certificate.prices:
-        rows = [(with_unit(cost, record.units.get(cost, "")), f"{price:.4g}") for cost, price in record.certificate.prices.items()]
-        lines += _table(("budget", "its price: score for one unit more"), rows)
-    lines += ["## The network", ""]
-    lines += _architecture(record, folder)
-    lines += ["## The search", ""]
-    drawn = draw_curves(record, folder / "search.png")
-    lines += _picture(drawn, "search.png", "Curves of the search over its epochs", "The record holds no history of the epochs.")
-    lines += ["## Beside other networks", ""]
-    lines += _networks(record)
-    drawn = draw_networks(record, folder / "networks.png")
-    missing = "No network was tested, so there is no picture of accuracy over cost."
-    lines += _picture(drawn, "networks.png", "Test accuracy over cost: the found network and its references", missing)
-    lines += _rest(record)
-    return "\n".join(lines).rstrip() + "\n"
+    save_text(page, folder / "report.html")
+    return folder / "report.html"
 
 
 def _words(text: str) -> str:
-    """Words in which Markdown sees no picture, link, emphasis, code or HTML."""
-    return re.sub(r"[\\`*<>\[\]!]|\b_|_\b", r"\\\g<0>", " ".join(visible(text).splitlines()))
+    """Words of a record as markup: nothing in them is a tag or a control character."""
+    return words(" ".join(visible(text).splitlines()))
 
 
-def _budget_row(record: RunRecord, budget: BudgetRecord) -> tuple[str, ...]:
-    limit, value = (f"{plain_number(number)} {budget.unit}" for number in (budget.limit, budget.value))
-    return budget.cost, limit, value, _measured(record, budget.cost), _yes(budget.fits)
+def _section(title: str, inside: str) -> str:
+    return f"<section><h2>{title}</h2>\n{inside}</section>\n"
+
+
+def _paragraph(text: str) -> str:
+    return f"<p>{_words(text)}</p>"
+
+
+def _verdict(record: RunRecord, title: str) -> str:
+    fits = all(budget.fits for budget in record.budgets)
+    accuracy = record.found.accuracy
+    tested = "not tested" if accuracy is None else f"{accuracy:.2f} %"
+    said = [f'<p class="said">{_words(verdict(record))}</p>', *(_paragraph(line) for line in compared_sentences(record))]
+    facts = f"Test accuracy: {tested}. Data: {record.data}; seed {record.seed}."
+    named = f"{title}: {_words(record.space)}, {_words(record.method)}"
+    return f'<h1>{named}</h1>\n<div class="verdict{"" if fits else " over"}">{"".join(said)}<p>{_words(facts)}</p></div>\n'
+
+
+def _budgets(record: RunRecord) -> str:
+    if not record.budgets:
+        return _paragraph("There was no budget.")
+    rows = []
+    for budget in record.budgets:
+        limit, value = (f"{plain_number(number)} {budget.unit}" for number in (budget.limit, budget.value))
+        rows.append((budget.cost, limit, value, _measured(record, budget.cost), _yes(budget.fits)))
+    return (
+        budget_bars(record)
+        + _table(("cost", "limit", "of the found network", "measured (median)", "fits"), rows)
+        + _attempts(record)
+    )
 
 
 def _measured(record: RunRecord, cost: str) -> str:
@@ -142,9 +122,9 @@ def _measured(record: RunRecord, cost: str) -> str:
     return f"{plain_number(record.measured.median)} {record.measured.unit}"
 
 
-def _attempts(record: RunRecord) -> list[str]:
+def _attempts(record: RunRecord) -> str:
     if record.measured is None or len(record.measured.attempts) < 2:
-        return []
+        return ""
     unit = record.measured.unit
     rows = [
         (str(place), *(f"{plain_number(value)} {unit}" for value in (a.limit, a.estimated, a.median, a.bound)), _yes(a.fits))
@@ -153,35 +133,59 @@ def _attempts(record: RunRecord) -> list[str]:
     said = (
         "Networks measured on the device; each next limit is the estimate times budget over bound, and the last that fits is taken:"
     )
-    return [said, "", *_table(("", "limit of the projection", "estimate", "median", "its upper bound", "fits"), rows)]
+    return _paragraph(said) + _table(("", "limit of the projection", "estimate", "median", "its upper bound", "fits"), rows)
 
 
-def _architecture(record: RunRecord, folder: Path) -> list[str]:
-    picture, choices = folder / "architecture.png", record.found.choices
-    fabric, skipped = _dag_space(record), frozenset[str]()
+def _network(record: RunRecord, family: Family | None, run: Path | None) -> str:
+    choices, skipped = record.found.choices, frozenset[str]()
+    fabric = _dag_space(record, family)
     if fabric is not None:
         running = fabric.connectivity.running(
             fabric.space, fabric.space.choose({key: str(value) for key, value in choices.items()})
         )
         use = {fabric.connectivity.edges[edge]: 1.0 for edge in np.flatnonzero(running).tolist()}
-        save_picture(picture, fabric.dag, record.space, use)
         said = f"{len(use)} of {len(fabric.connectivity.edges)} modules run."
+        drawn = _image(lambda path: save_picture(path, fabric.dag, visible(record.space), use), "The modules that run")
     else:
-        draw_choices(choices, picture, record.space)
         skipped = skipped_layers(choices)
         said = f"{len(skipped)} of the layers below do not run." if skipped else "Every layer runs."
-    lines = [said, "", *_picture(True, picture.name, "The network that was found", "")]
-    if len(choices) <= 60:
-        rows = [
-            (name, (option if isinstance(option, str) else _counts(option)) + (" (does not run)" if name in skipped else ""))
-            for name, option in choices.items()
-        ]
-        lines += _table(("layer", "option"), rows)
-    return lines
+        drawn = _to_scale(record, family, run) or _image(
+            lambda path: draw_choices(choices, path, visible(record.space)), "The choices"
+        )
+    rows = [
+        (name, (option if isinstance(option, str) else _counts(option)) + (" (does not run)" if name in skipped else ""))
+        for name, option in choices.items()
+    ]
+    table = _table(("layer", "option"), rows)
+    if len(rows) > 12:
+        table = f"<details><summary>All {len(rows)} options</summary>{table}</details>"
+    return _paragraph(said) + drawn + table
 
 
-def _dag_space(record: RunRecord) -> DagSpace | None:
+def _to_scale(record: RunRecord, family: Family | None, run: Path | None) -> str:
+    """The network's blocks; empty where it cannot be built or has too many."""
+    images = record.images
+    if family is None or images is None or run is None:
+        return ""
+    side, space = int(record.settings.get("resolution") or 32), family.decisions
+    try:
+        architecture = architecture_of(record.found.choices, space)
+        blocks = traced_blocks(family.network(architecture), (images.channels, side, side))
+        table = run / "table.json"
+        costs = costs_of(family, family.read_table(table) if table.exists() and not family.uncounted else None)
+        named = {model.name: model for model in costs.values()}
+        first = record.budgets[0] if record.budgets else None
+        cost = None if first is None else named.get(first.cost)
+        drawn = with_choices(blocks, space, architecture, cost)
+    except (ValueError, RuntimeError, TypeError):
+        return ""
+    return draw_blocks(drawn, "" if first is None else first.unit)
+
+
+def _dag_space(record: RunRecord, family: Family | None) -> DagSpace | None:
     """The fabric of that name, if the record is of one and of the same decisions."""
+    if isinstance(family, DagFamily):
+        return family.space
     names: tuple[SpaceName, ...] = get_args(SpaceName)
     for name in names:
         if name in (record.settings.get("space"), record.space) and family_named(name) is DagFamily:
@@ -191,12 +195,14 @@ def _dag_space(record: RunRecord) -> DagSpace | None:
     return None
 
 
-def _networks(record: RunRecord) -> list[str]:
+def _others(record: RunRecord) -> str:
     networks = (record.found, *record.references)
     costs = [cost for cost in record.units if any(cost in network.costs for network in networks)]
     rows = [_network_row(network, costs, found=network is record.found) for network in networks]
-    lines = _table(("network", *(with_unit(cost, record.units[cost]) for cost in costs), "test accuracy"), rows)
-    return lines if record.references else [*lines, "No reference network was recorded.", ""]
+    table = _table(("network", *(with_unit(cost, record.units[cost]) for cost in costs), "test accuracy"), rows)
+    missing = "" if record.references else _paragraph("No reference network was recorded.")
+    untested = "No network was tested, so there is no picture of accuracy over cost."
+    return table + missing + _panels(network_panels(record), untested)
 
 
 def _network_row(network: NetworkRecord, costs: Sequence[str], found: bool) -> tuple[str, ...]:
@@ -205,19 +211,88 @@ def _network_row(network: NetworkRecord, costs: Sequence[str], found: bool) -> t
     return (f"{network.name} (found)" if found and network.name != "found" else network.name, *numbers, accuracy)
 
 
-def _rest(record: RunRecord) -> list[str]:
-    lines = []
+def _nearby(record: RunRecord) -> str:
+    made, certificate = "", record.certificate
+    if certificate is not None and certificate.prices:
+        rows = [(with_unit(cost, record.units.get(cost, "")), f"{price:.4g}") for cost, price in certificate.prices.items()]
+        made += _table(("budget", "its price: score for one unit more"), rows)
+    if not record.nearby:
+        return made + _paragraph("The record holds no networks under other limits.")
+    said = "The same scores projected onto another limit, the other budgets as they are: which options change next."
+    return made + _panels(nearby_panels(record), "") + _paragraph(said) + "".join(map(partial(_steps, record), record.budgets))
+
+
+def _steps(record: RunRecord, budget: BudgetRecord) -> str:
+    """The networks along one budget, those that are the same together."""
+    certificate, lines = record.certificate, list[str]()
+    along = [near for near in record.nearby if near.cost == budget.cost]
+    for _, same in groupby(sorted(along, key=lambda near: near.limit), key=lambda near: near.changes):
+        group = list(same)
+        first, last = group[0], group[-1]
+        where = [f"{plain_number(near.limit)} ({near.limit / budget.limit:.0%})" for near in (first, last)]
+        said = where[0] if first is last else " to ".join(where)
+        spends = f"spends {plain_number(last.costs.get(budget.cost, 0.0))}"
+        gain = "" if last.score is None or certificate is None else f", score {last.score - certificate.primal:+.3g}"
+        told = spends + gain if last.changes else "the found network"
+        lines.append(f"<li><b>{_words(said)}</b>: {_words(told)}{_changes(record, last)}</li>")
+    return f"<p>{_words(with_unit(budget.cost, budget.unit))}:</p><ul>{''.join(lines)}</ul>" if lines else ""
+
+
+def _changes(record: RunRecord, near: NearbyRecord) -> str:
+    told = []
+    for name, option in list(near.changes.items())[:_CHANGES]:
+        before = record.found.choices.get(name, "")
+        sides = [one if isinstance(one, str) else _counts(one) for one in (before, option)]
+        told.append(f"{name} {sides[0]} → {sides[1]}")
+    more = len(near.changes) - len(told)
+    said = "; ".join(told) + (f"; {more} more" if more else "")
+    return f'<div class="faint">{_words(said)}</div>' if said else ""
+
+
+def _search(record: RunRecord, lines: Sequence[Mapping[str, Any]]) -> str:
+    return search_picture(record, lines) + _panels(history_panels(record), "The record holds no history of the epochs.")
+
+
+def _training(lines: Sequence[Mapping[str, Any]]) -> str:
+    others = [line for line in lines if line["phase"].startswith("reference")]
+    shown = _panels(training_panels([line for line in lines if line not in others]), "The record holds no curves of training.")
+    hidden = _panels(training_panels(others), "")
+    return shown + (f"<details><summary>The networks beside it</summary>{hidden}</details>" if hidden else "")
+
+
+def _again(record: RunRecord) -> str:
+    lines = list[str]()
     if record.remarks:
-        lines += ["## Remarks", "", *(f"- {_words(remark)}" for remark in record.remarks), ""]
+        lines.append("<p>Remarks:</p><ul>" + "".join(f"<li>{_words(remark)}</li>" for remark in record.remarks) + "</ul>")
+    lines.append(_paragraph("How to do it again (the seed decides all draws; on another machine the last bits may differ):"))
+    lines.append(f"<pre>{_words(_command(record.settings))}</pre>")
+    lines.append(_paragraph(f"Machine: {record.machine or 'not recorded'}."))
     if record.seconds:
-        rows = [(part, f"{seconds:,.1f} s") for part, seconds in record.seconds.items()]
-        lines += ["## Time", "", *_table(("part", "seconds"), rows)]
-    lines += ["## Conditions", "", f"Machine: {_words(record.machine or 'not recorded')}.", ""]
+        lines.append(_table(("part", "seconds"), [(part, f"{seconds:,.1f} s") for part, seconds in record.seconds.items()]))
     settings = {**record.settings, **{f"version of {name}": version for name, version in record.versions.items()}}
-    return [*lines, *_table(("setting", "value"), [(name, str(value)) for name, value in settings.items()])] if settings else lines
+    if settings:
+        table = _table(("setting", "value"), [(name, str(value)) for name, value in settings.items()])
+        lines.append(f"<details><summary>All settings and versions</summary>{table}</details>")
+    return "".join(lines)
 
 
-def _counts(option: dict[str, int]) -> str:
+def _command(settings: Mapping[str, Any]) -> str:
+    """The command that asks for the same."""
+    told = ["constrained-nas", "search", str(settings.get("space", "SPACE"))]
+    for name, value in settings.items():
+        if name in ("space", "kind", "schema_version") or value is None:
+            continue
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            told.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, list | tuple):
+            told += [part for one in value for part in (f"--{flag}", str(one))]
+        else:
+            told += [f"--{flag}", str(value)]
+    return shlex.join(told)
+
+
+def _counts(option: Mapping[str, int]) -> str:
     return ", ".join(f"{count} x {name}" for name, count in option.items() if count)
 
 
@@ -225,26 +300,27 @@ def _yes(fits: bool) -> str:
     return "yes" if fits else "NO"
 
 
-def _picture(drawn: bool, name: str, caption: str, missing: str) -> list[str]:
-    return [f"![{caption}]({name})", ""] if drawn else [missing, ""]
+def _panels(panels: Sequence[str], missing: str) -> str:
+    if not panels:
+        return _paragraph(missing) if missing else ""
+    return f'<div class="panels">{"".join(f"<figure>{panel}</figure>" for panel in panels)}</div>'
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    cells = [[_words(str(cell)).replace("|", "\\|") for cell in row] for row in (head, *rows)]
-    lines = ["| " + " | ".join(row) + " |" for row in cells]
-    return [lines[0], "|" + " --- |" * len(head), *lines[1:], ""]
+def _image(draw: Callable[[Path], None], caption: str) -> str:
+    with tempfile.TemporaryDirectory() as made:
+        path = Path(made) / "picture.png"
+        draw(path)
+        content = base64.b64encode(path.read_bytes()).decode("ascii")
+    return f'<p><img src="data:image/png;base64,{content}" alt="{words(caption)}"></p>'
 
 
-def _html(text: str, folder: Path, name: str) -> str:
-    """The Markdown as one page with its pictures inside; HTML in the record's own words is escaped."""
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns of numbers are set to the right."""
+    right = [bool(rows) and all(_NUMBER.fullmatch(row[place]) for row in rows) for place in range(len(head))]
 
-    def inside(match: re.Match[str]) -> str:
-        return f'src="data:image/png;base64,{base64.b64encode((folder / match[1]).read_bytes()).decode("ascii")}"'
+    def line(cells: Sequence[str], tag: str) -> str:
+        kinds = [' class="number"' if to else "" for to in right]
+        made = (f"<{tag}{kind}>{_words(cell)}</{tag}>" for cell, kind in zip(cells, kinds, strict=True))
+        return f"<tr>{''.join(made)}</tr>"
 
-    body = re.sub(r'src="((?:budgets|architecture|search|networks)\.png)"', inside, body)
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n{_POLICY}<title>{escape(name)}</title>\n'
-        f"<style>{_STYLE}</style></head>\n"
-        f"<body>{body}</body></html>\n"
-    )
+    return f'<div class="scroll"><table>{line(head, "th")}{"".join(line(row, "td") for row in rows)}</table></div>'
