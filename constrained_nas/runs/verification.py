@@ -71,7 +71,7 @@ def verified_run(folder: Path | str) -> tuple[RunRecord, list[str]]:
 def run_family(folder: Path | str, record: RunRecord) -> Family | None:
     """The space of a run, built again; None where its settings are not there, or it is not known how many classes there were."""
     run = Path(folder)
-    return _family(record, load_settings(run)) if (run / SETTINGS_FILE).exists() else None
+    return _family(run, record, load_settings(run)) if (run / SETTINGS_FILE).exists() else None
 
 
 def check_network(network: NetworkRecord, architecture: Architecture, costs: Mapping[str, CostModel]) -> None:

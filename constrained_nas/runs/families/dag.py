@@ -86,11 +86,12 @@ class DagFamily(Family):
         """Every module."""
         return self.space.whole
 
-    def random(self, problem: SearchProblem, seed: int) -> Architecture:
+    def random(self, problem: SearchProblem, seed: int) -> Architecture | None:
         """The best connected sub-graph that fits under random scores of the modules: few that are drawn are connected."""
         scores = np.random.default_rng([seed, 1]).normal(size=self.decisions.blocks.dimension // 2)
         found = ConnectedProgram.of(self.space, problem).best(scores).require_feasible()
-        return connected_architecture(self.space, np.asarray(found.x) > 0.5)
+        architecture = connected_architecture(self.space, np.asarray(found.x) > 0.5)
+        return architecture if problem.fits(architecture) else None  # a cost that does not add up may not be met
 
     def uniform(self, problem: SearchProblem) -> None:
         """Every module is the largest network, and none is no network."""
