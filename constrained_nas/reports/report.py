@@ -172,7 +172,7 @@ def _to_scale(record: RunRecord, family: Family | None, run: Path | None) -> str
         architecture = architecture_of(record.found.choices, space)
         blocks = traced_blocks(family.network(architecture), (images.channels, side, side))
         table = run / "table.json"
-        costs = costs_of(family, family.read_table(table) if table.exists() and not family.uncounted else None)
+        costs = costs_of(family, family.read_table(table) if table.exists() else None)
         named = {model.name: model for model in costs.values()}
         first = record.budgets[0] if record.budgets else None
         cost = None if first is None else named.get(first.cost)
