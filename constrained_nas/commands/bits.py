@@ -119,6 +119,10 @@ def quantise(command: Quantise) -> None:
         raise ValueError(f"--learning-rate: expected a positive number up to {_MOST:,}, got {command.learning_rate}")
     if not command.to:
         raise ValueError("--to: expected onnx, packed or both")
+    if "onnx" in command.to:
+        from constrained_nas.export import require_onnx
+
+        require_onnx()  # before minutes of measuring
     from graphs import Operation
 
     with owned(command.out):

@@ -5,6 +5,14 @@ from typing import TYPE_CHECKING
 from graphs.faces import on_demand
 
 if TYPE_CHECKING:
-    from constrained_nas.export.formats import ExportedOnnx, export_onnx, export_program, export_python, exported_model, run_onnx
+    from constrained_nas.export.formats import (
+        ExportedOnnx,
+        export_onnx,
+        export_program,
+        export_python,
+        exported_model,
+        require_onnx,
+        run_onnx,
+    )
 
 __getattr__ = on_demand(__name__)

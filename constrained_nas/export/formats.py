@@ -243,6 +243,16 @@ def _difference(ours: Any, theirs: Any) -> float:
     return float((ours.double() - theirs.double()).abs().max()) / max(float(theirs.abs().max()), 1e-30)
 
 
+def require_onnx() -> None:
+    """Check that everything is there that writes ONNX and runs it.
+
+    Raises:
+        ImportError: onnx, onnxscript or onnxruntime is missing.
+    """
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        _required(package)
+
+
 def _required(package: str) -> ModuleType:
     try:
         return importlib.import_module(package)

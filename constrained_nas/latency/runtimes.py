@@ -73,7 +73,7 @@ def require_runtime(runtime: RuntimeName, device: str) -> None:
     if runtime == "onnxruntime":
         missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
         if missing:
-            raise ValueError(f"onnxruntime needs {' and '.join(missing)}: pip install onnx onnxruntime onnxscript")
+            raise ValueError(f"onnxruntime needs {' and '.join(missing)}: pip install 'constrained-nas[onnx]'")
         onnxruntime = importlib.import_module("onnxruntime")
         if device != "cpu" and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
             raise ValueError(f"device {device}: this onnxruntime has no CUDA provider: pip install onnxruntime-gpu, or use cpu")

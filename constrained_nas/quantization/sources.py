@@ -83,7 +83,9 @@ def _named(source: str, classes: int) -> nn.Module:
     try:
         import timm
     except ImportError as error:
-        raise ValueError(f"torchvision has no network {source!r}, and timm is not installed (pip install timm)") from error
+        raise ValueError(
+            f"torchvision has no network {source!r}, and timm is not installed: pip install 'constrained-nas[timm]'"
+        ) from error
     if not timm.is_model(name):
         raise ValueError(f"neither torchvision nor timm has a network {name!r}; expected a name, FILE.py:CALLABLE or FILE.pt2")
     built: nn.Module = timm.create_model(name, pretrained=False, num_classes=classes)

@@ -132,7 +132,7 @@ def _yaml(text: str, path: Path | str) -> Any:
     try:
         yaml: Any = importlib.import_module("yaml")
     except ImportError as error:
-        raise ImportError("reading a YAML table needs PyYAML: pip install pyyaml") from error
+        raise ImportError("reading a YAML table needs PyYAML: pip install 'constrained-nas[yaml]'") from error
     try:
         return yaml.load(text, Loader=_without_aliases(yaml))
     except (yaml.YAMLError, ValueError, RecursionError) as error:

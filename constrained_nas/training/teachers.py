@@ -68,7 +68,7 @@ def timm_teacher(
         FileNotFoundError: there is no such file.
     """
     if importlib.util.find_spec("timm") is None:
-        raise ValueError(f"teacher {name!r}: timm is not installed; pip install timm")
+        raise ValueError(f"teacher {name!r}: timm is not installed: pip install 'constrained-nas[timm]'")
     timm: Any = importlib.import_module("timm")
     if not timm.is_model(name):
         raise ValueError(f"teacher: timm {timm.__version__} has no model {name!r}; timm.list_models() names them")

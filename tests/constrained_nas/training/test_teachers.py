@@ -103,5 +103,5 @@ def test_what_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="does not hold weights"):
         timm_teacher(NAME, 10, 1, weights=wrong)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(ValueError, match="pip install timm"):
+    with pytest.raises(ValueError, match=r"pip install 'constrained-nas\[timm\]'"):
         timm_teacher(NAME, 10)
