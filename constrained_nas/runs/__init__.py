@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from constrained_nas.runs.fingerprint import digest
     from constrained_nas.runs.finish import trained_network
     from constrained_nas.runs.latency import fit_found
-    from constrained_nas.runs.nearby import NearbyRecord
     from constrained_nas.runs.network import RunNetwork, load_network
     from constrained_nas.runs.objective import contradictions, load_objective, save_objective
     from constrained_nas.runs.record import (
         CertificateRecord,
+        NearbyRecord,
         NetworkRecord,
         RunRecord,
         certificate_record,

@@ -11,15 +11,15 @@ from torch import nn
 
 from constrained_nas.ask_tell import SearchResult
 from constrained_nas.latency import Progress, device_name
-from constrained_nas.problem import SearchProblem
+from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.records import budget_records, save_architecture
 from constrained_nas.runs.families import Found, Prepared
 from constrained_nas.runs.fingerprint import versions
-from constrained_nas.runs.nearby import nearby_networks
 from constrained_nas.runs.objective import OBJECTIVE_FILE, save_objective
 from constrained_nas.runs.record import (
     ImageShape,
     MeasuredBudget,
+    NearbyRecord,
     NetworkRecord,
     RunRecord,
     certificate_record,
@@ -31,6 +31,9 @@ from constrained_nas.runs.verification import hash_files
 from constrained_nas.training import evaluate, save_checkpoint
 from graphs import Architecture
 from graphs.costs import CostModel
+from solvers import InfeasibleError
+
+_SHARES = (0.7, 0.8, 0.9, 0.95, 1.02, 1.05, 1.1, 1.2, 1.4)  # of a limit that nearby networks are projected onto
 
 
 def finish_run(
@@ -113,6 +116,36 @@ def _others(prepared: Prepared, problem: SearchProblem) -> dict[str, Architectur
     others = {"cheapest": family.cheapest(first), "largest": family.largest(first)}
     more = {"random": family.random(problem, prepared.settings.seed), "uniform": family.uniform(problem)}
     return others | {name: architecture for name, architecture in more.items() if architecture is not None}
+
+
+def nearby_networks(
+    problem: SearchProblem, found: Found, result: SearchResult, limits: Mapping[str, float]
+) -> tuple[NearbyRecord, ...]:
+    """The same scores projected onto other limits, budget by budget: what a budget buys, and which options change next.
+
+    That takes milliseconds and no training. Limits that nothing meets are left out, and all where limits decide nothing.
+
+    Args:
+        result: the answer that changes are told from.
+        limits: that it was projected onto, by cost; those of the problem where there are none.
+    """
+    if not found.tightens or result.certificate is None:
+        return ()
+    records, own = [], problem.space.describe(result.architecture)
+    at = [Budget(budget.cost, limits.get(budget.cost.name, budget.limit), budget.unit) for budget in problem.budgets]
+    for place, budget in enumerate(at):
+        for share in _SHARES:
+            limit = share * budget.limit
+            other = SearchProblem(problem.space, (*at[:place], Budget(budget.cost, limit, budget.unit), *at[place + 1 :]))
+            try:
+                there = found.again(other)
+            except InfeasibleError:
+                continue
+            told = problem.space.describe(there.architecture)
+            changes = {name: option for name, option in told.items() if option != own[name]}
+            score = None if there.certificate is None else there.certificate.primal
+            records.append(NearbyRecord(cost=budget.cost.name, limit=limit, costs=there.costs, score=score, changes=changes))
+    return tuple(records)
 
 
 def trained_network(

@@ -16,7 +16,6 @@ from constrained_nas.ask_tell import SearchResult
 from constrained_nas.latency import DeviceAttempt
 from constrained_nas.problem import SearchProblem
 from constrained_nas.records import BudgetRecord
-from constrained_nas.runs.nearby import NearbyRecord
 from constrained_nas.runs.settings import SETTINGS_FILE, no_run_hint
 from graphs import Architecture
 from graphs.costs import CostModel
@@ -63,6 +62,20 @@ class NetworkRecord(Record):
     accuracy: float | None = Field(default=None, ge=0, le=100)
 
 
+class NearbyRecord(Record):
+    """What the search would have ended in with another limit on one budget, by the same scores.
+
+    ``score`` is the projection's objective (None without a certificate), ``changes`` the options that differ from the found
+    network's: {decision: option}.
+    """
+
+    cost: str
+    limit: float
+    costs: dict[str, float] = Field(max_length=100)
+    score: float | None = None
+    changes: dict[str, str | dict[str, int]] = Field(max_length=5000)
+
+
 class ImageShape(Record):
     """What a network was built for besides the resolution, which is a setting."""
 
@@ -82,7 +95,7 @@ class RunRecord(Record):
         references: networks to hold it against (cheapest, largest, random, uniform), tested alike.
         units: of the costs.
         certificate: of the final projection; None for methods without one.
-        nearby: what the search would have ended in under other limits, see :mod:`constrained_nas.runs.nearby`.
+        nearby: what the search would have ended in under other limits.
         history: an entry an epoch of the search.
         seconds: of every part.
         remarks: what a reader should know besides.
