@@ -3,11 +3,12 @@
 What an option loses is how far its value, priced at the relaxation's multipliers, is below its group's best. No selection that is
 better than the one at hand loses more than its gap altogether, so most neighbourhoods leave only options that lose a small share of
 the gap, of more groups than could be searched with all options. Groups that lose much by what they hold are drawn more often.
-Neighbourhoods grow while they are solved easily, and shrink where they are not.
+Neighbourhoods grow while they are solved easily, and shrink where they are not. Where many in turn hold nothing better, the
+selection is left: some groups are decided anew without half of their options, and it goes on from there.
 
 Reference: Shaw, Using constraint programming and local search methods to solve vehicle routing problems, CP 1998; Balas and Zemel,
 An algorithm for large zero-one knapsack problems, 1980 (the core); Chen and Hao, A "reduce and solve" approach for the
-multiple-choice multidimensional knapsack problem, EJOR 2014.
+multiple-choice multidimensional knapsack problem, EJOR 2014; Lourenco, Martin and Stuetzle, Iterated local search, 2003.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import math
 
 import numpy as np
 
-from solvers.arrays import FloatArray, IntArray
+from solvers.arrays import BoolArray, FloatArray, IntArray
 from solvers.budgets.scaled import ScaledProgram
 from solvers.budgets.tree import BranchAndBound
 from solvers.knapsack import exact_sum, fitting
@@ -24,6 +25,10 @@ from solvers.knapsack import exact_sum, fitting
 _FREE = 16.0  # groups at first
 _SHARES = (0.01, 0.03, 0.06, 0.3, math.inf)  # of the gap, drawn in turn: options that lose more are left out
 _NODES = 500  # of one neighbourhood: some milliseconds
+_IDLE = 60  # neighbourhoods in turn that hold nothing better: then the selection is left
+_KICK = 0.25  # of the groups lose their options, with even chances, when it is
+_LEFT = 0.3  # of the gap: options that lose more do not take their place
+_REMEMBERED = 6  # selections that were left: the next one begins at one of them
 _SEED = 8
 
 
@@ -38,22 +43,65 @@ class Neighbourhoods:
         self._upper = float(top.sum() + scaled.limits @ dual)
         self._draw = np.random.default_rng(_SEED)
         self._free = dict.fromkeys(_SHARES, _FREE)  # groups of the next neighbourhood, by share
+        self._at: IntArray = np.empty(0, dtype=np.intp)  # where it searches: the best selection, or one that was reached from it
+        self._best = -math.inf
+        self._idle = 0
+        self._left: list[IntArray] = []
 
     def improve(self, choices: IntArray, deadline: float) -> IntArray | None:
-        """The best selection of one neighbourhood of ``choices`` (groups,) where it is better; None else."""
-        scaled, share = self._scaled, _SHARES[int(self._draw.integers(len(_SHARES)))]
-        near = np.ones(len(self._loss), dtype=np.bool_)
-        if math.isfinite(share):
-            near = self._loss <= share * max(self._upper - exact_sum(scaled.values[choices]), 0.0)
-            near[choices] = True
-        sizes = np.add.reduceat(near, scaled.offsets[:-1], dtype=np.intp)
-        drawn = np.flatnonzero(sizes > 1)
+        """Search one neighbourhood; a selection that is better than the best, ``choices`` (groups,), where it has one."""
+        worth = exact_sum(self._scaled.values[choices])
+        if worth > self._best:
+            self._best, self._at, self._idle = worth, choices.copy(), 0
+        elif self._idle >= _IDLE:
+            self._leave(deadline)
+        share = _SHARES[int(self._draw.integers(len(_SHARES)))]
+        near = self._near(self._at, share)
+        drawn = self._open(near)
         if not len(drawn):
             return None
-        groups = self._groups(choices, drawn, min(round(self._free[share]), len(drawn)))
+        groups = self._groups(self._at, drawn, min(round(self._free[share]), len(drawn)))
+        found, done = self._searched(groups, near, deadline)
+        self._free[share] = min(max((1.02 if done else 0.95) * self._free[share], 2.0), float(len(self._at)))
+        self._idle += 1
+        if found is None:
+            return None
+        self._at, self._idle = found, 0
+        return found if exact_sum(self._scaled.values[found]) > self._best else None
+
+    def _leave(self, deadline: float) -> None:
+        """Go on from a selection that was left before or is left now, without some of its options."""
+        self._left = [self._at, *(kept for kept in self._left if (kept != self._at).any())]
+        if len(self._left) > _REMEMBERED:
+            worths = [exact_sum(self._scaled.values[kept]) for kept in self._left]
+            del self._left[int(np.argmin(worths))]
+        self._at, self._idle = self._left[int(self._draw.integers(len(self._left)))], 0
+        near = self._near(self._at, _LEFT)
+        drawn = self._open(near)
+        if not len(drawn):
+            return
+        groups = np.sort(self._draw.choice(drawn, max(1, round(_KICK * len(drawn))), replace=False))
+        near[self._at[groups[self._draw.random(len(groups)) < 0.5]]] = False
+        found, _ = self._searched(groups, near, deadline, worse=True)
+        if found is not None:
+            self._at = found
+
+    def _near(self, choices: IntArray, share: float) -> BoolArray:
+        """(n,) whether options lose no more than this share of the gap; those of ``choices`` count."""
+        near: BoolArray = self._loss <= (share * max(self._upper - self._best, 0.0) if math.isfinite(share) else math.inf)
+        near[choices] = True
+        return near
+
+    def _open(self, near: BoolArray) -> IntArray:
+        """Groups that have a choice."""
+        return np.flatnonzero(np.add.reduceat(near, self._scaled.offsets[:-1], dtype=np.intp) > 1)
+
+    def _searched(self, groups: IntArray, near: BoolArray, deadline: float, *, worse: bool = False) -> tuple[IntArray | None, bool]:
+        """A better selection, or a ``worse`` one, with ``groups`` (ascending) decided anew; and whether the search ended."""
+        scaled, choices = self._scaled, self._at
         options = np.concatenate([np.arange(scaled.offsets[g], scaled.offsets[g + 1]) for g in groups])
         options = options[near[options]]
-        cuts = np.concatenate([[0], np.cumsum(sizes[groups])])
+        cuts = np.searchsorted(options, np.append(scaled.offsets[groups], scaled.offsets[groups[-1] + 1]))
         fixed = np.delete(choices, groups)
         left = np.array(
             [math.fsum([limit, *(-row).tolist()]) for limit, row in zip(scaled.limits, scaled.rows[fixed].T, strict=True)]
@@ -61,18 +109,16 @@ class Neighbourhoods:
         rows = scaled.rows[options].T
         kept = fitting(rows, np.maximum(left, 0.0), cuts)
         if kept is None:
-            return None
+            return None, True
         part = ScaledProgram.of(scaled.values[options[kept]], rows[:, kept], np.maximum(left, 0.0), np.searchsorted(kept, cuts))
-        search = BranchAndBound(part, exact_sum(scaled.values[choices[groups]]))
+        search = BranchAndBound(part, -math.inf if worse else exact_sum(scaled.values[choices[groups]]))
         search.advance(1, deadline)
         search.advance(_NODES, deadline)
-        factor = 1.02 if search.done else 0.95
-        self._free[share] = min(max(factor * self._free[share], 2.0), float(len(sizes)))
         if search.choices is None:
-            return None
+            return None, search.done
         better = choices.copy()
         better[groups] = options[kept[search.choices]]
-        return better if scaled.fits(better) else None
+        return (better if scaled.fits(better) else None), search.done
 
     def _groups(self, choices: IntArray, drawn: IntArray, count: int) -> IntArray:
         """``count`` distinct groups of ``drawn``, ascending: those that lose much, at random, or beside one another."""

@@ -30,6 +30,8 @@ _ALONE = 0.01  # seconds before others join: what ends in so little time needs n
 _EARLY = 0.002  # where groups repeat: merged into counts they are a small program, which HiGHS has alone for so long:
 _FLOOR = 0.25
 _TURN = 0.1  # of the time passed goes to the tree, then as much to neighbourhoods (a third, where they found nothing the last time)
+_HOPELESS = 1e-12  # of the tree: where no more is done it will not end, and has a little of its turn, neighbourhoods all of theirs
+_LITTLE = 0.25
 _SHORTEST, _LONGEST = 0.002, 0.2  # seconds of such a turn
 _GRACE = 0.03  # seconds beyond the limit for a first selection
 _MOST_NEIGHBOURS = 200_000  # options: with more, drawing a neighbourhood costs more than it finds
@@ -199,7 +201,8 @@ def _search(
         while not ended():
             now = read_clock()
             share = min(max(_SHORTEST, _TURN * (now - began)), _LONGEST)
-            turn = min(deadline, alone if now < alone else now + share)
+            hopeless = others is not None and not tree.done and tree.explored < _HOPELESS
+            turn = min(deadline, alone if now < alone else now + (_LITTLE * share if hopeless else share))
             while not tree.done and tree.nodes < steering.node_limit:
                 tree.advance(int(min(_SLICE, steering.node_limit - tree.nodes)), turn)
                 if read_clock() >= turn:
@@ -220,7 +223,7 @@ def _search(
             if rival.choices is not None:
                 tree.offer(rival.choices)
             if not ended() and tree.choices is not None and len(values) <= _MOST_NEIGHBOURS:
-                until = min(deadline, read_clock() + (share if fruitful else share / 3))
+                until = min(deadline, read_clock() + (share if fruitful or hopeless else share / 3))
                 fruitful = False
                 while read_clock() < until and not rival.fresh:
                     better = others.improve(tree.choices, until)

@@ -70,6 +70,20 @@ class BranchAndBound:
         unseen = -math.inf if self.done else self._tree.open_bound()
         return min(0.0, self._root, max(self.best, float(self._state[1]), unseen))  # no scaled value is positive
 
+    @property
+    def explored(self) -> float:
+        """The share of the tree that is done, if all children of a node were alike."""
+        tree, share, done = self._tree, 1.0, 0.0
+        for level in range(int(tree.place[0]) + 1):
+            _, group_at, option_at, branch, child = tree.ints[level].tolist()
+            if branch < 0 or (level == tree.place[0] and tree.place[1] == 1):
+                break
+            first, last = tree.cuts[group_at + level + branch], tree.cuts[group_at + level + branch + 1]
+            promising = int((tree.floats[level, 0] - tree.loss[option_at + first : option_at + last] > self.best).sum())
+            share /= max(promising, child, 1)
+            done += share * max(child - 1, 0)
+        return done
+
     def offer(self, choices: IntArray) -> bool:
         """Take a selection that fits if it is the best."""
         worth = exact_sum(self.scaled.values[choices])
