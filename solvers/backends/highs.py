@@ -236,8 +236,15 @@ class MixedIntegerModel:
     _solver: highspy.Highs = field(repr=False)
 
     @classmethod
-    def of(cls, polyhedron: Polyhedron, integer: NDArray[np.bool_]) -> MixedIntegerModel:
-        """Load ``polyhedron`` into a HiGHS model of its own; ``integer`` (n,) says which entries must be whole."""
+    def of(cls, polyhedron: Polyhedron, integer: NDArray[np.bool_], *, threads: int = 0) -> MixedIntegerModel:
+        """Load ``polyhedron`` into a HiGHS model of its own.
+
+        Args:
+            polyhedron: the feasible set.
+            integer: (n,) which entries must be whole.
+            threads: that HiGHS may take, 0 for its default; idle ones wait busily. HiGHS fixes the number for all runs from
+                one thread, so only who runs it from a thread of its own is free to choose.
+        """
         scaled, _ = polyhedron.scaled()
         solver = _silent_solver()
         for option, value in (
@@ -245,6 +252,7 @@ class MixedIntegerModel:
             ("mip_abs_gap", 0.0),
             ("mip_feasibility_tolerance", _MIXED_FEASIBILITY),
             ("small_matrix_value", _SMALLEST),
+            ("threads", threads),
         ):
             _check(solver.setOptionValue(option, value), option)
         solver.HandleUserInterrupt = True  # lets another thread end it

@@ -93,6 +93,7 @@ class Rival:
                     merged.most,
                 ),
                 np.ones(k, dtype=np.bool_),
+                threads=1,
             )
             if self._stopped:
                 return
