@@ -18,7 +18,8 @@ from typing import Any, Literal
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.backends.highs import MixedIntegerModel, Polyhedron
+from solvers.backends.highs import MixedIntegerModel
+from solvers.backends.polyhedron import Polyhedron
 from solvers.results import SolverError, Status
 
 MilpBackend = Literal["highs", "scipy"]

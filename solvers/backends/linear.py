@@ -16,7 +16,8 @@ from typing import Any, Literal
 import numpy as np
 
 from solvers.arrays import FloatArray
-from solvers.backends.highs import LinearModel, Polyhedron, silence_highs
+from solvers.backends.highs import LinearModel, silence_highs
+from solvers.backends.polyhedron import Polyhedron
 from solvers.results import Certificate, Result, SolverError, Status
 from solvers.sets import BudgetedBlocks
 

@@ -151,7 +151,7 @@ def selection_of(
     cost: float | Mapping[Hashable, float] = totals[0]
     if table.budget_names is not None:
         cost = MappingProxyType(dict(zip(table.budget_names, totals, strict=True)))
-    duals = None if answer.duals is None else answer.duals * table.units()
+    duals = None if answer.duals is None else answer.duals * table.units() if any(table.places) else answer.duals
     stopped = "" if status is Status.OPTIMAL else answer.stopped
     certificate = SelectionCertificate(
         value, bound, violation, duals, maximize=not minimize, choices=choices, rules=rules, stopped=stopped
