@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import pkgutil
 import re
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from sphinx.util.nodes import make_refnode
 
 import constrained_nas
 import graphs
@@ -34,6 +38,16 @@ autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # fields of dataclasses are described once, under their class
 napoleon_custom_sections = ["Complexity"]
+# Every reference must lead somewhere (sphinx-build -n says where from), but for the libraries of others, whose pages are not built
+# here, for letters that stand for a type, and for prose that napoleon takes for one ("Attributes:" with several names, "Returns:").
+nitpicky = True
+nitpick_ignore_regex = [
+    ("py:.*", r"(annotated_types|collections|contextlib|datetime|fractions|highspy|lightning_fabric|matplotlib|networkx|np)\..*"),
+    ("py:.*", r"(numpy|pathlib|pydantic|torch|types|typing|tyro)\..*"),
+    ("py:(class|obj)", r"(.*\.)?(Answer|Built|Done|Item|Kept|State|Table|Task|Command)"),
+    ("py:class", r"[^.]*"),  # also names that only annotations of a class's own file have
+    ("py:class", r".*[\[ ~].*|[\d.]+"),
+]
 # Fields of different classes share names ("dimension"): a type annotation that says so is no broken reference.
 # What a command prints is shown as it is, whatever a lexer makes of it.
 suppress_warnings = ["ref.python", "misc.highlighting_failure"]
@@ -77,7 +91,26 @@ def _plain_prose(app: Any, what: str, name: str, item: Any, options: Any, lines:
         lines[index] = "".join(parts)
 
 
+def _where_it_is_described(app: Any, environment: Any, node: Any, content: Any) -> Any:
+    """A name as users import it leads to the file that defines it; a bare name to the only thing of that name."""
+    if node.get("refdomain") != "py" or (node["reftype"] == "class" and "." not in node["reftarget"]):
+        return None
+    domain, target = environment.get_domain("py"), node["reftarget"]
+    package, _, name = target.rpartition(".")
+    found: Any = None
+    if package.partition(".")[0] in ("solvers", "graphs", "constrained_nas"):
+        with suppress(ImportError):
+            found = getattr(importlib.import_module(package), name, None)
+    places = [f"{found.__module__}.{found.__qualname__}"] if hasattr(found, "__qualname__") else []
+    places = places or [place for place in domain.objects if place.endswith(f".{target}")]
+    if len(places) != 1 or places[0] not in domain.objects:
+        return None
+    entry = domain.objects[places[0]]
+    return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, content, places[0])
+
+
 def setup(app: Any) -> None:
     """Write the reference's pages, and read docstrings as prose (before napoleon, whose priority is 500, adds markup)."""
+    app.connect("missing-reference", _where_it_is_described)
     _write_reference([solvers, graphs, constrained_nas], Path(__file__).parent / "reference" / "api")
     app.connect("autodoc-process-docstring", _plain_prose, priority=400)

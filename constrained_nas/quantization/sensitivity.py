@@ -88,7 +88,7 @@ def measure_sensitivities(
     """Measure every layer under every operation.
 
     Args:
-        network: in evaluation mode; ``layers`` are its, see :func:`find_layers`.
+        network: in evaluation mode; ``layers`` are its, see :func:`constrained_nas.quantization.find_layers`.
         images, labels: (B, C, H, W) and (B,); some dozens will do.
         kept: a JSON file that is written after each layer and read at the start.
         measured_on: what else decides the numbers; a file kept of something else is not gone on with.

@@ -212,8 +212,8 @@ class SlimmableLatency(SlimmableMacs):
 
 
 def slimmable_latency(table: LatencyTable, space: FilterSpace) -> SlimmableLatency:
-    """The latency of a width space by a table that has two entries a layer: :data:`FULL`, every layer at its full width, and
-    :data:`HALF`. Times are taken to rise in proportion to multiply-adds in between; what is left of them at none is fixed.
+    """The latency of a width space by a table that has two entries a layer: ``FULL``, every layer at its full width, and
+    ``HALF``. Times are taken to rise in proportion to multiply-adds in between; what is left of them at none is fixed.
 
     Raises:
         ValueError: the table is of another space, or has none or two entries for a layer's width; names the first.
