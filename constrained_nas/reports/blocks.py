@@ -173,6 +173,6 @@ def _figure(block: DrawnBlock, value: float, most: float, widest: int, tallest: 
     shape = element(
         "rect", box | {"class": "box" if block.option else "box fixed", "style": f"fill-opacity:{0.06 + 0.94 * share:.3f}"}
     )
-    name = re.sub(r"^(.*?)[._]", "", block.name) if block.option else block.name
+    name = block.name.replace("_", ".") if block.option else block.name
     lines = "".join(f"<span>{words(line)}</span>" for line in (name, block.option, f"{block.channels} ch"))
     return f'<div class="block">{picture(wide + 4, _TALL + 4, label, shape, fixed=True)}{lines}</div>'

@@ -96,10 +96,17 @@ def _verdict(record: RunRecord, title: str) -> str:
     fits = all(budget.fits for budget in record.budgets)
     accuracy = record.found.accuracy
     tested = "not tested" if accuracy is None else f"{accuracy:.2f} %"
-    said = [f'<p class="said">{_words(verdict(record))}</p>', *(_paragraph(line) for line in compared_sentences(record))]
-    facts = f"Test accuracy: {tested}. Data: {record.data}; seed {record.seed}."
+    said = [
+        f'<p class="said">{_words(verdict(record))}</p>',
+        _paragraph(f"Test accuracy: {tested}. Data: {record.data}; seed {record.seed}."),
+    ]
+    lines = compared_sentences(record)
+    said += [
+        *map(_paragraph, lines[:2]),
+        f"<ul>{''.join(f'<li>{_words(line)}</li>' for line in lines[2:])}</ul>" if lines[2:] else "",
+    ]
     named = f"{title}: {_words(record.space)}, {_words(record.method)}"
-    return f'<h1>{named}</h1>\n<div class="verdict{"" if fits else " over"}">{"".join(said)}<p>{_words(facts)}</p></div>\n'
+    return f'<h1>{named}</h1>\n<div class="verdict{"" if fits else " over"}">{"".join(said)}</div>\n'
 
 
 def _budgets(record: RunRecord) -> str:

@@ -43,7 +43,7 @@ def verdict(record: RunRecord) -> str:
 
 
 def compared_sentences(record: RunRecord) -> list[str]:
-    """How much of each budget is left, and how the found network's accuracy stands to those of the others that were tested."""
+    """How much of each budget is left, and, one by one, how the accuracy stands to those of the other networks that were tested."""
     said = []
     spent = []
     for budget in record.budgets:
@@ -63,7 +63,7 @@ def compared_sentences(record: RunRecord) -> list[str]:
         times = "" if not cost or not mine else f" at {cost / mine:.2g} times the {first}"
         name, more = _KNOWN.get(network.name, f"{network.name} network"), own - (network.accuracy or 0.0)
         told.append(f"{more:+.2f} against the {name} ({network.accuracy:.2f} %{times})")
-    return [*said, f"Its test accuracy of {own:.2f} % is, in points: {'; '.join(told)}."]
+    return [*said, f"Its test accuracy is {own:.2f} %; in points:", *told]
 
 
 _KNOWN = {

@@ -207,7 +207,8 @@ def test_what_other_budgets_would_bring(tmp_path: Path) -> None:
         NearbyRecord(cost="latency", limit=4.8, costs={"latency": 4.3}, score=1.5, changes=same),
     ]
     page = write_report(made_search(nearby=tuple(near)), tmp_path).read_text()
-    lines = [unescape(re.sub("<[^>]+>", "|", line)) for line in re.findall(r"<li>(.*?)</li>", page)]
+    found = re.findall(r"<li>(<b>.*?)</li>", page)
+    lines = [unescape(re.sub("<[^>]+>", "|", line)) for line in found]
     assert lines[:3] == [
         "|3.8 (95%)|: spends 3.7, score -0.25|stage1.depth 2 → 3|",
         "|4.1 (102%)|: the found network",
