@@ -88,6 +88,8 @@ class Quantise:
     to: tuple[Literal["onnx", "packed"], ...] = ("onnx",)
     """onnx: for onnxruntime (extra onnx). packed: safetensors for torch, read by constrained_nas.quantization.load_packed. A budget
     on size counts the first."""
+    integer_kernels: bool = False
+    """Where inputs are rounded: let onnxruntime round biases too and compute in integers: faster, less like the network."""
     seed: int = 0
     """Of data, fresh weights and training."""
 
@@ -135,6 +137,7 @@ def _quantise(command: Quantise, budgets: Mapping[str, Any], operations: list[Op
     from constrained_nas.data import load_splits
     from constrained_nas.quantization import (
         QuantizationRecord,
+        agreement,
         bits_name,
         choose,
         described,
@@ -185,6 +188,7 @@ def _quantise(command: Quantise, budgets: Mapping[str, Any], operations: list[Op
                 fine_tune_quantized(task.network, rounding, fitting_data(data.weights, task.network), options, fabric, progress)
                 tuned = described(task, table, "chosen, fine-tuned", found.choices, found.budgets)
             sizes, differences = write_files(task, rounding, command.to, command.out)
+            agreeing = {name: agreement(task, command.out / name) for name in sizes if name.endswith(".onnx")}
     record = QuantizationRecord(
         network=command.network,
         measure=command.measure,
@@ -196,6 +200,7 @@ def _quantise(command: Quantise, budgets: Mapping[str, Any], operations: list[Op
         fine_tuned=tuned,
         files=sizes,
         differences=differences,
+        agreeing=agreeing,
     )
     save_json(record, command.out / "plan.json")
     offered = ", ".join(bits_name(operation) for operation in task.operations)
@@ -208,7 +213,10 @@ def _quantise(command: Quantise, budgets: Mapping[str, Any], operations: list[Op
     bound = "" if found.bound is None else f"; no choice within the budgets has a smaller sum than {found.bound:.6g}"
     console.print(f"{found.status}{bound}")
     for name, size in sizes.items():
-        console.print(f"{command.out / name}: {size:,} bytes; outputs differ by {differences[name]:.1g} of the greatest at most")
+        told = f"; {agreeing[name]:.1%} of images get the same class" if name in agreeing else ""
+        console.print(
+            f"{command.out / name}: {size:,} bytes; outputs differ by {differences[name]:.1g} of the greatest at most{told}"
+        )
     console.print(f"size as counted for {command.to[0]}: {counted:,.0f} bytes; the plan: {command.out / 'plan.json'}")
 
 
@@ -310,6 +318,7 @@ def _task(command: Quantise, network: nn.Module, data: DataSplits, operations: l
         command.to[0],
         command.batch,
         f"{command.network} on {data.name}",
+        command.integer_kernels,
     )
 
 

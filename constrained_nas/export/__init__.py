@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         export_program,
         export_python,
         exported_model,
+        onnx_outputs,
         require_onnx,
         run_onnx,
     )

@@ -187,15 +187,24 @@ def run_onnx(path: Path, batches: Sequence[Tensor], expected: Sequence[Tensor], 
         ImportError: onnxruntime is missing.
         ValueError: the runtime refuses the file, or the difference exceeds ``tolerance``.
     """
+    difference = max(map(_difference, onnx_outputs(path, batches), expected))
+    if not difference <= tolerance:
+        raise ValueError(f"onnxruntime differs from torch by {difference:.2g} of the greatest output; allowed {tolerance:g}")
+    return difference
+
+
+def onnx_outputs(path: Path, batches: Sequence[Tensor]) -> list[Tensor]:
+    """What onnxruntime makes of batches with an ONNX file, on one thread.
+
+    Raises:
+        ImportError: onnxruntime is missing.
+        ValueError: the runtime refuses the file.
+    """
     runtime: Any = _required("onnxruntime")
     settings = runtime.SessionOptions()
     settings.intra_op_num_threads, settings.log_severity_level = 1, 3
     session = runtime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
-    found = [torch.as_tensor(session.run(None, {"images": batch.numpy()})[0]) for batch in batches]
-    difference = max(map(_difference, found, expected))
-    if not difference <= tolerance:
-        raise ValueError(f"onnxruntime differs from torch by {difference:.2g} of the greatest output; allowed {tolerance:g}")
-    return difference
+    return [torch.as_tensor(session.run(None, {"images": batch.numpy()})[0]) for batch in batches]
 
 
 def _plain(network: nn.Module) -> nn.Module:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from constrained_nas.quantization.workflow import (
         QuantizationRecord,
         QuantizationTask,
+        agreement,
         choose,
         described,
         front,

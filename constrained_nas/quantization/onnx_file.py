@@ -7,6 +7,10 @@ its inputs are constants, so that onnxruntime computes the weights once, when it
 
 Where a matrix product reads floating point, ``Cast`` and ``Mul`` stand in for ``DequantizeLinear``: onnxruntime (1.32) would fuse
 the latter into a kernel that rounds the product's inputs to 8 bits, which nobody asked for and which moves outputs by per cents.
+Beside dequantized inputs it rounds biases to whole steps as well, and weights that are no integers in the file to 8 bits a tensor
+(its ``WeightBiasQuantization``). So biases of layers with rounded inputs are added behind the layer, and inputs are dequantized by
+``Cast``, ``Sub`` and ``Mul`` where weights are not INT8 or INT4. With ``integer_kernels`` biases stay where they are: the runtime
+then rounds them, and computes in integers.
 
 The exporter folds batch normalization into the convolutions: their scales then carry its factors, the codes stay. Everything that
 only names things is left out: it would take more than the weights of a small network.
@@ -34,6 +38,7 @@ from graphs.files import written_whole
 from graphs.filters import FLOAT_BITS
 
 _OPSET, _IR = 21, 10  # the first with 4-bit integers
+_WITH_BIAS = ("Conv", "Gemm")
 _DOMAIN = "p"  # of the functions that unpack
 _SAME = 1e-4  # of the greatest weight: how near the exporter's weights must be to the network's to be recognized
 
@@ -46,6 +51,7 @@ class _Place:
     axis: int
     factors: NDArray[np.float32]
     product: bool = False  # a MatMul reads it
+    biased: bool = False  # what reads it adds a bias
 
 
 class OnnxTemplate:
@@ -54,13 +60,17 @@ class OnnxTemplate:
     Args:
         network: its weights may be rounded already, its inputs not: see ``Rounding.inputs_in_floats``.
         example: images (B, ...).
+        integer_kernels: leave biases in the layers.
 
     Raises:
         ImportError: onnx, onnxscript or onnxruntime is missing.
         ValueError: the network cannot be exported, or a layer's weight is not found in what was exported.
     """
 
-    def __init__(self, network: nn.Module, layers: Sequence[QuantizableLayer], example: Tensor) -> None:
+    def __init__(
+        self, network: nn.Module, layers: Sequence[QuantizableLayer], example: Tensor, integer_kernels: bool = False
+    ) -> None:
+        self.integer_kernels = integer_kernels
         self.onnx: Any = importlib.import_module("onnx")
         self.model = _compact(exported_model(network, example))
         for entry in self.model.opset_import:
@@ -90,8 +100,9 @@ class OnnxTemplate:
             tensors, nodes = self._weight("wxyz", empty, replace(place, factors=np.ones(layer.channels, dtype=np.float32)), floats)
             parts += [*tensors, *nodes]
         if not floats:
-            tensors, nodes, _ = self._input("wxyz", "wxy", ActivationGrid(0.1, 3, 2**operation.activation_bits - 1))
-            parts += [*tensors, *nodes]
+            grid = ActivationGrid(0.1, 3, 2**operation.activation_bits - 1)
+            tensors, nodes, _ = self._input("wxyz", "wxy", grid, bits in RUNTIME_BITS)
+            parts += [*tensors, *nodes, *([self._apart("xy", "wxy", "xy")] if place.biased and not self.integer_kernels else [])]
         return sum(_framed(part.ByteSize()) for part in parts)
 
     def write(self, rounding: Rounding, network: nn.Module, example: Tensor, path: Path | str, tolerance: float) -> ExportedOnnx:
@@ -114,11 +125,12 @@ class OnnxTemplate:
         model = self.onnx.ModelProto()
         model.CopyFrom(self.model)
         graph, front, replaced = model.graph, list[Any](), dict[str, str]()
-        used, before = set[int](), dict[str, tuple[str, ActivationGrid]]()
+        used, before = set[int](), dict[str, tuple[str, ActivationGrid, bool]]()
         for number, layer in enumerate(rounding.layers):
             place, name = self.places[layer.name], f"q{number}"
             if layer.name in rounding.grids:
-                before[place.initializer] = f"i{number}", rounding.grids[layer.name]
+                integers = layer.name in rounding.weights and rounding.weights[layer.name].bits in RUNTIME_BITS
+                before[place.initializer] = f"i{number}", rounding.grids[layer.name], integers
             if layer.name not in rounding.weights:
                 continue
             weight = rounding.weights[layer.name]
@@ -130,16 +142,19 @@ class OnnxTemplate:
             used |= {weight.bits} - set(RUNTIME_BITS)
         nodes = []
         for node in graph.node:
+            apart: list[Any] = []
             for initializer in [name for name in node.input if name in before]:
                 at = 1 if node.input[0] == initializer else 0
-                tensors, rounds, output = self._input(before[initializer][0], node.input[at], before[initializer][1])
+                name, grid, integers = before[initializer]
+                tensors, rounds, output = self._input(name, node.input[at], grid, integers)
                 if not any(each.name == tensors[0].name for each in graph.initializer):
                     graph.initializer.extend(tensors)
                     nodes += rounds
                 node.input[at] = output
+                apart += self._added_apart(graph, node, name)
             for at, name in enumerate(node.input):
                 node.input[at] = replaced.get(name, name)
-            nodes.append(node)
+            nodes += [node, *apart]
         copied = [self.onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
         del graph.node[:]
         graph.node.extend([*front, *copied])
@@ -175,8 +190,8 @@ class OnnxTemplate:
             return tensors, [cast, helper.make_node("Mul", [f"{name}f", f"{name}s"], [name])]
         return tensors, [helper.make_node("DequantizeLinear", [f"{name}c", f"{name}s"], [name], axis=place.axis)]
 
-    def _input(self, name: str, source: str, grid: ActivationGrid) -> tuple[list[Any], list[Any], str]:
-        """Tensors and nodes that round ``source``, and the name of what comes out."""
+    def _input(self, name: str, source: str, grid: ActivationGrid, integers: bool) -> tuple[list[Any], list[Any], str]:
+        """Tensors and nodes that round ``source``, and the name of what comes out; ``integers``: the weights are INT8 or INT4."""
         kind: Any = np.uint8 if grid.levels < 2**8 else np.uint16
         tensors = [self._tensor(f"{name}s", np.float32(grid.step)), self._tensor(f"{name}z", np.array(grid.zero, dtype=kind))]
         make, nodes, last = self.onnx.helper.make_node, list[Any](), source
@@ -186,8 +201,33 @@ class OnnxTemplate:
             nodes.append(make("Clip", [source, f"{name}l", f"{name}h"], [f"{name}k"]))
             last = f"{name}k"
         nodes.append(make("QuantizeLinear", [last, f"{name}s", f"{name}z"], [f"{name}q"]))
-        nodes.append(make("DequantizeLinear", [f"{name}q", f"{name}s", f"{name}z"], [name]))
+        if integers:
+            nodes.append(make("DequantizeLinear", [f"{name}q", f"{name}s", f"{name}z"], [name]))
+            return tensors, nodes, name
+        tensors.append(self._tensor(f"{name}o", np.float32(grid.zero)))
+        nodes.append(make("Cast", [f"{name}q"], [f"{name}c"], to=self.onnx.TensorProto.FLOAT))
+        nodes.append(make("Sub", [f"{name}c", f"{name}o"], [f"{name}d"]))
+        nodes.append(make("Mul", [f"{name}d", f"{name}s"], [name]))
         return tensors, nodes, name
+
+    def _apart(self, bias: str, name: str, output: str) -> Any:
+        """What adds a bias to the output of a layer."""
+        return self.onnx.helper.make_node("Add", [f"{name}y", bias], [output])
+
+    def _added_apart(self, graph: Any, node: Any, name: str) -> list[Any]:
+        """Take the bias off a convolution or product; what adds it behind, the bias shaped to the channels there."""
+        if self.integer_kernels or node.op_type not in _WITH_BIAS or len(node.input) < 3:
+            return []
+        bias, output = node.input.pop(), node.output[0]
+        node.output[0] = f"{name}y"
+        tensor = next(each for each in graph.initializer if each.name == bias)
+        kernel = next((each.ints for each in node.attribute if each.name == "kernel_shape"), ())
+        if any(bias in other.input for other in graph.node):  # of other layers as well
+            tensor = graph.initializer.add()
+            tensor.CopyFrom(next(each for each in graph.initializer if each.name == bias))
+            bias = tensor.name = f"{name}b"
+        tensor.dims.extend([1] * len(kernel))
+        return [self._apart(bias, name, output)]
 
     def _unpacking(self, bits: int) -> Any:
         """The function that turns bytes, a shape and scales into a weight: see ``packing`` for the layout."""
@@ -228,6 +268,8 @@ class OnnxTemplate:
     def _find(self, layers: Sequence[QuantizableLayer]) -> dict[str, _Place]:
         arrays = {each.name: self.onnx.numpy_helper.to_array(each) for each in self.model.graph.initializer}
         products = {name for node in self.model.graph.node if node.op_type == "MatMul" for name in node.input}
+        adding = [node for node in self.model.graph.node if node.op_type in _WITH_BIAS and len(node.input) > 2]
+        biased = {name for node in adding for name in node.input}
         found: dict[str, _Place] = {}
         for layer in layers:
             weight = layer.module.weight.detach().float().cpu().numpy()
@@ -237,7 +279,7 @@ class OnnxTemplate:
                 raise ValueError(
                     f"{layer.name}: its weight is not in what torch exports to ONNX; pin it to 32 bits, or write --to packed"
                 )
-            found[layer.name] = replace(place, product=place.initializer in products)
+            found[layer.name] = replace(place, product=place.initializer in products, biased=place.initializer in biased)
             arrays.pop(place.initializer)
         return found
 

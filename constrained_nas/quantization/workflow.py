@@ -58,6 +58,7 @@ from solvers import InfeasibleError
 FileKind = Literal["onnx", "packed"]
 REST = "everything else"  # the group of what is not decided: other tensors, and what describes the network
 _KEPT = "as it is"
+_COMPARED = 64  # images that a file is run on beside the network
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +70,7 @@ class QuantizationTask:
         calibration: images (B, C, H, W) and labels (B,) to measure sensitivities, ranges and statistics on.
         held_out: others, to set whole networks against each other.
         fixed_by: of the kinds of files, the one whose bytes ``size`` counts.
+        integer_kernels: in ONNX, where inputs are rounded: let the runtime round biases too, so that it computes in integers.
         layers, logits: found by :func:`prepare`; the logits are those in floating point, of both sets of images in turn.
     """
 
@@ -81,6 +83,7 @@ class QuantizationTask:
     fixed_by: FileKind = "onnx"
     batch_size: int = 64
     identity: str = ""
+    integer_kernels: bool = False
     layers: list[QuantizableLayer] = field(default_factory=list)
     logits: list[Tensor] = field(default_factory=list)
 
@@ -111,6 +114,7 @@ class QuantizationRecord(Record):
     front: tuple[PlanMeasured, ...] = ()
     fine_tuned: PlanMeasured | None = None
     files: dict[str, int] = Field(default_factory=dict)  # bytes by name
+    agreeing: dict[str, float] = Field(default_factory=dict)  # share of held-out images that a file gives the network's class
     differences: dict[str, float] = Field(
         default_factory=dict
     )  # of the files' outputs from the simulated network's, as a share of the greatest
@@ -251,7 +255,8 @@ def write_files(
 ) -> tuple[dict[str, int], dict[str, float]]:
     """Write the network as it is rounded; the files' bytes, and how far their outputs are from the network's.
 
-    Where inputs are rounded too, a value that lies between two levels may fall to either side: more is allowed then.
+    Where inputs are rounded too, a value that lies between two levels may fall to either side: more is allowed then, see
+    :func:`agreement`.
     """
     from constrained_nas.quantization.packed_file import load_packed, save_packed
 
@@ -269,7 +274,7 @@ def write_files(
             from constrained_nas.quantization.onnx_file import OnnxTemplate
 
             rounding.inputs_in_floats()
-            template = OnnxTemplate(task.network, task.layers, example)
+            template = OnnxTemplate(task.network, task.layers, example, task.integer_kernels)
             rounding.round_inputs()
             allowed = tolerance if tolerance is not None else (0.1 if rounding.grids else 1e-3)
             file = template.write(rounding, task.network, example, folder / "network.onnx", allowed)
@@ -278,12 +283,23 @@ def write_files(
     return sizes, differences
 
 
+def agreement(task: QuantizationTask, path: Path) -> float:
+    """The share of held-out images (at most 64) to which an ONNX file gives the class that the network, as it is, gives them."""
+    from constrained_nas.export import onnx_outputs
+
+    images = task.held_out[0][:_COMPARED].split(task.batch_size)
+    with torch.no_grad():
+        ours = torch.cat([task.network(batch).argmax(1) for batch in images])
+    theirs = torch.cat([output.argmax(1) for output in onnx_outputs(path, images)])
+    return float((ours == theirs).double().mean())
+
+
 def _bytes(task: QuantizationTask) -> tuple[int, Callable[[QuantizableLayer, Operation], int]]:
     """The file's bytes besides the layers', and a layer's at given bits."""
     if task.fixed_by == "onnx":
         from constrained_nas.quantization.onnx_file import OnnxTemplate
 
-        template = OnnxTemplate(task.network, task.layers, task.calibration[0][:2])
+        template = OnnxTemplate(task.network, task.layers, task.calibration[0][:2], task.integer_kernels)
         return template.fixed_bytes(operation.weight_bits for operation in task.operations), template.layer_bytes
     least = [operation for operation in task.operations if operation.weight_bits != FLOAT_BITS]
     tried = Rounding(

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from constrained_nas.export import onnx_outputs
 from constrained_nas.quantization import (
     QuantizationTask,
     Rounding,
+    agreement,
     bits_name,
     choose,
     distance,
@@ -222,3 +225,28 @@ def test_onnx_files_hold_what_was_counted_and_run(tmp_path: Path) -> None:
     counts = {kind: sum(node.op_type == kind for node in model.graph.node) for kind in ("QuantizeLinear", "Clip")}
     assert counts == {"QuantizeLinear": 2, "Clip": 1}
     assert not any(node.op_type == "BatchNormalization" for node in model.graph.node)
+
+
+def test_rounded_inputs_differ_by_ties_alone(tmp_path: Path) -> None:
+    """onnxruntime would round biases beside dequantized inputs, and many images would differ."""
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    pytest.importorskip("onnx", reason="the extra onnx is not installed")
+    torch.manual_seed(0)
+    middle = [part for _ in range(3) for part in (nn.Conv2d(8, 8, 3, 1, 1), nn.ReLU())]
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), *middle, nn.Flatten(), nn.Linear(128, 5)).eval()
+    images, bits = torch.randn(64, 3, 8, 8), [Operation(8, 8), Operation(8, 4), Operation(6, 8), Operation(8, 4), Operation(8, 8)]
+    sets = (images, network(images).argmax(1))
+    task = QuantizationTask(network, sets, sets, bits, fixed_by="onnx")
+    prepare(task)
+    rounding, far = Rounding(task.layers, bits), {}
+    with torch.no_grad():
+        ours = network(images)
+    for kernels in (False, True):
+        write_files(replace(task, integer_kernels=kernels), rounding, ["onnx"], tmp_path, tolerance=1.0)
+        theirs = onnx_outputs(tmp_path / "network.onnx", [images])[0]
+        far[kernels] = float(((ours - theirs).abs().amax(1) > 1e-5 * ours.abs().max()).double().mean())
+    assert far[False] <= 0.05 < 0.2 <= far[True]
+    write_files(task, rounding, ["onnx"], tmp_path)
+    assert agreement(task, tmp_path / "network.onnx") == float(
+        (onnx_outputs(tmp_path / "network.onnx", [images])[0].argmax(1) == ours.argmax(1)).double().mean()
+    )
