@@ -4,15 +4,17 @@ You have a trained network and a device with two budgets: bit operations (what a
 memory for the weights. This example
 
 1. takes a torchvision network: yours (``--weights``), trained here for a moment on embedded digits, or randomly initialized;
-2. measures, for every convolution and every pair of weight and activation bits, how far the network's predictions move when that
-   layer alone is quantized (``constrained_nas.selections.bit_sensitivity``: Kullback-Leibler divergence from floating point, no
+2. measures, for every convolution and linear layer and every pair of weight and activation bits, how far the network's predictions
+   move when that layer alone is quantized (``constrained_nas.quantization``: Kullback-Leibler divergence from floating point, no
    labels);
 3. chooses one pair a layer: the least total divergence that meets both budgets, by ``solvers.project_to_budget``, exactly;
 4. quantizes the whole network so, and sets it against the best uniform widths and against a greedy choice under the same budgets.
 
+The command ``constrained-nas quantise`` does all this and writes a file that runs; here every step is in the open.
+
 A layer's activation bits are those of its *input*, so each layer's cost is its own and budgets add up over layers: with n weights
-a filter, ``H W C' n (b_w b_a + b_w + b_a + log2 n)`` bit operations, accumulator included. Convolutions only; the image has 8 bits,
-and the classifier stays in floating point.
+a filter, ``H W C' n (b_w b_a + b_w + b_a + log2 n)`` bit operations, accumulator included; the image has 8 bits.
+Memory is that of packed weights with four bytes a filter for its scale.
 
 What is additive is an assumption: divergences of layers quantized together need not add up. So the last columns are measured on the
 whole quantized network, and the choice is only as good as the sum predicts them. Fine-tune the quantized network afterwards.
@@ -44,7 +46,15 @@ from torch.nn import functional
 from torch.utils.data import TensorDataset
 
 from constrained_nas.data import DataSplits, image_folder, loader
-from constrained_nas.selections import QuantizableLayer, divergence, find_layers, measure_divergences, network_logits, quantized
+from constrained_nas.quantization import (
+    QuantizableLayer,
+    bits_name,
+    distance,
+    find_layers,
+    measure_sensitivities,
+    network_logits,
+    rounded,
+)
 from graphs import Operation
 from solvers import InfeasibleError, project_to_budget
 
@@ -86,7 +96,7 @@ class Options:
     gbops: float | None = None
     """Budget of 10^9 bit operations an image; by default what --like costs everywhere."""
     megabytes: float | None = None
-    """Budget of 10^6 bytes for the weights of the convolutions; by default what --like takes everywhere."""
+    """Budget of 10^6 bytes for the weights of these layers; by default what --like takes everywhere."""
     like: str = "4/4"
     """The uniform choice that sets the budgets that are not given."""
     calibration_images: int = 64
@@ -118,20 +128,22 @@ def main(options: Options) -> None:
     calibration, _ = first(data.weights, options.calibration_images)
     test = first(data.test, options.test_images)
     try:
-        layers = find_layers(network, calibration)
+        layers = find_layers(network, [calibration])
     except ValueError as error:
         raise SystemExit(str(error)) from error
     budget = {
         "bops": 1e9 * options.gbops if options.gbops is not None else math.fsum(layer.bit_operations(like) for layer in layers),
-        "MB": options.megabytes if options.megabytes is not None else math.fsum(layer.megabytes(like) for layer in layers),
+        "MB": options.megabytes if options.megabytes is not None else math.fsum(megabytes(layer, like) for layer in layers),
     }
     costs = {
         "bops": np.array([[layer.bit_operations(bits) for bits in offered] for layer in layers]),
-        "MB": np.array([[layer.megabytes(bits) for bits in offered] for layer in layers]),
+        "MB": np.array([[megabytes(layer, bits) for bits in offered] for layer in layers]),
     }
     with Progress(console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task("measuring layers", total=len(layers))
-        measured = measure_divergences(network, layers, offered, calibration, lambda done, _: bars.update(task, completed=done))
+        told = lambda done, *_: bars.update(task, completed=done)  # noqa: E731
+        found = measure_sensitivities(network, layers, offered, calibration, progress=told)
+    measured = np.array([[found.added[layer.name][bits_name(bits)] for bits in offered] for layer in layers])
     table = Tables(measured, costs, budget)
     choices, bound = choose(table, offered)
     reference = network_logits(network, calibration)
@@ -139,8 +151,8 @@ def main(options: Options) -> None:
     half = 1.96 * math.sqrt(right * (1 - right) / len(test[1]))  # half a 95 % interval, binomial
     rows = [["floating point", "0", "0", f"{right:.1%}", "-", "-", "-"]]
     for method, picks in choices.items():
-        with quantized(layers, [offered[pick] for pick in picks]):
-            moved = divergence(reference, network_logits(network, calibration))
+        with rounded(layers, [offered[pick] for pick in picks]):
+            moved = distance("divergence", reference, network_logits(network, calibration), None)
             rows.append(row_of(method, picks, table, moved, accuracy(network, *test)))
     print_choices(rows, budget, console)
     console.print(f"  accuracy: on {len(test[1])} test images; 95 % interval of the first ± {half:.1%}", highlight=False)
@@ -151,6 +163,11 @@ def main(options: Options) -> None:
         plan = {"network": options.network, "budget": budget, "weight/activation bits": chosen}
         options.save.write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")
     console.print(f"{time.perf_counter() - began:.0f} s in all", highlight=False)
+
+
+def megabytes(layer: QuantizableLayer, bits: Operation) -> float:
+    """10^6 bytes of a layer's weights, scales included."""
+    return layer.weight_bytes(bits.weight_bits) / 1e6
 
 
 def read_bits(text: str) -> Operation:

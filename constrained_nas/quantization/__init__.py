@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from constrained_nas.quantization.attention import ProjectedAttention, with_projections
     from constrained_nas.quantization.fine_tuning import fine_tune_quantized
     from constrained_nas.quantization.images import first_images, fitting_data
-    from constrained_nas.quantization.layers import Rounding, find_layers, rounded
+    from constrained_nas.quantization.layers import QuantizableLayer, Rounding, find_layers, network_logits, rounded
     from constrained_nas.quantization.packed_file import load_packed, save_packed
     from constrained_nas.quantization.packing import pack, packed_bytes, unpack
     from constrained_nas.quantization.quantizer import activation_grid, quantize_weight

@@ -114,6 +114,12 @@ def find_layers(network: nn.Module, batches: Iterable[Tensor]) -> list[Quantizab
     return [notes.layer(layers[module], module) for module, notes in found.items()]
 
 
+@torch.no_grad()
+def network_logits(network: nn.Module, images: Tensor, batch_size: int = 64) -> Tensor:
+    """(B, classes) of images (B, C, H, W), in batches; put the network in evaluation mode first."""
+    return torch.cat([network(batch) for batch in images.split(batch_size)])
+
+
 class Rounding:
     """Layers whose weights and inputs are rounded in place, until :meth:`undo`.
 

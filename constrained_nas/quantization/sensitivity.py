@@ -25,9 +25,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from constrained_nas.quantization.layers import QuantizableLayer, rounded
+from constrained_nas.quantization.layers import QuantizableLayer, network_logits, rounded
 from constrained_nas.quantization.quantizer import Quantizer, quantize_weight
-from constrained_nas.selections import network_logits
 from graphs import Operation
 from graphs.files import Record, load_json, save_json
 from graphs.filters import FLOAT_BITS

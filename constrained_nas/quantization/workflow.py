@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from constrained_nas.quantization.attention import with_projections
-from constrained_nas.quantization.layers import QuantizableLayer, Rounding, find_layers
+from constrained_nas.quantization.layers import QuantizableLayer, Rounding, find_layers, network_logits
 from constrained_nas.quantization.packed_file import packed_content
 from constrained_nas.quantization.quantizer import Quantizer
 from constrained_nas.quantization.sensitivity import (
@@ -43,7 +43,6 @@ from constrained_nas.selections import (
     costs_of,
     greedy_selection,
     linked,
-    network_logits,
     pinned,
     score_of,
     select,

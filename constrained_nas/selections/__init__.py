@@ -5,14 +5,6 @@ from typing import TYPE_CHECKING
 from graphs.faces import on_demand
 
 if TYPE_CHECKING:
-    from constrained_nas.selections.bit_sensitivity import (
-        QuantizableLayer,
-        divergence,
-        find_layers,
-        measure_divergences,
-        network_logits,
-        quantized,
-    )
     from constrained_nas.selections.linear import project_linear
     from constrained_nas.selections.plans import costs_of, greedy_selection, linked, pinned, score_of, uniform_selections
     from constrained_nas.selections.scoring import option_scores

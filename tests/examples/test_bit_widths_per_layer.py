@@ -61,7 +61,7 @@ def test_run_as_a_user_does_with_weights_of_ones_own(tmp_path: Path) -> None:
     printed = run_script("examples/bit_widths_per_layer.py", *arguments, folder=tmp_path)
     assert "Certified" in printed and "project_to_budget" in printed and "uniform 4/4" in printed
     plan = json.loads((tmp_path / "plan.json").read_text())
-    assert len(plan["weight/activation bits"]) == 20 and set(plan["budget"]) == {"bops", "MB"}
+    assert len(plan["weight/activation bits"]) == 21 and set(plan["budget"]) == {"bops", "MB"}
     assert set(plan["weight/activation bits"].values()) <= {"4/4", "8/8"}
 
 
