@@ -151,8 +151,8 @@ def draw_networks_of(named: dict[str, Architecture], space: GPUNetSpace, data: s
     handles.append(Patch(facecolor="white", edgecolor="#b0305c", linewidth=2.6, label="squeeze-and-excitation"))
     handles.append(Patch(facecolor="white", edgecolor="0.8", linestyle="--", label="widest possible"))
     handles.append(Line2D([], [], color="0.4", linewidth=1.2, label="skipped"))
-    figure.suptitle(f"Networks found on {data}: a box a layer, as wide as its hidden channels", fontsize=10)
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize=8, frameon=False)
+    axes.set_title(f"Networks found on {data}: a box a layer, as wide as its hidden channels", fontsize=10)
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.tick_params(axis="y", length=0)

@@ -19,7 +19,7 @@ COLOURS = ("#1f6fb2", "#d9741a", "#2a9d5b", "#b0305c", "#6a4c93")
 _MARKERS = "osD^v"
 _NAMED = {  # where a name stands beside its marker, in points
     "EfficientNet-B0": (0, -11, "center"),
-    "ResNet-50": (0, 6, "center"),
+    "ResNet-50": (2, 6, "left"),
     "GPUNet-1": (6, -3, "left"),
     "GPUNet-2": (0, 6, "left"),
     "EfficientNet-B3": (6, -2, "left"),

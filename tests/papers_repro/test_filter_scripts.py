@@ -278,7 +278,12 @@ def test_statements_follow_from_the_numbers() -> None:
     assert "(not as in the paper)" in statement("quantization", [*line, good, poor])
     said = statement("quantization", [*line, poor])
     assert "cannot be established; greatest: poor" in said and "(as in the paper)" in said
-    assert detectable(compare_with_line([*line, poor])) > 0
+    # The error of four trainings' mean over that of sixteen is 2, and Student's t is longer with few.
+    more = [trained(one.candidate.name, one.candidate.cost, list(one.test * 4), one.candidate.homogeneous) for one in (*line, poor)]
+    few, many = (detectable(compare_with_line(networks)) for networks in ([*line, poor], more))
+    assert 2 * many < few < 3 * many
+    gain = compare_with_line([*line, poor])[0].gain
+    assert 2.4 * gain.error < few < 3.2 * gain.error  # 1.64 + .84 for many degrees of freedom, more for few
 
 
 def test_markers_of_one_cost_stand_side_by_side() -> None:
