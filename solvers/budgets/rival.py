@@ -40,7 +40,8 @@ class Rival:
         self._scaled, self._start, self._seconds = scaled, start, _SHARE * seconds
         self._model: Any = None
         self._stopped = False
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        # Not a daemon: one that comes back from HiGHS while the interpreter ends would abort the process.
+        self._thread = threading.Thread(target=self._run)
         positive = scaled.rows[scaled.rows > 0.0]
         tame = len(positive) > 0 and float(positive.min()) >= _LEAST_COST
         if tame and len(scaled.values) <= _MOST_OPTIONS:

@@ -19,6 +19,7 @@ from solvers.arrays import FloatArray, IntArray
 from solvers.budgets.neighbourhood import Neighbourhoods
 from solvers.budgets.rival import Rival
 from solvers.budgets.scaled import ScaledProgram
+from solvers.budgets.single import by_one_budget
 from solvers.budgets.steering import CALLBACK, GAP, NODE_LIMIT, TIME_LIMIT, UNSTEERED, Steering
 from solvers.budgets.tree import BranchAndBound
 from solvers.kernels import patience
@@ -29,6 +30,7 @@ _PROMISED = 1e-9  # gap of an answer that is called proven, relative to max(1, a
 _ALONE = 0.01  # seconds before others join: what ends in so little time needs nobody
 _EARLY = 0.002  # where groups repeat: merged into counts they are a small program, which HiGHS has alone for so long:
 _FLOOR = 0.25
+_LATE = 0.3  # seconds without a proof, after which it is seen whether one budget decides
 _TURN = 0.1  # of the time passed goes to the tree, then as much to neighbourhoods (a third, where they found nothing the last time)
 _HOPELESS = 1e-12  # of the tree: where no more is done it will not end, and has a little of its turn, neighbourhoods all of theirs
 _LITTLE = 0.25
@@ -178,6 +180,7 @@ def _search(
     rival: Rival | None = None
     others: Neighbourhoods | None = None
     ceiling, fruitful = math.inf, True  # by the rival's own account; whether neighbourhoods found something
+    single = race  # whether one budget may decide, which was not looked at yet
     told, ordered = tree.best, False  # the worth that was told last; whether the one who is told has ended it
     tree.advance(1, deadline)
     duals = scaled.multipliers(tree.dual, len(budgets))
@@ -222,6 +225,14 @@ def _search(
                 ceiling = min(ceiling, rival.bound)
             if rival.choices is not None:
                 tree.offer(rival.choices)
+            if single and (now := read_clock()) >= began + _LATE:
+                single = False
+                promised = _PROMISED * max(1.0, abs(scaled.stated(tree.best))) if tree.choices is not None else 0.0
+                near = math.ldexp(0.5 * promised, scaled.unit)
+                better, above = by_one_budget(scaled, tree.dual, tree.choices, near, deadline - now)
+                ceiling = min(ceiling, above)
+                if better is not None:
+                    tree.offer(better)
             if not ended() and tree.choices is not None and len(values) <= _MOST_NEIGHBOURS:
                 until = min(deadline, read_clock() + (share if fruitful or hopeless else share / 3))
                 fruitful = False
