@@ -148,7 +148,8 @@ def test_a_cutoff_hides_what_does_not_beat_it() -> None:
 def test_a_limit_leaves_a_selection_with_its_true_gap() -> None:
     rng = np.random.default_rng(8)
     program = instance(rng, [12] * 30, "subset", 2, 0.45)
-    data = program.values, program.costs, program.budgets, program.offsets
+    # Scores that follow both costs: of those that follow one, that budget alone would be the proof.
+    data = program.costs.sum(axis=0), program.costs, program.budgets, program.offsets
     short, long = (solve_budgets(*data, steering=Steering(node_limit=nodes)) for nodes in (3000, 60_000))
     for answer in (short, long):
         assert answer.status is Status.FEASIBLE and answer.choices is not None and program.fits(answer.choices)
@@ -156,9 +157,9 @@ def test_a_limit_leaves_a_selection_with_its_true_gap() -> None:
     assert long.value >= short.value and short.bound >= long.value and long.bound >= short.value
     timed = solve_budgets(*data, time_limit_seconds=0.2)
     assert timed.status is Status.TIME_LIMIT and timed.bound >= timed.value
-    whole = np.rint(100.0 * program.values), *data[1:]
+    whole = np.rint(100.0 * data[0]), *data[1:]
     at_once = solve_budgets(*whole, time_limit_seconds=1e-9)  # as when the time goes by while kernels are compiled
-    assert at_once.status is Status.TIME_LIMIT and at_once.value <= at_once.bound <= 100.0 * program.values.max() * 30
+    assert at_once.status is Status.TIME_LIMIT and at_once.value <= at_once.bound <= 100.0 * data[0].max() * 30
 
 
 def test_scaling_and_permuting_change_nothing() -> None:
