@@ -8,7 +8,6 @@ called small and those of filters are described as ``search`` has them on digits
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     import networkx as nx
 
     from constrained_nas.runs import Family
-    from graphs import DagSpace, MBConvSpace, SearchSpace
+    from graphs import DagSpace, MBConvSpace
 
 MBConvName = Literal["hardcore-small", "hardcore-imagenet", "hardcore-imagenet-paper", "ofa-mbv3"]
 DagName = Literal[
@@ -110,62 +109,12 @@ def describe(command: Describe) -> None:
             console.print(f"drawn in {command.draw}")
 
 
-@dataclass(frozen=True)
-class Spaces:
-    """List the spaces of search: decisions, networks, the least and the greatest cost, methods; as on digits, or as given.
-
-    For example: spaces --classes 3 --channels 3
-    """
-
-    classes: int = 10
-    """Of the data."""
-    channels: int = 1
-    """Of the images."""
-    json: bool = False
-    """Print JSON instead of a table."""
-
-
-def spaces(command: Spaces) -> None:
-    """Print the list."""
-    from constrained_nas.runs import make_space, plan_of
-
-    if command.classes < 1 or command.channels < 1:
-        raise ValueError(f"expected at least one class and channel, got {command.classes} and {command.channels}")
-    facts, console = [], PlainConsole()
-    for name in get_args(SpaceName):
-        with console.status(f"building {name}"):
-            resolution = plan_of(RunSettings(space=name)).resolution
-            family = make_space(name, command.classes, command.channels, resolution)
-            fact: dict[str, Any] = {
-                "space": name,
-                "decisions": len(family.decisions.decisions),
-                "networks": networks_in(family.decisions),
-                "resolution": resolution,
-                "costs": {cost: cost_range(family, cost) for cost in family.counted()},
-                "methods": list(family.methods),
-            }
-        facts.append(fact)
-        if not command.json:
-            ranges = ", ".join(f"{cost} {short(least)} to {short(most)}" for cost, (least, most) in fact["costs"].items())
-            console.print(f"{name}: {fact['decisions']} decisions, {fact['networks']:.2g} networks, {resolution} pixels")
-            console.print(f"    {ranges}; --method {', '.join(family.methods)}", soft_wrap=True)
-    if command.json:
-        console.print_json(json.dumps(facts))
-    else:
-        console.print("or a network of your own: FILE.py:CALLABLE (see describe --help)")
-
-
 def short(value: float) -> str:
     """A count as a budget may be given: ``1.99M``."""
     for letter, size in (("G", 1e9), ("M", 1e6), ("K", 1e3)):
         if value >= size:
             return f"{value / size:.3g}{letter}"
     return f"{value:.3g}"
-
-
-def networks_in(decisions: SearchSpace) -> int:
-    """How many architectures there are."""
-    return math.prod(math.comb(d.units + len(d.options) - 1, d.units) for d in decisions.decisions)
 
 
 def cost_range(family: Family, name: str) -> tuple[float, float]:
@@ -228,7 +177,7 @@ def _describe_counted(console: Console, family: Family, command: Describe) -> No
     decisions, costs = family.decisions, family.counted()
     lightest = {name: round(cost.cost(family.cheapest(cost))) for name, cost in costs.items()}
     heaviest = {name: round(cost.cost(family.largest(cost))) for name, cost in costs.items()}
-    architectures = networks_in(decisions)
+    architectures = family.networks
     if command.json:
         options = {decision.name: list(decision.options) for decision in decisions.decisions}
         facts = {"space": decisions.name, "decisions": options, "architectures": architectures}

@@ -194,6 +194,11 @@ class Family(Protocol):
     def decisions(self) -> SearchSpace:
         """The decisions of the space."""
 
+    @property
+    def networks(self) -> int:
+        """How many there are, by their decisions."""
+        return math.prod(math.comb(d.units + len(d.options) - 1, d.units) for d in self.decisions.decisions)
+
     def counted(self) -> Costs:
         """The costs that are counted, and the energy by a table, see :meth:`with_energy`."""
 

@@ -79,6 +79,11 @@ class HardCoReFamily(Family):
     def decisions(self) -> SearchSpace:
         return self.space.space
 
+    @property
+    def networks(self) -> int:
+        """Different ones: blocks beyond the depth of a stage make none."""
+        return self.space.architectures
+
     def counted(self) -> Costs:
         """Parameters, multiply-adds, bytes of the weights, and of the feature maps alive at once."""
         parameters = parameter_cost(self.space)

@@ -50,6 +50,12 @@ def test_a_mistake_loads_nothing_heavy(arguments: tuple[str, ...], said: str) ->
     assert done.stderr.splitlines()[-1] == "loaded:"
 
 
+def test_spaces_are_listed_without_torch() -> None:
+    done = command("spaces")
+    assert done.returncode == 0 and "hardcore-small: 15 decisions" in done.stdout
+    assert done.stderr.split() == ["loaded:"]
+
+
 def test_project_answers_without_torch(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text(TABLE)
     done = command("project", tmp_path / "table.csv", "--budget", "latency=4500us", "--budget", "params=10")
