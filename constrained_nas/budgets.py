@@ -108,7 +108,7 @@ def name_among(typed: str, known: Collection[str], what: str = "name") -> str:
         return meant[0]
     if name.lower() in ("flops", "flop") and "macs" in known:
         raise ValueError("multiply-adds are counted here, not FLOPs: say macs=LIMIT with half as many")
-    near = get_close_matches(name, list(known), 1)
+    near = [each for each in known if each.endswith(f"_{name}")] or get_close_matches(name, list(known), 1)
     hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
     raise ValueError(f"no {what} {typed!r}; {hint}")
 

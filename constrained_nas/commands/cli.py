@@ -16,7 +16,7 @@ from typing import Any
 PROGRAM = "constrained-nas"
 # By name: the module in this room, the class of its arguments and the function that carries it out, and what it is for.
 _COMMANDS: dict[str, tuple[str, str, str]] = {
-    "spaces": ("spaces:Spaces:spaces", "looking round", "which spaces there are, their sizes and methods"),
+    "spaces": ("describe:Spaces:spaces", "looking round", "which spaces there are, their sizes and methods"),
     "describe": ("describe:Describe:describe", "looking round", "what a space holds and costs; a picture of it"),
     "doctor": ("doctor:Doctor:doctor", "looking round", "what is installed, and whether latencies can be trusted here"),
     "profile": ("profile:Profile:profile", "latencies", "measure a latency table on this machine"),

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command")
 
 _WORKERS = ("TerminatedWorkerError", "BrokenProcessPool", "WorkerCrashedError", "NodeDiedError")
+_KINDS = {"INT": "a whole number", "FLOAT": "a number", "PATH": "a path"}
 
 
 class PlainConsole(Console):
@@ -86,9 +87,12 @@ def _refusal(kind: type, program: str, arguments: Sequence[str], heard: str) -> 
     choice = re.search(r"invalid choice '(.*?)' for argument '(.*?)'. Expected one of \((.*?)\)", heard)
     if choice:
         value, argument = choice[1], choice[2].removeprefix("settings.")
-        options = [option.strip("' ") for option in choice[3].split(",") if option.strip("' ")]
+        options = sorted({option.strip("' ") for option in choice[3].split(",")} - {"", "None"})
         near = get_close_matches(value, options, 1)
         return f"{argument}: no {value!r}: " + (f"did you mean {near[0]}?" if near else f"there are {_some(options)}")
+    kind_of = re.search(r"(--[\w-]+): no type matching \{None\}\|(\w+) could be instantiated from \['(.*?)'\]", heard)
+    if kind_of:
+        return f"{kind_of[1]}: expected {_KINDS.get(kind_of[2], kind_of[2])}, got {kind_of[3]!r}"
     missing = re.search(r"Missing from [^:]*: (.*?) (?:Unrecognized|For full)", heard)
     if missing:
         options = re.findall(r"--[a-z][\w-]*(?= [A-Z{])", missing[1])
@@ -99,7 +103,7 @@ def _refusal(kind: type, program: str, arguments: Sequence[str], heard: str) -> 
     return said.removeprefix("Value error ").removeprefix("Error parsing ")
 
 
-def _some(names: Sequence[str], most: int = 8) -> str:
+def _some(names: Sequence[str], most: int = 12) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 

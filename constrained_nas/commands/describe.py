@@ -8,7 +8,7 @@ called small and those of filters are described as ``search`` has them on digits
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -48,6 +48,8 @@ DagName = Literal[
 ]
 MACHINES = (1, 2, 4)
 SHOWN_OPTIONS = 12  # of a decision, in a table for people
+DIGITS = 10, 1  # classes and channels: what spaces cost on them is read from a file, as counting all takes half a minute
+COUNTED = Path(__file__).with_name("spaces.json")  # python -m constrained_nas.commands.describe writes it anew
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,58 @@ def describe(command: Describe) -> None:
         _print(console, facts, dag)
         if command.draw is not None:
             console.print(f"drawn in {command.draw}")
+
+
+@dataclass(frozen=True)
+class Spaces:
+    """List the spaces of search: decisions, networks, the least and the greatest cost, methods; as on digits, or as given.
+
+    For example: spaces --classes 3 --channels 3
+    """
+
+    classes: int = 10
+    """Of the data."""
+    channels: int = 1
+    """Of the images."""
+    json: bool = False
+    """Print JSON instead of a table."""
+
+
+def spaces(command: Spaces) -> None:
+    """Print the list."""
+    classes, channels = command.classes, command.channels
+    if classes < 1 or channels < 1:
+        raise ValueError(f"expected at least one class and channel, got {classes} and {channels}")
+    known = (classes, channels) == DIGITS
+    facts = json.loads(COUNTED.read_text()) if known else counted(get_args(SpaceName), classes, channels)
+    console = PlainConsole()
+    if command.json:
+        console.print_json(json.dumps(list(facts)))
+        return
+    for fact in facts:
+        ranges = ", ".join(f"{cost} {short(least)} to {short(most)}" for cost, (least, most) in fact["costs"].items())
+        console.print(
+            f"{fact['space']}: {fact['decisions']} decisions, {fact['networks']:.2g} networks, {fact['resolution']} pixels"
+        )
+        console.print(f"    {ranges}; --method {', '.join(fact['methods'])}", soft_wrap=True)
+    console.print("or a network of your own: FILE.py:CALLABLE (see describe --help)")
+
+
+def counted(names: tuple[str, ...], classes: int, channels: int) -> Iterator[dict[str, Any]]:
+    """What is said of each of the spaces, JSON-ready, one after the other as it is built."""
+    from constrained_nas.runs import make_space, plan_of
+
+    for name in names:
+        resolution = plan_of(RunSettings(space=name)).resolution
+        family = make_space(name, classes, channels, resolution)
+        yield {
+            "space": name,
+            "decisions": len(family.decisions.decisions),
+            "networks": family.networks,
+            "resolution": resolution,
+            "costs": {cost: cost_range(family, cost) for cost in family.counted()},
+            "methods": list(family.methods),
+        }
 
 
 def short(value: float) -> str:
@@ -289,3 +343,7 @@ def _staged_positions(space: MBConvSpace) -> dict[Hashable, tuple[float, float]]
     end, up = places[f"stage{stages}"]
     places["logits"] = (end + (1.0 if stages % 2 else -1.0), up)
     return places
+
+
+if __name__ == "__main__":
+    COUNTED.write_text("[\n" + ",\n".join(map(json.dumps, counted(get_args(SpaceName), *DIGITS))) + "\n]\n")

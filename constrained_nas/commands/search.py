@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,8 @@ from rich.table import Table
 
 from constrained_nas.commands.console import PlainConsole, stoppable
 from constrained_nas.commands.progress import logged, progress_shown
-from constrained_nas.runs import RunSettings, load_settings
+from constrained_nas.data import require_images
+from constrained_nas.runs import RunSettings, load_settings, require_unused
 
 if TYPE_CHECKING:
     from constrained_nas.latency import Progress
@@ -62,6 +64,7 @@ def search_run(command: Search) -> None:
         ValueError: a run that cannot be done; says why and what to do instead.
         FileNotFoundError: data or table are not there.
     """
+    _require_files(command)
     from constrained_nas.runs import begin_run
     from constrained_nas.training import first_process
 
@@ -77,6 +80,18 @@ def search_run(command: Search) -> None:
                 PlainConsole().print_json(record.model_dump_json())
         else:
             _print(console, record, command.out)
+
+
+def _require_files(command: Search) -> None:
+    """What is not there, and what is already: said before torch is imported."""
+    settings = command.settings
+    require_images(settings.data)
+    for option, table in (("--table", settings.table), ("--energy-table", settings.energy_table)):
+        if table is not None and not table.is_file():
+            made = f"; constrained-nas profile {settings.space} --out {table} measures one" if option == "--table" else ""
+            raise FileNotFoundError(f"{option}: there is no file {table}{made}")
+    if "LOCAL_RANK" not in os.environ:  # torchrun's: of several processes the first checks, and writes
+        require_unused(command.out)
 
 
 def resume(command: Resume) -> None:

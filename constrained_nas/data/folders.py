@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+NAMED = ("digits", "cifar10", "cifar100")  # data that are no folder
 FEW = 5000  # training images: fewer are not augmented hard, and epochs are more
 _LOOKED_AT = 24  # images, whose headers are read
 
@@ -25,11 +26,30 @@ class FolderFacts:
         return self.images < FEW
 
 
+def require_images(data: str) -> None:
+    """Check that there are training and test images, each with a sub-folder a class, where data are not of a name.
+
+    Raises:
+        FileNotFoundError: a folder is missing; says what is expected.
+    """
+    root = Path(data)
+    if data in NAMED:
+        return
+    if not root.is_dir():
+        raise FileNotFoundError(f"--data: no folder {data!r}; expected {', '.join(NAMED)} or an image folder with train/ and val/")
+    for parts in (("train",), ("val", "test")):
+        if not any((root / part).is_dir() for part in parts):
+            raise FileNotFoundError(
+                f"--data {data}: it has no {'/ or '.join(parts)}/; expected {data}/train/CLASS/ and {data}/val/CLASS/, a folder of "
+                "images for each class"
+            )
+
+
 @cache
 def folder_facts(data: str) -> FolderFacts | None:
     """The facts of an image folder; None for data of a name, or where there is no train/."""
     train = Path(data) / "train"
-    if data in ("digits", "cifar10", "cifar100") or not train.is_dir():
+    if data in NAMED or not train.is_dir():
         return None
     files = {
         folder.name: sorted(file for file in folder.iterdir() if file.is_file()) for folder in train.iterdir() if folder.is_dir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from constrained_nas.data.drawn_digits import digits
+from constrained_nas.data.folders import require_images
 from constrained_nas.data.images import CROP, DataSplits, Recipe, cifar, image_folder
 
 
@@ -44,8 +45,5 @@ def load_splits(
         return digits(side, training_digits, draws, test_draws, share, seed)
     if name in ("cifar10", "cifar100"):
         return cifar(root, int(name.removeprefix("cifar")), side, share, augment, seed, recipe)
-    if not Path(name).is_dir():
-        raise FileNotFoundError(
-            f"--data: no folder {name!r}; expected digits, cifar10, cifar100 or an image folder with train/ and val/"
-        )
+    require_images(name)
     return image_folder(name, side, share, augment, seed, recipe, cache, crop)

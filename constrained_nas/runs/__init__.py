@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         TrainingSettings,
         load_settings,
         parse_budgets,
+        require_unused,
     )
     from constrained_nas.runs.setup import prepare, search_problem, train_prepared, untrained
     from constrained_nas.runs.soundness import data_remarks

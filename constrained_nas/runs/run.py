@@ -25,7 +25,7 @@ from constrained_nas.runs.fingerprint import digest
 from constrained_nas.runs.finish import finish_run
 from constrained_nas.runs.latency import DEVICE_FILE, check_measurable, fit_found, measure_run_table, read_run_table
 from constrained_nas.runs.record import RunRecord
-from constrained_nas.runs.settings import ENERGY_FILE, RunSettings, load_settings, save_settings
+from constrained_nas.runs.settings import ENERGY_FILE, RunSettings, load_settings, require_unused, save_settings
 from constrained_nas.runs.setup import search_problem, train_prepared, untrained
 from constrained_nas.runs.soundness import data_remarks
 from constrained_nas.runs.together import Together, working_folder
@@ -80,7 +80,7 @@ def begin_run(settings: RunSettings, folder: Path) -> Asked | None:
     decided = {"threads": settings.threads or torch.get_num_threads(), "parts": settings.parts or (count if count > 1 else None)}
     plan, asked = plan_of(settings.model_copy(update=decided)), None
     if first_process():
-        _check_unused(folder)
+        require_unused(folder)
     chosen = plan.settings
     if not chosen.measure_table:
         asked = checked(plan, folder, chosen.table)
@@ -97,7 +97,7 @@ def begin_run(settings: RunSettings, folder: Path) -> Asked | None:
         chosen = asked.prepared.settings
     if first_process():
         with owned(folder):
-            _check_unused(folder)  # another may have begun one meanwhile
+            require_unused(folder)  # another may have begun one meanwhile
             if asked is not None and asked.table is not None:
                 save_json(asked.table, folder / TABLE_FILE)
             if chosen.energy_table is not None:
@@ -111,13 +111,6 @@ def begin_run(settings: RunSettings, folder: Path) -> Asked | None:
 def _as_typed(limits: Mapping[str, float | str]) -> tuple[str, ...]:
     """As ``--budget`` has them."""
     return tuple(f"{name}={limit if isinstance(limit, str) else repr(limit)}" for name, limit in limits.items())
-
-
-def _check_unused(folder: Path) -> None:
-    if (folder / "run.json").exists() or (folder / "settings.json").exists():
-        raise ValueError(
-            f"{folder} already contains a run; continue it with constrained-nas resume {folder}, or give another --out"
-        )
 
 
 def checked(plan: Plan, folder: Path, table_path: Path | None) -> Asked:

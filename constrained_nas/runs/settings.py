@@ -218,6 +218,21 @@ def save_settings(settings: RunSettings, folder: Path) -> None:
     save_json(settings, folder / SETTINGS_FILE)
 
 
+def require_unused(folder: Path) -> None:
+    """Check that a run may begin there.
+
+    Raises:
+        ValueError: one has, or it is a file; says what to do instead.
+    """
+    if (folder / "run.json").exists() or (folder / SETTINGS_FILE).exists():
+        raise ValueError(
+            f"{folder} already contains a run; continue it with constrained-nas resume {folder}, or give another --out"
+        )
+    file = next((part for part in (folder, *folder.parents) if part.is_file()), None)
+    if file is not None:
+        raise ValueError(f"--out {folder}: {file} is a file; give the name of a folder, which need not be there yet")
+
+
 def load_settings(folder: Path) -> RunSettings:
     """Read the settings of a run's folder.
 

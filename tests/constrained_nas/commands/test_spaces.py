@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from constrained_nas.commands.cli import main
-from constrained_nas.commands.spaces import COUNTED, DIGITS, counted
+from constrained_nas.commands.describe import COUNTED, DIGITS, counted
 from constrained_nas.runs import SpaceName
 from graphs import hardcore_small
 
@@ -41,6 +41,6 @@ def test_the_file_says_of_every_space_what_is_counted() -> None:
 
 
 def test_other_data_are_counted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("constrained_nas.commands.spaces.get_args", lambda _: ("hardcore-small",))
+    monkeypatch.setattr("constrained_nas.commands.describe.get_args", lambda _: ("hardcore-small",))
     three, ten = _printed(monkeypatch, capsys, "--classes", "3")[0], json.loads(COUNTED.read_text())[0]
     assert three["costs"]["params"][0] < ten["costs"]["params"][0]

@@ -16,6 +16,8 @@ FILES = {
     "good.csv": "group,option,score,ms\na,x,1,2\na,y,2,1\n",
     "runs/first/settings.json": "{}",
     "sweep/sweep.json": "{}",
+    "flat/1.png": "",
+    "halved/train/cat/1.png": "",
 }
 MEASURED = "--unit ms --device phone --batch 1"
 WRONG = {
@@ -36,6 +38,14 @@ WRONG = {
     f"import-table loss.csv hardcore-small {MEASURED}": "expected columns option, latency, and block or shape",
     "sweep hardcore-small --budget params=60K:20K:5 --out new": "did you mean params=20K:60K:5?",
     "sweep hardcore-small --budget params=60K:20K --out new": "LOW:HIGH:COUNT, two numbers and how many limits",
+    "search hardcore-small --budget params=60K --out runs/first": "constrained-nas resume runs/first",
+    "search hardcore-small --budget params=60K --out good.csv/x": "good.csv is a file; give the name of a folder",
+    "search hardcore-small --budget latency=2ms --table no.json": "no file no.json; constrained-nas profile hardcore-small",
+    "search hardcore-small --budget params=60K --data flat": "no train/; expected flat/train/CLASS/",
+    "search hardcore-small --budget params=60K --data halved": "no val/ or test/",
+    "search hardcore-small --budget ms=2": "did you mean latency_ms?",
+    "search hardcore-small --budget params=60K --epochs ten": "--epochs: expected a whole number, got 'ten'",
+    "search hardcore-small --budget params=60K --method darts": "filter-level, hardcore, option-scores, prunet",
 }
 
 
