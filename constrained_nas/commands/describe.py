@@ -56,6 +56,8 @@ COUNTED = Path(__file__).with_name("spaces.json")  # python -m constrained_nas.c
 class Describe:
     """Say what a super-network holds: decisions, architectures, parameters, multiply-adds, and steps on 1, 2 and 4 machines.
 
+    For example: describe hardcore-small
+
     The costs are those of the whole super-network; of a HardCoRe space, those of its heaviest network; of spaces of widths and of
     filters, those of the lightest and the heaviest network, in what search takes budgets on.
     """
@@ -247,9 +249,14 @@ def _describe_counted(console: Console, family: Family, command: Describe) -> No
         table.add_row(decision.name, shown, f"each of {decision.units} filters" if decision.units > 1 else "")
     console.print(table)
     for end, priced in (("lightest", lightest), ("heaviest", heaviest)):
-        said = ", ".join(f"{value:,} {costs[name].unit}" for name, value in priced.items())
+        said = ", ".join(f"{value:,} {_counted_in(name, costs[name].unit)}" for name, value in priced.items())
         console.print(f"{end}: {said}")
     console.print(suggested({name: (lightest[name], heaviest[name]) for name in costs}))
+
+
+def _counted_in(name: str, unit: str) -> str:
+    """``parameters``, ``MACs``; and ``bytes of activation_memory`` where the unit does not say what is counted."""
+    return f"{unit} of {name}" if unit in ("bytes", "mJ") else unit
 
 
 def suggested(ranges: Mapping[str, tuple[float, float]]) -> str:

@@ -28,6 +28,8 @@ ProfileClock = Literal["auto", "wall", "processor"]
 class Profile:
     """Measure the latency of every block of a space on this machine, calibrate it on whole networks, and write a table.
 
+    For example: profile hardcore-imagenet --threads 1 --batch 1 --out table.json
+
     Every round runs everything once, in random order: blocks inside networks, blocks alone, random networks whole, a reference
     network. Entries are medians over the rounds with their spread; slow spells of the machine are taken out, outliers dropped, and
     entries that are not well known flagged. The networks calibrate the table; to check it, each half of them is predicted by the
@@ -35,8 +37,6 @@ class Profile:
 
     A run that was killed goes on where it was: repeat the same command. Partial measurements lie beside the table until it is
     written (OUT.partial.jsonl); more --rounds than before add to them.
-
-    Example: constrained-nas profile hardcore-imagenet --threads 1 --batch 1 --out table.json
     """
 
     space: Annotated[str, tyro.conf.Positional]

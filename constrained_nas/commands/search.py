@@ -47,7 +47,10 @@ class Search:
 
 @dataclass(frozen=True)
 class Resume:
-    """Continue a search that was interrupted, from its settings and checkpoints, to the same result."""
+    """Continue a search that was interrupted, from its settings and checkpoints, to the same result.
+
+    For example: resume runs/x
+    """
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of the run."""

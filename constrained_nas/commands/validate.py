@@ -19,11 +19,11 @@ from graphs.files import save_json
 class Validate:
     """Measure random networks, evenly spaced in estimated latency, and compare them with what a table says.
 
+    For example: validate table.json hardcore-imagenet --networks 20
+
     Prints the slope and R^2 of measured over estimated and the worst error, draws the networks, and writes what was measured. They
     are measured as the table was (batch, threads, runtime, resolution, clock); a table of another device is an error. The machine's
     speed now, against when the table was measured, is told by a reference network and divided out.
-
-    Example: constrained-nas validate table.json hardcore-imagenet --networks 20
     """
 
     table: Annotated[Path, tyro.conf.Positional]
