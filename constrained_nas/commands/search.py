@@ -156,7 +156,7 @@ def _print(console: Console, record: RunRecord, folder: Path) -> None:
     networks.add_column("network")
     networks.add_column("test accuracy, %", justify="right")
     for cost, unit in record.units.items():
-        networks.add_column(_titled(cost, unit), justify="right")
+        networks.add_column(_titled(cost, unit), justify="right", overflow="fold")
     for network in (record.found, *record.references):
         accuracy = "-" if network.accuracy is None else f"{network.accuracy:.1f}"
         networks.add_row(network.name, accuracy, *(f"{network.costs[cost]:.6g}" for cost in record.units))

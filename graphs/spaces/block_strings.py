@@ -10,6 +10,7 @@ Reference: the six networks published with Nayman et al., HardCoRe-NAS; the form
 
 from __future__ import annotations
 
+import ast
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -32,9 +33,10 @@ from graphs.blocks import (
 from graphs.space import Architecture
 from graphs.spaces.mbconv import MBConvSpace
 
-Stages = Sequence[Sequence[str]]
+Stages = Sequence[Sequence[str]] | str  # or the lists as they are printed, with anything around them
 _CODES = {"re": "relu", "hs": "hard_swish", "sw": "swish"}
 _DEFAULT = "hard_swish"  # what a string without n.. means in the published networks
+_MOST_TEXT = 100_000  # characters
 _NUMBER = r"\d+(?:\.\d+)?"
 _MOST = {"r": 1000, "k": 999, "s": 999, "c": 1_000_000}  # beyond these a string is a slip, and memory would run out
 
@@ -116,7 +118,7 @@ def read_stages(stages: Stages) -> tuple[tuple[BlockString, ...], ...]:
             kernel and stride 1.
     """
     read = []
-    for number, stage in enumerate(stages, start=1):
+    for number, stage in enumerate(_printed(stages) if isinstance(stages, str) else stages, start=1):
         if isinstance(stage, str) or not stage:
             raise ValueError(f"stage {number}: expected a list of block strings, got {stage!r}")
         blocks: list[BlockString] = []
@@ -130,6 +132,20 @@ def read_stages(stages: Stages) -> tuple[tuple[BlockString, ...], ...]:
     if len(read[-1]) > 1 or (read[-1][0].kernel, read[-1][0].stride) != (1, 1) or (kinds[0] == "ds" and len(read[0]) > 1):
         raise ValueError("expected one ds block in the first stage and one cn_r1_k1_s1 block in the last")
     return tuple(read)
+
+
+def _printed(text: str) -> list[list[str]]:
+    """The lists of strings in what a script printed; nothing of it is run."""
+    found = re.search(r"\[\s*\[.*\]\s*\]", text, re.DOTALL) if len(text) <= _MOST_TEXT else None
+    try:
+        stages = ast.literal_eval(found[0]) if found else None
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        stages = None
+    if not isinstance(stages, list) or not all(
+        isinstance(stage, list) and all(isinstance(block, str) for block in stage) for stage in stages
+    ):
+        raise ValueError(f"expected printed lists of block strings, [['ds_r1_k3_s1_e1_c16_nre'], ...], got {text[:60]!r}")
+    return stages
 
 
 def network_from_strings(
@@ -262,7 +278,7 @@ def read_architecture_strings(space: MBConvSpace, stages: Stages, default_activa
     separable = read[0][0].channels if read[0][0].kind == "ds" else 0
     if separable != s.separable_channels or (separable and (read[0][0].kernel, read[0][0].stride) != (3, 1)):
         raise ValueError(
-            f"space {s.name!r} has a separable block of {s.separable_channels} channels, kernel 3 (0: none): {stages[0]}"
+            f"space {s.name!r} has a separable block of {s.separable_channels} channels, kernel 3 (0: none): {read[0][0]}"
         )
     if read[-1][0].channels != s.head_channels:
         raise ValueError(f"space {s.name!r} has {s.head_channels} channels before the pooling, the strings {read[-1][0].channels}")

@@ -162,3 +162,13 @@ def test_networks_that_cannot_be_written() -> None:
     narrow = tiny_space()
     with pytest.raises(ValueError, match="multiples of 8"):
         architecture_strings(narrow, random_architecture(narrow.space, np.random.default_rng(0)))
+
+
+def test_lists_are_read_as_they_are_printed() -> None:
+    space = hardcore_small()
+    strings = architecture_strings(space, space.heaviest())
+    for text in (str(strings), f"Final architecture:\n  arch_def = {strings}  # 3.1 ms\n", str(strings).replace("], [", "],\n [")):
+        assert read_architecture_strings(space, text) == space.heaviest()
+    for wrong in ("nothing", "[[__import__('os').getcwd()]]", "[[1, 2], [3]]", "[" * 5000 + "]" * 5000):
+        with pytest.raises(ValueError, match="expected printed lists of block strings"):
+            read_architecture_strings(space, wrong)
