@@ -15,6 +15,9 @@ is replaced by a sub-graph that is like it and fits (the limit of the moment), a
 is the best sub-graph under its logits plus logistic noise; the replacement is one of the best that fit under the same noise
 (``solvers.SubgraphFilling``: any function of the noise will do, as long as the gradient takes the score of the noise).
 
+A limit of the method: with logits that start at 3 the samples keep nearly every module that costs little, in a ResNet fabric all
+projections across. Networks without these are never trained, and shared weights rank them, the plain ResNet among them, last.
+
 Reference: Véniat & Denoyer, Learning Time/Memory-Efficient Deep Architectures with Budgeted Super Networks, Eq. 2-4, 7, Sec. 3.2.
 The paper's range of lambda has a sign wrong: it is 10^-(m+1) to 10^-(m-1) for a budget of magnitude 10^m.
 """
