@@ -235,9 +235,10 @@ class Budgeted(SearchMethod[BudgetedState]):
             found = program.best(_within(state.logits, switches_of(self.space, running))).require_feasible()
             running = cast(FloatArray, found.x) > 0.5
         architecture = connected_architecture(self.space, running)
+        if certificate is None:  # where logits have no bounds, worth is infinite
+            return SearchResult.of(problem, architecture, self.point(state))
         summed = Quadratic.of(0.0, np.stack([np.zeros_like(worth), worth], axis=1).reshape(-1))
-        kept = None if certificate is None else summed
-        return SearchResult.of(problem, architecture, self.point(state), certificate, objective=kept)
+        return SearchResult.of(problem, architecture, self.point(state), certificate, objective=summed)
 
     def _program(self, problem: SearchProblem) -> ConnectedProgram:
         """Built once a problem: its solver keeps a start from call to call."""

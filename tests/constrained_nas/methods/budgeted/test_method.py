@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import cache
 from itertools import product
@@ -372,3 +373,12 @@ def test_steps_on_machines_settle_within_their_budget() -> None:
     assert result.feasible and result.costs[steps.name] > 3
     wide = SearchProblem(space.space, (Budget(steps, steps.cost(space.whole), "steps"),))
     assert method.finish(wide, state).architecture == space.whole
+
+
+def test_logits_without_bounds_end_in_their_modes() -> None:
+    space = network()
+    problem = SearchProblem(space.space, ())
+    method = Budgeted(space)
+    assert math.isinf(method.clamp)
+    result = method.finish(problem, method.init(problem, np.random.default_rng(0)))
+    assert result.architecture == space.whole and result.certificate is None and result.objective is None
