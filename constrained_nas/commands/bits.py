@@ -210,7 +210,7 @@ def _quantise(command: Quantise, budgets: Mapping[str, Any], operations: list[Op
     if points:
         _print_plans(console, points, "best choices at sizes in between")
     counted = plans[0].costs["size"]
-    bound = "" if found.bound is None else f"; no choice within the budgets has a smaller sum than {found.bound:.6g}"
+    bound = "" if found.bound is None else f"; no choice within the budgets has a smaller sum than {found.bound + 0.0:.6g}"
     console.print(f"{found.status}{bound}")
     for name, size in sizes.items():
         told = f"; {agreeing[name]:.1%} of images get the same class" if name in agreeing else ""

@@ -298,7 +298,15 @@ def _bytes(task: QuantizationTask) -> tuple[int, Callable[[QuantizableLayer, Ope
     if task.fixed_by == "onnx":
         from constrained_nas.quantization.onnx_file import OnnxTemplate
 
-        template = OnnxTemplate(task.network, task.layers, task.calibration[0][:2], task.integer_kernels)
+        kept = [(layer.module, layer.module.bias) for layer in task.layers]
+        try:
+            for number, (module, bias) in enumerate(kept):
+                if bias is not None:  # the exporter writes equal biases once, and corrected ones differ
+                    module.bias = nn.Parameter(torch.arange(1.0, 1.0 + len(bias)).to(bias) + number, bias.requires_grad)
+            template = OnnxTemplate(task.network, task.layers, task.calibration[0][:2], task.integer_kernels)
+        finally:
+            for module, bias in kept:
+                module.bias = bias
         return template.fixed_bytes(operation.weight_bits for operation in task.operations), template.layer_bytes
     least = [operation for operation in task.operations if operation.weight_bits != FLOAT_BITS]
     tried = Rounding(

@@ -249,3 +249,22 @@ def test_rounded_inputs_differ_by_ties_alone(tmp_path: Path) -> None:
     assert agreement(task, tmp_path / "network.onnx") == float(
         (onnx_outputs(tmp_path / "network.onnx", [images])[0].argmax(1) == ours.argmax(1)).double().mean()
     )
+
+
+def test_equal_biases_are_counted_apart(tmp_path: Path) -> None:
+    """An untrained network's biases are zeros, which the exporter writes once; corrected ones it writes each."""
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    pytest.importorskip("onnx", reason="the extra onnx is not installed")
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), *(part for _ in range(3) for part in (nn.Linear(192, 192), nn.ReLU()))).eval()
+    for part in network:
+        if isinstance(part, nn.Linear):
+            nn.init.zeros_(part.bias)
+    sets = (IMAGES, torch.zeros(len(IMAGES), dtype=torch.int64))
+    task = QuantizationTask(network, sets, sets, [Operation(4, 32)], fixed_by="onnx")
+    prepare(task)
+    table = table_of(task, sensitivities(task))
+    counted = sum(next(iter(options.values())) for options in table.costs["size"].values())
+    assert all(not part.bias.any() for part in network if isinstance(part, nn.Linear))
+    sizes, _ = write_files(task, Rounding(task.layers, [Operation(4, 32)] * 3), ["onnx"], tmp_path)
+    assert sizes["network.onnx"] <= counted <= 1.02 * sizes["network.onnx"]
