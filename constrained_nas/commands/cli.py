@@ -64,7 +64,7 @@ def _carry_out(arguments: Sequence[str]) -> None:
     if first.startswith("--tyro-"):
         _complete(arguments)
     if first not in _COMMANDS:
-        near = get_close_matches(first, _COMMANDS, 1)
+        near = get_close_matches(first, (*_COMMANDS, "--version", "--help"), 1)
         hint = f"did you mean {near[0]}?" if near else f"{', '.join(_COMMANDS)}"
         from constrained_nas.commands.console import refuse
 

@@ -93,6 +93,9 @@ def _refusal(kind: type, program: str, arguments: Sequence[str], heard: str) -> 
     kind_of = re.search(r"(--[\w-]+): no type matching \{None\}\|(\w+) could be instantiated from \['(.*?)'\]", heard)
     if kind_of:
         return f"{kind_of[1]}: expected {_KINDS.get(kind_of[2], kind_of[2])}, got {kind_of[3]!r}"
+    number = re.search(r"(--[\w-]+): invalid literal for int\(\) with base 10: ('.*?')", heard)
+    if number:
+        return f"{number[1]}: expected a whole number, got {number[2]}"
     missing = re.search(r"Missing from [^:]*: (.*?) (?:Unrecognized|For full)", heard)
     if missing:
         options = re.findall(r"--[a-z][\w-]*(?= [A-Z{])", missing[1])

@@ -239,14 +239,15 @@ def _describe_counted(console: Console, family: Family, command: Describe) -> No
         facts = {"space": decisions.name, "decisions": options, "architectures": architectures}
         console.print_json(json.dumps({**facts, "lightest": lightest, "heaviest": heaviest}))
         return
-    table = Table(title=f"{decisions.name}: {architectures:.4g} architectures", title_justify="left")
-    for column in ("decision", "options", "of"):
+    console.print(f"{decisions.name}: {architectures:.4g} architectures")
+    table, shares = Table(), any(decision.units > 1 for decision in decisions.decisions)
+    for column in ("decision", "options", "of")[: 2 + shares]:
         table.add_column(column)
     for decision in decisions.decisions:
         shown = " ".join(decision.options)
         if len(decision.options) > SHOWN_OPTIONS:
             shown = f"{' '.join(decision.options[:3])} ... {decision.options[-1]} ({len(decision.options)} in all)"
-        table.add_row(decision.name, shown, f"each of {decision.units} filters" if decision.units > 1 else "")
+        table.add_row(decision.name, shown, *([f"each of {decision.units} filters"] if decision.units > 1 else []))
     console.print(table)
     for end, priced in (("lightest", lightest), ("heaviest", heaviest)):
         said = ", ".join(f"{value:,} {_counted_in(name, costs[name].unit)}" for name, value in priced.items())

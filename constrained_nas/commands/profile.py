@@ -54,7 +54,7 @@ class Profile:
     batch: int = 1
     """Images at a time."""
     resolution: int | None = None
-    """Side of the images in pixels; the space's own by default."""
+    """Side of the images in pixels; by default that of --data, or the space's own."""
     data: str | None = None
     """What a search will be given as --data: classes and channels of the network follow from it."""
     classes: int | None = None
@@ -90,7 +90,7 @@ def profile(command: Profile) -> None:
     if command.space not in get_args(MBConvName):
         _profile_other(command, classes, channels)
         return
-    space = mbconv_space(command.space, command.resolution, classes, channels)  # type: ignore[arg-type] # one of the names
+    space = mbconv_space(command.space, side_of(command), classes, channels)  # type: ignore[arg-type] # one of the names
     timer = make_timer(command.batch, command.threads, command.device, command.clock)
     settings = ProfileSettings(
         command.runtime, timer, command.rounds, command.networks, command.timing, command.evidence, command.seed
@@ -126,6 +126,15 @@ def data_shape(data: str | None, classes: int | None = None, channels: int | Non
     return classes or known[data][0], channels or known[data][1]
 
 
+def side_of(command: Profile) -> int | None:
+    """In pixels, as a search on the same data has it where none is given; None for the space's own."""
+    if command.resolution is not None or command.data is None:
+        return command.resolution
+    from constrained_nas.runs import RunSettings, plan_of
+
+    return plan_of(RunSettings(space=command.space, data=command.data)).resolution
+
+
 def family_of(space: str, classes: int | None, channels: int | None, resolution: int | None) -> Family:
     """A space as searches have it, in the resolution of a search if none is given; a file of one's own is run.
 
@@ -158,7 +167,7 @@ def _profile_other(command: Profile, classes: int | None, channels: int | None) 
 
     if command.runtime != "torch":
         raise ValueError(f"--runtime {command.runtime}: {command.space} is measured in torch as it is")
-    family = family_of(command.space, classes, channels, command.resolution)
+    family = family_of(command.space, classes, channels, side_of(command))
     timer = make_timer(command.batch, command.threads, command.device, command.clock)
     console = PlainConsole()
     with progress_shown(console) as progress:

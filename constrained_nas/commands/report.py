@@ -56,7 +56,8 @@ def _print(console: Console, record: RunRecord) -> None:
     networks = (record.found, *record.references)
     costs = [cost for cost in record.units if any(cost in network.costs for network in networks)]
     limits = {budget.cost: budget.limit for budget in record.budgets}
-    table = Table(title=f"{record.space}, {record.method}, {record.data}, seed {record.seed}", title_justify="left")
+    console.print(f"{record.space}, {record.method}, {record.data}, seed {record.seed}")
+    table = Table()
     table.add_column("network")
     for cost in costs:
         table.add_column(with_unit(cost, record.units[cost]), justify="right")

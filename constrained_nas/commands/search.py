@@ -145,7 +145,8 @@ def _again(folder: Path) -> str:
 
 
 def _print(console: Console, record: RunRecord, folder: Path) -> None:
-    table = Table(title=f"{record.space}, {record.method}, {record.data}, seed {record.seed}", title_justify="left")
+    console.print(f"{record.space}, {record.method}, {record.data}, seed {record.seed}")
+    table = Table()
     for column in ("budget", "limit", "spent", "measured", "fits"):
         table.add_column(column, justify="left" if column == "budget" else "right")
     for budget in record.budgets:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -69,6 +70,9 @@ def sweep(command: Sweep) -> None:
     from constrained_nas.runs import plan_of
     from constrained_nas.sweeps import SweepOptions, parse_grid, run_sweep
 
+    package = {"ray": "ray", "slurm": "submitit"}.get(command.backend)
+    if package is not None and find_spec(package) is None:  # or hours later, when cells begin
+        raise ImportError(f"--backend {command.backend} needs {package}: pip install 'constrained-nas[{command.backend}]'")
     grid = parse_grid(command.budget)
     plan = plan_of(RunSettings(space=command.space))
     methods: tuple[MethodName, ...] = tuple(dict.fromkeys(command.method)) or (cast(MethodName, plan.method),)

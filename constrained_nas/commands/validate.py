@@ -13,6 +13,7 @@ from constrained_nas.commands.describe import MBConvName, mbconv_space
 from constrained_nas.commands.profile import data_shape, family_of
 from constrained_nas.commands.progress import progress_shown
 from graphs.files import save_json
+from graphs.own_code import is_own
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ def validate(command: Validate) -> None:
     from constrained_nas.runs.families import validate_option_table
     from graphs.costs import load_latency_table
 
+    if not command.table.exists() and Path(command.space).is_file() and not is_own(command.space):
+        raise ValueError(f"{command.space} is a file and {command.table} is not: expected constrained-nas validate TABLE SPACE")
     table = load_latency_table(command.table)
     classes, channels = data_shape(command.data, command.classes, command.channels)
     timer = timer_of(table, command.device)

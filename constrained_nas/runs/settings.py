@@ -252,6 +252,8 @@ def load_settings(folder: Path) -> RunSettings:
 def no_run_hint(folder: Path | str) -> str:
     """What to do about a folder in which no search began, to stand behind a sentence that says so."""
     place = Path(folder)
+    if place.is_file():
+        return f": it is a file; did you mean its folder, {place.parent}?"
     if not place.is_dir():
         return ": there is no such folder"
     if (place / "sweep.json").exists():

@@ -130,7 +130,7 @@ def _check_files(run: Path, record: RunRecord) -> list[str]:
         if name not in HASHED:
             raise ValueError(f"{run / 'run.json'}: {name!r} is no file of a run")
         if not (run / name).exists():
-            raise FileNotFoundError(f"{run / name} is not there any more; the run ended with it")
+            raise FileNotFoundError(f"{run / name} is not there any more; the run ended with it: put it back, or search again")
         if (found := _sha256(run / name)) != known:
             raise ValueError(
                 f"{run / name}: not as the run left it (sha256 {found[:12]}..., in run.json {known[:12]}...): damaged or exchanged"

@@ -82,7 +82,10 @@ def read_selection_table(path: Path | str) -> SelectionTable:
     """
     require_file(path)
     with Path(path).open(newline="", encoding="utf-8-sig") as file:  # -sig: spreadsheets put a byte order mark in front
-        separator = _separator(file.readline())
+        try:
+            separator = _separator(file.readline())
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: no text in UTF-8; save the table as CSV (UTF-8)") from error
         file.seek(0)
         reader = csv.reader(file, delimiter=separator)
         try:

@@ -73,8 +73,16 @@ class ChoiceFamily(Family):
 
         def fresh() -> ChoiceSpace:
             module = own_built(space, classes=classes, channels=image_channels, resolution=resolution)
+            if not isinstance(module, nn.Module):
+                raise ValueError(
+                    f"{space} returned {type(module).__name__}; expected a torch module, or a networkx graph with decisions"
+                )
             example = torch.zeros(2, image_channels, resolution, resolution)
-            return choice_space(module, example, f"{own_title(space)}-{resolution}-{image_channels}x{classes}")
+            try:
+                return choice_space(module, example, f"{own_title(space)}-{resolution}-{image_channels}x{classes}")
+            except RuntimeError as error:  # torch's, of shapes that do not suit
+                shape = f"{image_channels} x {resolution} x {resolution}"
+                raise ValueError(f"{space} fails on images of {shape}: {' '.join(str(error).split())}") from error
 
         return cls(seeded(fresh, 0), fresh)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from constrained_nas.commands.cli import main
 from constrained_nas.commands.describe import cost_range
+from constrained_nas.commands.profile import Profile, side_of
 from constrained_nas.latency import Validation, log_beside
-from constrained_nas.runs import make_space, parse_budgets
+from constrained_nas.runs import RunSettings, make_space, parse_budgets, plan_of
 from graphs import hardcore_imagenet, hardcore_small
 from graphs.costs import count, latency_cost, load_latency_table
 from graphs.files import load_json
@@ -112,3 +115,13 @@ def test_training_that_diverges_ends_in_one_line(monkeypatch: pytest.MonkeyPatch
     tiny = ("--training-digits=40", "--draws=1", "--resolution=16", "--batch-size=8", "--warm-up=1", "--learning-rate=1e6")
     with pytest.raises(SystemExit, match=r"^constrained-nas: training the heaviest network: loss nan .* lower the learning rate$"):
         _run(monkeypatch, "search", "hardcore-small", "--budget", "params=60e3", "--out", str(tmp_path / "run"), *tiny)
+
+
+def test_a_table_has_the_resolution_of_a_search_on_the_same_images(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        (tmp_path / part / "cat").mkdir(parents=True)
+        Image.new("RGB", (24, 24)).save(tmp_path / part / "cat" / "1.png")
+    searched = plan_of(RunSettings(space="hardcore-small", data=str(tmp_path))).resolution
+    command = Profile("hardcore-small", out=tmp_path / "table.json", data=str(tmp_path))
+    assert side_of(command) == searched == 24
+    assert side_of(replace(command, resolution=40)) == 40 and side_of(replace(command, data=None)) is None

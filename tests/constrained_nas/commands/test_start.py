@@ -67,11 +67,12 @@ def test_project_answers_without_torch(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["serch"], "no command 'serch': did you mean search?"),
+        (["--verison"], "no command '--verison': did you mean --version?"),
         (["search", "hardcore-small", "--method", "hardcor"], "--method: no 'hardcor': did you mean hardcore?"),
         (["search", "hardcore-small", "--budget", "latancy=4"], "did you mean latency_ms?"),
         (["search", "hardcore-small", "--budget", "params"], "expected NAME=LIMIT"),
         (["search", "hardcore-small", "--rounds", "0"], "greater than or equal to 1"),
-        (["profile", "hardcore-small", "--rounds", "x"], "--rounds: invalid literal for int()"),
+        (["profile", "hardcore-small", "--rounds", "x"], "--rounds: expected a whole number, got 'x'"),
         (["profile"], "missing: "),
         (["import-table", "x.csv", "hardcore-small"], "missing: --unit, --device, --batch"),
         (["report"], "missing: PATH"),

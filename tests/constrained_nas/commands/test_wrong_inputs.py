@@ -17,6 +17,7 @@ FILES = {
     "runs/first/settings.json": "{}",
     "sweep/sweep.json": "{}",
     "flat/1.png": "",
+    "three.py": "def build(): return 3",
     "halved/train/cat/1.png": "",
 }
 MEASURED = "--unit ms --device phone --batch 1"
@@ -44,6 +45,10 @@ WRONG = {
     "search hardcore-small --budget params=60K --data flat": "no train/; expected flat/train/CLASS/",
     "search hardcore-small --budget params=60K --data halved": "no val/ or test/",
     "search hardcore-small --budget ms=2": "did you mean latency_ms?",
+    "search three.py:build --budget params=60K": "returned int; expected a torch module, or a networkx graph",
+    "report good.csv": "did you mean its folder",
+    "project picture.csv --budget ms=3": "no text in UTF-8; save the table as CSV",
+    "validate hardcore-small good.csv": "expected constrained-nas validate TABLE SPACE",
     "search hardcore-small --budget params=60K --epochs ten": "--epochs: expected a whole number, got 'ten'",
     "search hardcore-small --budget params=60K --method darts": "filter-level, hardcore, option-scores, prunet",
 }
@@ -58,6 +63,7 @@ def test_the_answer_is_short_and_says_what_to_do(
     for name, content in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
+    (tmp_path / "picture.csv").write_bytes(b"\x89PNG")
     monkeypatch.setattr(sys, "argv", ["constrained-nas", *line.split()])
     with pytest.raises(SystemExit) as stopped:
         main()
