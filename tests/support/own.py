@@ -44,7 +44,7 @@ from torch import nn
 def block(channels):
     return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels), nn.ReLU())
 
-def build(classes, channels=3):
+def build(classes=10, channels=1):
     layers = [nn.Conv2d(channels, 8, 3, 2, 1), block(8), block(8), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     return nn.Sequential(*layers, nn.Linear(8, classes))
 """

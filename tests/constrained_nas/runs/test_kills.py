@@ -88,8 +88,8 @@ def test_commands_that_are_killed_end_as_an_unbroken_one(tmp_path: Path, name: s
 @pytest.mark.parametrize("kills", [pytest.param(20, marks=pytest.mark.slow)])
 def test_quantise_that_is_killed_ends_as_an_unbroken_one(tmp_path: Path, kills: int) -> None:
     (tmp_path / "mynet.py").write_text(PLAIN)
-    sizes = ["--epochs", "2", "--fine-tune", "2", "--bits", "2,4,8", "--calibration", "32", "--held-out", "64", "--front", "3"]
-    small = ["--resolution", "16", "--budget", "size=60%", "--to", "packed", "--out"]
+    sizes = ["--epochs", "1", "--fine-tune", "1", "--bits", "2,8", "--calibration", "16", "--held-out", "32", "--front", "2"]
+    small = ["--resolution", "16", "--budget", "size=95%", "--to", "packed", "--out"]
     command = ["quantise", f"{tmp_path / 'mynet.py'}:build", *sizes, *small]
     began = time.monotonic()
     assert not killed_command([*command, str(tmp_path / "whole")], tmp_path / "whole", 3600, fresh=False)
