@@ -222,6 +222,8 @@ def _searched(command: Describe) -> Family:
         return GPUNetFamily(gpunet_imagenet())
     if name == "gpunet-imagewoof":
         return GPUNetFamily(gpunet_imagewoof())
+    if command.classes < 1 or command.channels < 1:
+        raise ValueError(f"expected at least one class and channel, got {command.classes} and {command.channels}")
     plan = plan_of(RunSettings(space=name, resolution=command.resolution))
     return make_space(plan.settings.space, command.classes, command.channels, plan.resolution)
 

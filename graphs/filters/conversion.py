@@ -331,7 +331,8 @@ class _Conversion:
 
     def _refuse(self, node: fx.Node, what: str) -> Any:
         place = f"{node.target!r}" if node.op == "call_module" else f"step {node.name!r}"
+        more = "" if self.widths_alone else "; inverted residuals and their activations may have widths alone: operations=(FLOAT,)"
         raise ValueError(
             f"{place}: {what}. Expected blocks of convolution, batch normalization and ReLU, shortcuts added before the ReLU, "
-            "pooling, and a classifier after flattening"
+            f"pooling, and a classifier after flattening{more}"
         )

@@ -470,6 +470,8 @@ def test_mobile_networks_of_torchvision_have_widths(name: str) -> None:
     torchvision = pytest.importorskip("torchvision")
     torch.manual_seed(0)
     plain = torchvision.models.get_model(name, num_classes=10).eval()
+    with pytest.raises(ValueError, match=r"may have widths alone: operations=\(FLOAT,\)"):
+        filter_network(plain, (3, 32, 32))
     network = filter_network(plain, (3, 32, 32), (FLOAT,))
     batch = pictures(2, 3, 32)
     with torch.no_grad():
