@@ -81,7 +81,7 @@ class PairwiseSurrogate(SearchMethod[SurrogateState]):
         samples, program = min(self.samples, rows), self._program(problem)
         points: list[FloatArray] = []
         taken = set() if self.noisy else {point.tobytes() for point in state.points}
-        model = self._model(state) if len(state.losses) >= self._first else None
+        model = self._model(state) if self._first <= len(state.losses) and len(taken) < program.all_taken else None
         for _ in range(samples):
             if model is None:
                 point = program.projected(generator.normal(size=self.staged.blocks.dimension))[0]
@@ -104,9 +104,15 @@ class PairwiseSurrogate(SearchMethod[SurrogateState]):
     def tell(
         self, problem: SearchProblem, state: SurrogateState, proposal: Proposal, feedback: Feedback, moment: Moment
     ) -> SurrogateState:
-        """Note the mean loss of every sample."""
+        """Note the mean loss of every sample; an exact loss once."""
         points, share = proposal.noise["points"], proposal.noise["share"].astype(np.int64)
         losses = np.bincount(share, feedback.losses, len(points)) / np.bincount(share, minlength=len(points))
+        if not self.noisy:
+            places = {point.tobytes(): place for place, point in enumerate(points)}
+            new = sorted(place for key, place in places.items() if key not in {point.tobytes() for point in state.points})
+            if not new:
+                return state
+            points, losses = points[new], losses[new]
         state = replace(
             state,
             points=np.concatenate([state.points, points])[-_MOST:],

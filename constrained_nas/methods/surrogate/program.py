@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from typing import cast
 
 import numpy as np
@@ -19,6 +20,7 @@ from solvers import Quadratic, StagedBlocks, project_jointly, project_to_budget
 from solvers.arrays import FloatArray
 
 _LINEARIZATIONS, _SWAPS = 10, 200  # they stand still after a few; far more than that would be a cycle
+_EXPANDED = 1000  # architectures whose neighbours are looked through for one that is not taken
 _OURS = 1e-9  # of the spread of f: a change must help by more than rounding
 
 
@@ -27,6 +29,7 @@ class PairwiseProgram:
     """The feasible architectures of a problem, and their least of a pairwise function.
 
     Build it with :meth:`of`. ``whole``: every block always runs, so that costs are linear; ``prices`` are those of several budgets.
+    ``all_taken``: when so many architectures were taken, none was left.
     """
 
     problem: SearchProblem
@@ -36,6 +39,7 @@ class PairwiseProgram:
     inside: FloatArray
     whole: bool
     prices: list[FloatArray] | None = None
+    all_taken: float = np.inf
 
     @classmethod
     def of(cls, problem: SearchProblem, staged: StagedBlocks) -> PairwiseProgram:
@@ -82,7 +86,7 @@ class PairwiseProgram:
         Args:
             function: in which no two options of a decision are coupled.
             starts: architectures that fit.
-            taken: bytes of architectures that are not wanted; one is handed back only if all its neighbours that fit are taken.
+            taken: bytes of architectures that are not wanted; one is handed back only if all that lie around it are taken.
         """
         best, least = None, np.inf
         for start in starts:
@@ -91,7 +95,7 @@ class PairwiseProgram:
                 best, least = point, value
         assert best is not None, "expected at least one start"
         point = self.canonical(best)
-        return point if point.tobytes() not in taken else self._neighbour(function, point, taken)
+        return point if point.tobytes() not in taken else self._new(function, point, taken)
 
     def bound(self, function: Quadratic) -> float:
         """A lower bound on the function over everything that fits."""
@@ -161,13 +165,22 @@ class PairwiseProgram:
             changed[option] = 1.0
         return changed
 
-    def _neighbour(self, function: Quadratic, point: FloatArray, taken: Collection[bytes]) -> FloatArray:
-        gains = self._gains(function, point)
-        for place in np.argsort(gains, axis=None):
-            first, second = np.unravel_index(int(place), gains.shape)
-            if not np.isfinite(gains[first, second]):
+    def _new(self, function: Quadratic, point: FloatArray, taken: Collection[bytes]) -> FloatArray:
+        """The best neighbour that is not taken; where there is none, that of the best neighbour, and so on."""
+        met, waiting = {point.tobytes()}, [(0.0, 0, point)]
+        for _ in range(_EXPANDED if len(taken) < self.all_taken else 0):
+            if not waiting:
+                self.all_taken = len(taken)
                 break
-            changed = self.canonical(self._changed(point, int(first), int(second)))
-            if changed.tobytes() not in taken and self.fits(changed):
-                return changed
+            here = heappop(waiting)[-1]
+            gains = self._gains(function, here)
+            for place in np.argsort(gains, axis=None)[: np.isfinite(gains).sum()]:
+                changed = self.canonical(self._changed(here, *divmod(int(place), len(here))))
+                key = changed.tobytes()
+                if key in met:
+                    continue
+                met.add(key)
+                if key not in taken and self.fits(changed):
+                    return changed
+                heappush(waiting, (function.value(changed), len(met), changed))
         return point
