@@ -10,8 +10,9 @@ Reference: Nayman et al., HardCoRe-NAS, Sec. 3.3 and 4.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from lightning_fabric import Fabric
 from torch.utils.data import Subset
 
 from constrained_nas.ask_tell import SearchMethod
-from constrained_nas.methods import HardCoRe, PairwiseSurrogate, SoftPenalty, random_feasible, recommended
+from constrained_nas.methods import JUDGED_ROWS, HardCoRe, SoftPenalty, random_feasible, recommended, small_steps
 from constrained_nas.problem import Budget, SearchProblem
-from constrained_nas.search import SearchOptions, search
+from constrained_nas.search import JudgeOptions, NetworkLoss, SearchOptions, search, search_networks
 from constrained_nas.training import TrainingOptions, evaluate, fine_tune, train_supernet
 from graphs import Architecture, MBConvSpace, hardcore_small
 from graphs.costs import QuadraticCost, mac_cost
@@ -91,8 +92,12 @@ class Options(LoopOptions, DrawingOptions, DeviceOptions, ScriptOptions):
     """Parameter of mixup's Beta distribution; 0 turns it off."""
     ema_decay: float = 0.0
     """Of the moving average of the weights; 0 turns it off."""
+    evaluations: int = 120
+    """Networks whose loss by the super-network ours is told."""
+    evaluated_images: int = 500
+    """Images on which they are, the same for all; of those kept for the search."""
     search_epochs: int = 1
-    """Passes of a search over the images kept for it."""
+    """Passes of the other searches over the images kept for it."""
     search_images: int = 5_120
     """At most so many of them."""
     scratch_epochs: int = 3
@@ -109,11 +114,13 @@ def preset(scale: Scale) -> Options:
             seeds=1,
             path_epochs=1,
             batch_size=16,
+            evaluations=12,
+            evaluated_images=32,
             search_images=32,
             scratch_epochs=1,
         )
     if scale == "laptop":
-        return Options(scale, data="cifar10", resolution=16)
+        return Options(scale, data="cifar10", resolution=16, scratch_epochs=2)
     return Options(  # on a GPU: the recipe, and networks from scratch for as long as its super-network
         scale,
         data="cifar10",
@@ -124,6 +131,8 @@ def preset(scale: Scale) -> Options:
         path_epochs=60,
         mixup=0.2,
         ema_decay=0.999,
+        evaluations=300,
+        evaluated_images=1_000,
         search_epochs=2,
         scratch_epochs=60,
         workers=4,
@@ -145,19 +154,21 @@ class Found:
 
 def main() -> None:
     with started(SCRIPT, preset) as script:
-        options, found = script.options, list[Found]()
+        options, found, spent = script.options, list[Found](), 0.0
         fabric = make_fabric(options)
         try:
             with one_thread(options.device), script.bars() as progress:
                 for seed in range(options.seed, options.seed + options.seeds):
-                    found += _of_seed(options, seed, fabric, script.folder, progress)
+                    answers, seconds = _of_seed(options, seed, fabric, script.folder, progress)
+                    found, spent = found + answers, spent + seconds
         except (OSError, ValueError) as error:
             raise SystemExit(str(error)) from error
-        script.show(_table(found, options))
+        script.show(_table(found, options, spent))
         _plot(found, script.picture)
 
 
-def _of_seed(options: Options, seed: int, fabric: Fabric, folder: Path, progress: ProgressBars) -> list[Found]:
+def _of_seed(options: Options, seed: int, fabric: Fabric, folder: Path, progress: ProgressBars) -> tuple[list[Found], float]:
+    """The answers, and the processor seconds that they took: kept, so that a run of more seeds goes on from those of fewer."""
     data = load_images(options, options.architecture_share, seed, recipe="crop_flip")
     space = hardcore_small(data.classes, data.resolution, data.image_channels)
     supernet, cost, told = fresh_supernet(space, seed), mac_cost(space), progress.callback(f"seed {seed}")
@@ -169,6 +180,11 @@ def _of_seed(options: Options, seed: int, fabric: Fabric, folder: Path, progress
     if not options.resume:
         for old in kept.path.parent.glob(f"*_seed{seed}.*"):
             old.unlink()
+    answers = folder / "checkpoints" / f"found_seed{seed}.json"
+    if answers.exists():
+        before = read_json(answers, "list of answers")
+        return [Found(**answer) for answer in before["answers"]], before["seconds"]
+    began = time.process_time()
     first = replace(training, epochs=options.warm_up_epochs, learning_rate=options.learning_rate)
     paths = replace(training, epochs=options.path_epochs, learning_rate=options.paths_rate)
     train_supernet(supernet, supernet.gates(space.heaviest()), data.weights, first, paths, fabric, kept, told)
@@ -190,23 +206,29 @@ def _of_seed(options: Options, seed: int, fabric: Fabric, folder: Path, progress
         macs = cost.cost(architecture)
         return Found(method, budget, seed, 100 * macs / limit, macs <= limit, macs, accuracy(architecture))
 
+    losses = NetworkLoss(supernet, split, options.evaluated_images, fabric, options.workers, seed)
     low, high = cost.cost(_cheapest(space, cost)), cost.cost(space.heaviest())
     found = [noted(CHEAPEST, -1, _cheapest(space, cost), low), noted(HEAVIEST, -1, space.heaviest(), high)]
     for budget, share in enumerate(options.budgets):
         limit = low + share * (high - low)
         problem = SearchProblem(space.space, (Budget(cost, limit, cost.unit),))
+        judging = JudgeOptions(options.evaluations, options.evaluated_images, JUDGED_ROWS, seed=seed * 1000 + budget)
+        ours = recommended(space.space, space.staged, options.evaluations)
+        judged = search_networks(problem, ours, losses, supernet, judging, fabric, progress=told)
+        found.append(noted(OURS, budget, judged.result.architecture, limit))
         for name, method in _methods(space):
             settings = SearchOptions(options.search_epochs, options.batch_size, workers=options.workers, seed=seed * 1000 + budget)
             run = search(problem, method, supernet, images, settings, fabric, progress=told)
             found.append(noted(name, budget, run.result.architecture, limit))
         drawn = random_feasible(problem, space.staged, np.random.default_rng([seed, budget])).result
         found.append(noted(RANDOM, budget, drawn.architecture, limit))
-    return found
+    seconds = time.process_time() - began
+    save_json({"seconds": seconds, "answers": [asdict(answer) for answer in found]}, answers)
+    return found, seconds
 
 
 def _methods(space: MBConvSpace) -> Iterator[tuple[str, SearchMethod[Any]]]:
-    yield OURS, PairwiseSurrogate(space.space, space.staged, samples=4, noisy=True)
-    yield SMALL, recommended(space.space, space.staged)
+    yield SMALL, small_steps(space.space, space.staged)
     yield PRINTED, HardCoRe(space.space, space.staged)
     yield SOFT, SoftPenalty(space.space, space.staged)
 
@@ -215,7 +237,7 @@ def _cheapest(space: MBConvSpace, cost: QuadraticCost) -> Architecture:
     return space.space.architecture(np.asarray(cheapest_start(space.staged, cost.quadratic, np.inf).require_feasible().x))
 
 
-def _table(found: Sequence[Found], options: Options) -> Rows:
+def _table(found: Sequence[Found], options: Options, seconds: float) -> Rows:
     seeds = sorted({answer.seed for answer in found})
 
     def by_seed(method: str) -> list[float]:
@@ -251,7 +273,10 @@ def _table(found: Sequence[Found], options: Options) -> Rows:
     )
     images = f"CIFAR-10 at {options.resolution} x {options.resolution} pixels"
     title = f"{images}, networks trained from scratch for {options.scratch_epochs} epochs"
-    epochs = f"Super-network: {options.warm_up_epochs} epochs of the heaviest network, {options.path_epochs} of paths."
+    epochs = (
+        f"Super-network: {options.warm_up_epochs} epochs of the heaviest network, {options.path_epochs} of paths. "
+        f"{len(seeds)} seeds in {seconds / 3600:.2f} hours of the processor."
+    )
     return Rows(title, columns, rows, remark=epochs)
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from constrained_nas.methods import HardCoRe, Start, recommended
+from constrained_nas.methods import HardCoRe, Start, small_steps
 from constrained_nas.search import TabularTruth, search_table
 from graphs import MacroSpace
 from papers_repro.harness import (
@@ -103,7 +103,7 @@ def main() -> None:
 
 def _of_seed(table: MacroTable, options: Options, seed: int, progress: Reports) -> list[Answer]:
     space, answers, told = MacroSpace(), list[Answer](), progress.callback(f"seed {seed}")
-    small = recommended(space.space, space.staged)
+    small = small_steps(space.space, space.staged)
     methods = {"as printed": HardCoRe(space.space, space.staged), "small steps": small}
     for budget, share in enumerate(options.shares):
         problem = table.problem(space, "macs", table.limits("macs", share))

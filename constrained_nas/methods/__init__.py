@@ -3,15 +3,15 @@
 from constrained_nas.methods.budgeted.method import Budgeted
 from constrained_nas.methods.distributions import gumbel_rows, point_gradient, softmax
 from constrained_nas.methods.filter_level.method import FilterLevel
-from constrained_nas.methods.hardcore import HardCoRe, HardCoReState, Objective, recommended
+from constrained_nas.methods.hardcore import HardCoRe, HardCoReState, Objective, small_steps
 from constrained_nas.methods.prunet.method import PruNet
 from constrained_nas.methods.random_search import random_feasible
 from constrained_nas.methods.soft_penalty import SoftPenalty
 from constrained_nas.methods.staged import Start, project_point, sample_rows, start_point
-from constrained_nas.methods.surrogate.method import SURROGATE_SAMPLES, PairwiseSurrogate
+from constrained_nas.methods.surrogate.method import JUDGED_ROWS, PairwiseSurrogate, recommended
 
 __all__ = [
-    "SURROGATE_SAMPLES",
+    "JUDGED_ROWS",
     "Budgeted",
     "FilterLevel",
     "HardCoRe",
@@ -27,6 +27,7 @@ __all__ = [
     "random_feasible",
     "recommended",
     "sample_rows",
+    "small_steps",
     "softmax",
     "start_point",
 ]

@@ -127,8 +127,8 @@ class HardCoRe(SearchMethod[HardCoReState]):
         return project_point(problem, self.staged, state.point, scores)
 
 
-def recommended(space: SearchSpace, staged: StagedBlocks) -> HardCoRe:
-    """The search of a trained super-network by batches: the command ``search``'s; in the scripts it is "HardCoRe-NAS, small steps".
+def small_steps(space: SearchSpace, staged: StagedBlocks) -> HardCoRe:
+    """HardCoRe-NAS, small steps: the better search of a trained super-network by batches, ``search --method hardcore``.
 
     Small steps from the joint maximum-entropy point, gradients averaged, and the linearized loss projected. Steps of
     ``0.1 / (t + 40)`` keep every option sampled while gradients are averaged.

@@ -136,8 +136,13 @@ def search_table(
     return TabularRun(method.finish(problem, state), _best(problem, truth), state, truth.count, asked)
 
 
+def proposed_points(space: SearchSpace, proposal: Proposal, rows: int) -> FloatArray:
+    """The points (rows, dimension) that a proposal's gates stand for."""
+    return np.concatenate([np.broadcast_to(proposal.gates[d.name], (rows, len(d.options))) for d in space.decisions], 1)
+
+
 def _look_up(problem: SearchProblem, proposal: Proposal, truth: TabularTruth, rows: int, gradients: Gradients) -> Feedback:
-    points = np.concatenate([np.broadcast_to(proposal.gates[d.name], (rows, len(d.options))) for d in problem.space.decisions], 1)
+    points = proposed_points(problem.space, proposal, rows)
     unique, where = np.unique(points, axis=0, return_inverse=True)
     losses = truth.losses(unique)[where.reshape(-1)]
     wanted = [d for d in problem.space.decisions if d.name in proposal.differentiable]

@@ -19,14 +19,13 @@ import numpy as np
 from lightning_fabric import Fabric
 
 from constrained_nas.ask_tell import SearchMethod, SearchResult
-from constrained_nas.methods import HardCoRe, PairwiseSurrogate, SoftPenalty, random_feasible, recommended
+from constrained_nas.methods import JUDGED_ROWS, HardCoRe, PairwiseSurrogate, SoftPenalty, random_feasible, recommended, small_steps
 from constrained_nas.problem import Budget, SearchProblem
-from constrained_nas.search import SearchOptions, TabularTruth, search, search_table
+from constrained_nas.search import JudgeOptions, NetworkLoss, SearchOptions, search, search_networks
 from constrained_nas.training import Checkpoint
 from graphs import MBConvSpace
 from graphs.costs import QuadraticCost
 from papers_repro.experiment import kept_under
-from papers_repro.hardcore.judged import SupernetLoss
 from papers_repro.hardcore.setup import TrainedSupernet
 from papers_repro.harness import Reports
 from solvers import cheapest_start
@@ -101,12 +100,13 @@ class Contest:
             return SoftPenalty(space, staged, options.penalty, options.penalty_rate, end)
 
         return {
-            OURS: self._surrogate(noisy=False),
-            SMALL_STEPS: recommended(space, staged),
+            OURS: recommended(space, staged, options.evaluations),
+            SMALL_STEPS: small_steps(space, staged),
             PRINTED: HardCoRe(space, staged),  # the defaults are Algorithm 1's: balanced start, 4 / (t + 4), credits
             PENALTY: penalty("argmax"),
             PENALTY_PROJECTED: penalty("joint"),
-            RANDOM_SEARCH: PairwiseSurrogate(space, staged, start=_NEVER),  # it stays with its random start; the best one told
+            # It stays with its random start, and answers with the best one told.
+            RANDOM_SEARCH: PairwiseSurrogate(space, staged, JUDGED_ROWS, start=_NEVER),
         }
 
     def answer(self, outcome: Outcome, limit_ms: float) -> SearchResult:
@@ -120,12 +120,7 @@ class Contest:
             return self.random(problem, outcome.seed, outcome.budget)
         if outcome.method == CHEAPEST:
             return self.cheapest(problem)
-        if outcome.method == OURS:  # not only the best of those evaluated: few of them are at the edge of another limit
-            return self._surrogate(noisy=True).finish(problem, outcome.state)
         return self.methods()[outcome.method].finish(problem, outcome.state)
-
-    def _surrogate(self, noisy: bool) -> PairwiseSurrogate:
-        return PairwiseSurrogate(self.space.space, self.space.staged, _SAMPLES, self.options.evaluations // 3, noisy)
 
     def random(self, problem: SearchProblem, seed: int, budget: int) -> SearchResult:
         """The first of a sequence of uniform draws that fits."""
@@ -139,7 +134,6 @@ class Contest:
 
 
 _NEVER = 2**31  # networks before the surrogate is used
-_SAMPLES = 8  # drawn losses minimized before the model is told again
 
 
 def run_contest(
@@ -158,7 +152,8 @@ def run_contest(
         InfeasibleError: a budget below the cheapest network; names it.
     """
     contest, outcomes = Contest(prepared.space, prepared.cost, options), list[Outcome]()
-    methods, losses = contest.methods(), SupernetLoss(prepared, options.evaluated_images, fabric)
+    methods, net = contest.methods(), prepared.supernet
+    losses = NetworkLoss(net, prepared.data.architecture, options.evaluated_images, fabric, seed=seed)
 
     def checkpoint(name: str, budget: int) -> Checkpoint:
         path = checkpoints / f"search_{name}_seed{seed}_budget{budget}.safetensors"
@@ -175,9 +170,8 @@ def run_contest(
 
         for method, name in _EVALUATED.items():
             began, report = time.perf_counter(), progress.callback(f"seed {seed}, budget {index + 1}, {name}")
-            truth = TabularTruth(contest.space.space, losses, options.evaluations)
-            found = search_table(problem, methods[method], truth, rows=_SAMPLES, seed=settings.seed)
-            report(1, 1, "search")
+            judging = JudgeOptions(options.evaluations, options.evaluated_images, JUDGED_ROWS, seed=settings.seed)
+            found = search_networks(problem, methods[method], losses, net, judging, fabric, checkpoint(name, index), report)
             add(method, found.result, found.state, time.perf_counter() - began)
         for method, name in _SEARCHED.items():
             began, report = time.perf_counter(), progress.callback(f"seed {seed}, budget {index + 1}, {name}")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from constrained_nas.ask_tell import SearchMethod
-from constrained_nas.methods import HardCoRe, PairwiseSurrogate, SoftPenalty, recommended
+from constrained_nas.methods import HardCoRe, PairwiseSurrogate, SoftPenalty, small_steps
 from constrained_nas.search import Gradients, TabularTruth, search_table
 from graphs import MacroSpace
 from papers_repro.macro.benchmark import CostName, MacroTable
@@ -50,7 +50,7 @@ ENTRIES: Mapping[str, Entry] = {
     "soft penalty + projection": Entry(lambda s: SoftPenalty(s.space, s.staged, 0.03, 0.3, "joint"), 2),
     "soft penalty + argmax": Entry(lambda s: SoftPenalty(s.space, s.staged, 0.03, 0.3), 2),
     "HardCoRe-NAS as printed": Entry(lambda s: HardCoRe(s.space, s.staged), 5),
-    "HardCoRe-NAS, small steps": Entry(lambda s: recommended(s.space, s.staged), 2),
+    "HardCoRe-NAS, small steps": Entry(lambda s: small_steps(s.space, s.staged), 2),
 }
 
 

@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from torch.utils.data import Subset
 
 from constrained_nas.ask_tell import Feedback, Moment, Proposal, SearchMethod, SearchResult
-from constrained_nas.methods import HardCoRe, PairwiseSurrogate, SoftPenalty, random_feasible, recommended
+from constrained_nas.methods import HardCoRe, PairwiseSurrogate, SoftPenalty, random_feasible, small_steps
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.search import SearchOptions, search
 from graphs import Architecture, MacroSpace
@@ -134,7 +134,7 @@ def budget_problem(space: MacroSpace, limit: float) -> SearchProblem:
 
 def _methods(space: MacroSpace) -> Iterator[tuple[str, SearchMethod[Any]]]:
     yield BATCHES, PairwiseSurrogate(space.space, space.staged, samples=4, noisy=True)
-    yield LINEAR, recommended(space.space, space.staged)
+    yield LINEAR, small_steps(space.space, space.staged)
     yield PRINTED, HardCoRe(space.space, space.staged)
     yield SOFT, SoftPenalty(space.space, space.staged)
 

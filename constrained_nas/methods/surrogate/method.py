@@ -27,7 +27,7 @@ from solvers.arrays import FloatArray
 
 _REFIT = 1.1  # the prior is chosen again when there are so many times as many losses
 _MOST = 1024  # losses the model is fitted to, the latest: their covariance is factored at every step
-SURROGATE_SAMPLES = 4  # architectures a batch of 64, each on 16 images: the constant of the recommended search of a super-network
+JUDGED_ROWS = 8  # of the recommended search: drawn losses that are minimized before the model is told again
 _STARTS = 1  # best architectures from which a drawn loss is minimized, beside a random one
 
 
@@ -48,8 +48,9 @@ class PairwiseSurrogate(SearchMethod[SurrogateState]):
     Attributes:
         samples: architectures a batch, each for its share of the rows.
         start: architectures before the model is used; 0: half as many as there are options.
-        noisy: whether losses are of batches, as a super-network's. Then an architecture may be evaluated again, and the answer is
-            the best at one standard deviation above the mean; exact losses are looked at once, and the answer is the best of them.
+        noisy: whether losses are of batches: then an architecture may be evaluated again. Others are looked at once.
+        by_model: whether the answer is the model's best at one standard deviation above the mean, as it always is of noisy losses,
+            not the best of what was told. What a super-network tells of a network is no truth, be it always the same.
     """
 
     space: SearchSpace
@@ -57,6 +58,7 @@ class PairwiseSurrogate(SearchMethod[SurrogateState]):
     samples: int = 1
     start: int = 0
     noisy: bool = False
+    by_model: bool = False
     _programs: dict[int, tuple[SearchProblem, PairwiseProgram]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -132,7 +134,7 @@ class PairwiseSurrogate(SearchMethod[SurrogateState]):
         return {"evaluated": float(len(state.losses)), "least": float(state.losses.min()), "surrogate_error": error}
 
     def finish(self, problem: SearchProblem, state: SurrogateState) -> SearchResult:
-        """The best architecture evaluated that fits; where losses are noisy, the one whose loss is least at one standard deviation
+        """The best architecture evaluated that fits; where the model answers, the one whose loss is least at one standard deviation
         above the mean, among those evaluated and the one that the surrogate thinks best.
 
         Raises:
@@ -145,7 +147,7 @@ class PairwiseSurrogate(SearchMethod[SurrogateState]):
         model = self._model(state)
         mean = model.mean
         told = [place for place in np.argsort(state.losses, kind="stable") if program.fits(state.points[place])]
-        if told and not self.noisy:
+        if told and not (self.noisy or self.by_model):
             point = state.points[told[0]]
         else:
             fresh = program.projected(-mean.gradient(self.staged.blocks.uniform()))[0]
@@ -174,3 +176,11 @@ class PairwiseSurrogate(SearchMethod[SurrogateState]):
         if id(problem) not in self._programs:
             self._programs[id(problem)] = problem, PairwiseProgram.of(problem, self.staged)
         return self._programs[id(problem)][1]
+
+
+def recommended(space: SearchSpace, staged: StagedBlocks, networks: int) -> PairwiseSurrogate:
+    """The recommended search of a trained super-network, told so many whole networks (``constrained_nas.search.search_networks``).
+
+    A third of them are drawn at random; the model answers, under whatever budgets.
+    """
+    return PairwiseSurrogate(space, staged, JUDGED_ROWS, max(2, networks // 3), by_model=True)
