@@ -21,7 +21,7 @@ from graphs import SearchSpace
 # Stated in parts of their own, or without influence.
 _ELSEWHERE = {"data", "data_root", "data_cache", "energy_table", "workers", "device", "threads", "recompute"}
 _SHARED = set(TrainingSettings.model_fields) - _ELSEWHERE
-_SEARCHED = _SHARED | {"budget", "method", "penalty", "soft_end", "samples"}
+_SEARCHED = _SHARED | {"budget", "method", "penalty", "soft_end", "samples", "evaluations", "judged_images"}
 
 
 def fingerprint(settings: RunSettings, space: SearchSpace, data: DataSplits, fabric: Fabric, *, shared: bool) -> dict[str, Any]:

@@ -21,7 +21,8 @@ class Recipe:
 
     Attributes:
         warm_up, train_epochs: of the heaviest network, and then of paths.
-        epochs: of the search.
+        epochs: of a search by batches.
+        evaluations, judged_images: networks that the surrogate is told, and the images on which they are judged.
         batch_size, learning_rate: of the heaviest network.
         paths_rate: what the paths begin with, as a share of ``learning_rate``.
         fine_tune_epochs, fine_tune_rate: of a found network.
@@ -39,10 +40,13 @@ class Recipe:
     mixup: float
     label_smoothing: float
     ema_decay: float
+    evaluations: int = 120
+    judged_images: int = 250
 
     def numbers(self) -> dict[str, Any]:
         """What a plan can be asked to have otherwise, by the plan's names."""
         asked = ["warm_up", "train_epochs", "epochs", "batch_size", "learning_rate", "fine_tune_epochs", "fine_tune_rate"]
+        asked += ["evaluations", "judged_images"]
         return {name: getattr(self, name) for name in asked}
 
 
@@ -53,8 +57,8 @@ RECIPES: dict[RecipeName, Recipe] = {
     "digits": Recipe(4, 10, 4, 32, 0.1, 0.6, 1, 0.05, mixup=0.0, label_smoothing=0.1, ema_decay=0.0),
     # Some hundred images: as many steps as digits have, epochs by how many images there are (see ``scaled``).
     "small": Recipe(20, 40, 4, 32, 0.05, 0.6, 10, 0.02, mixup=0.0, label_smoothing=0.1, ema_decay=0.0),
-    "cifar": Recipe(30, 60, 2, 128, 0.1, 0.6, 10, 0.05, mixup=0.2, label_smoothing=0.1, ema_decay=0.999),
-    "imagenet": Recipe(250, 100, 2, 256, 0.1, 1.0, 10, 0.05, mixup=0.2, label_smoothing=0.1, ema_decay=0.9999),
+    "cifar": Recipe(30, 60, 2, 128, 0.1, 0.6, 10, 0.05, 0.2, 0.1, ema_decay=0.999, evaluations=300, judged_images=1_000),
+    "imagenet": Recipe(250, 100, 2, 256, 0.1, 1.0, 10, 0.05, 0.2, 0.1, ema_decay=0.9999, evaluations=500, judged_images=2_000),
 }
 
 

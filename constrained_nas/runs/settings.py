@@ -67,7 +67,7 @@ class TrainingSettings(BaseModel):
     seed: int = Field(default=0, ge=0, le=4_294_967_295)
     """Decides splits, weights, samples and everything else that is drawn."""
     epochs: int | None = Field(default=None, ge=1, le=1_000_000)
-    """Of the search (filter-level: its iterations)."""
+    """Of a search by batches (filter-level: its iterations); the surrogate's length is --evaluations."""
     warm_up: int | None = Field(default=None, ge=0, le=1_000_000)
     """Epochs before anything is decided: of the heaviest network, of the whole super-network, or with all blocks equal."""
     train_epochs: int | None = Field(default=None, ge=1, le=1_000_000)
@@ -117,7 +117,7 @@ class RunSettings(TrainingSettings):
     that are alive at once, for one image) or energy_mj (--energy-table): latency=40ms, params=5M, macs=60% (of the largest);
     may be given several times, and all of them hold at once."""
     method: MethodName | None = None
-    """By default the one that the space is made for: hardcore, budgeted, prunet or filter-level."""
+    """By default the one recommended for the space: surrogate, budgeted, prunet, filter-level, or option-scores."""
     table: Path | None = None
     """Latency table (constrained-nas profile SPACE --out table.json) for a budget in latency_ms. The run keeps a copy."""
     measure_table: bool = False
@@ -150,7 +150,11 @@ class RunSettings(TrainingSettings):
     soft_end: Literal["projection", "argmax"] = "projection"
     """Of soft-penalty: our exact projection, or the usual argmax, which may not fit."""
     samples: int | None = Field(default=None, ge=1, le=100_000)
-    """Sub-graphs a batch (budgeted), architectures a batch (surrogate), configurations a step (filter-level)."""
+    """Sub-graphs a batch (budgeted), configurations a step (filter-level)."""
+    evaluations: int | None = Field(default=None, ge=8, le=100_000)
+    """Networks that the search is told the loss of, by the super-network (surrogate)."""
+    judged_images: int | None = Field(default=None, ge=2, le=1_000_000)
+    """Of those kept for the search, on which each of these networks is judged, the same for all (surrogate)."""
 
     @field_validator("space")
     @classmethod

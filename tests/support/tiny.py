@@ -109,6 +109,8 @@ TINY: dict[str, Any] = {
     "batch_size": 8,
     "fine_tune_epochs": 1,
     "samples": 2,
+    "evaluations": 16,
+    "judged_images": 8,
     "test_references": False,
 }
 

@@ -57,6 +57,8 @@ class Plan:
     fine_tune_rate: float
     samples: int
     recipe: Recipe
+    evaluations: int = 0
+    judged_images: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

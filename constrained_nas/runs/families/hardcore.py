@@ -19,7 +19,7 @@ from torch import nn
 
 from constrained_nas.ask_tell import SearchMethod, SearchResult
 from constrained_nas.latency import Clock, ProfileSettings, Progress, Timer, log_beside, profile_space
-from constrained_nas.methods import SURROGATE_SAMPLES, PairwiseSurrogate, SoftPenalty, random_feasible, recommended, start_point
+from constrained_nas.methods import SoftPenalty, random_feasible, recommended, small_steps, start_point
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved
 from constrained_nas.runs.families.weights import (
@@ -27,6 +27,7 @@ from constrained_nas.runs.families.weights import (
     fine_tuned,
     heaviest_teacher,
     inherited,
+    judge_networks,
     search_supernet,
     train_shared,
     weight_bytes,
@@ -53,7 +54,7 @@ from solvers import cheapest_start
 class HardCoReFamily(Family):
     """Configurations of blocks, and depths of stages."""
 
-    methods: ClassVar[tuple[str, ...]] = ("hardcore", "surrogate", "soft-penalty", "random")
+    methods: ClassVar[tuple[str, ...]] = ("surrogate", "hardcore", "soft-penalty", "random")
     decides: ClassVar[str] = "blocks and depths (hardcore-small, hardcore-imagenet, ofa-mbv3)"
     shares_supernet: ClassVar[bool] = True
     takes_recipes: ClassVar[bool] = True
@@ -64,7 +65,7 @@ class HardCoReFamily(Family):
     @classmethod
     def defaults(cls, space: str) -> dict[str, Any]:
         side = 32 if space == "hardcore-small" else 224
-        return {"method": "hardcore", "resolution": side, "samples": SURROGATE_SAMPLES, **RECIPES["digits"].numbers()}
+        return {"method": "surrogate", "resolution": side, "samples": 1, **RECIPES["digits"].numbers()}
 
     @classmethod
     def build(cls, space: str, classes: int, image_channels: int, resolution: int) -> Self:
@@ -140,11 +141,17 @@ class HardCoReFamily(Family):
         start_point(problem, self.space.staged, "cheapest")
 
     def search(self, prepared: Prepared, problem: SearchProblem, costs: Costs, method: str, saved: Saved) -> Found:
-        """HardCoRe-NAS, the pairwise surrogate, the soft penalty, or random networks that fit. The super-network stays as it is."""
+        """The pairwise surrogate told whole networks; HardCoRe-NAS or the soft penalty by batches; or random networks that fit.
+
+        The super-network stays as it is.
+        """
         settings, supernet = prepared.settings, prepared.supernet
         if method == "random":
             draw = partial(self._random, settings.seed)
             return Found(draw(problem), draw, [], supernet)
+        if method == "surrogate":
+            ours = recommended(self.decisions, self.space.staged, prepared.plan.evaluations)
+            return judge_networks(problem, ours, cast(Supernet, supernet), prepared, saved)
         found = search_supernet(problem, self._method(prepared.plan, method), cast(Supernet, supernet), prepared, saved)
         return replace(found, tightens=not (method == "soft-penalty" and settings.soft_end == "argmax"))
 
@@ -158,12 +165,10 @@ class HardCoReFamily(Family):
         return self.space.supernet().extract(architecture)
 
     def _method(self, plan: Plan, method: str) -> SearchMethod[Any]:
-        """HardCoRe-NAS with small steps, averaged gradients and the linearized loss projected; the surrogate; or the penalty."""
+        """HardCoRe-NAS with small steps, averaged gradients and the linearized loss projected; or the penalty."""
         settings = plan.settings
-        if method == "surrogate":
-            return PairwiseSurrogate(self.decisions, self.space.staged, plan.samples, noisy=True)
         if method == "hardcore":
-            return recommended(self.decisions, self.space.staged)
+            return small_steps(self.decisions, self.space.staged)
         projection = "joint" if settings.soft_end == "projection" else "argmax"
         return SoftPenalty(self.decisions, self.space.staged, settings.penalty, projection=projection)  # type: ignore[arg-type]
 

@@ -10,9 +10,10 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from constrained_nas.ask_tell import SearchMethod
+from constrained_nas.methods import PairwiseSurrogate
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Found, Plan, Prepared, Saved
-from constrained_nas.search import SearchOptions, WeightTraining, search
+from constrained_nas.search import JudgeOptions, NetworkLoss, SearchOptions, WeightTraining, search, search_networks
 from constrained_nas.training import TrainingOptions, fine_tune, heaviest_file, load_weights, recalibrate_on, seeded, train_supernet
 from graphs import Architecture, SearchSpace, Supernet
 from graphs.costs import CostModel, PeakCost, QuadraticCost
@@ -58,6 +59,18 @@ def search_supernet(
         weights_data=data.weights if training is not None and not together else None,
         curve=None if saved.curves is None else saved.curves.of("search"),
     )
+    return Found(run.result, lambda other: method.finish(other, run.state), run.history, supernet)
+
+
+def judge_networks(
+    problem: SearchProblem, method: PairwiseSurrogate, supernet: Supernet, prepared: Prepared, saved: Saved
+) -> Found:
+    """Search by whole networks, judged on the first images of the architecture split."""
+    plan, settings = prepared.plan, prepared.settings
+    options = JudgeOptions(plan.evaluations, plan.judged_images, method.samples, settings.workers, settings.seed)
+    split, fabric = prepared.data.architecture, prepared.fabric
+    loss = NetworkLoss(supernet, split, options.images, fabric, options.workers, options.seed)
+    run = search_networks(problem, method, loss, supernet, options, fabric, saved.checkpoint, saved.progress)
     return Found(run.result, lambda other: method.finish(other, run.state), run.history, supernet)
 
 
