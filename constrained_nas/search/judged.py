@@ -57,9 +57,17 @@ class NetworkLoss:
     """
 
     def __init__(
-        self, supernet: Supernet, split: Dataset[Any], images: int, fabric: Fabric, workers: int = 0, seed: int = 0
+        self,
+        supernet: Supernet,
+        split: Dataset[Any],
+        images: int,
+        fabric: Fabric,
+        *,
+        batch_statistics: bool = False,
+        workers: int = 0,
+        seed: int = 0,
     ) -> None:
-        self.supernet = supernet.to(fabric.device)
+        self.supernet, self.batch_statistics = supernet.to(fabric.device), batch_statistics
         kept = Subset(split, range(min(images, len(split))))  # type: ignore[arg-type]
         self.batches = seeded(lambda: list(loader(kept, _BATCH, workers=workers, device=fabric.device)), seed)
         self.known: dict[str, float] = {}
@@ -75,8 +83,8 @@ class NetworkLoss:
         if key not in self.known:
             network = self.supernet.extract(architecture).to(memory_format=torch.channels_last).eval()
             for module in network.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.train()  # by the batch: the statistics of training are those of all paths together
+                if self.batch_statistics and isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.train()
             total, count = 0.0, 0
             for images, labels in self.batches:
                 logits = network(images.contiguous(memory_format=torch.channels_last))
