@@ -206,7 +206,9 @@ def _of_seed(options: Options, seed: int, fabric: Fabric, folder: Path, progress
         macs = cost.cost(architecture)
         return Found(method, budget, seed, 100 * macs / limit, macs <= limit, macs, accuracy(architecture))
 
-    losses = NetworkLoss(supernet, split, options.evaluated_images, fabric, options.workers, seed)
+    losses = NetworkLoss(
+        supernet, split, options.evaluated_images, fabric, batch_statistics=True, workers=options.workers, seed=seed
+    )
     low, high = cost.cost(_cheapest(space, cost)), cost.cost(space.heaviest())
     found = [noted(CHEAPEST, -1, _cheapest(space, cost), low), noted(HEAVIEST, -1, space.heaviest(), high)]
     for budget, share in enumerate(options.budgets):

@@ -153,7 +153,7 @@ def run_contest(
     """
     contest, outcomes = Contest(prepared.space, prepared.cost, options), list[Outcome]()
     methods, net = contest.methods(), prepared.supernet
-    losses = NetworkLoss(net, prepared.data.architecture, options.evaluated_images, fabric, seed=seed)
+    losses = NetworkLoss(net, prepared.data.architecture, options.evaluated_images, fabric, batch_statistics=True, seed=seed)
 
     def checkpoint(name: str, budget: int) -> Checkpoint:
         path = checkpoints / f"search_{name}_seed{seed}_budget{budget}.safetensors"

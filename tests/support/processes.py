@@ -15,10 +15,18 @@ from support.searches import problem, setting
 from support.tiny import fresh, latency_of, striped_data, tiny
 from torch import nn
 
-from constrained_nas.methods import Budgeted, HardCoRe, PairwiseSurrogate, PruNet
+from constrained_nas.methods import Budgeted, HardCoRe, PairwiseSurrogate, PruNet, recommended
 from constrained_nas.methods.filter_level import FilterLevel, FilterWeights, c1, filter_search, statistics_of
 from constrained_nas.problem import Budget, SearchProblem
-from constrained_nas.search import PRUNET_TRAINING, SearchOptions, WeightTraining, search
+from constrained_nas.search import (
+    PRUNET_TRAINING,
+    JudgeOptions,
+    NetworkLoss,
+    SearchOptions,
+    WeightTraining,
+    search,
+    search_networks,
+)
 from constrained_nas.training import TrainingOptions, fine_tune, make_fabric, process_count, save_checkpoint, train_supernet
 from graphs import resnet_fabric, resnet_filters, resnet_topology
 from graphs.costs import BitOperations, connected_macs
@@ -93,6 +101,15 @@ def _trainings(parts: int, options: TrainingOptions, fabric: Any) -> dict[str, C
         run = search(problem(0.5), method, setting()[1], striped_data(16, 7), _still(looped, change), fabric)
         return {"losses": torch.tensor(run.losses)}
 
+    def judged(change: Change) -> dict[str, torch.Tensor]:
+        (space, net, *_), images = setting(), striped_data(16, 7)
+        loss, method = (
+            NetworkLoss(net, images, 16, fabric, batch_statistics=change is None),
+            recommended(space.space, space.staged, 18),
+        )
+        run = search_networks(problem(0.5), method, loss, net, JudgeOptions(18, 16, seed=4), fabric)
+        return {"points": torch.as_tensor(run.state.points), "losses": torch.as_tensor(run.state.losses)}
+
     def budgeted(change: Change) -> dict[str, torch.Tensor]:
         torch.manual_seed(3)
         space = resnet_fabric(1, classes=3, image_channels=1, side=16, widths=(4, 8, 8))
@@ -142,7 +159,7 @@ def _trainings(parts: int, options: TrainingOptions, fabric: Any) -> dict[str, C
         return {"parameters": torch.as_tensor(run.state.parameters), "losses": torch.tensor(run.losses)}
 
     made: dict[str, Callable[[Change], dict[str, torch.Tensor]]] = {"shared": shared, "tuned": tuned, "hardcore": hardcore}
-    return made | {"surrogate": surrogate, "budgeted": budgeted, "prunet": prunet, "filters": filters}
+    return made | {"surrogate": surrogate, "judged": judged, "budgeted": budgeted, "prunet": prunet, "filters": filters}
 
 
 def _still(options: SearchOptions, change: Change) -> SearchOptions:

@@ -69,7 +69,7 @@ def judge_networks(
     plan, settings = prepared.plan, prepared.settings
     options = JudgeOptions(plan.evaluations, plan.judged_images, method.samples, settings.workers, settings.seed)
     split, fabric = prepared.data.architecture, prepared.fabric
-    loss = NetworkLoss(supernet, split, options.images, fabric, options.workers, options.seed)
+    loss = NetworkLoss(supernet, split, options.images, fabric, workers=options.workers, seed=options.seed)
     run = search_networks(problem, method, loss, supernet, options, fabric, saved.checkpoint, saved.progress)
     return Found(run.result, lambda other: method.finish(other, run.state), run.history, supernet)
 
