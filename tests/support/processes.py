@@ -103,10 +103,8 @@ def _trainings(parts: int, options: TrainingOptions, fabric: Any) -> dict[str, C
 
     def judged(change: Change) -> dict[str, torch.Tensor]:
         (space, net, *_), images = setting(), striped_data(16, 7)
-        loss, method = (
-            NetworkLoss(net, images, 16, fabric, batch_statistics=change is None),
-            recommended(space.space, space.staged, 18),
-        )
+        loss = NetworkLoss(net, images, 16, fabric, batch_statistics=change is None)
+        method = recommended(space.space, space.staged, 18)
         run = search_networks(problem(0.5), method, loss, net, JudgeOptions(18, 16, seed=4), fabric)
         return {"points": torch.as_tensor(run.state.points), "losses": torch.as_tensor(run.state.losses)}
 

@@ -76,18 +76,8 @@ def test_a_search_of_two_processes_has_the_record_of_one(tmp_path: Path) -> None
         asked = settings(space, budget, parts=2, threads=1)
         carry_out(alone, asked=begin_run(asked, alone))
         command = [sys.executable, "-c", COMMAND, "search", space, "--budget", budget]
-        for name in (
-            "resolution",
-            "training_digits",
-            "draws",
-            "epochs",
-            "warm_up",
-            "train_epochs",
-            "batch_size",
-            "samples",
-            "evaluations",
-            "judged_images",
-        ):
+        given = ("resolution", "training_digits", "draws", "epochs", "warm_up", "train_epochs", "batch_size", "samples")
+        for name in (*given, "evaluations", "judged_images"):
             command += [f"--{name.replace('_', '-')}", str(getattr(asked, name))]
         command += ["--fine-tune-epochs", "1", "--no-test-references", "--threads", "1", "--out", str(together)]
         ended = in_processes(2, command)
