@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ from constrained_nas.problem import SearchProblem
 from constrained_nas.search.checkpoints import Journal, load_search, save_search, search_identity
 from constrained_nas.search.loop import SearchRun
 from constrained_nas.search.tabular import proposed_points
-from constrained_nas.training import Checkpoint, seeded
+from constrained_nas.training import Checkpoint, Stopped, seeded
 from graphs import Architecture, Supernet
 
 State = TypeVar("State")
@@ -133,12 +133,15 @@ def search_networks(
         proposal = method.ask(problem, journal.state, rows, moment, np.random.default_rng([options.seed, step + 1]))
         if proposal.differentiable:
             raise ValueError(f"{type(method).__name__} wants gradients, which whole networks do not have: use search")
-        losses = np.zeros(rows)
+        losses, stopped = np.zeros(rows), cast(Stopped | None, None)
         for row, point in enumerate(proposed_points(problem.space, proposal, rows)):
             if row % fabric.world_size == fabric.global_rank:
                 losses[row] = loss(problem.space.architecture(point))
-            if progress:
-                progress(before + row + 1, options.networks, "search")
+            try:
+                if progress and stopped is None:
+                    progress(before + row + 1, options.networks, "search")
+            except Stopped as asked:  # the proposal is judged to its end, and kept
+                stopped = asked
         if fabric.world_size > 1:  # each is 0 on all processes but one
             losses = fabric.all_reduce(torch.as_tensor(losses, device=fabric.device), reduce_op="sum").cpu().numpy()  # type: ignore[union-attr]
         journal.state = method.tell(problem, journal.state, proposal, Feedback(losses, {}), moment)
@@ -148,4 +151,6 @@ def search_networks(
         journal.history.append({"epoch": step + 1, "loss": journal.losses[-1], **method.report(journal.state)})
         if checkpoint is not None:
             save_search(journal, identity, checkpoint, supernet, None, fabric)
+        if stopped is not None:
+            raise stopped
     return SearchRun(method.finish(problem, journal.state), journal.state, journal.losses, journal.history, journal.seconds)
