@@ -56,7 +56,7 @@ def test_imagenet_is_the_papers() -> None:
 
 def test_networks_are_trained_by_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr(weights, "train_supernet", lambda *given: seen.extend(given[3:5]))
+    monkeypatch.setattr(weights, "train_supernet", lambda *given, **_: seen.extend(given[3:5]))
     monkeypatch.setattr(weights, "fine_tune", lambda *given, **_: seen.append(given[2]))
     prepared = prepare(plan_of(settings("hardcore-small", "params=1e6", resolution=32, recipe="cifar")), tmp_path)
     family = prepared.family
