@@ -21,11 +21,13 @@ from pathlib import Path
 
 import numpy as np
 
+from constrained_nas.search import JudgeOptions
 from papers_repro.experiment import DeviceOptions, make_fabric, one_thread
 from papers_repro.harness import Column, Row, Rows, Scale, ScriptOptions, mean, new_figure, save_figure, started
 from papers_repro.macro import (
-    BATCHES,
     DEAREST,
+    JUDGED,
+    LINEAR_TRAINED,
     METHODS,
     PRINTED,
     RANDOM,
@@ -88,7 +90,7 @@ def preset(scale: Scale) -> Options:
             ranking_images=80,
             calibration_batches=2,
             budgets=(0.4,),
-            search=SearchChoices(search_images=64, search_batch=16),
+            search=SearchChoices(search_images=64, search_batch=16, judged=JudgeOptions(networks=12, images=40, rows=4)),
         )
     if scale == "laptop":
         return Options(scale, data="cifar10")
@@ -217,7 +219,7 @@ def _plot(table: MacroTable, seen: dict[str, Seen], found: Sequence[Found], opti
     limits = [float(table.limits("macs", share)[0]) for share in options.budgets]
     x = [limit / 1e6 for limit in limits]
     right.plot(x, [table.best("macs", np.array([limit])) for limit in limits], "k--", marker="*", label="best there is")
-    for method, style in ((RANKED, "o-"), (BATCHES, "s-"), (PRINTED, "^-"), (DEAREST, "d-"), (RANDOM, "v-")):
+    for method, style in ((RANKED, "o-"), (JUDGED, "s-"), (LINEAR_TRAINED, "^-"), (PRINTED, "<-"), (DEAREST, "d-"), (RANDOM, "v-")):
         answers = [[a.accuracy for a in found if a.method == method and a.budget == b] for b in range(len(x))]
         if all(answers):
             right.plot(x, [mean(of_budget) for of_budget in answers], style, label=method, markersize=5)

@@ -2,7 +2,7 @@
 
 Two networks are then compared in pairs, which tells far smaller differences than losses of different batches do; the price is that
 fewer networks are seen in the same processor time than by batches. The weights stay frozen, and batch normalization uses the
-statistics of the batch, as in searches by batches. Several processes judge different networks: the result is that of one.
+statistics of training unless asked otherwise. Several processes judge different networks: the result is that of one.
 """
 
 from __future__ import annotations

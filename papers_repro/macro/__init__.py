@@ -2,7 +2,18 @@
 
 from papers_repro.macro.benchmark import CostName, MacroTable, read_benchmark
 from papers_repro.macro.contest import OURS, Outcome, available, run_once
-from papers_repro.macro.found import BATCHES, DEAREST, METHODS, PRINTED, RANDOM, RANKED, Found, SearchChoices, searched
+from papers_repro.macro.found import (
+    DEAREST,
+    JUDGED,
+    LINEAR_TRAINED,
+    METHODS,
+    PRINTED,
+    RANDOM,
+    RANKED,
+    Found,
+    SearchChoices,
+    searched,
+)
 from papers_repro.macro.ranking import Judge, Seen, drawn_codes, ranking
 from papers_repro.macro.training import TrainingChoices, trained
 from papers_repro.macro.variants import WAYS, Way, trained_by

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ from lightning_fabric import Fabric
 from torch.utils.data import Subset
 
 from constrained_nas.ask_tell import Feedback, Moment, Proposal, SearchMethod, SearchResult
-from constrained_nas.methods import HardCoRe, PairwiseSurrogate, SoftPenalty, random_feasible, small_steps
+from constrained_nas.methods import HardCoRe, PairwiseSurrogate, SoftPenalty, random_feasible, recommended, small_steps
 from constrained_nas.problem import Budget, SearchProblem
-from constrained_nas.search import SearchOptions, search
+from constrained_nas.search import JudgeOptions, NetworkLoss, SearchOptions, search, search_networks
 from graphs import Architecture, MacroSpace
 from graphs.costs import QuadraticCost, mac_cost
 from papers_repro.harness import Reports, mean
@@ -23,14 +23,15 @@ from papers_repro.macro.training import Trained
 from solvers.arrays import FloatArray
 
 RANKED = "ours: pairwise surrogate, ranked networks"
-BATCHES = "ours: pairwise surrogate, batches"
+JUDGED = "ours: pairwise surrogate, judged networks"
 LINEAR = "HardCoRe-NAS, small steps"
+LINEAR_TRAINED = "HardCoRe-NAS, small steps, statistics of training"
 PRINTED = "HardCoRe-NAS as printed"
 SOFT = "soft penalty + argmax"
 SOFT_PROJECTED = "soft penalty + projection"
 DEAREST = "most multiply-adds that fit"
 RANDOM = "random that fits"
-METHODS = (RANKED, BATCHES, LINEAR, PRINTED, SOFT_PROJECTED, SOFT, DEAREST, RANDOM)
+METHODS = (RANKED, JUDGED, LINEAR, LINEAR_TRAINED, PRINTED, SOFT_PROJECTED, SOFT, DEAREST, RANDOM)
 _DRAWS = 200  # random networks, whose mean is the row
 
 
@@ -65,6 +66,8 @@ class SearchChoices:
     """Passes over them."""
     search_batch: int = 128
     """Rows of a step."""
+    judged: JudgeOptions = field(default_factory=JudgeOptions)
+    """Of the search by whole networks."""
 
 
 def searched(
@@ -89,8 +92,14 @@ def searched(
     images = Subset(split, range(min(options.search_images, len(split))))  # type: ignore[arg-type]
     found, told, steps = list[Found](), progress.callback("search"), len(seeds) * len(shares)
 
-    def run(problem: SearchProblem, method: SearchMethod[Any], seed: int) -> tuple[SearchResult, Any]:
-        settings = SearchOptions(options.search_epochs, options.search_batch, seed=seed)
+    loss = NetworkLoss(mixture.eval(), split, options.judged.images, fabric)
+
+    def run(name: str, problem: SearchProblem, method: SearchMethod[Any], seed: int) -> tuple[SearchResult, Any]:
+        if name == JUDGED:
+            loss.known.clear()  # each search pays for its own
+            judged = search_networks(problem, method, loss, mixture, replace(options.judged, seed=seed), fabric)
+            return judged.result, judged.state
+        settings = SearchOptions(options.search_epochs, options.search_batch, name != LINEAR_TRAINED, seed=seed)
         done = search(problem, method, mixture, images, settings, fabric)
         return done.result, done.state
 
@@ -106,9 +115,9 @@ def searched(
             regret = best - mean(accuracies) if fits else np.nan  # noqa: B023
             found.append(Found(method, budget, seed, regret, mean(accuracies), used, fits, seconds))  # noqa: B023
 
-        for name, method in _methods(space) if options.search_images else ():
+        for name, method in _methods(space, options.judged.networks) if options.search_images else ():
             began = time.perf_counter()
-            result, state = run(problem, method, seed)
+            result, state = run(name, problem, method, seed)
             note(name, [result.architecture], time.perf_counter() - began)
             if isinstance(method, SoftPenalty):
                 projected = SoftPenalty(space.space, space.staged, projection="joint").finish(problem, state)
@@ -132,9 +141,10 @@ def budget_problem(space: MacroSpace, limit: float) -> SearchProblem:
     return SearchProblem(space.space, (Budget(cost, limit, "MACs"),))
 
 
-def _methods(space: MacroSpace) -> Iterator[tuple[str, SearchMethod[Any]]]:
-    yield BATCHES, PairwiseSurrogate(space.space, space.staged, samples=4, noisy=True)
+def _methods(space: MacroSpace, networks: int) -> Iterator[tuple[str, SearchMethod[Any]]]:
+    yield JUDGED, recommended(space.space, space.staged, networks)
     yield LINEAR, small_steps(space.space, space.staged)
+    yield LINEAR_TRAINED, small_steps(space.space, space.staged)
     yield PRINTED, HardCoRe(space.space, space.staged)
     yield SOFT, SoftPenalty(space.space, space.staged)
 
