@@ -54,7 +54,7 @@ from solvers import cheapest_start
 class HardCoReFamily(Family):
     """Configurations of blocks, and depths of stages."""
 
-    methods: ClassVar[tuple[str, ...]] = ("surrogate", "hardcore", "soft-penalty", "random")
+    methods: ClassVar[tuple[str, ...]] = ("hardcore", "surrogate", "soft-penalty", "random")
     decides: ClassVar[str] = "blocks and depths (hardcore-small, hardcore-imagenet, ofa-mbv3)"
     shares_supernet: ClassVar[bool] = True
     takes_recipes: ClassVar[bool] = True
@@ -65,7 +65,7 @@ class HardCoReFamily(Family):
     @classmethod
     def defaults(cls, space: str) -> dict[str, Any]:
         side = 32 if space == "hardcore-small" else 224
-        return {"method": "surrogate", "resolution": side, "samples": 1, **RECIPES["digits"].numbers()}
+        return {"method": "hardcore", "resolution": side, "samples": 1, **RECIPES["digits"].numbers()}
 
     @classmethod
     def build(cls, space: str, classes: int, image_channels: int, resolution: int) -> Self:

@@ -213,6 +213,7 @@ def room_for(size: int) -> Iterator[None]:
 
 
 TYPED = [part for name, value in TINY.items() if value is not False for part in (f"--{name}".replace("_", "-"), str(value))]
+SWEPT = TYPED[: TYPED.index("--samples")]  # what sweeps take of it
 
 
 @pytest.mark.parametrize("size", [0, 600, 20_000])
@@ -222,7 +223,7 @@ def test_a_full_disk(copy: Path, tmp_path: Path, command: Command, size: int) ->
         search = command("search", "hardcore-small", "--budget", "params=60e3", "--no-test-references", "--out", out, *TYPED)
         said = [search, command("report", copy, "--out", out)]
         said += [command("export", copy, "--to", kind, "--out", out) for kind in ("python", "program")]
-        said.append(command("sweep", "hardcore-small", "--budget", "params=60e3", "--out", tmp_path / "sweep", *TYPED[:-2]))
+        said.append(command("sweep", "hardcore-small", "--budget", "params=60e3", "--out", tmp_path / "sweep", *SWEPT))
         if size == 0:
             said.append(command("compare", copy, "--out", out))
     assert all("File too large" in line or "cannot write weights" in line for line in said), said

@@ -120,7 +120,7 @@ def test_the_command_prints_and_writes(monkeypatch: pytest.MonkeyPatch, capsys: 
         (["--budget", "latency_ms=fast"], "expected a number after the '='"),
         (["--budget", "latency_ms=1", "--budget", "latency_ms=2"], "has a budget already"),
         (["--budget", "latency_ms=nan"], "NaN"),
-        (["--budget", "ms=1"], "there are: latency_ms, params"),
+        (["--budget", "watts=1"], "there are: latency_ms, params"),
         (["--budget", "latency_ms=1"], r"least possible cost is 2\.2"),
         (["--budget", "latency_ms=6", "--time-limit", "0"], "positive number of seconds"),
         (["--budget", "latency_ms=6", "--gap", "near"], r"--gap: expected a number, or a share such as 0\.1%"),

@@ -155,7 +155,8 @@ def test_the_weights_are_those_of_the_seed(own: Path) -> None:
 
 def test_a_sweep_over_budgets(own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(own)
-    small = [word for at, word in enumerate(FLAGS) if "--samples" not in FLAGS[max(0, at - 1) : at + 1]]
+    searched = {"--samples", "--evaluations", "--judged-images"}  # sweeps do not take these
+    small = [word for at, word in enumerate(FLAGS) if not searched & {*FLAGS[max(0, at - 1) : at + 1]}]
     typed(monkeypatch, "sweep", "mynet.py:build", "--budget", "params=2K:3K:2", "--method", "random", "--out", "swept", *small)
     assert "2 cells" in capsys.readouterr().out
     assert (own / "swept" / "front_parameters.png").exists()
