@@ -117,7 +117,7 @@ class RunSettings(TrainingSettings):
     that are alive at once, for one image) or energy_mj (--energy-table): latency=40ms, params=5M, macs=60% (of the largest);
     may be given several times, and all of them hold at once."""
     method: MethodName | None = None
-    """By default the one recommended for the space: surrogate, budgeted, prunet, filter-level, or option-scores."""
+    """By default the one made for the space: hardcore, budgeted, prunet, filter-level, or option-scores."""
     table: Path | None = None
     """Latency table (constrained-nas profile SPACE --out table.json) for a budget in latency_ms. The run keeps a copy."""
     measure_table: bool = False
