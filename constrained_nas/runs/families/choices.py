@@ -25,12 +25,12 @@ from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved
 from constrained_nas.runs.families.timed_parts import TimedParts, choice_parts
 from constrained_nas.runs.families.weights import (
+    counted_costs,
     extreme_options,
     fine_tuned,
     inherited,
     search_supernet,
     train_shared,
-    weight_bytes,
 )
 from constrained_nas.selections import option_scores, project_linear
 from constrained_nas.training import seeded
@@ -92,10 +92,7 @@ class ChoiceFamily(Family):
 
     def counted(self) -> Costs:
         """Parameters, multiply-adds, bytes of the weights, and of the feature maps alive at once."""
-        parameters, memory = choice_parameters(self.space), choice_memory(self.space)
-        size = weight_bytes(parameters)
-        energy = {} if self.energy is None else {"energy_mj": self.energy}
-        return {"params": parameters, "macs": choice_macs(self.space), "size": size, "activation_memory": memory, **energy}
+        return counted_costs(choice_parameters(self.space), choice_macs(self.space), choice_memory(self.space), self.energy)
 
     def cheapest(self, cost: CostModel) -> Architecture:
         return extreme_options(self.decisions, cost, -1.0)

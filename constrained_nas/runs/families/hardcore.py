@@ -23,6 +23,7 @@ from constrained_nas.methods import SoftPenalty, random_feasible, recommended, s
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved
 from constrained_nas.runs.families.weights import (
+    counted_costs,
     extreme_options,
     fine_tuned,
     heaviest_teacher,
@@ -30,7 +31,6 @@ from constrained_nas.runs.families.weights import (
     judge_networks,
     search_supernet,
     train_shared,
-    weight_bytes,
 )
 from constrained_nas.runs.recipes import RECIPES
 from graphs import Architecture, MBConvSpace, SearchSpace, Supernet, hardcore_imagenet, hardcore_small, ofa_mbv3
@@ -87,11 +87,7 @@ class HardCoReFamily(Family):
 
     def counted(self) -> Costs:
         """Parameters, multiply-adds, bytes of the weights, and of the feature maps alive at once."""
-        parameters = parameter_cost(self.space)
-        size = weight_bytes(parameters)
-        energy = {} if self.energy is None else {"energy_mj": self.energy}
-        memory = block_memory(self.space)
-        return {"params": parameters, "macs": mac_cost(self.space), "size": size, "activation_memory": memory, **energy}
+        return counted_costs(parameter_cost(self.space), mac_cost(self.space), block_memory(self.space), self.energy)
 
     def cheapest(self, cost: CostModel) -> Architecture:
         """The cheapest configurations at the least depths."""

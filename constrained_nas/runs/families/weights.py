@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from constrained_nas.ask_tell import SearchMethod
 from constrained_nas.methods import PairwiseSurrogate
 from constrained_nas.problem import SearchProblem
-from constrained_nas.runs.families.family import Found, Plan, Prepared, Saved
+from constrained_nas.runs.families.family import Costs, Found, Plan, Prepared, Saved
 from constrained_nas.search import JudgeOptions, NetworkLoss, SearchOptions, WeightTraining, search, search_networks
 from constrained_nas.training import TrainingOptions, fine_tune, heaviest_file, load_weights, recalibrate_on, seeded, train_supernet
 from graphs import Architecture, SearchSpace, Supernet
@@ -144,11 +144,13 @@ def extreme_options(decisions: SearchSpace, cost: CostModel, sign: float) -> Arc
     return decisions.choose({d.name: d.options[int(linear[decisions.slice(d.name)].argmax())] for d in decisions.decisions})
 
 
-def weight_bytes(parameters: QuadraticCost) -> QuadraticCost:
-    """Bytes of the weights in float32, from their number."""
+def counted_costs(parameters: QuadraticCost, macs: CostModel, memory: CostModel, energy: CostModel | None) -> Costs:
+    """What is held without a clock, by the name of its budget; ``size`` is the bytes of the weights in float32."""
     count = parameters.quadratic
     bytes_ = Quadratic.of(_BYTES * count.offset, _BYTES * count.linear, _BYTES * count.theta)
-    return QuadraticCost("size", "bytes", parameters.space, bytes_)
+    size = QuadraticCost("size", "bytes", parameters.space, bytes_)
+    told = {} if energy is None else {"energy_mj": energy}
+    return {"params": parameters, "macs": macs, "size": size, "activation_memory": memory, **told}
 
 
 def _by_recipe(plan: Plan, epochs: int, rate: float) -> TrainingOptions:
