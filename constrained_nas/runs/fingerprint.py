@@ -21,7 +21,8 @@ from graphs import SearchSpace
 # Stated in parts of their own, or without influence.
 _ELSEWHERE = {"data", "data_root", "data_cache", "energy_table", "workers", "device", "threads", "recompute"}
 _SHARED = set(TrainingSettings.model_fields) - _ELSEWHERE
-_SEARCHED = _SHARED | {"budget", "method", "penalty", "soft_end", "samples", "evaluations", "judged_images"}
+_SEARCHED = _SHARED | {"budget", "method", "penalty", "soft_end"}
+_LENGTH = {"epochs", "samples", "evaluations", "judged_images"}  # of the search
 
 
 def fingerprint(settings: RunSettings, space: SearchSpace, data: DataSplits, fabric: Fabric, *, shared: bool) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def fingerprint(settings: RunSettings, space: SearchSpace, data: DataSplits, fab
         fabric: where.
         shared: of a super-network that serves every search; else of a search and what follows it.
     """
-    names = _SHARED - {"epochs"} if shared else _SEARCHED  # epochs: of the search
+    names = _SHARED - _LENGTH if shared else _SEARCHED
     values = settings.model_dump(mode="json", include=names)
     return {
         "data": {"name": data.name, **data.identity},

@@ -68,6 +68,12 @@ class TrainingSettings(BaseModel):
     """Decides splits, weights, samples and everything else that is drawn."""
     epochs: int | None = Field(default=None, ge=1, le=1_000_000)
     """Of a search by batches (filter-level: its iterations); the surrogate's length is --evaluations."""
+    samples: int | None = Field(default=None, ge=1, le=100_000)
+    """Sub-graphs a batch (budgeted), configurations a step (filter-level)."""
+    evaluations: int | None = Field(default=None, ge=8, le=100_000)
+    """Networks that the search is told the loss of, by the super-network (surrogate)."""
+    judged_images: int | None = Field(default=None, ge=2, le=1_000_000)
+    """Of those kept for the search, on which each of these networks is judged, the same for all (surrogate)."""
     warm_up: int | None = Field(default=None, ge=0, le=1_000_000)
     """Epochs before anything is decided: of the heaviest network, of the whole super-network, or with all blocks equal."""
     train_epochs: int | None = Field(default=None, ge=1, le=1_000_000)
@@ -149,12 +155,6 @@ class RunSettings(TrainingSettings):
     """Weight of the excess over a budget (soft-penalty)."""
     soft_end: Literal["projection", "argmax"] = "projection"
     """Of soft-penalty: our exact projection, or the usual argmax, which may not fit."""
-    samples: int | None = Field(default=None, ge=1, le=100_000)
-    """Sub-graphs a batch (budgeted), configurations a step (filter-level)."""
-    evaluations: int | None = Field(default=None, ge=8, le=100_000)
-    """Networks that the search is told the loss of, by the super-network (surrogate)."""
-    judged_images: int | None = Field(default=None, ge=2, le=1_000_000)
-    """Of those kept for the search, on which each of these networks is judged, the same for all (surrogate)."""
 
     @field_validator("space")
     @classmethod

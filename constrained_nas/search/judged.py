@@ -25,8 +25,9 @@ from constrained_nas.data import loader
 from constrained_nas.problem import SearchProblem
 from constrained_nas.search.checkpoints import Journal, load_search, save_search, search_identity
 from constrained_nas.search.loop import SearchRun
+from constrained_nas.search.notes import Notes
 from constrained_nas.search.tabular import proposed_points
-from constrained_nas.training import Checkpoint, Stopped, seeded
+from constrained_nas.training import Checkpoint, Curve, Stopped, seeded
 from graphs import Architecture, Supernet
 
 State = TypeVar("State")
@@ -105,6 +106,8 @@ def search_networks(
     fabric: Fabric,
     checkpoint: Path | Checkpoint | None = None,
     progress: Callable[[int, int, str], None] | None = None,
+    *,
+    curve: Curve | None = None,
 ) -> SearchRun[State]:
     """Search by whole networks, ``options.networks`` of them in all. An entry of the history is a proposal.
 
@@ -115,6 +118,7 @@ def search_networks(
         supernet: whose networks are judged.
         checkpoint: saved after each proposal; the search resumes from it if it exists, and ends in the same result.
         progress: told (networks judged, networks in all, "search").
+        curve: where every proposal is noted: its mean loss, its share of every option, and what the projection would spend by then.
 
     Raises:
         ValueError: the problem does not suit the method, nothing fits its budgets, or a checkpoint of another search.
@@ -125,6 +129,7 @@ def search_networks(
     if checkpoint is not None and checkpoint.exists():
         journal = load_search(method, state, identity, checkpoint, supernet, None, fabric)
     steps = -(-options.networks // options.rows)
+    notes = None if curve is None else Notes(curve, problem, method, steps, 1)
     for step in range(journal.epochs, steps):
         began, before = perf_counter(), step * options.rows
         rows = min(options.rows, options.networks - before)
@@ -149,6 +154,8 @@ def search_networks(
         journal.seconds.append(perf_counter() - began)
         journal.epochs = step + 1
         journal.history.append({"epoch": step + 1, "loss": journal.losses[-1], **method.report(journal.state)})
+        if notes is not None:
+            notes.epoch(step + 1, journal.state, {"architecture_loss": journal.losses[-1]}, proposal)
         if checkpoint is not None:
             save_search(journal, identity, checkpoint, supernet, None, fabric)
         if stopped is not None:

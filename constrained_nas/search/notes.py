@@ -15,6 +15,7 @@ from constrained_nas.search.checkpoints import Journal
 from constrained_nas.training import Curve, rounded
 from graphs.costs import RelaxedCost, SubgraphCost
 from solvers import InfeasibleError
+from solvers.arrays import FloatArray
 
 State = TypeVar("State")
 
@@ -43,26 +44,34 @@ class Notes(Generic[State]):
         done, kept = (0, None) if within is None else (within.steps, within.values.get("curve"))
         self.curve.begin(journal.epochs, done, self.steps, kept, max(1, _LINES // max(1, self.epochs)))
 
-    def epoch(self, epochs: int, state: State, numbers: Mapping[str, Any]) -> None:
-        """Write a line after an epoch of a search that notes nothing in between; ``numbers`` are those of its history."""
-        point = self.method.point(state)
+    def epoch(self, epochs: int, state: State, numbers: Mapping[str, Any], proposal: Proposal | None = None) -> None:
+        """Write a line after an epoch of a search that notes nothing in between; ``numbers`` are those of its history.
+
+        Args:
+            proposal: of a method without a distribution, whose shares of the options stand in for it.
+        """
+        point = self.method.point(state) if proposal is None else self._point(state, proposal)
         named = {} if point is None else {"probabilities": self._named(rounded(point))}
-        losses = {name: rounded([numbers[name]])[0] for name in ("loss", "objective") if name in numbers}
+        losses = {name: rounded([numbers[name]])[0] for name in ("loss", "architecture_loss", "objective") if name in numbers}
         self.curve.epoch(epochs, {**losses, **named, **self._projected(state)})
 
     def step(self, state: State, moment: Moment, proposal: Proposal, loss: float, optimizer: torch.optim.Optimizer | None) -> None:
         """Note a step, and write a line if it is due."""
         self.curve.add("architecture_loss" if moment.purpose == "architecture" else "loss", torch.tensor(loss))
-        point = self.method.point(state)
-        if point is None:
-            asked = [np.atleast_2d(proposal.gates[decision.name]) for decision in self.problem.space.decisions]
-            point = np.concatenate([gates.mean(0) for gates in asked])
-        self.curve.add("point", torch.as_tensor(point))
+        self.curve.add("point", torch.as_tensor(self._point(state, proposal)))
         if self.curve.due(moment.step + 1):
             means = self.curve.means()
             rate = {} if optimizer is None else {"rate": rounded([optimizer.param_groups[0]["lr"]])[0]}
             named = {"probabilities": self._named(means.pop("point"))}
             self.curve.write(moment.epoch + 1, moment.step + 1, {**means, **rate, **named, **self._projected(state)})
+
+    def _point(self, state: State, proposal: Proposal) -> FloatArray:
+        """The method's, or the proposal's share of every option."""
+        point = self.method.point(state)
+        if point is None:
+            asked = [np.atleast_2d(proposal.gates[decision.name]) for decision in self.problem.space.decisions]
+            point = np.concatenate([gates.mean(0) for gates in asked])
+        return point
 
     def _named(self, point: list[float]) -> dict[str, dict[str, float]]:
         space, named = self.problem.space, dict[str, dict[str, float]]()

@@ -70,7 +70,8 @@ def judge_networks(
     options = JudgeOptions(plan.evaluations, plan.judged_images, method.samples, settings.workers, settings.seed)
     split, fabric = prepared.data.architecture, prepared.fabric
     loss = NetworkLoss(supernet, split, options.images, fabric, workers=options.workers, seed=options.seed)
-    run = search_networks(problem, method, loss, supernet, options, fabric, saved.checkpoint, saved.progress)
+    curve = None if saved.curves is None else saved.curves.of("search")
+    run = search_networks(problem, method, loss, supernet, options, fabric, saved.checkpoint, saved.progress, curve=curve)
     return Found(run.result, lambda other: method.finish(other, run.state), run.history, supernet)
 
 

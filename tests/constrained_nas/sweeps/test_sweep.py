@@ -23,6 +23,7 @@ from constrained_nas.sweeps import sweep as sweep_module
 from constrained_nas.sweeps.cell import SweepTask, compute_cell
 from constrained_nas.sweeps.grid import Cell, cells_of, key_of, settings_key, weights_hash
 from constrained_nas.sweeps.record import CellRecord, fronts_of
+from constrained_nas.training import load_checkpoint
 from graphs import hardcore_small
 from graphs.files import load_json, save_json
 
@@ -286,6 +287,17 @@ def test_the_command_prints_and_draws(
     assert re.search(r"^constrained-nas: --batch-size: .* \(got 0\)$", capsys.readouterr().err, re.MULTILINE)
     with pytest.raises(ValueError, match="is for --search once"):
         sweep(Sweep("hardcore-small", trained, budget=("params=60e3",), search_at=("params=6e4",), search="every"))
+
+
+def test_a_search_by_whole_networks_is_as_long_as_asked(trained: Path) -> None:
+    told = SETTINGS.model_dump(include=set(TrainingSettings.model_fields)) | {"evaluations": 9, "judged_images": 8}
+    length = TrainingSettings(**told)
+    sweep(Sweep("hardcore-small", trained, budget=("params=60e3,90e3",), method=("surrogate",), training=length, test=False))
+    (searched,) = (trained / "checkpoints").glob("search_*.safetensors")
+    assert len(load_checkpoint(searched)[0]["losses"]) == 9
+    record = _record(trained)
+    assert [cell.how for cell in record.cells] == ["projected", "searched"] and all(cell.fits for cell in record.cells)
+    assert (record.settings["evaluations"], record.settings["judged_images"]) == (9, 8)
 
 
 def test_a_damaged_cell_is_named(swept: Path, trained: Path) -> None:
