@@ -10,8 +10,9 @@ Reference: Nayman et al., HardCoRe-NAS, Sec. 3.3 and 4.
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from constrained_nas.ask_tell import SearchMethod
 from constrained_nas.methods import JUDGED_ROWS, HardCoRe, SoftPenalty, random_feasible, recommended, small_steps
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.search import JudgeOptions, NetworkLoss, SearchOptions, search, search_networks
-from constrained_nas.training import TrainingOptions, evaluate, fine_tune, train_supernet
+from constrained_nas.training import Checkpoint, TrainingOptions, evaluate, fine_tune, train_supernet
 from graphs import Architecture, MBConvSpace, hardcore_small
 from graphs.costs import QuadraticCost, mac_cost
 from graphs.files import read_json, save_json
@@ -55,13 +56,13 @@ from papers_repro.harness import (
 from solvers import cheapest_start
 
 SCRIPT = "hardcore_cifar"
-OURS = "ours: pairwise surrogate"
-SMALL = "HardCoRe-NAS, small steps"
+OURS = "ours: small steps"
+JUDGED = "pairwise surrogate, judged networks"
 PRINTED = "HardCoRe-NAS as printed"
 SOFT = "soft penalty + argmax"
 RANDOM = "random that fits"
 CHEAPEST, HEAVIEST = "cheapest network", "heaviest network"
-METHODS = (OURS, SMALL, PRINTED, SOFT, RANDOM)
+METHODS = (OURS, JUDGED, PRINTED, SOFT, RANDOM)
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,12 @@ class Options(LoopOptions, DrawingOptions, DeviceOptions, ScriptOptions):
     """Parameter of mixup's Beta distribution; 0 turns it off."""
     ema_decay: float = 0.0
     """Of the moving average of the weights; 0 turns it off."""
+    methods: tuple[str, ...] = METHODS
+    """Who searches."""
+    random_networks: int = 1
+    """Random networks a budget, whose mean is the row."""
     evaluations: int = 120
-    """Networks whose loss by the super-network ours is told."""
+    """Networks whose loss by the super-network the surrogate is told."""
     evaluated_images: int = 500
     """Images on which they are, the same for all; of those kept for the search."""
     search_epochs: int = 1
@@ -155,6 +160,8 @@ class Found:
 def main() -> None:
     with started(SCRIPT, preset) as script:
         options, found, spent = script.options, list[Found](), 0.0
+        if unknown := [name for name in options.methods if name not in METHODS]:
+            raise SystemExit(f"--methods: no method {unknown[0]!r}; there are {', '.join(METHODS)}")
         fabric = make_fabric(options)
         try:
             with one_thread(options.device), script.bars() as progress:
@@ -168,71 +175,98 @@ def main() -> None:
 
 
 def _of_seed(options: Options, seed: int, fabric: Fabric, folder: Path, progress: ProgressBars) -> tuple[list[Found], float]:
-    """The answers, and the processor seconds that they took: kept, so that a run of more seeds goes on from those of fewer."""
+    """The answers, and the processor seconds that they took; what is found again is not trained again."""
     data = load_images(options, options.architecture_share, seed, recipe="crop_flip")
     space = hardcore_small(data.classes, data.resolution, data.image_channels)
     supernet, cost, told = fresh_supernet(space, seed), mac_cost(space), progress.callback(f"seed {seed}")
     training = TrainingOptions(
         batch_size=options.batch_size, mixup=options.mixup, ema_decay=options.ema_decay, workers=options.workers, seed=seed
     )
-    kept = kept_under(folder / "checkpoints" / f"supernet_seed{seed}.safetensors", data)
-    memory = folder / "checkpoints" / f"networks_seed{seed}.json"
+    checkpoints = folder / "checkpoints"
     if not options.resume:
-        for old in kept.path.parent.glob(f"*_seed{seed}.*"):
+        for old in checkpoints.glob(f"*_seed{seed}*"):
             old.unlink()
-    answers = folder / "checkpoints" / f"found_seed{seed}.json"
-    if answers.exists():
-        before = read_json(answers, "list of answers")
-        return [Found(**answer) for answer in before["answers"]], before["seconds"]
-    began = time.process_time()
+    kept = kept_under(checkpoints / f"supernet_seed{seed}.safetensors", data)
     first = replace(training, epochs=options.warm_up_epochs, learning_rate=options.learning_rate)
     paths = replace(training, epochs=options.path_epochs, learning_rate=options.paths_rate)
-    train_supernet(supernet, supernet.gates(space.heaviest()), data.weights, first, paths, fabric, kept, told)
-    split = data.architecture
-    images = Subset(split, range(min(options.search_images, len(split))))  # type: ignore[arg-type]
     scratch = replace(training, epochs=options.scratch_epochs, learning_rate=options.learning_rate, from_scratch=True)
-    known: dict[str, float] = read_json(memory, "list of accuracies") if memory.exists() else {}
+    known = _Accuracies.read(checkpoints / f"networks_seed{seed}.json", {**kept.made_by, "scratch": asdict(scratch)})
+    train_supernet(supernet, supernet.gates(space.heaviest()), data.weights, first, paths, fabric, kept, told)
+    known.save()
 
     def accuracy(architecture: Architecture) -> float:
         key = "|".join(map(str, space.space.describe(architecture).values()))
-        if key not in known:
+        if key not in known.found:
             network = supernet.extract(architecture)
             fine_tune(network, data.weights, scratch, fabric, progress=progress.callback(f"seed {seed}, from scratch"))
-            known[key] = 100 * evaluate(network, data.test, fabric)
-            save_json(known, memory)
-        return known[key]
+            known.found[key] = 100 * evaluate(network, data.test, fabric)
+            known.save()
+        return known.found[key]
 
     def noted(method: str, budget: int, architecture: Architecture, limit: float) -> Found:
         macs = cost.cost(architecture)
         return Found(method, budget, seed, 100 * macs / limit, macs <= limit, macs, accuracy(architecture))
 
-    losses = NetworkLoss(
-        supernet, split, options.evaluated_images, fabric, batch_statistics=True, workers=options.workers, seed=seed
-    )
+    split = data.architecture
+    losses = NetworkLoss(supernet, split, options.evaluated_images, fabric, workers=options.workers, seed=seed)
+    images = Subset(split, range(min(options.search_images, len(split))))  # type: ignore[arg-type]
     low, high = cost.cost(_cheapest(space, cost)), cost.cost(space.heaviest())
     found = [noted(CHEAPEST, -1, _cheapest(space, cost), low), noted(HEAVIEST, -1, space.heaviest(), high)]
     for budget, share in enumerate(options.budgets):
-        limit = low + share * (high - low)
+        limit, begins = low + share * (high - low), seed * 1000 + budget
         problem = SearchProblem(space.space, (Budget(cost, limit, cost.unit),))
-        judging = JudgeOptions(options.evaluations, options.evaluated_images, JUDGED_ROWS, seed=seed * 1000 + budget)
-        ours = recommended(space.space, space.staged, options.evaluations)
-        judged = search_networks(problem, ours, losses, supernet, judging, fabric, progress=told)
-        found.append(noted(OURS, budget, judged.result.architecture, limit))
-        for name, method in _methods(space):
-            settings = SearchOptions(options.search_epochs, options.batch_size, workers=options.workers, seed=seed * 1000 + budget)
-            run = search(problem, method, supernet, images, settings, fabric, progress=told)
-            found.append(noted(name, budget, run.result.architecture, limit))
-        drawn = random_feasible(problem, space.staged, np.random.default_rng([seed, budget])).result
-        found.append(noted(RANDOM, budget, drawn.architecture, limit))
-    seconds = time.process_time() - began
-    save_json({"seconds": seconds, "answers": [asdict(answer) for answer in found]}, answers)
-    return found, seconds
+        for name in options.methods:
+            where = Checkpoint(checkpoints / f"search_{METHODS.index(name)}_seed{seed}_budget{budget}.safetensors", kept.made_by)
+            if name == RANDOM:
+                generator = np.random.default_rng([seed, budget])
+                drawn = [random_feasible(problem, space.staged, generator).result for _ in range(options.random_networks)]
+                found += [noted(name, budget, result.architecture, limit) for result in drawn]
+                continue
+            if name == JUDGED:
+                judging = JudgeOptions(options.evaluations, options.evaluated_images, JUDGED_ROWS, seed=begins)
+                ours = recommended(space.space, space.staged, options.evaluations)
+                result = search_networks(problem, ours, losses, supernet, judging, fabric, where, told).result
+            else:
+                settings = SearchOptions(options.search_epochs, options.batch_size, workers=options.workers, seed=begins)
+                result = search(problem, _method(name, space), supernet, images, settings, fabric, where, told).result
+            found.append(noted(name, budget, result.architecture, limit))
+            known.save()
+    return found, known.seconds
 
 
-def _methods(space: MBConvSpace) -> Iterator[tuple[str, SearchMethod[Any]]]:
-    yield SMALL, small_steps(space.space, space.staged)
-    yield PRINTED, HardCoRe(space.space, space.staged)
-    yield SOFT, SoftPenalty(space.space, space.staged)
+@dataclass(slots=True)
+class _Accuracies:
+    """Of the networks of a seed, trained from scratch, by their choices; and the processor seconds spent on that seed so far."""
+
+    path: Path
+    made_by: Mapping[str, Any]
+    found: dict[str, float]
+    seconds: float
+    since: float
+
+    @classmethod
+    def read(cls, path: Path, made_by: Mapping[str, Any]) -> _Accuracies:
+        """What is there.
+
+        Raises:
+            ValueError: it is of other data, versions or training.
+        """
+        kept = read_json(path, "list of accuracies") if path.exists() else {"made_by": made_by, "found": {}, "seconds": 0.0}
+        if not isinstance(kept, dict) or kept.get("made_by") != json.loads(json.dumps(made_by)):
+            raise ValueError(f"{path}: of other options, data or versions; start over with --no-resume, or restore them")
+        return cls(path, made_by, kept["found"], kept["seconds"], time.process_time())
+
+    def save(self) -> None:
+        """Write the file."""
+        now = time.process_time()
+        self.seconds, self.since = self.seconds + now - self.since, now
+        save_json({"made_by": self.made_by, "found": self.found, "seconds": self.seconds}, self.path)
+
+
+def _method(name: str, space: MBConvSpace) -> SearchMethod[Any]:
+    """One that searches by batches."""
+    made: dict[str, Callable[..., SearchMethod[Any]]] = {OURS: small_steps, PRINTED: HardCoRe, SOFT: SoftPenalty}
+    return made[name](space.space, space.staged)
 
 
 def _cheapest(space: MBConvSpace, cost: QuadraticCost) -> Architecture:
@@ -247,15 +281,15 @@ def _table(found: Sequence[Found], options: Options, seconds: float) -> Rows:
         return [mean(a.accuracy for a in found if a.method == method and a.seed == seed) for seed in seeds]
 
     rows: list[Row] = []
-    for method in (*METHODS, CHEAPEST, HEAVIEST):
+    for method in (*options.methods, CHEAPEST, HEAVIEST):
         own = [answer for answer in found if answer.method == method]
         row: Row = {"method": method, "accuracy": mean(by_seed(method)), "half": half_width(by_seed(method))}
         if method in METHODS:
             for budget in range(len(options.budgets)):
                 row[f"b{budget}"] = mean(a.accuracy for a in own if a.budget == budget)
             row |= {"use": mean(a.use for a in own), "violations": 100 * mean(not a.fits for a in own)}
-            if method != RANDOM:
-                row["against"] = compared(by_seed(method), by_seed(RANDOM), "it")
+        if method != OURS and OURS in options.methods:
+            row["against"] = compared(by_seed(OURS), by_seed(method), "ours")
         row["macs"] = mean(a.macs for a in own) / 1e6
         rows.append(row)
     columns = (
@@ -271,7 +305,7 @@ def _table(found: Sequence[Found], options: Options, seconds: float) -> Rows:
         Column("macs", "MMACs", "million multiply-adds, mean", ".2f"),
         Column("use", "use %", "share of the budget that the answer uses", ".0f"),
         Column("violations", "over %", "share of answers beyond the budget", ".0f"),
-        Column("against", "against random", "difference of accuracy, paired by seed, with its 95 % interval"),
+        Column("against", "ours less it", "difference of accuracy, paired by seed, with its 95 % interval"),
     )
     images = f"CIFAR-10 at {options.resolution} x {options.resolution} pixels"
     title = f"{images}, networks trained from scratch for {options.scratch_epochs} epochs"
