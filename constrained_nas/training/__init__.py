@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     )
     from constrained_nas.training.curves import CURVES_FILE, Curve, Curves, read_curves, rounded
     from constrained_nas.training.loop import (
-        TrainingOptions,
         evaluate,
         fine_tune,
         heaviest_file,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
         uniform_rows,
     )
     from constrained_nas.training.losses import row_losses
+    from constrained_nas.training.options import TrainingOptions
     from constrained_nas.training.parts import Parts, mixed_seed, part_of_gate
     from constrained_nas.training.precision import gradient_scale, load_scaler, lower_scale, scaler_state, weight_step
     from constrained_nas.training.processes import first_process, make_fabric, process_count, stopping_together

@@ -16,6 +16,7 @@ from torch import nn
 
 from constrained_nas.commands.bits import Quantise, quantise
 from constrained_nas.quantization import find_layers, load_packed, load_weights_file, read_network
+from graphs import hardcore_network
 from graphs.folder_lock import owned
 
 OWN = """
@@ -84,6 +85,18 @@ def test_weights_come_from_safetensors_alone(tmp_path: Path) -> None:
         load_weights_file(nn.Linear(2, 2), tmp_path / "w.safetensors")
     with pytest.raises(FileNotFoundError, match="no such file"):
         load_weights_file(second, tmp_path / "none.safetensors")
+
+
+def test_published_weights_of_timm_are_quantized_by_its_name(tmp_path: Path) -> None:
+    timm: Any = pytest.importorskip("timm", reason="timm is an optional peer: install it to read its networks")
+    theirs = timm.create_model("hardcorenas_a", pretrained=False).eval()
+    save_file(theirs.state_dict(), tmp_path / "w.safetensors")
+    found = read_network("hardcorenas_a", 1000, seed=1)
+    load_weights_file(found, tmp_path / "w.safetensors")
+    images = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(found(images), theirs(images))
+        assert torch.allclose(hardcore_network("A", tmp_path / "w.safetensors")(images), theirs(images), rtol=1e-5, atol=1e-6)
 
 
 def test_the_command_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,9 +11,8 @@ from torch import nn
 from graphs import hardcore_imagenet, hardcore_small
 from graphs.blocks import ConvNormActivation, InvertedResidual, PooledClassifier
 from graphs.costs import Counts, count, mac_cost, parameter_cost
-from graphs.spaces import architecture_strings
+from graphs.spaces import HARDCORE_NETWORKS, architecture_strings
 from graphs.spaces.block_strings import BlockString, network_from_strings, network_strings, read_architecture_strings, read_stages
-from papers_repro.hardcore.published import NETWORKS
 
 COUNTS = {  # of the networks as timm builds them (test_the_same_network_as_timms recounts one where timm is there)
     "A": Counts(macs=224_227_936, parameters=5_260_232),
@@ -29,18 +28,18 @@ def as_lists(stages: tuple[tuple[str, ...], ...]) -> list[list[str]]:
     return [list(stage) for stage in stages]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", HARDCORE_NETWORKS)
 def test_published_networks_are_read_built_counted_and_written(name: str) -> None:
     with torch.device("meta"):
-        network = network_from_strings(NETWORKS[name])
+        network = network_from_strings(HARDCORE_NETWORKS[name])
         assert count(network, (3, 224, 224)) == COUNTS[name]
-    assert network_strings(network) == as_lists(NETWORKS[name])
+    assert network_strings(network) == as_lists(HARDCORE_NETWORKS[name])
 
 
 def test_published_networks_are_architectures_of_the_release_space() -> None:
     space, papers = hardcore_imagenet(), hardcore_imagenet("paper")
     macs, parameters = mac_cost(space), parameter_cost(space)
-    for name, stages in NETWORKS.items():
+    for name, stages in HARDCORE_NETWORKS.items():
         architecture = read_architecture_strings(space, stages)
         assert (macs.cost(architecture), parameters.cost(architecture)) == (COUNTS[name].macs, COUNTS[name].parameters)
         assert architecture_strings(space, architecture) == as_lists(stages)
@@ -52,7 +51,7 @@ def test_the_same_network_as_timms() -> None:
     name = "B"  # blocks with and without attention, and a ds block with a ReLU
     timm = pytest.importorskip("timm", reason="timm is an optional peer: install it to compare with its networks")
     theirs = timm.create_model(f"hardcorenas_{name.lower()}", pretrained=False).eval().double()
-    ours = network_from_strings(NETWORKS[name]).eval().double()
+    ours = network_from_strings(HARDCORE_NETWORKS[name]).eval().double()
     stir(theirs, 0)
     assert count(theirs, (3, 64, 64)) == count(ours, (3, 64, 64))
     weights = [tensor.flatten() for key, tensor in theirs.state_dict().items() if "num_batches" not in key]
@@ -142,7 +141,7 @@ def test_stages_that_are_no_network(stages: list[list[str]], said: str) -> None:
 
 def test_strings_of_another_space() -> None:
     space = hardcore_imagenet()
-    stages = as_lists(NETWORKS["A"])
+    stages = as_lists(HARDCORE_NETWORKS["A"])
     with pytest.raises(ValueError, match="stage 1: 1 blocks"):
         read_architecture_strings(space, [stages[0], stages[1][:1], *stages[2:]])
     with pytest.raises(ValueError, match="5 stages, the strings 4"):
