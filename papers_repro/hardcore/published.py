@@ -1,6 +1,7 @@
 """What is published of HardCoRe-NAS: the rows that the scripts print beside ours.
 
-Reference: Nayman et al., HardCoRe-NAS, Table 1: latency in ms as the paper measured it on its devices, ImageNet top-1 in %.
+Reference: Nayman et al., HardCoRe-NAS, Table 1, and the README of its release: latency in ms as the paper measured it on its
+devices, ImageNet top-1 in %.
 """
 
 from __future__ import annotations
@@ -42,6 +43,27 @@ _TABLE1: tuple[tuple[str, float, float], ...] = (
     (f"FairNAS-C ({_CPU})", 60, 76.7),
     (f"HardCoRe-NAS 60 ms ({_CPU})", 61, 78.0),
 )
+
+
+FRONT: dict[str, tuple[str, float, float]] = {
+    "mnasnet_100": ("MnasNetB1", 39, 74.5),
+    "spnasnet_100": ("SPNASNet", 41, 74.1),
+    "mobilenetv3_large_100": ("MobileNetV3", 45, 75.2),
+    "fbnetc_100": ("FBNet", 47, 75.1),
+    "semnasnet_100": ("MnasNetA1", 55, 75.2),
+    "efficientnet_b0": ("EfficientNetB0", 85, 77.3),
+    "hardcorenas_a": ("HardCoRe-NAS A", 38, 75.3),
+    "hardcorenas_b": ("HardCoRe-NAS B", 40, 75.8),
+    "hardcorenas_c": ("HardCoRe-NAS C", 44, 76.4),
+    "hardcorenas_d": ("HardCoRe-NAS D", 50, 77.1),
+    "hardcorenas_e": ("HardCoRe-NAS E", 55, 77.6),
+    "hardcorenas_f": ("HardCoRe-NAS F", 60, 78.0),
+}
+"""By timm's name: the paper's, latency in ms on its Xeon at a batch of 1, and ImageNet top-1 in %, of networks that can be built.
+
+Table 1; the letters and the row of A are the authors' release's (its column "red", whose others are Table 1's). timm's own weights
+of the six are of another column and some tenths better. MobileNetV2 is left out: Table 1 does not say which width it is.
+"""
 
 
 def table1_rows() -> Rows:

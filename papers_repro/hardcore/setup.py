@@ -34,7 +34,7 @@ class TrainedSupernet:
     Attributes:
         space, data: the space, and the splits of the data.
         supernet: trained, in evaluation mode, on the fabric's device.
-        latencies: shared by all seeds.
+        timed: latencies, shared by all seeds; None where they were not asked for.
         teacher: the heaviest network as it was before paths were sampled (Appendix G: w-bar*).
         training_seconds: of this run; less than the whole where training was resumed.
         resumed: whether a checkpoint was found.
@@ -43,10 +43,17 @@ class TrainedSupernet:
     space: MBConvSpace
     data: DataSplits
     supernet: Supernet
-    latencies: BlockLatencies
+    timed: BlockLatencies | None
     teacher: nn.Module
     training_seconds: float
     resumed: bool
+
+    @property
+    def latencies(self) -> BlockLatencies:
+        """Those that were asked for."""
+        if self.timed is None:
+            raise ValueError("this super-network was prepared without latencies")
+        return self.timed
 
     @property
     def table(self) -> LatencyTable:
@@ -78,8 +85,9 @@ def prepare(
     progress: Reports,
     folder: Path | None = None,
     latencies: BlockLatencies | None = None,
+    timed: bool = True,
 ) -> TrainedSupernet:
-    """Load the data, train the super-network and, unless ``latencies`` are given, measure them.
+    """Load the data, train the super-network and, unless ``latencies`` are given or it is not to be ``timed``, measure them.
 
     Args:
         seed: of data, weights and training.
@@ -92,7 +100,7 @@ def prepare(
     """
     data = load_data(options, seed)
     space = make_space(options, data.classes, data.image_channels)
-    if latencies is None:
+    if latencies is None and timed:
         latencies = measure_latencies(space, options, seed, progress, folder)
     supernet = fresh_supernet(space, seed)
     checkpoint = folder / "checkpoints" / f"supernet_seed{seed}.safetensors" if folder is not None else None
@@ -117,7 +125,7 @@ def prepare(
         ),
         fabric,
         kept,
-        progress.callback(f"seed {seed}"),
+        progress.callback(f"seed {seed}, a path per {options.path_per}"),
         draw,
     )
     seconds = time.perf_counter() - began

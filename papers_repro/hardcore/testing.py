@@ -1,6 +1,7 @@
-"""Test accuracies of found networks, each fine-tuned and tested once.
+"""Test accuracies of networks, each fine-tuned, or trained from scratch, and tested once.
 
-They are extracted with the super-network's weights and learn from labels and the heaviest network's answers ("2 for 1").
+Fine-tuned ones are extracted with the super-network's weights and learn from labels and the heaviest network's answers ("2 for 1");
+from scratch they forget those weights and have no teacher.
 
 Reference: Nayman et al., HardCoRe-NAS, Appendix G.
 """
@@ -25,9 +26,10 @@ from papers_repro.hardcore.setup import TrainedSupernet
 
 
 class Tests:
-    """Test accuracies of networks after fine-tuning, each measured once and remembered in a file; the weights stay in checkpoints.
+    """Test accuracies of networks after training, each measured once and remembered in a file; the weights stay in checkpoints.
 
-    A network is fine-tuned from the super-network of its seed, so a result belongs to (seed, architecture).
+    A network is fine-tuned from the super-network of its seed, so a result belongs to (seed, architecture). With training
+    ``from_scratch`` it forgets these weights.
     """
 
     def __init__(self, prepared: TrainedSupernet, training: TrainingOptions, fabric: Fabric, memory: Path, resume: bool) -> None:
@@ -43,7 +45,7 @@ class Tests:
         self.resume = resume
 
     def accuracy(self, architecture: Architecture) -> tuple[float, float]:
-        """(test accuracy, seconds of fine-tuning) of an architecture."""
+        """(test accuracy, seconds of training) of an architecture."""
         key = "|".join(map(str, self.prepared.space.space.describe(architecture).values()))
         if key not in self.known:
             began = time.perf_counter()
@@ -52,7 +54,7 @@ class Tests:
             checkpoint = self.memory.with_name(f"tuned_seed{self.training.seed}_{name}.safetensors")
             if not self.resume:
                 checkpoint.unlink(missing_ok=True)
-            data, teacher = self.prepared.data.weights, self.prepared.teacher
+            data, teacher = self.prepared.data.weights, None if self.training.from_scratch else self.prepared.teacher
             fine_tune(network, data, self.training, self.fabric, teacher, checkpoint=kept_under(checkpoint, self.prepared.data))
             seconds = time.perf_counter() - began
             self.known[key] = {

@@ -1,4 +1,4 @@
-"""The scripts of HardCoRe-NAS's figures 5 and 7, run as a user runs them; and how rows are printed and saved."""
+"""The scripts of HardCoRe-NAS's figures 1, 4, 5, 7 and 8, run as a user runs them; and how rows are printed and saved."""
 
 import io
 import json
@@ -91,6 +91,48 @@ def test_figure_7_on_a_measured_table(tmp_path: Path) -> None:
     (rows,) = run("hardcore_figure7", tmp_path / "run", *arguments)["tables"]
     assert [row["latency"] for row in rows["ours"]] == pytest.approx([4.5, 6.0, 6.0], abs=1e-9)
     assert rows["remark"].startswith("Latencies: measured: a processor")
+
+
+def test_figure_1(tmp_path: Path) -> None:
+    pytest.importorskip("timm", reason="the peers of Fig. 1 are timm's")
+    (table,) = run("hardcore_figure1", tmp_path / "run")["tables"]
+    rows = {row["timm"]: row for row in table["ours"]}
+    assert rows.keys() == {"mnasnet_100", "mobilenetv3_large_100", "hardcorenas_a", "hardcorenas_f"}
+    assert all(row["measured"] > 0 for row in rows.values())
+    assert rows["hardcorenas_f"]["parameters"] == pytest.approx(8.199688) and rows["hardcorenas_f"]["accuracy"] == 78.0
+    # F is the best as published, so nothing beats it; a network on the front is beaten by none in both.
+    assert rows["hardcorenas_f"]["front"]
+    for row in rows.values():
+        beaten = [other for other in rows.values() if other["accuracy"] > row["accuracy"] and other["measured"] < row["measured"]]
+        assert row["front"] == (not beaten)
+
+
+def test_figure_1_asks_for_networks_that_are_known(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="expected two or more of mnasnet_100"):
+        run("hardcore_figure1", tmp_path / "run", "--networks", "resnet18", "mnasnet_100")
+
+
+def test_figure_4(tmp_path: Path) -> None:
+    table, every = run("hardcore_figure4", tmp_path / "run")["tables"]
+    rows = {(row["guess"], row.get("statistics")): row for row in table["ours"]}
+    ways = ("multi path: one an example", "single path: one a batch")
+    assert {(way, statistics) for way in ways for statistics in ("own", "training")} < rows.keys()
+    assert all(-1 <= row["tau"] <= 1 and -1 <= row["spearman"] <= 1 for row in rows.values() if row.get("spearman") is not None)
+    assert rows["another training alone", None]["tau"] is not None  # two seeds rank each other
+    assert [row["network"] for row in every["ours"]] == ["d2_e3_k3", "d3_e4_k5", "d4_e6_k5"]
+    assert all(0 <= row[way] <= 100 for row in every["ours"] for way in ("alone", "example", "batch"))
+    assert table["published"][0] == {"guess": ways[0], "tau": 0.95, "spearman": 0.99} and table["source"]
+
+
+def test_figure_8(tmp_path: Path) -> None:
+    table, every = run("hardcore_figure8", tmp_path / "run")["tables"]
+    assert [row["way"] for row in table["ours"]] == ["w* as it is", "w* fine-tuned, 1 epochs", "from scratch, 1 epochs"]
+    assert [row["network"] for row in every["ours"]] == ["d2_e3_k3", "d4_e6_k5"]
+    for row in table["ours"]:
+        assert row["accuracy"] == pytest.approx(sum(one[row["way"]] for one in every["ours"]) / 2)
+    assert all(row["seconds"] > 0 for row in table["ours"]) and "against" not in table["ours"][-1]
+    again = run("hardcore_figure8", tmp_path / "run")["tables"]  # every accuracy is kept, none is measured again
+    assert again[1]["ours"] == every["ours"] and again[0]["ours"][1]["seconds"] == table["ours"][1]["seconds"]
 
 
 @pytest.mark.parametrize("script", ["hardcore_figure5", "hardcore_figure7"])
