@@ -14,7 +14,7 @@ Reference: Nayman et al., HardCoRe-NAS, Fig. 4 and Sec. 3.3; Guo et al., Single 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -167,14 +167,14 @@ def _correlations(found: Sequence[Judged], macs: Sequence[float], options: Optio
     rows: list[Row] = []
     taus = {key: [_tau(judged.guessed[key], truth) for judged in found] for key in found[0].guessed}
     for (way, statistics), by_seed in taus.items():
-        rhos = [float(spearmanr(judged.guessed[way, statistics], truth).statistic) for judged in found]
+        rhos = [_rank(spearmanr, judged.guessed[way, statistics], truth) for judged in found]
         row: Row = {"guess": WAYS[way], "statistics": statistics, "tau": mean(by_seed), "half": half_width(by_seed)}
         row |= {"spearman": mean(rhos), "accuracy": mean(mean(judged.guessed[way, statistics]) for judged in found)}
         row["seconds"] = mean(judged.seconds[way] for judged in found)
         if way == "example":
             row["against"] = compared(by_seed, taus["batch", statistics], "multi path")
         rows.append(row)
-    rows.append({"guess": "multiply-adds alone", "tau": _tau(macs, truth), "spearman": float(spearmanr(macs, truth).statistic)})
+    rows.append({"guess": "multiply-adds alone", "tau": _tau(macs, truth), "spearman": _rank(spearmanr, macs, truth)})
     again = [
         _tau(judged.alone, np.mean([other.alone for other in found if other is not judged], axis=0).tolist())
         for judged in found
@@ -206,9 +206,12 @@ def _correlations(found: Sequence[Judged], macs: Sequence[float], options: Optio
 
 
 def _tau(guess: Sequence[float], truth: Sequence[float]) -> float:
-    """Kendall's tau; 0 where all are guessed alike."""
-    found = float(kendalltau(guess, truth).statistic)
-    return 0.0 if np.isnan(found) else found
+    return _rank(kendalltau, guess, truth)
+
+
+def _rank(correlation: Callable[..., Any], guess: Sequence[float], truth: Sequence[float]) -> float:
+    """A rank correlation; 0 where all are guessed alike."""
+    return float(correlation(guess, truth).statistic) if len(set(guess)) > 1 and len(set(truth)) > 1 else 0.0
 
 
 def _every(networks: Sequence[UniformNetwork], found: Sequence[Judged], macs: Sequence[float]) -> Rows:

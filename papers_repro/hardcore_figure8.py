@@ -58,7 +58,7 @@ class Options(ScriptOptions):
 
     seeds: int = 3
     """Super-networks, each with splits and trainings of its own."""
-    networks: int = 6
+    networks: int = 5
     """At most so many uniform networks."""
     tuned_epochs: tuple[int, ...] = (0, 1, 4)
     """Of fine-tuning, each tried; 0 for w* as it is."""
