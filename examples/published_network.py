@@ -1,6 +1,6 @@
 """A network that was published with HardCoRe-NAS, with the weights that timm keeps for it, as files that need torch alone.
 
-timm's weights are safetensors (or .pth, of which only tensors are read); nothing is downloaded here, and timm is not needed:
+timm's weights are safetensors files; nothing is downloaded here, and timm is not needed:
 
     python examples/published_network.py hardcorenas_a --weights hardcorenas_a.safetensors
 

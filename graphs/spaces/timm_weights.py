@@ -4,7 +4,7 @@ The modules are the same, their names are not: ``blocks.2.0.conv_pwl.weight`` is
 numbers all stages from 0, the separable block and the convolution before the pooling among them, and has a 1x1 convolution where
 the classifier here has a linear layer.
 
-Files are never unpickled: .safetensors hold tensors alone, and of others torch's loader takes tensors alone.
+Files are safetensors. Pickled ones (.pth, .pt, .bin) may run anything and are not read; a state dict in memory is.
 
 Reference: the library timm (its ``MobileNetV3``).
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -39,8 +39,7 @@ def load_timm_weights(network: nn.Sequential, weights: Path | str | Mapping[str,
 
     Args:
         network: as :func:`graphs.network_from_strings` builds it from the strings of timm's.
-        weights: a file (.safetensors; .pth, .pt or .bin, read without unpickling) or a state dict, as
-            ``timm.create_model(name).state_dict()`` gives it, or inside a dictionary under ``state_dict``.
+        weights: a safetensors file, or a state dict as ``timm.create_model(name).state_dict()`` gives it.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -56,19 +55,17 @@ def load_timm_weights(network: nn.Sequential, weights: Path | str | Mapping[str,
         ValueError: the weights are not of this network: missing bn1.weight, bn1.bias, bn1.running_mean and 25 more
     """
     given, what = (_read(Path(weights)), str(weights)) if isinstance(weights, Path | str) else (weights, "the weights")
-    inner = given.get("state_dict") if isinstance(given, Mapping) else None
-    tensors = dict(given if inner is None else inner) if isinstance(given, Mapping) else {}
-    if not tensors or not all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in tensors.items()):
+    if not given or not all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in given.items()):
         raise ValueError(f"{what}: expected a state dict, tensors by their names")
-    own, names = network.state_dict(), timm_names(network)
-    wrong = _differences(own, names, tensors)
+    own, names = network.state_dict(), _timm_names(network)
+    wrong = _differences(own, names, given)
     if wrong:
         raise ValueError(f"{what} {'are' if given is weights else 'is'} not of this network: {wrong}")
-    taken = {name: tensors[theirs].reshape(own[name].shape) for name, theirs in names.items() if theirs in tensors}
+    taken = {name: given[theirs].reshape(own[name].shape) for name, theirs in names.items() if theirs in given}
     network.load_state_dict(own | taken)
 
 
-def timm_names(network: nn.Sequential) -> dict[str, str]:
+def _timm_names(network: nn.Sequential) -> dict[str, str]:
     """timm's name of every tensor in the state dict of a network of block strings.
 
     Raises:
@@ -99,13 +96,15 @@ def _modules(network: nn.Sequential) -> Iterator[tuple[str, str]]:
 def _read(path: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
+    if path.suffix != ".safetensors":
+        raise ValueError(
+            f"{path}: pickled weights are not read here; convert them where you trust them: "
+            f"safetensors.torch.save_file(torch.load({path.name!r}, weights_only=True), 'weights.safetensors')"
+        )
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        found: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # the loaders raise many kinds
-        said = shortened(" ".join(str(error).split()), 160)
-        raise ValueError(f"{path}: no file of weights, or one that holds more than tensors: {said}") from error
+        found: Mapping[str, Tensor] = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: no safetensors file: {shortened(' '.join(str(error).split()), 160)}") from error
     return found
 
 
