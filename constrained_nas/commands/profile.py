@@ -243,8 +243,9 @@ class ImportTable:
     milliseconds, or to millijoules for search --energy-table. What is in the file decides how it is read, not its name: keys of
     once-for-all and ProxylessNAS in YAML, JSON or lines
     (expanded_conv-input:56x56x24-output:28x28x40-expand:4-kernel:5-stride:2-idskip:0-se:1-hs:1: {mean: 0.31}, or KEY: 0.31),
-    keys of this library (stage1.block2 e3_k5_se: 0.31; CHOICE OPTION: 0.31 for your own), HardCoRe-NAS's pickled lut.pkl
-    (numbers and texts alone, nothing in it is run), or CSV.
+    keys of this library (stage1.block2 e3_k5_se: 0.31; CHOICE OPTION: 0.31 for your own), FBNet's rows (a first line of operators
+    ir_k3_e6 ..., then one line of numbers a block; for your own, its options and a line a choice) and NNI's records (op_name,
+    op_data_shape, op_latency), HardCoRe-NAS's pickled lut.pkl (numbers and texts alone, nothing in it is run), or CSV.
 
     CSV: columns option (e3_k5_se), latency, and block (stage1.block2) or shape (24x56x56-40x28x28: channels x height x width in and
     out); spread and samples may be there. The row of block fixed without an option is the rest of the network.

@@ -21,6 +21,10 @@ head's channels.
 **Keys of HardCoRe-NAS** (its ``lut.pkl``, read without unpickling): ``general`` for the rest of the network, and
 ``in_channels_24_out_channels_40_stride_2_resolution_56_er_3_k_5_se_0.25_act_1``, where ``act`` says ReLU.
 
+**Operators of FBNet and NNI**: rows by layer, or records by shape (see :mod:`constrained_nas.tables.operator_lists`), of operators
+``ir_k3_e6`` or ``mb_k3_e6_se``, the first row the first block. In a network of one's own the rows are its choices in their order,
+the names their options. Such lists have no rest of the network: it must be given.
+
 **Keys of this library**: ``stage1.block2 e3_k5_se`` (or with a dot in between), and ``fixed``; those of a network of one's own are
 its choices and their options, ``early 3x3``.
 
@@ -42,11 +46,11 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
-from constrained_nas.tables import is_pickle, number_of, read_lookup
+from constrained_nas.tables import Lookup, is_pickle, number_of, operator_names, read_lookup, record_keys
 from graphs import ChoiceSpace, MBConvSpace
 from graphs.blocks import Configuration
 from graphs.costs import LatencyEntry, LatencyTable
-from graphs.files import read_text
+from graphs.files import read_text, shortened
 from graphs.spaces import BlockShape
 
 Tabulated = MBConvSpace | ChoiceSpace
@@ -113,40 +117,75 @@ def import_ofa_table(path: Path | str, space: Tabulated, conditions: ImportCondi
             return 0.0
         return latencies[found]
 
-    if isinstance(space, ChoiceSpace):
-        kind, fixed_keys = "this library's", [["fixed"]]
-        keys = {(block, option): _own_keys(block, option) for block, options in _options(space).items() for option in options}
-    else:
-        kind, keys_of, fixed_keys = _named_keys(space, latencies)
-        keys = {
-            (block, option.name): keys_of(block, option.name, shape, actual)
-            for block, shape in zip(space.block_names, space.block_shapes, strict=True)
-            for option, actual in zip(space.configurations, space.configurations_of(shape), strict=True)
-        }
+    kind, keys, fixed_keys = _keys(space, read, path)
     values = {place: (look_up(names), 0.0, 1) for place, names in keys.items()}
+    of_blocks = len(missing)
     rest = math.fsum(look_up(keys) for keys in fixed_keys) if fixed is None else fixed
     if missing:
         different = list(dict.fromkeys(missing))
+        first = ", ".join(shortened(key, 30) for key in list(latencies)[:2])
+        hint = "" if of_blocks else "; --fixed NUMBER says what the rest of the network takes"
         raise ValueError(
-            f"{path}: has no entry for {len(different)} layers of {space.space.name}, the first of them {', '.join(different[:3])}"
+            f"{path}: has no entry for {len(different)} layers of {space.space.name}, the first of them "
+            f"{', '.join(different[:3])}; its {len(latencies)} entries begin with {first}{hint}"
         )
     return _table(space, conditions, f"{Path(path).name}, {kind} {read.written} in {conditions.unit}", values, rest)
 
 
-_Keys = Callable[[str, str, BlockShape, Configuration], list[str]]
+def _keys(space: Tabulated, read: Lookup, path: Path | str) -> tuple[str, dict[tuple[str, str], list[str]], list[list[str]]]:
+    """What the keys are called after, those an option of a block may have, and those of the layers besides the blocks."""
+    blocks = _options(space)
+    if read.written == "rows":
+        layers = len({key.partition(" ")[0] for key in read.latencies})
+        if layers != len(blocks):
+            raise ValueError(f"{path}: {layers} rows under a line of operators; {space.space.name} has {len(blocks)} places")
+    own = isinstance(space, ChoiceSpace) and read.written != "rows"
+    if own and read.written == "records":
+        raise ValueError(f"{path}: records by shape; a network of your own takes lines CHOICE OPTION: NUMBER, or rows by choice")
+    if isinstance(space, ChoiceSpace):
+        listed = {
+            (block, option): _own_keys(block, option) if own else [f"{number} {option}"]
+            for number, (block, options) in enumerate(blocks.items(), start=1)
+            for option in options
+        }
+        return ("this library's" if own else "FBNet's"), listed, [["fixed"]]
+    kind, keys_of, fixed_keys = _named_keys(space, read)
+    named = {
+        (block, option.name): keys_of(number, block, option, shape)
+        for number, (block, shape) in enumerate(zip(space.block_names, space.block_shapes, strict=True), start=1)
+        for option in space.configurations
+    }
+    return kind, named, fixed_keys
 
 
-def _named_keys(space: MBConvSpace, latencies: Mapping[str, float]) -> tuple[str, _Keys, list[list[str]]]:
+_KeysOf = Callable[[int, str, Configuration, BlockShape], list[str]]
+
+
+def _named_keys(space: MBConvSpace, read: Lookup) -> tuple[str, _KeysOf, list[list[str]]]:
     """What the keys are called after, how a block's options are called, and the layers besides the blocks."""
-    if any(key.startswith("in_channels_") for key in latencies):
-        return "HardCoRe-NAS", lambda b, o, shape, option: _hardcore_keys(shape, option), [["general"]]
-    if any(key.startswith("stage1.block1") for key in latencies):
-        return "this library's", lambda block, option, s, c: _own_keys(block, option), [["fixed"]]
-    return (
-        "once-for-all",
-        lambda b, o, shape, option: _block_keys(shape, option.expansion, option.kernel, option.squeeze_excite),
-        _fixed_keys(space, latencies),
-    )
+
+    def actual(option: Configuration, shape: BlockShape) -> Configuration:
+        return space.configurations_of(shape)[space.configurations.index(option)]
+
+    def by_place(number: int, block: str, option: Configuration, shape: BlockShape) -> list[str]:
+        return [f"{number} {name}" for each in (option, actual(option, shape)) for name in operator_names(each)]
+
+    def by_shape(number: int, block: str, option: Configuration, shape: BlockShape) -> list[str]:
+        return [*record_keys(shape, option), *record_keys(shape, actual(option, shape))]
+
+    def of_layers(number: int, block: str, option: Configuration, shape: BlockShape) -> list[str]:
+        block_option = actual(option, shape)
+        return _block_keys(shape, block_option.expansion, block_option.kernel, block_option.squeeze_excite)
+
+    if read.written == "rows":
+        return "FBNet's", by_place, [["fixed"]]
+    if read.written == "records":
+        return "NNI's", by_shape, [["fixed"]]
+    if any(key.startswith("in_channels_") for key in read.latencies):
+        return "HardCoRe-NAS", lambda n, b, option, shape: _hardcore_keys(shape, actual(option, shape)), [["general"]]
+    if any(key.startswith("stage1.block1") for key in read.latencies):
+        return "this library's", lambda n, block, option, s: _own_keys(block, option.name), [["fixed"]]
+    return "once-for-all", of_layers, _fixed_keys(space, read.latencies)
 
 
 def _own_keys(block: str, option: str) -> list[str]:

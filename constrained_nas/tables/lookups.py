@@ -1,8 +1,9 @@
 """Tables of latencies by key, whatever they are written in: what a file holds decides, not its name.
 
-YAML and JSON (``KEY: {mean: 0.31}`` or ``KEY: 0.31``), lines ``KEY: 0.31``, ``KEY,0.31`` or ``KEY 0.31`` without a header (FBNet's
-and NNI's ``lut.txt``, DenseNAS's lists, ProxylessNAS as CSV; more numbers behind the first are left), and pickled dictionaries of
-plain numbers (HardCoRe-NAS's ``lut.pkl``), which are read without unpickling.
+YAML and JSON (``KEY: {mean: 0.31}`` or ``KEY: 0.31``), lines ``KEY: 0.31``, ``KEY,0.31`` or ``KEY 0.31`` without a header
+(ProxylessNAS as CSV; more numbers behind the first are left), rows and records of operators (FBNet's and NNI's, see
+:mod:`constrained_nas.tables.operator_lists`), and pickled dictionaries of plain numbers (HardCoRe-NAS's ``lut.pkl``), which are
+read without unpickling.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from constrained_nas.tables.operator_lists import read_records, read_rows, refuse_nested
 from constrained_nas.tables.plain_pickle import read_plain_pickle
 from graphs.files import read_text, require_file, shortened
 
@@ -32,7 +34,7 @@ _LINES = [
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """``latencies[key]`` in the file's unit; what they were ``written`` in: YAML, JSON, lines or a pickle."""
+    """``latencies[key]`` in the file's unit; what they were ``written`` in: YAML, JSON, lines, rows, records or a pickle."""
 
     latencies: dict[str, float]
     written: str
@@ -62,6 +64,12 @@ def read_lookup(path: Path | str) -> Lookup:
     if is_pickle(path):
         return Lookup(_of_mapping(read_plain_pickle(path), path), "pickle")
     text = read_text(path, "latency table", _MOST_BYTES).lstrip("\ufeff")
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    refuse_nested(text, path)
+    listed = ("records", read_records(lines, path)), ("rows", read_rows(lines))
+    for written, found in listed:
+        if found is not None:
+            return Lookup(_of_mapping(found, path), written)
     if text.lstrip()[:1] in ("{", "["):
         try:
             return Lookup(_of_mapping(json.loads(text), path), "JSON")
@@ -69,7 +77,6 @@ def read_lookup(path: Path | str) -> Lookup:
             pass  # YAML in braces
         except RecursionError as error:
             raise ValueError(f"{path}: nested too deeply for a table") from error
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     pairs = _pairs_of(lines)
     if pairs:
         return Lookup(_of_mapping(_different(pairs, path), path), "lines")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,8 +77,9 @@ class ExpertBlock(Block):
     def forward(self, images: Tensor) -> Tensor:
         shares = self.routing(images.mean((2, 3))).sigmoid()  # (B, experts)
         features = images
+        part: Any
         for part in list(self)[: self.parts]:
-            if isinstance(part, nn.Sequential):
+            if hasattr(part, "conv"):
                 features = part.activation(part.norm(part.conv(features, shares)))
             else:
                 features = part(features)

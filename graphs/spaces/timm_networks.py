@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from copy import deepcopy
+from typing import Any
 
 from torch import nn
 
@@ -75,16 +76,19 @@ def with_channels_of(network: nn.Module, other: nn.Module) -> nn.Module:
     if len(layers) != len(theirs) or any(isinstance(module, MixedConvolution) for module in built.modules()):
         raise ValueError(f"{len(layers)} layers and {len(theirs)} of the other network: expected the same, none with mixed kernels")
     for (name, ours), given in zip(layers, theirs, strict=True):
-        new: nn.Module
-        if isinstance(ours, nn.Conv2d) and isinstance(given, nn.Conv2d) and ours.kernel_size == given.kernel_size:
-            channels = given.in_channels, given.out_channels
-            bias = ours.bias is not None
-            new = nn.Conv2d(*channels, ours.kernel_size, ours.stride, ours.padding, ours.dilation, given.groups, bias)
-        elif isinstance(ours, nn.BatchNorm2d) and isinstance(given, nn.BatchNorm2d):
-            new = nn.BatchNorm2d(given.num_features, ours.eps)
-        elif isinstance(ours, nn.Linear) and isinstance(given, nn.Linear):
-            new = nn.Linear(given.in_features, given.out_features, ours.bias is not None)
-        else:
+        kernels = [getattr(layer, "kernel_size", ()) for layer in (ours, given)]
+        if not isinstance(given, type(ours)) or kernels[0] != kernels[1]:
             raise ValueError(f"{name}: {ours}; the other network has {given} at this place")
-        built.set_submodule(name, new)
+        built.set_submodule(name, _as_wide(ours, given))
     return built
+
+
+def _as_wide(ours: Any, given: Any) -> nn.Module:
+    """A fresh layer with our options and the channels of the other."""
+    if isinstance(ours, nn.BatchNorm2d):
+        return nn.BatchNorm2d(given.num_features, ours.eps)
+    bias = ours.bias is not None
+    if isinstance(ours, nn.Linear):
+        return nn.Linear(given.in_features, given.out_features, bias)
+    channels = given.in_channels, given.out_channels
+    return nn.Conv2d(*channels, ours.kernel_size, ours.stride, ours.padding, ours.dilation, given.groups, bias)

@@ -248,6 +248,73 @@ def test_keys_of_this_library(tmp_path: Path) -> None:
     check(import_table(tmp_path / "lut.txt", SPACE, CONDITIONS), truth, 0.125)
 
 
+def test_rows_of_fbnet_are_blocks_or_choices_in_their_order(tmp_path: Path) -> None:
+    plain = tiny_space(squeeze_excite=(False,))
+    truth = medians(true_table(plain))
+    names = sorted({option for _, option in truth}, reverse=True)
+    written = [f"ir_k{name[4]}_e{name[1]}" for name in names]
+    rows = [" ".join(str(1000 * truth[block, name]) for name in names) + " 1.6" for block in plain.block_names]
+    path = tmp_path / "lookup_table.csv"  # what is in it decides
+    path.write_text("\n".join([" ".join(written) + " skip", *rows]), encoding="utf-8")
+    table = import_table(path, plain, CONDITIONS, fixed=125.0)
+    assert medians(table) == pytest.approx(truth, rel=1e-12) and table.fixed == 0.125
+    assert table.source == "lookup_table.csv, FBNet's rows in us"
+    with pytest.raises(ValueError, match=r"no entry for 1 layers .* fixed; .*--fixed NUMBER says"):
+        import_table(path, plain, CONDITIONS)
+    path.write_text("\n".join([" ".join(written) + " skip", *rows[:3]]), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"3 rows under a line of operators; .* has 4 places"):
+        import_table(path, plain, CONDITIONS, fixed=0.0)
+
+    blocks = [Choice(name, {"wide": nn.Conv2d(3, 3, 3, padding=1), "skip": nn.Identity()}) for name in ("b", "a")]
+    own = choice_space(nn.Sequential(*blocks), torch.zeros(1, 3, 8, 8), "own")
+    path.write_text("skip wide\n1 2\n3 4\n", encoding="utf-8")
+    found = medians(import_table(path, own, ImportConditions("ms", "board", 1), fixed=0.0))
+    assert found == {("b", "skip"): 1, ("b", "wide"): 2, ("a", "skip"): 3, ("a", "wide"): 4}
+
+
+def test_records_of_nni_are_found_by_shape(tmp_path: Path) -> None:
+    plain = tiny_space(squeeze_excite=(False,))
+    shapes = [(shape.side, shape.side, shape.inputs, shape.outputs, shape.stride) for shape in plain.block_shapes]
+    options = {option for _, option in medians(true_table(plain))}
+    lines = []
+    for where in dict.fromkeys(shapes):
+        for option in options:
+            record = {"op_name": f"mb_k{option[4]}_e{option[1]}", "op_data_shape": where, "op_dtype": "float"}
+            lines.append(str(record | {"op_latency": 100.0 * shapes.index(where) + 10 * int(option[4]) + int(option[1])}))
+    path = tmp_path / "lut.txt"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    table = medians(import_table(path, plain, CONDITIONS, fixed=125.0))
+    for block, where in zip(plain.block_names, shapes, strict=True):
+        for option in options:
+            expected = 100 * shapes.index(where) + 10 * int(option[4]) + int(option[1])
+            assert table[block, option] == pytest.approx(expected / 1000)
+    own = choice_space(nn.Sequential(Choice("a", {"x": nn.Identity(), "y": nn.Conv2d(3, 3, 1)})), torch.zeros(1, 3, 8, 8), "own")
+    with pytest.raises(ValueError, match="records by shape; a network of your own takes lines CHOICE OPTION"):
+        import_table(path, own, CONDITIONS, fixed=0.0)
+    path.write_text(lines[0] + "\n" + lines[0], encoding="utf-8")
+    with pytest.raises(ValueError, match=r"record 2: mb_k\d_e\d .* is there twice"):
+        import_table(path, plain, CONDITIONS, fixed=0.0)
+    path.write_text(lines[0] + "\n{'op_name': open('x')}", encoding="utf-8")
+    with pytest.raises(ValueError, match="record 2: expected op_name, op_data_shape"):
+        import_table(path, plain, CONDITIONS, fixed=0.0)
+
+
+def test_lists_of_densenas_have_no_space_here(tmp_path: Path) -> None:
+    path = tmp_path / "lat_list"
+    path.write_text("[2.13, [[[[2.04, 3.91]], [[1.61, 3.03, 0.004]]]], [0.3, 0.28], 0.4]", encoding="utf-8")
+    with pytest.raises(ValueError, match="as DenseNAS writes for its own super-network: no space here has such places"):
+        import_table(path, SPACE, CONDITIONS)
+
+
+def test_keys_of_another_space_are_shown_beside_the_expected_ones(tmp_path: Path) -> None:
+    path = tmp_path / "lut.txt"
+    path.write_text("conv3x3_16: 0.5\nconv5x5_16: 0.7\n", encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=r"no entry for \d+ layers .* expanded_conv-.*; its 2 entries begin with conv3x3_16, conv5"
+    ):
+        import_table(path, SPACE, CONDITIONS)
+
+
 def test_pickled_tables_of_hardcore(tmp_path: Path) -> None:
     """The layout by hand: what its release writes, keyed by shape, option and whether the block has ReLU."""
     space = hardcore_imagenet()
