@@ -29,8 +29,9 @@ the names their options. Such lists have no rest of the network: it must be give
 its choices and their options, ``early 3x3``.
 
 **CSV** with a header and the columns ``option`` (``e3_k5_se``), ``latency``, and ``block`` (``stage1.block2``) or ``shape`` (input
-and output as channels x height x width, ``24x56x56-40x28x28``: of all blocks that see it). ``spread`` and ``samples`` may be there.
-A row with the block ``fixed`` and no option is the rest of the network; several are added.
+and output as channels x height x width, ``24x56x56-40x28x28``: of all blocks that see it). ``spread`` and ``samples`` may be there;
+semicolons or tabs may stand for commas, and commas for points. A row with the block ``fixed`` and no option is the rest of the
+network; several are added.
 
 Reference: Cai et al., Once for all, and ProxylessNAS: the published latency lookup tables; Nayman et al., HardCoRe-NAS: the
 release.
@@ -46,6 +47,7 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
+from constrained_nas.selections import separator_of, with_point
 from constrained_nas.tables import Lookup, is_pickle, number_of, operator_names, read_lookup, record_keys
 from graphs import ChoiceSpace, MBConvSpace
 from graphs.blocks import Configuration
@@ -57,6 +59,7 @@ Tabulated = MBConvSpace | ChoiceSpace
 _MOST_BYTES = 16 * 2**20  # the published tables have less than one MiB
 MILLISECONDS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
 MILLIJOULES = {"J": 1e3, "mJ": 1.0, "uJ": 1e-3}
+_COLUMNS = ("option", "latency", "block", "shape")
 _SCALES = MILLISECONDS | MILLIJOULES
 
 
@@ -92,8 +95,8 @@ def import_table(path: Path | str, space: Tabulated, conditions: ImportCondition
         FileNotFoundError: there is no such file.
     """
     if not is_pickle(path):
-        head = next((line for line in read_text(path, "latency table", _MOST_BYTES).splitlines() if line.strip()), "")
-        if {"option", "latency"} & {column.strip().strip('"\ufeff') for column in head.split(",")} and "," in head:
+        head = _table_lines(read_text(path, "latency table", _MOST_BYTES))[1].partition("\n")[0]
+        if {"option", "latency"} <= {column.strip().strip('"') for column in head.split(separator_of(head, _COLUMNS))}:
             if fixed is not None:
                 raise ValueError("--fixed is for tables by key; in CSV give a row of the block fixed without an option")
             return import_csv_table(path, space, conditions)
@@ -221,13 +224,16 @@ def import_csv_table(path: Path | str, space: Tabulated, conditions: ImportCondi
         shapes.setdefault(_shape_name(shape), []).append(name)
     values: dict[tuple[str, str], tuple[float, float, int]] = {}
     rests: list[float] = []
-    with _csv_errors(Path(path)), StringIO(read_text(path, "CSV table", _MOST_BYTES), newline="") as file:
-        rows = csv.DictReader(file, strict=True)
+    above, text = _table_lines(read_text(path, "CSV table", _MOST_BYTES))
+    separator = separator_of(text.partition("\n")[0], _COLUMNS)
+    with _csv_errors(Path(path)), StringIO(text, newline="") as file:
+        rows = csv.DictReader(file, strict=True, delimiter=separator)
         columns = set(rows.fieldnames or ())
         if not {"option", "latency"} <= columns or not columns & {"block", "shape"}:
             raise ValueError(f"{path}: expected columns option, latency, and block or shape; got {', '.join(sorted(columns))}")
         for row in rows:
-            where = f"{path}, line {rows.line_num}"
+            where = f"{path}, line {above + rows.line_num}"
+            row = {column: with_point(cell, separator) if isinstance(cell, str) else cell for column, cell in row.items()}
             latency = number_of(row["latency"], f"{where}: latency")
             block, option = (row.get("block") or "").strip(), (row["option"] or "").strip()
             if block == "fixed" and not option:
@@ -250,6 +256,13 @@ def import_csv_table(path: Path | str, space: Tabulated, conditions: ImportCondi
         raise ValueError(f"{path}: no row of the block 'fixed' for the rest of the network (stem, head); it may be 0")
     source = f"{Path(path).name}, CSV in {conditions.unit}"
     return _table(space, conditions, source, values, math.fsum(rests))
+
+
+def _table_lines(text: str) -> tuple[int, str]:
+    """How many lines stand above the table, empty ones and remarks behind #, and what follows them."""
+    lines = text.lstrip("\ufeff").splitlines(keepends=True)
+    above = next((place for place, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), len(lines))
+    return above, "".join(lines[above:])
 
 
 @contextmanager

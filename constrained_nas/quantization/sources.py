@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import operator
 import os
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,7 +44,7 @@ def read_network(source: str, classes: int, seed: int = 0) -> nn.Module:
         FileNotFoundError: there is no such file.
         ValueError: no such network; what the file holds is none.
     """
-    if source.endswith(".pt2"):
+    if source.endswith(".pt2") or zipfile.is_zipfile(source):  # what is in a file decides, not its name
         return _program(Path(source))
     if ".py:" in source:
         built = seeded(lambda: own_built(source), seed)
@@ -58,11 +59,13 @@ def load_weights_file(network: nn.Module, path: Path) -> None:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no such file, or of another network.
+        ValueError: it is no such file, whatever it is called, or of another network.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    if path.suffix != ".safetensors":
+    with path.open("rb") as file:
+        pickled = file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+    if pickled:
         raise ValueError(
             f"{path}: pickled weights are not read here; convert them where you trust them: "
             f"safetensors.torch.save_file(torch.load({path.name!r}, weights_only=True), 'weights.safetensors')"

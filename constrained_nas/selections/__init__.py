@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from graphs.faces import on_demand
 
 if TYPE_CHECKING:
+    from constrained_nas.selections.delimited import separator_of, with_point
     from constrained_nas.selections.linear import project_linear
     from constrained_nas.selections.plans import costs_of, greedy_selection, linked, pinned, score_of, uniform_selections
     from constrained_nas.selections.scoring import option_scores

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,13 +16,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from constrained_nas.selections.delimited import SEPARATORS, separator_of, with_point
 from graphs.files import Record, csv_cell, require_file, save_json, written_whole
 from solvers import Selection, minimize_cost, project_to_budget
 
 _COLUMNS = ("group", "option", "score")
 _SMALL = 1000  # options
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
-_DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+(?:[eE][-+]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +81,12 @@ def read_selection_table(path: Path | str) -> SelectionTable:
     require_file(path)
     with Path(path).open(newline="", encoding="utf-8-sig") as file:  # -sig: spreadsheets put a byte order mark in front
         try:
-            separator = _separator(file.readline())
+            first = file.readline()
         except UnicodeDecodeError as error:
             raise ValueError(f"{path}: no text in UTF-8; save the table as CSV (UTF-8)") from error
+        if first.lstrip()[:1] in ("{", "["):
+            raise ValueError(f"{path}: looks like JSON; expected CSV with the columns {', '.join(_COLUMNS)} and the costs")
+        separator = separator_of(first, _COLUMNS)
         file.seek(0)
         reader = csv.reader(file, delimiter=separator)
         try:
@@ -119,14 +120,12 @@ def read_selection_table(path: Path | str) -> SelectionTable:
         if option in scores.setdefault(group, {}):
             raise ValueError(f"{path}, line {number}, column 'option': group {group!r} already has an option {option!r}")
         for column in ("score", *cost_names):
-            cell = (
-                line[column] if separator == "," or not _DECIMAL_COMMA.fullmatch(line[column]) else line[column].replace(",", ".")
-            )
+            cell = with_point(line[column], separator)
             decimal_commas |= cell != line[column]
             value = _number(cell, f"{path}, line {number}, column {column!r}", column != "score")
             table = scores if column == "score" else costs[column]
             table.setdefault(group, {})[option] = value
-    said = [f"columns are separated by {_SEPARATORS[separator]}"] if separator != "," else []
+    said = [f"columns are separated by {SEPARATORS[separator]}"] if separator != "," else []
     said += ["numbers have decimal commas"] if decimal_commas else []
     return SelectionTable(str(path), scores, costs, ", ".join(said))
 
@@ -252,16 +251,6 @@ def _record(
         minimized=minimized,
         links=tuple(map(tuple, links)),
     )
-
-
-def _separator(header: str) -> str:
-    """Of the columns: a comma unless the line of their names has another in its place."""
-    if {"group", "option", "score"} & {cell.strip().strip('"') for cell in header.split(",")}:
-        return ","
-    try:
-        return csv.Sniffer().sniff(header, "".join(_SEPARATORS)).delimiter
-    except csv.Error:
-        return ","
 
 
 def _number(cell: str, where: str, cost: bool) -> float:

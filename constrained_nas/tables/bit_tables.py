@@ -4,8 +4,8 @@ Three kinds of files are told apart by what is in them, not by their names:
 
 - **CSV** with a line a tensor and type: columns for the tensor (``tensor``, ``name``, ``layer``), the type (``type``, ``bits``,
   ``quant``), the loss (``loss``, ``error``, ``kld``, ``mse``), and the number of its weights (``weights``, ``n_elements``,
-  ``numel``), its bytes (``bytes``, ``size``), or both;
-- **JSON**, a list of such lines, or ``{tensor: {"weights": n, "types": {type: loss}}}``;
+  ``numel``), its bytes (``bytes``, ``size``), or both; semicolons or tabs may stand for commas, and commas for points;
+- **JSON**, a list of such lines, one such object a line, or ``{tensor: {"weights": n, "types": {type: loss}}}``;
 - exllamav2's ``measurement.json``: ``{"measurement": {module: [{"accuracy": a, "total_bits": n, ...}]}}``; the loss is 1 -
   accuracy.
 
@@ -19,12 +19,13 @@ import csv
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from constrained_nas.selections import SelectionTable
+from constrained_nas.selections import SelectionTable, separator_of, with_point
 from graphs.files import read_text, require_printable, shortened
 
 BITS = "bits"  # the cost: bits of all weights
@@ -117,13 +118,27 @@ def _loaded(text: str, path: Path | str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
+        with suppress(ValueError, RecursionError):
+            return [json.loads(line) for line in text.splitlines() if line.strip()]
         raise ValueError(f"{path}: not complete JSON: {shortened(str(error), 100)}") from error
 
 
 def _of_csv(text: str, path: str) -> list[tuple[str, dict[str, Any]]]:
+    text = text.lstrip("\ufeff")
+    separator = separator_of(text.partition("\n")[0], [name for names in _COLUMNS.values() for name in names])
     try:
-        reader = csv.DictReader(StringIO(text.lstrip("\ufeff"), newline=""), strict=True)
-        return [(f"{path}, line {reader.line_num}", {str(k).strip(): v for k, v in row.items()}) for row in reader]
+        reader = csv.DictReader(StringIO(text, newline=""), strict=True, delimiter=separator)
+        found = [str(name).strip().lower() for name in reader.fieldnames or ()]
+        if found and not set(_COLUMNS["tensor"]) & set(found):
+            named = " or ".join(_COLUMNS["tensor"])
+            raise ValueError(
+                f"{path}: expected JSON, or CSV with a column {named}; its first line has {shortened(', '.join(found), 100)}"
+            )
+        lines = []
+        for row in reader:
+            cells = {str(k).strip(): with_point(v, separator) if isinstance(v, str) else v for k, v in row.items()}
+            lines.append((f"{path}, line {reader.line_num}", cells))
+        return lines
     except csv.Error as error:
         raise ValueError(f"{path}: neither JSON nor CSV: {error}") from error
 

@@ -65,6 +65,8 @@ def read_lookup(path: Path | str) -> Lookup:
         return Lookup(_of_mapping(read_plain_pickle(path), path), "pickle")
     text = read_text(path, "latency table", _MOST_BYTES).lstrip("\ufeff")
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if not lines:
+        raise ValueError(f"{path}: an empty table")
     refuse_nested(text, path)
     listed = ("records", read_records(lines, path)), ("rows", read_rows(lines))
     for written, found in listed:

@@ -79,10 +79,8 @@ class ExpertBlock(Block):
         features = images
         part: Any
         for part in list(self)[: self.parts]:
-            if hasattr(part, "conv"):
-                features = part.activation(part.norm(part.conv(features, shares)))
-            else:
-                features = part(features)
+            routed = hasattr(part, "conv")  # its attention is not
+            features = part.activation(part.norm(part.conv(features, shares))) if routed else part(features)
         return features + images if self.residual else features
 
 

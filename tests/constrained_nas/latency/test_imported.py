@@ -241,6 +241,21 @@ def test_content_decides_and_json_and_lines_hold_the_same_keys(tmp_path: Path) -
         import_table(tmp_path / "named.txt", SPACE, CONDITIONS, 1.0)
 
 
+@pytest.mark.parametrize("kind", [(";", ","), ("\t", "."), (",", ".")])
+def test_csv_of_spreadsheets(kind: tuple[str, str], tmp_path: Path) -> None:
+    separator, point = kind
+    lines = [["latency", "option", "block"], ["125,0".replace(",", point), "", "fixed"]]
+    for (block, option), value in medians(true_table(SPACE)).items():
+        lines.append([f"{1000 * value}".replace(".", point), option, block])
+    text = "\ufeff# of a spreadsheet\r\n\r\n" + "\r\n".join(separator.join(f'"{cell}"' for cell in line) for line in lines)
+    path = tmp_path / "table.pkl"
+    path.write_text(text, encoding="utf-8", newline="")
+    check(import_table(path, SPACE, CONDITIONS), true_table(SPACE), 0.125)
+    path.write_text(text.replace('"fixed"', '"wrong"'), encoding="utf-8", newline="")
+    with pytest.raises(ValueError, match=r"line 4: block 'wrong'"):
+        import_table(path, SPACE, CONDITIONS)
+
+
 def test_keys_of_this_library(tmp_path: Path) -> None:
     truth = true_table(SPACE)
     lines = [f"{block} {option}: {1000 * value}" for (block, option), value in medians(truth).items()]

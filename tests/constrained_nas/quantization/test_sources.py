@@ -61,7 +61,8 @@ def test_programs_get_their_layers_back(tmp_path: Path) -> None:
     images = torch.randn(4, 3, 16, 16)
     program = torch.export.export(own, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     torch.export.save(program, tmp_path / "model.pt2")
-    found = read_network(f"{tmp_path}/model.pt2", 10)
+    (tmp_path / "model.pt2").rename(tmp_path / "model.zip")  # what is in a file decides
+    found = read_network(f"{tmp_path}/model.zip", 10)
     with torch.no_grad():
         assert torch.equal(found(images[:2]), own(images[:2]))
         layers = find_layers(found, [images])
@@ -78,9 +79,14 @@ def test_weights_come_from_safetensors_alone(tmp_path: Path) -> None:
     save_file(first.state_dict(), tmp_path / "w.safetensors")
     load_weights_file(second, tmp_path / "w.safetensors")
     assert torch.equal(first[0].weight, second[0].weight)  # type: ignore[index]
-    (tmp_path / "w.pth").write_bytes(b"")
-    with pytest.raises(ValueError, match="pickled weights are not read here; convert them"):
-        load_weights_file(second, tmp_path / "w.pth")
+    (tmp_path / "w.bin").write_bytes((tmp_path / "w.safetensors").read_bytes())  # what is in a file decides
+    third = read_network(f"{own}:build", 10, 2)
+    load_weights_file(third, tmp_path / "w.bin")
+    assert torch.equal(first[0].weight, third[0].weight)  # type: ignore[index]
+    for name, zipped in (("w.pth", True), ("pickled.safetensors", False)):
+        torch.save(first.state_dict(), tmp_path / name, _use_new_zipfile_serialization=zipped)
+        with pytest.raises(ValueError, match="pickled weights are not read here; convert them"):
+            load_weights_file(second, tmp_path / name)
     with pytest.raises(ValueError, match="does not fit the network"):
         load_weights_file(nn.Linear(2, 2), tmp_path / "w.safetensors")
     with pytest.raises(FileNotFoundError, match="no such file"):

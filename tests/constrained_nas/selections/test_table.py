@@ -73,6 +73,7 @@ def test_written_and_read_again(tmp_path: Path) -> None:
         ("group,option,score,ms\n", "no options"),
         ("group:option:score:ms\na:b:1:2\n", "line 1: no column 'group'.*separated by commas"),
         ("group,option,ms\na,b,1\n", "line 1: no column 'score'"),
+        ('[{"group": "a"}]', "looks like JSON; expected CSV with the columns group, option, score"),
         ("group,option,score,ms,ms\na,b,1,1,1\n", "line 1: column 'ms' is there twice"),
         ("group,option,score,,\na,b,1,1,1\n", "line 1: a column has no name"),
         ("group,option,score,ms\na,b,1\n", "line 2: 3 cells, the line of column names has 4"),

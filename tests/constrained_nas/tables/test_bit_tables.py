@@ -30,7 +30,11 @@ IN_BYTES = "tensor,type,loss,bytes\n" + "".join(
 )
 
 
-@pytest.mark.parametrize("text", [CSV, JSON, LISTED, IN_BYTES, "\ufeff" + CSV])
+JSON_LINES = "".join(json.dumps(each) + "\n" for each in json.loads(LISTED))
+SPREADSHEET = "\ufeff" + CSV.replace(",", ";").replace(".0;", ",0;")
+
+
+@pytest.mark.parametrize("text", [CSV, JSON, LISTED, JSON_LINES, IN_BYTES, "\ufeff" + CSV, SPREADSHEET, CSV.replace(",", "\t")])
 def test_the_kinds_of_files_give_one_table(tmp_path: Path, text: str) -> None:
     read = read_bit_table(written(tmp_path, "table.txt", text))  # the name says nothing
     assert read.table.scores == LOSSES
@@ -67,7 +71,12 @@ def test_measurements_of_exllamav2(tmp_path: Path) -> None:
         ("tensor,type,loss,weights\na,q4_K,nan,8\n", "line 2: loss: expected a number, got 'nan'"),
         ("tensor,type,loss,weights\na,magic,1,8\n", "line 2: type 'magic': expected a number of bits"),
         ("tensor,type,loss,weights\na,4,1,8\na,4,1,8\n", "line 3: tensor 'a' already has type '4'"),
-        ("type,loss\n4,1\n", "line 2: no tensor"),
+        (
+            "type,loss\n4,1\n",
+            "expected JSON, or CSV with a column tensor or name or layer or group or module; its first line has type, ",
+        ),
+        ("a:\n  types: {4: 1}\n", "its first line has a:"),
+        ("tensor,type,loss\n,4,1\n", "line 2: no tensor"),
         ('{"measurement": {"m": [{"accuracy": 1}]}}', "option 0: expected accuracy and total_bits"),
         ('[{"tensor": "a", "type": "q4_K", "loss": 1, "weights": 1' + "0" * 400 + "}]", "weights: expected a number"),
         ("tensor,type,loss,weights\na,4,1,1e308\n", "weights: expected a number from 0 to 1e+18"),

@@ -59,6 +59,22 @@ def test_parameters_are_timms(name: str) -> None:
         assert sum(parameter.numel() for parameter in timm_network(stages, settings).parameters()) == count
 
 
+B0 = [["ds_r1_k3_s1_e1_c16_se0.25"], ["ir_r2_k3_s2_e6_c24_se0.25"], ["ir_r2_k5_s2_e6_c40_se0.25"], ["ir_r3_k3_s2_e6_c80_se0.25"]]
+B0 += [["ir_r3_k5_s1_e6_c112_se0.25"], ["ir_r4_k5_s2_e6_c192_se0.25"], ["ir_r1_k3_s1_e6_c320_se0.25"]]
+EXPERTS = B0[:4] + [[f"{text}_cc4" for text in stage] for stage in B0[4:]]
+FUSED = [["ds_r1_k3_s1_e1_c16_se0.25_d1"], ["er_r2_k3_s2_e6_c24_se0.25_nre"], ["er_r2_k5_s2_e6_c40_se0.25_nre"], *B0[3:]]
+
+
+def test_parameters_of_networks_with_experts_and_folded_pixels_are_timms() -> None:
+    wanted = {  # as timm 1.0.31 counts them
+        "efficientnet_cc_b0_8e": (EXPERTS, TimmSettings(experts=2), 24_013_284),
+        "efficientnet_x_b3": (FUSED, TimmSettings(width=1.2, depth=1.4, features=1536), 13_299_652),
+    }
+    for stages, settings, count in wanted.values():
+        with torch.device("meta"):
+            assert sum(parameter.numel() for parameter in timm_network(stages, settings).parameters()) == count
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_outputs_are_timms(name: str) -> None:
     timm = pytest.importorskip("timm", reason="timm is an optional peer: install it to compare with its networks")
