@@ -19,6 +19,5 @@ from graphs.spaces.mbconv import (
 )
 from graphs.spaces.resnet import plain_resnet, resnet, resnet_fabric
 from graphs.spaces.resnet_filters import Shortcut, resnet_filters, resnet_topology
-from graphs.spaces.timm_networks import timm_network, with_channels_of
-from graphs.spaces.timm_strings import TimmSettings
+from graphs.spaces.timm_family import TimmSettings, timm_network, with_channels_of
 from graphs.spaces.timm_weights import load_timm_weights

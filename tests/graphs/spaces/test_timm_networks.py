@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from graphs.spaces import TimmSettings, timm_network, with_channels_of
-from graphs.spaces.timm_strings import TimmBlock
+from graphs.spaces.timm_family.strings import TimmBlock
 
 MIXNET_S = [
     ["ds_r1_k3_s1_e1_c16"],

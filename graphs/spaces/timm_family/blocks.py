@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from graphs.blocks import round_channels
-from graphs.spaces.timm_strings import Kernels, TimmBlock, TimmSettings
+from graphs.spaces.timm_family.strings import Kernels, TimmBlock, TimmSettings
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,

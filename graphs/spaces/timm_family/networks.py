@@ -16,8 +16,8 @@ from typing import Any
 
 from torch import nn
 
-from graphs.spaces.timm_blocks import ACTIVATIONS, Block, ExpertBlock, MixedConvolution, normalized
-from graphs.spaces.timm_strings import TimmSettings, written_out
+from graphs.spaces.timm_family.blocks import ACTIVATIONS, Block, ExpertBlock, MixedConvolution, normalized
+from graphs.spaces.timm_family.strings import TimmSettings, written_out
 
 _LAYERS = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
 
