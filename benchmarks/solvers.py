@@ -3,6 +3,7 @@
     python benchmarks/solvers.py --quick     a minute or two, to see that it runs
     python benchmarks/solvers.py             an hour or so: references that reach 60 s count as 60 s
     REFERENCE_LIMIT_SECONDS=10 python benchmarks/solvers.py --instances 1 --reference-seconds 1
+    python benchmarks/solvers.py --only "joint projection"     these parts anew; rows of others stay in the file
 
 Families on which a target is missed stay in the table and are marked.
 """
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 _ROOT = Path(__file__).resolve().parent.parent
 if sys.path and Path(sys.path[0]).resolve() == _ROOT / "benchmarks":
@@ -37,7 +39,7 @@ from benchmarks.general_solvers import (
     scipy_mixed_integer,
 )
 from benchmarks.instances import FAMILIES, draw_scores, make, second_costs
-from benchmarks.machine import first_call_seconds, machine, versions
+from benchmarks.machine import compile_kernels, first_call_seconds, machine, versions
 from benchmarks.rows import Row, behind, excess, print_rows, row_of, timed
 from benchmarks.several_budgets import FAMILIES as SEVERAL
 from benchmarks.several_budgets import public_times, several_times
@@ -53,6 +55,7 @@ def main(
     instances: int = 5,
     reference_seconds: float = 60.0,
     mmkp: Path | None = None,
+    only: tuple[str, ...] = (),
 ) -> None:
     """Run the benchmark.
 
@@ -63,12 +66,17 @@ def main(
         instances: of a family at most; a quick run draws 2.
         reference_seconds: of HiGHS's time a row of exact programs: after that no further instance is drawn.
         mmkp: the folder of the public instances with several budgets, see ``benchmarks/mmkp.py``; without it they are left out.
+        only: beginnings of the names of parts, such as "two budgets 20x12": those alone, for a file that is there.
     """
     console = Console(width=170)
     began = time.time()
-    delays = first_call_seconds(_ROOT)
     families = FAMILIES[:2] if quick else FAMILIES
     jobs = list(_jobs(families, quick, seed, 2 if quick else instances, reference_seconds, mmkp))
+    known = json.loads(out.read_text(encoding="utf-8")) if only else None
+    if only:
+        jobs = [(name, job) for name, job in jobs if name.startswith(only)]
+    delays = first_call_seconds(_ROOT) if known is None else known["first_call_seconds"]
+    compile_kernels()
     rows: list[Row] = []
     done = 0
     columns = (TextColumn("{task.description:60}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -78,7 +86,8 @@ def main(
             progress.update(task, description=name)
             rows += job()
             done += 1
-            _write(out, rows, delays, (seed, reference_seconds), quick, began, len(jobs) - done)
+            record = _record(rows, delays, (seed, reference_seconds), quick, began, len(jobs) - done)
+            _write(out, record if known is None else _renewed(known, record, only))
             progress.advance(task)
     print_rows(rows, console)
     for name, (passed, computed) in delays.items():
@@ -86,11 +95,10 @@ def main(
     console.print(f"written to {out.name}")
 
 
-def _write(
-    out: Path, rows: Sequence[Row], delays: dict[str, list[float]], drawn: tuple[int, float], quick: bool, began: float, left: int
-) -> None:
-    """Write what there is so far: a run is long, and may be ended."""
-    record = {
+def _record(
+    rows: Sequence[Row], delays: dict[str, list[float]], drawn: tuple[int, float], quick: bool, began: float, left: int
+) -> dict[str, Any]:
+    return {
         "machine": machine(),
         "versions": versions(),
         "seed": drawn[0],
@@ -103,6 +111,18 @@ def _write(
         "first_call_seconds": delays,
         "rows": [asdict(row) | {"verdict": row.verdict} for row in rows],
     }
+
+
+def _renewed(known: dict[str, Any], record: dict[str, Any], only: Sequence[str]) -> dict[str, Any]:
+    """A record of some parts put into the one ``known``, which says which they are, and of what run."""
+    names = "program", "family", "ours", "against"
+    found = {tuple(row[name] for name in names): row for row in known["rows"] + record["rows"]}
+    run = {name: record[name] for name in ("limit_seconds", "reference_seconds", "load", "seconds", "parts_left")}
+    return known | {"rows": list(found.values()), "anew": [*known.get("anew", []), {"only": list(only), **run}]}
+
+
+def _write(out: Path, record: dict[str, Any]) -> None:
+    """Write what there is so far: a run is long, and may be ended."""
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
@@ -252,7 +272,6 @@ def _two_budgets(groups: int, family: str, count: int, seed: int, patience: floa
     theirs: list[float] = []
     worst: float | None = None
     unproven = 0
-    project_to_budget([[0.0, 1.0]], {"a": [[0.0, 1.0]], "b": [[0.0, 1.0]]}, {"a": 1.0, "b": 1.0})  # compiles
     while len(theirs) < count and sum(theirs) < patience:
         instance = make(family, groups, 12, seed + len(theirs))
         more, limit = second_costs(instance, seed)
@@ -261,21 +280,8 @@ def _two_budgets(groups: int, family: str, count: int, seed: int, patience: floa
         try:
             found = project_to_budget(*parts, budgets, time_limit_seconds=LIMIT_SECONDS)
         except ValueError:  # at the least cost of one budget the other may be out of reach
-            return [
-                Row(
-                    f"two budgets {groups}x12",
-                    family,
-                    "native",
-                    "HiGHS MIP, gap 0",
-                    20.0,
-                    math.nan,
-                    None,
-                    None,
-                    0,
-                    None,
-                    "infeasible",
-                )
-            ]
+            program = f"two budgets {groups}x12"
+            return [Row(program, family, "native", "HiGHS MIP, gap 0", 20.0, None, None, None, 0, None, "infeasible")]
         unproven += found.status is not Status.OPTIMAL
         seconds = found.seconds if found.seconds > 1.0 else timed(partial(project_to_budget, *parts, budgets))
         ours.append(seconds)

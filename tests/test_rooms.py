@@ -44,7 +44,7 @@ PAPERS = {
 SHARED = {"harness", "experiment"}  # folders for every paper
 SCRIPTS = [path for path in sorted((ROOT / "papers_repro").glob("*.py")) if path.name != "__init__.py"]
 BELOW_SCRIPTS = sorted((ROOT / "papers_repro").glob("*/*.py"))
-OPEN_ROOMS = ("solvers.kernels",)  # whose files are imported one by one, each where it is needed
+OPEN_ROOMS = ("solvers.kernels", "solvers.kernels.budgets")  # whose files are imported one by one, each where it is needed
 PUBLIC = (*PACKAGES, "graphs.costs", "constrained_nas.methods")  # faces for those who use the library, who may take all
 
 

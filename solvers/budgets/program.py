@@ -74,7 +74,8 @@ class BudgetedKnapsack:
 
     def least_costs(self) -> list[float]:
         """The least that selections cost under each budget alone."""
-        return [exact_sum(row) for row in np.minimum.reduceat(self.costs, self.offsets[:-1], axis=1)]
+        starts = self.offsets[:-1]
+        return [exact_sum(np.minimum.reduceat(row, starts)) for row in self.costs]
 
     def fits(self, choices: IntArray) -> bool:
         """Whether flat ``choices`` meet every budget by their correctly rounded sums."""

@@ -100,7 +100,7 @@ def relax_budgets(
 
     At most one group a budget is fractional. There is no vertex where the descent stalls among degenerate ties.
     """
-    from solvers.kernels.budgets_dual import BOUNDED, INFEASIBLE, descend
+    from solvers.kernels.budgets.dual import BOUNDED, INFEASIBLE, descend
 
     groups, n = len(offsets) - 1, len(values)
     scaled = ScaledProgram.of(values, costs, budgets, offsets)

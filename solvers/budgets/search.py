@@ -22,7 +22,7 @@ from solvers.budgets.scaled import ScaledProgram
 from solvers.budgets.single import by_one_budget
 from solvers.budgets.steering import CALLBACK, GAP, NODE_LIMIT, TIME_LIMIT, UNSTEERED, Steering
 from solvers.budgets.tree import BranchAndBound
-from solvers.kernels import patience
+from solvers.kernels import is_made
 from solvers.knapsack import exact_sum, fitting
 from solvers.results import Status
 
@@ -30,6 +30,7 @@ _PROMISED = 1e-9  # gap of an answer that is called proven, relative to max(1, a
 _ALONE = 0.01  # seconds before others join: what ends in so little time needs nobody
 _EARLY = 0.002  # where groups repeat: merged into counts they are a small program, which HiGHS has alone for so long:
 _FLOOR = 0.25
+_PYTHON = 0.25  # where Python runs the tree, as machine code is not made yet: others join later, and HiGHS has it alone for as long
 _LATE = 0.3  # seconds without a proof, after which it is seen whether one budget decides
 _TURN = 0.1  # of the time passed goes to the tree, then as much to neighbourhoods (a third, where they found nothing the last time)
 _HOPELESS = 1e-12  # of the tree: where no more is done it will not end, and has a little of its turn, neighbourhoods all of theirs
@@ -167,23 +168,22 @@ def _search(
     race: bool,
 ) -> BudgetedSelection:
     """The same for options that all fit beside the cheapest ones."""
-    from solvers.kernels.budgets_search import search
+    from solvers.kernels.budgets.search import search
     from solvers.kernels.clock import read_clock
 
     scaled = ScaledProgram.of(values, costs, budgets, offsets)
     tree = BranchAndBound(scaled, cutoff)
     if steering.start is not None:
         tree.offer(steering.start)
-    began = read_clock() + patience(search, scaled.rows.size)  # nobody joins while Python runs the tree
-    alone, repeated = began + _EARLY, False
+    began, cold = read_clock(), not is_made(search)
+    alone, leads = began + (_PYTHON if cold else _EARLY), cold  # whether HiGHS has it alone for a while
     race = race and math.isinf(cutoff)
     rival: Rival | None = None
     others: Neighbourhoods | None = None
     ceiling, fruitful = math.inf, True  # by the rival's own account; whether neighbourhoods found something
     single = race  # whether one budget may decide, which was not looked at yet
     told, ordered = tree.best, False  # the worth that was told last; whether the one who is told has ended it
-    tree.advance(1, deadline)
-    duals = scaled.multipliers(tree.dual, len(budgets))
+    tree.advance(1, min(deadline, alone) if cold else deadline)
 
     def ended() -> bool:
         """Whether there is a reason to stop; also tells of what was found."""
@@ -202,6 +202,10 @@ def _search(
 
     try:
         while not ended():
+            if cold and is_made(search):
+                cold = False
+                if not tree.nodes:
+                    tree.advance(1, deadline)
             now = read_clock()
             share = min(max(_SHORTEST, _TURN * (now - began)), _LONGEST)
             hopeless = others is not None and not tree.done and tree.explored < _HOPELESS
@@ -214,17 +218,20 @@ def _search(
                 continue
             if rival is None and now < began + _ALONE:
                 alone = began + _ALONE
-                if not (repeated := scaled.repeats()):
+                if not (leads := scaled.repeats()):
                     continue
-            if rival is None or others is None:
-                others, fruitful = Neighbourhoods(scaled, tree.dual), True
+            if rival is None:
                 rival = Rival(scaled, tree.choices, deadline - read_clock())
-                if repeated:
+                if leads:
                     rival.wait(min(_FLOOR, deadline - read_clock()))
             if not rival.running:
                 ceiling = min(ceiling, rival.bound)
             if rival.choices is not None:
                 tree.offer(rival.choices)
+            if not tree.nodes:  # no multipliers yet
+                continue
+            if others is None:
+                others, fruitful = Neighbourhoods(scaled, tree.dual), True
             if single and (now := read_clock()) >= began + _LATE:
                 single = False
                 promised = _PROMISED * max(1.0, abs(scaled.stated(tree.best))) if tree.choices is not None else 0.0
@@ -249,6 +256,7 @@ def _search(
         ceiling = min(ceiling, rival.bound)
         if rival.choices is not None:
             tree.offer(rival.choices)
+    duals = scaled.multipliers(tree.dual, len(budgets))
     reason = CALLBACK if ordered else NODE_LIMIT if tree.nodes >= steering.node_limit else TIME_LIMIT if late else GAP
     return _answer(tree, values, duals, min(tree.bound, ceiling), cutoff, reason)
 

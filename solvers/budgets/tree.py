@@ -1,4 +1,4 @@
-"""The branch and bound of a program with several budgets, a slice at a time; the nodes are ``solvers.kernels.budgets_search``."""
+"""The branch and bound of a program with several budgets, a slice at a time; the nodes are ``solvers.kernels.budgets.search``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from solvers.arrays import FloatArray, IntArray
 from solvers.budgets.scaled import ScaledProgram
-from solvers.kernels import compiled, interpreted, patience
+from solvers.kernels import interpreted, made, patience
 from solvers.knapsack import exact_sum, first_best
 
 _ROUNDS = 4  # of the local search for a selection that fits
+_LEAST = 0.05  # seconds that Python has for the root of a small program, and for a first selection, while machine code is made
 _TRIES = 200  # such searches, one after every slice that found nothing either
 
 
@@ -93,8 +94,8 @@ class BranchAndBound:
         return True
 
     def advance(self, nodes: int, deadline: float) -> None:
-        """Open so many nodes more, until the deadline of the kernels' clock."""
-        from solvers.kernels.budgets_search import DONE, FULL, search
+        """Open so many nodes more, until the deadline of the kernels' clock; none where machine code is not made by then."""
+        from solvers.kernels.budgets.search import DONE, FULL, search
         from solvers.kernels.clock import read_clock
 
         scaled, tree, limit = self.scaled, self._tree, self.nodes + nodes
@@ -105,11 +106,9 @@ class BranchAndBound:
                 tree.place, tree.ints, tree.floats, tree.fixed, tree.dual, tree.groups, tree.cuts, tree.options, tree.loss,
                 tree.path, self._chosen, self._state,
             )  # fmt: skip
-            if moment := patience(search, scaled.rows.size):
-                with interpreted():
-                    code = search(*arguments, min(deadline, read_clock() + moment))
-            else:
-                code = compiled(search)(*arguments, deadline)
+            code = _run(search, arguments, scaled.rows.size, deadline, 0.0 if self.nodes else _LEAST)
+            if code is None:
+                return
             if math.isinf(self._root):
                 self._root = float(tree.floats[0, 0])
             if code == DONE:
@@ -125,20 +124,30 @@ class BranchAndBound:
 
     def start(self, deadline: float) -> None:
         """A selection that fits, by local search from the options of greatest price."""
-        from solvers.kernels.budgets_start import find_start
+        from solvers.kernels.budgets.start import find_start
 
         scaled = self.scaled
         choices = first_best(scaled.values - scaled.rows @ self.dual, scaled.offsets)
         found = np.empty_like(choices)
-        arguments = scaled.values, scaled.rows, scaled.limits, scaled.offsets, choices, found
         draws = np.random.default_rng(self._tries).random((_ROUNDS, 2 * (len(choices) // 8 + 2)))
-        if patience(find_start, scaled.rows.size):
-            with interpreted():
-                worth = find_start(*arguments, draws, deadline)
-        else:
-            worth = compiled(find_start)(*arguments, draws, deadline)
-        if math.isfinite(worth):
+        arguments = scaled.values, scaled.rows, scaled.limits, scaled.offsets, choices, found, draws
+        worth = _run(find_start, arguments, scaled.rows.size, deadline, _LEAST)
+        if worth is not None and math.isfinite(worth):
             self.offer(found)
+
+
+def _run(kernel: Any, arguments: tuple[Any, ...], numbers: int, deadline: float, least: float) -> Any:
+    """What the kernel returns by the deadline, which it takes last; None where machine code is not made by then."""
+    from solvers.kernels.clock import read_clock
+
+    if moment := patience(kernel, numbers, least):
+        with interpreted():
+            found = kernel(*arguments, min(deadline, read_clock() + moment))
+        if not patience(kernel, numbers):
+            made(kernel, (*arguments, deadline), 0.0)  # the next one is not kept waiting
+        return found
+    machine = made(kernel, (*arguments, deadline), deadline - read_clock())
+    return None if machine is None else machine(*arguments, deadline)
 
 
 def _times_power(number: float, exponent: int) -> float:
@@ -156,7 +165,7 @@ def _longer(array: NDArray[Any], more: int) -> NDArray[Any]:
 
 @dataclass(slots=True)
 class _Tree:
-    """The open path of the search in flat arrays; see :func:`solvers.kernels.budgets_search.search` for what they hold."""
+    """The open path of the search in flat arrays; see :func:`solvers.kernels.budgets.search.search` for what they hold."""
 
     place: IntArray
     ints: IntArray

@@ -11,6 +11,8 @@ from solvers.kernels.compilation import (
     as_kernel_input,
     compiled,
     interpreted,
+    is_made,
+    made,
     patience,
     uses_kernels,
 )

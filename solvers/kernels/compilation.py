@@ -2,7 +2,8 @@
 
 A kernel is a plain function. :func:`compiled` makes machine code of it and of the parts it calls: a second where numba kept it,
 half a minute where it did not. Small programs are not worth it at first: Python runs the same statements on them, in milliseconds
-and with the same answers to the last bit, until it has spent in this process what compiled code is worth.
+and with the same answers to the last bit, until it has spent in this process what compiled code is worth. Then another thread makes
+the machine code, so that a limit holds and others go on meanwhile.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
+import os
 import sys
 import threading
 import time
@@ -27,6 +29,7 @@ _SMALL = 4000  # numbers that a program may have to be left to Python: one pass 
 _marked: dict[Any, tuple[bool, Callable[[], Any] | None]] = {}  # kernels and parts: called from Python?, what is compiled instead
 _machine: dict[Any, Any] = {}  # what is compiled, or will be when it is called
 _namespaces: dict[str, dict[str, Any]] = {}  # of modules, with what is compiled in place of what is marked
+_making: dict[Any, threading.Thread] = {}  # kernels whose machine code was asked for in another thread
 _lock = threading.RLock()
 _spent = 0.0  # seconds that Python ran kernels
 
@@ -76,6 +79,46 @@ def compiled(kernel: Any) -> Any:
         return _machine_code(kernel)
 
 
+def made(kernel: Any, arguments: tuple[Any, ...], seconds: float) -> Any:
+    """The kernel in machine code for ``arguments``, made by another thread; None where that takes more than ``seconds``.
+
+    The thread goes on then. A process ends when it has ended, and forks when it has.
+    """
+    thread = _making.get(kernel)
+    if thread is None and _installed():
+        with _lock:
+            thread = _making.setdefault(kernel, threading.Thread(target=_make, args=(kernel, arguments)))
+            if thread.ident is None:
+                thread.start()
+    if thread is not None and thread.is_alive():
+        thread.join(min(max(seconds, 0.0), threading.TIMEOUT_MAX))
+        if thread.is_alive():
+            return None
+    return compiled(kernel)
+
+
+def _make(kernel: Any, arguments: tuple[Any, ...]) -> None:
+    code = compiled(kernel)
+    with contextlib.suppress(Exception):  # whoever calls it is told
+        code.compile(tuple(code.typeof_pyval(argument) for argument in arguments))
+
+
+def _wait() -> None:
+    for thread in list(_making.values()):
+        if thread.is_alive():
+            thread.join()
+
+
+if hasattr(os, "register_at_fork"):  # a child would wait for ever for the compiler's lock
+    os.register_at_fork(before=_wait)
+
+
+def is_made(kernel: Any) -> bool:
+    """Whether a call of the kernel waits for no compiler."""
+    thread = _making.get(kernel)
+    return not _installed() or (kernel in _machine if thread is None else not thread.is_alive())
+
+
 def _machine_code(function: Any) -> Any:
     if function in _machine:
         return _machine[function]
@@ -105,14 +148,14 @@ def _namespace(module: str) -> dict[str, Any]:
     return _namespaces[module]
 
 
-def patience(kernel: Any, numbers: int) -> float:
+def patience(kernel: Any, numbers: int, least: float = 0.0) -> float:
     """Seconds that Python may run the kernel for, on a program of so many numbers, before :func:`compiled` pays.
 
-    Where compiled code has a clock of its own, Python's would not do.
+    They are ``least`` or more as long as there is no machine code. Where that has a clock of its own, Python's would not do.
     """
-    if kernel in _machine or numbers > _SMALL or not hasattr(time, "CLOCK_MONOTONIC") or not _installed():
+    if is_made(kernel) or numbers > _SMALL or not hasattr(time, "CLOCK_MONOTONIC") or not _installed():
         return 0.0
-    return max(_PATIENCE - _spent, 0.0)
+    return max(_PATIENCE - _spent, least)
 
 
 @contextlib.contextmanager

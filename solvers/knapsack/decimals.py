@@ -38,7 +38,7 @@ def decimal_places(costs: FloatArray, budget: float, offsets: IntArray) -> int |
         (2, None)
     """
     places = 0
-    for number in (budget, *costs[:_SAMPLE].tolist()):
+    for number in (*costs[:_SAMPLE].tolist(), budget):
         needed = _places(number)
         if needed is None:
             return None

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from solvers.arrays import IntArray
-from solvers.kernels import NativeBackend, as_kernel_input, compiled, interpreted, patience, uses_kernels
+from solvers.kernels import NativeBackend, as_kernel_input, interpreted, made, patience, uses_kernels
 from solvers.knapsack import core
 from solvers.knapsack.core import Core, Incumbent, Search
 from solvers.knapsack.hulls import Increments, increments
@@ -154,7 +154,8 @@ def _search(
 def _compiled(
     knapsack: Knapsack, budget: float, start: float, cutoff: float, time_limit_seconds: float | None, state_limit: int
 ) -> ExactSelection | None:
-    """The same by the kernels; None where their two-float sums and the correctly rounded one disagree about the budget."""
+    """The same by the kernels; None where there is a limit and machine code is being made, or where their two-float sums and the
+    correctly rounded one disagree about the budget."""
     from solvers.kernels import exact as kernels_exact
 
     choices = np.empty(knapsack.count, dtype=np.intp)
@@ -169,7 +170,11 @@ def _compiled(
         stopped = found[-1] and moment < seconds
         seconds -= time.perf_counter() - began
     if stopped:
-        found = compiled(kernels_exact.solve)(*arrays, budget, start, cutoff, limits, seconds, choices)
+        arguments = *arrays, budget, start, cutoff, limits, seconds, choices
+        machine = made(kernels_exact.solve, arguments, 0.0 if seconds < math.inf else math.inf)
+        if machine is None:  # a limit is not spent on waiting for the compiler
+            return None
+        found = machine(*arguments)
     state, lift, best, bound, dual, tolerance, whole, states, stopped = found
     if state == kernels_exact.INFEASIBLE:
         return _nothing_fits(knapsack, choices)

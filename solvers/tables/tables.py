@@ -6,6 +6,7 @@ Every error says which group (by its name where it has one) and option is wrong,
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -128,7 +129,7 @@ class ScoreTable:
 
     def violation(self, totals: Sequence[float]) -> float:
         """The greatest excess of summed costs over a budget, or shortfall below one; 0.0 where all hold."""
-        excess = max(0.0, *(total - limit for total, limit in zip(totals, self.budgets.tolist(), strict=True)))
+        excess = max(0.0, *map(operator.sub, totals, self.budgets.tolist()))
         if self.floors is None:
             return excess
         return max(excess, *(floor - total for total, floor in zip(totals, self.floors.tolist(), strict=True)))
@@ -192,7 +193,7 @@ def read_table(scores: Any, costs: Any, budget: Any, *, minimize: bool = False) 
         and scores.size
         and is_exact(scores)
         and is_exact(costs)
-        and not isinstance(budget, (Mapping, tuple, list, str))
+        and (type(budget) is float or not isinstance(budget, (Mapping, tuple, list, str)))
     ):
         groups, width = scores.shape
         flat = np.ascontiguousarray(scores, dtype=np.float64).ravel()

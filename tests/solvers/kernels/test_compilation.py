@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ import pytest
 from support.fuzzed_programs import KINDS, draw
 from support.references import FAMILIES, random_options
 
-from solvers import InfeasibleError, kernels, project_to_budget, solve_exact
-from solvers.budgets import tree
+from solvers import InfeasibleError, SolverError, Status, kernels, project_to_budget, solve_exact
+from solvers.budgets import search, tree
 from solvers.kernels import compilation
 from solvers.knapsack import Knapsack, exact
 
@@ -23,10 +24,12 @@ needs_numba = pytest.mark.skipif(not kernels.uses_kernels("native"), reason="num
 
 @pytest.fixture
 def by_python(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """From its call on, kernels are run by Python, as in a new process, with all patience."""
+    """From its call on, kernels are run by Python, as in a new process, with all patience; before it they wait for the compiler."""
+    monkeypatch.setattr(search, "_PYTHON", 1e9)  # nobody joins
 
     def begin() -> None:
         monkeypatch.setattr(compilation, "_machine", {})
+        monkeypatch.setattr(compilation, "_making", {})
         monkeypatch.setattr(compilation, "_PATIENCE", 1e9)
 
     return begin
@@ -71,7 +74,7 @@ def test_machine_code_goes_on_where_patience_ends(monkeypatch: pytest.MonkeyPatc
     room, kernel = (exact, "solve") if budgets == 1 else (tree, "search")
     impatient: list[str] = []
 
-    def moment(function: Any, numbers: int) -> float:
+    def moment(function: Any, numbers: int, least: float = 0.0) -> float:
         impatient.append(function.__name__)
         return 2e-3 if len(impatient) == 1 else 0.0
 
@@ -90,6 +93,51 @@ def test_a_limit_holds_while_python_runs_the_kernel(by_python: Callable[[], None
     found = solve_exact(Knapsack.of(costs, costs, range(0, 241, 12)), float(0.4 * costs.sum() / 12), time_limit_seconds=0.05)
     assert time.perf_counter() - began < 0.5
     assert found.value <= 0.4 * costs.sum() / 12 <= found.bound + 1e-6 * found.bound
+
+
+@pytest.fixture
+def compiler_at_work(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing is compiled yet, Python's patience is over, and the compiler does not come to an end before the test does."""
+    done = threading.Event()
+    monkeypatch.setattr(compilation, "_machine", {})
+    monkeypatch.setattr(compilation, "_making", {})
+    monkeypatch.setattr(compilation, "_PATIENCE", 0.0)
+    monkeypatch.setattr(compilation, "_make", lambda kernel, arguments: done.wait())
+    yield
+    done.set()
+
+
+@needs_numba
+@pytest.mark.parametrize("program", ["one budget", "two budgets", "nothing is small"])
+def test_a_limit_holds_while_the_compiler_is_at_work(compiler_at_work: None, program: str) -> None:
+    """Before, a first call on a machine came back after the compiler, 13 s or more, without a selection."""
+    groups = 210 if program == "nothing is small" else 20
+    first, second = np.round(1e3 * np.random.default_rng(8).random((2, groups, 12)))
+    costs, budget = {"a": first, "b": second}, dict.fromkeys("ab", 350.0 * groups)
+    data = (first, first, budget["a"]) if program == "one budget" else (first + second, costs, budget)
+    began = time.perf_counter()
+    try:
+        found = project_to_budget(*data, time_limit_seconds=0.5)
+    except SolverError as error:
+        assert program == "nothing is small" and "no selection found within 0.5 s" in str(error)
+    else:
+        assert found.certificate.violation == 0.0 and found.certificate.gap is not None
+        found.verify(*data)
+    assert time.perf_counter() - began < 5.0
+    assert compilation._making  # it was asked for
+
+
+@needs_numba
+def test_highs_proves_repeated_groups_while_the_compiler_is_at_work(compiler_at_work: None) -> None:
+    bits = np.array([2.0, 3.0, 4.0, 8.0])
+    scores, megabytes, ms = (
+        np.tile(16.8 * row, (28, 1)) for row in (-(4.0**-bits), bits / 8, 0.02 + 0.01 * bits + 0.05 * (bits == 3))
+    )
+    costs = {"MB": np.round(megabytes, 3), "ms": np.round(ms, 3)}
+    data = scores, costs, {name: round(float(0.63 * table.min() + 0.37 * table.max()) * 28, 3) for name, table in costs.items()}
+    found = project_to_budget(*data, time_limit_seconds=20.0)
+    assert found.status is Status.OPTIMAL
+    found.verify(*data)
 
 
 def test_small_programs_need_no_compiler_and_large_ones_have_it() -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
+from solvers.kernels.budgets.ray import forget, leap, overtake
 from solvers.kernels.clock import now
 from solvers.kernels.compilation import compile_kernel, compile_part
 
@@ -24,7 +25,6 @@ _FLAT = 1e-11  # of the gradient against the sizes of its terms: 4 digits above 
 _ROUNDING = 2.0**-52  # a term; the sum of so many
 _LARGEST = 1e250  # multiplier: any proves a bound, and products with costs of at most a few units must stay finite
 _MANY = 64  # groups, from which on a leap pays
-_PASSES = 60  # of a leap: what is left after so many halvings is walked
 _WEIGHT = 1e-9  # a weight so far outside [0, 1] is outside
 
 
@@ -159,7 +159,7 @@ def descend(
                     tied = tied or (kinks[k, 0] == g and kinks[k, 1] == best)
                 if not tied:
                     key[g] = best
-                    held = _forget(kinks, held, g)
+                    held = forget(kinks, held, g)
             for i in range(m):
                 gradient[i] -= costs[key[g], i]
                 size = max(size, costs[key[g], i])
@@ -217,10 +217,10 @@ def descend(
                 wall, walled = dual[i] / rest[i], i
         far = last = 0.0
         if count > _MANY:
-            far, slope = _leap(costs, options, cuts, count, price, rest, key, kinks, held, slope, wall)
+            far, slope = leap(costs, options, cuts, count, price, rest, key, kinks, held, slope, wall)
             last = far
         for g in range(count):
-            _next(g, far, costs, options, cuts, price, rest, key, kinks, held, reach, rival)
+            overtake(g, far, costs, options, cuts, price, rest, key, kinks, held, reach, rival)
         while True:
             first = -1
             for g in range(count):
@@ -241,8 +241,8 @@ def descend(
                 break
             slope += turn
             key[first] = j
-            held = _forget(kinks, held, first)
-            _next(first, far, costs, options, cuts, price, rest, key, kinks, held, reach, rival)
+            held = forget(kinks, held, first)
+            overtake(first, far, costs, options, cuts, price, rest, key, kinks, held, reach, rival)
         if far == np.inf:
             # The bound falls for ever along the direction, unless rounding says so: then no selection is within the room.
             for i in range(m):
@@ -262,121 +262,3 @@ def descend(
             kinks[held, 0], kinks[held, 1] = -1, walled
             held += 1
     return STALLED, bound, held
-
-
-@compile_part
-def _leap(
-    costs: FloatArray,
-    options: IntArray,
-    cuts: IntArray,
-    count: int,
-    price: FloatArray,
-    rest: FloatArray,
-    key: IntArray,
-    kinks: IntArray,
-    held: int,
-    slope: float,
-    wall: float,
-) -> tuple[float, float]:
-    """How far along ``-rest`` the bound falls for sure, and its slope there; the keys are moved along.
-
-    Found by bisection, a pass over all options each: with many groups far fewer than there are breakpoints on the way.
-    """
-    pull, start = np.empty(cuts[count]), np.empty(count)
-    size = 0.0
-    for g in range(count):
-        for p in range(cuts[g], cuts[g + 1]):
-            pull[p] = 0.0
-            for i in range(len(rest)):
-                pull[p] += costs[options[p], i] * rest[i]
-            size = max(size, abs(pull[p]))
-            if options[p] == key[g]:
-                start[g] = pull[p]
-    free = np.ones(count, dtype=np.bool_)
-    for k in range(held):
-        if kinks[k, 0] >= 0:
-            free[kinks[k, 0]] = False
-    low, low_slope = 0.0, slope
-    high = min(wall, 1.0)
-    rising = False
-    for _ in range(_PASSES):
-        middle = high if not rising else 0.5 * (low + high)
-        total = slope
-        for g in range(count):
-            if free[g]:
-                best, at = -np.inf, 0.0
-                for p in range(cuts[g], cuts[g + 1]):
-                    worth = price[p] + middle * pull[p]
-                    if worth > best:
-                        best, at = worth, pull[p]
-                total += max(at, start[g]) - start[g]
-        if total < 0.0:
-            low, low_slope = middle, total
-            if not rising:
-                if high >= wall or high > 1e200:
-                    break
-                high = min(wall, 16.0 * high)
-        else:
-            high, rising = middle, True
-        if rising and high - low <= 1e-13 * high:
-            break
-    if low == 0.0:
-        return 0.0, slope
-    for g in range(count):
-        if free[g]:
-            best, at = -np.inf, start[g]
-            for p in range(cuts[g], cuts[g + 1]):
-                worth = price[p] + low * pull[p]
-                if worth > best and pull[p] >= start[g]:
-                    best, at, key[g] = worth, pull[p], options[p]
-    return low, low_slope
-
-
-@compile_part
-def _forget(kinks: IntArray, held: int, group: int) -> int:
-    """Drop the kinks of a group whose key changed."""
-    kept = 0
-    for k in range(held):
-        if kinks[k, 0] != group:
-            kinks[kept, 0], kinks[kept, 1] = kinks[k, 0], kinks[k, 1]
-            kept += 1
-    return kept
-
-
-@compile_part
-def _next(
-    group: int,
-    now: float,
-    costs: FloatArray,
-    options: IntArray,
-    cuts: IntArray,
-    price: FloatArray,
-    rest: FloatArray,
-    key: IntArray,
-    kinks: IntArray,
-    held: int,
-    reach: FloatArray,
-    rival: IntArray,
-) -> None:
-    """Where along ``-rest`` another option first overtakes the group's key, not before ``now``."""
-    m = len(rest)
-    mine, own = 0.0, 0.0
-    for p in range(cuts[group], cuts[group + 1]):
-        if options[p] == key[group]:
-            mine = price[p]
-    for i in range(m):
-        own += costs[key[group], i] * rest[i]
-    reach[group], rival[group] = np.inf, -1
-    for p in range(cuts[group], cuts[group + 1]):
-        j = options[p]
-        pull = 0.0  # summed like the key's own, so that a walk from key to key strictly rises in it and ends
-        for i in range(m):
-            pull += costs[j, i] * rest[i]
-        if pull > own:  # its price rises against the key's
-            at = max(now, (mine - price[p]) / (pull - own))
-            if at < reach[group]:
-                tied = False
-                for k in range(held):
-                    tied = tied or (kinks[k, 0] == group and kinks[k, 1] == j)
-                if not tied:
-                    reach[group], rival[group] = at, j

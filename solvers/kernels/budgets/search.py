@@ -1,6 +1,6 @@
 """Branch and bound for the multiple-choice knapsack with several budgets, in compiled code.
 
-Depth first, a group a level. A node's bound is the Lagrangian dual over its open groups (``solvers.kernels.budgets_dual``), from
+Depth first, a group a level. A node's bound is the Lagrangian dual over its open groups (``solvers.kernels.budgets.dual``), from
 its parent's multipliers. Options whose reduced cost exceeds the gap to the best selection are out for the whole subtree; groups
 left with one option are decided. The dual's vertex has at most one fractional group a budget: it is rounded every way there is
 and improved by single exchanges, which raises the best selection, and the most fractional group is branched on, option by option
@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.kernels.budgets_dual import INFEASIBLE, PRUNED, descend
+from solvers.kernels.budgets.dual import INFEASIBLE, PRUNED, descend
 from solvers.kernels.clock import now
 from solvers.kernels.compilation import compile_kernel, compile_part
 from solvers.kernels.hulls import add
