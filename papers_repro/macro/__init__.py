@@ -5,6 +5,7 @@ from papers_repro.macro.contest import OURS, Outcome, available, run_once
 from papers_repro.macro.found import (
     DEAREST,
     JUDGED,
+    LINEAR,
     LINEAR_TRAINED,
     METHODS,
     PRINTED,

@@ -68,6 +68,8 @@ class SearchChoices:
     """Rows of a step."""
     judged: JudgeOptions = field(default_factory=JudgeOptions)
     """Of the search by whole networks."""
+    methods: tuple[str, ...] = METHODS
+    """Who searches."""
 
 
 def searched(
@@ -116,6 +118,8 @@ def searched(
             found.append(Found(method, budget, seed, regret, mean(accuracies), used, fits, seconds))  # noqa: B023
 
         for name, method in _methods(space, options.judged.networks) if options.search_images else ():
+            if name not in options.methods:
+                continue
             began = time.perf_counter()
             result, state = run(name, problem, method, seed)
             note(name, [result.architecture], time.perf_counter() - began)
@@ -123,11 +127,13 @@ def searched(
                 projected = SoftPenalty(space.space, space.staged, projection="joint").finish(problem, state)
                 note(SOFT_PROJECTED, [projected.architecture], time.perf_counter() - began)
         began = time.perf_counter()
-        note(RANKED, [from_ranked(space, problem, ranked, seed)], time.perf_counter() - began)
+        if RANKED in options.methods:
+            note(RANKED, [from_ranked(space, problem, ranked, seed)], time.perf_counter() - began)
         began = time.perf_counter()
         fitting = [code for code, macs in zip(table.codes, table.macs, strict=True) if macs <= limits[0]]
         dearest = max(fitting, key=lambda code: table.macs[table.place[code]])
-        note(DEAREST, [space.architecture(dearest)], time.perf_counter() - began)
+        if DEAREST in options.methods:
+            note(DEAREST, [space.architecture(dearest)], time.perf_counter() - began)
         began, generator = time.perf_counter(), np.random.default_rng([seed, budget])
         drawn = [random_feasible(problem, space.staged, generator).result.architecture for _ in range(_DRAWS)]
         note(RANDOM, drawn, (time.perf_counter() - began) / _DRAWS)

@@ -61,6 +61,18 @@ def test_supernet(tmp_path: Path) -> None:
     assert kept["ours"] == ranks["ours"]
 
 
+def test_statistics(tmp_path: Path) -> None:
+    file, out = write_made_benchmark(tmp_path / "made.json"), tmp_path / "run"
+    arguments = ("--scale", "smoke", "--out", str(out), "--benchmark", str(file))
+    run_script("papers_repro/macro_statistics.py", *arguments, folder=tmp_path, columns=160)
+    (table,) = json.loads((out / "macro_statistics.json").read_text())["tables"]
+    batch, training, random = table["ours"]
+    for row in (batch, training, random):
+        assert row["regret"] == pytest.approx((row["s0"] + row["s1"]) / 2) and row["s0"] >= 0 and row["use"] <= 100
+    assert training["against"].startswith(f"{batch['regret'] - training['regret']:+.2f} ") and "against" not in batch
+    assert "statistics of training" in training["method"]
+
+
 def test_variants(tmp_path: Path) -> None:
     file, out = write_made_benchmark(tmp_path / "made.json"), tmp_path / "run"
     arguments = ("--scale", "smoke", "--out", str(out), "--benchmark", str(file))
