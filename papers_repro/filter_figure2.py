@@ -2,12 +2,13 @@
 
 Every algorithm, C.1 to C.5, searches under its budget. Two answers are trained from scratch several times each: the expected
 configuration, rounded, which is the paper's and may exceed the budget; and the most probable one that meets it. Both are compared
-with the homogeneous line at their own cost, where the homogeneous networks have learned. What a search proposed on its way, the
-expected configuration of every iteration, is trained too and drawn small. A second picture draws the laws: how they moved, and
-what they came to.
+with the homogeneous line at their own cost, where the homogeneous networks have learned, and with configurations drawn at random
+that fit the same budget. What a search proposed on its way, the expected configuration of every iteration, is trained too and drawn
+small. A second picture draws the laws: how they moved, and what they came to.
 
 Laptop scale: a ResNet-8 on digits drawn at 16x16, some dozens of steps of the law where the paper has thousands. How far the laws
-have moved by then the table says: ``likeliest`` is the mean probability of the likeliest option.
+have moved by then the table says: ``likeliest`` is the mean probability of the likeliest option. Scale cpu: CIFAR-10 at 16x16,
+C.3 and C.4 with the small lambda of Fig. B.9, under which the budget binds.
 
 Appendix B changes one thing at a time: ``--operations`` (B.4), ``--widths layer`` (the binomial law), ``--samples``
 (B.8), ``--coefficient`` (B.9), ``--rate`` and ``--start`` (B.10).
@@ -45,14 +46,17 @@ from papers_repro.filter_level import (
     draw_laws,
     finish_axes,
     homogeneous_candidates,
+    minus_others,
     new_panels,
     plans,
+    random_configurations,
     run_searches,
     setup_preset,
     side_by_side,
     train_candidates,
 )
 from papers_repro.harness import Column, Row, Rows, Scale, half_width, row_of, save_figure, started
+from solvers.arrays import IntArray
 
 SCRIPT = "filter_figure2"
 _COLOURS = ("#1f6fb2", "#d9741a", "#1a7f5a", "#8e44ad", "#b5472f")
@@ -66,6 +70,8 @@ class Options(ContrastOptions):
     """Which searches, and what of them is changed."""
     on_the_way: int = 1
     """Trainings of what a search proposed after every iteration; 0: none."""
+    random: int = 3
+    """Configurations drawn at random that fit a budget, for each, trained as answers are; 0: none."""
 
     def __post_init__(self) -> None:
         if 0.5 not in self.line_shares:
@@ -78,37 +84,49 @@ class Options(ContrastOptions):
 def preset(scale: Scale) -> Options:
     options = Options(scale, setup=setup_preset(scale))
     if scale == "smoke":
-        return replace(options, repeats=2, line_shares=(0.5, 1.0))
+        return replace(options, repeats=2, line_shares=(0.5, 1.0), random=2)
+    if scale == "cpu":
+        searches = SearchChanges(("C.3", "C.4"), coefficient=0.01)
+        return replace(options, repeats=4, line_shares=(0.25, 0.5, 0.75), random=4, on_the_way=0, searches=searches)
     return replace(options, repeats=10) if scale == "gpu" else options
 
 
 def main() -> None:
     with started(SCRIPT, preset) as script:
         options, folder, setup = script.options, script.folder, script.options.setup
-        line = [each for kind in KINDS for each in homogeneous_candidates(setup, kind, options.line_shares)]
+        wanted = plans(options.scale, setup, options.seed, options.searches)
+        kinds = [kind for kind in KINDS if any(plan.kind == kind for plan in wanted)]
+        line = [each for kind in kinds for each in homogeneous_candidates(setup, kind, options.line_shares)]
         limits = {each.name: each.cost for each in line}
+        targets = {plan.target: plan.kind for plan in wanted} if options.random else {}
+        drawn = {
+            target: random_configurations(setup, kind, target, limits[target], options.random, options.seed)
+            for target, kind in targets.items()
+        }
         with script.bars() as progress:
-            wanted = plans(options.scale, setup, options.seed, options.searches)
             found = run_searches(wanted, limits, setup, options.seed, folder, progress)
             proposed = [
                 candidate(setup, each.plan.kind, f"{each.plan.name}, {which}", np.array(getattr(each, which)))
                 for each in found
                 for which in ("expected", "hard")
             ]
-            trained = train_candidates([*line, *proposed], options.repeats, setup, options.seed, folder, progress)
+            every = [*line, *proposed, *(each for group in drawn.values() for each in group)]
+            whole = train_candidates(every, options.repeats, setup, options.seed, folder, progress)
+            trained, others = whole[: len(line) + len(proposed)], whole[len(line) + len(proposed) :]
             passed = [
                 candidate(setup, each.plan.kind, f"{each.plan.name} {number}", np.array(counts))
                 for each in found
                 for number, counts in enumerate(each.proposals if options.on_the_way else (), start=1)
             ]
             passing = train_candidates(passed, options.on_the_way, setup, options.seed, folder, progress, more=True)
-        lines = (_line(kind, options, trained) for kind in KINDS)
-        script.show(_proposals(options, found, trained), _passing(options, passing), *lines, _configurations(found))
-        _draw(found, trained, passing, options, script.picture)
+        lines = (_line(kind, options, trained) for kind in kinds)
+        script.show(_proposals(options, found, trained, others), _random(options, others, trained))
+        script.show(_passing(options, passing), *lines, _configurations(found))
+        _draw(found, trained, others, passing, options, script.picture)
         draw_laws(found, setup, folder / f"{SCRIPT}_laws.png")
 
 
-def _proposals(options: Options, found: Sequence[Answers], trained: Sequence[Trained]) -> Rows:
+def _proposals(options: Options, found: Sequence[Answers], trained: Sequence[Trained], others: Sequence[Trained]) -> Rows:
     columns = [
         Column("name", "search", "algorithm, and of its two answers: expected (the paper's) or hard (most probable that fits)"),
         Column("cost", "cost/budget", "what the answer costs as a share of the budget", ".4f"),
@@ -119,7 +137,10 @@ def _proposals(options: Options, found: Sequence[Answers], trained: Sequence[Tra
         Column("accuracy", "acc. %", f"test accuracy, mean of {options.repeats} trainings", ".2f"),
         Column("difference", "minus line", "accuracy minus that of the homogeneous line at the same cost", "+.2f"),
         Column("half", "± 0.6827", "half the interval of the difference", ".2f"),
-        Column("verdict", "verdict", "whether that interval leaves out 0; for one comparison alone"),
+        Column("wide", "± 95 %", "half the 95 % interval of the same", ".2f"),
+        Column("verdict", "verdict", "whether the interval of 0.6827 leaves out 0; for one comparison alone"),
+        Column("random", "minus random", "accuracy minus the mean of the random configurations of the same budget", "+.2f"),
+        Column("besides", "random ± 95 %", "half the 95 % interval of that; how the random ones vary counts", ".2f"),
     ]
     homogeneous = {(c.kind, c.counts): c.name for c in (each.candidate for each in trained) if c.homogeneous}
     by_name = {each.candidate.name: each for each in trained}
@@ -136,11 +157,37 @@ def _proposals(options: Options, found: Sequence[Answers], trained: Sequence[Tra
                 row |= {"verdict": f"is {itself}"}
             elif ours.name in compared:
                 gain = compared[ours.name].gain
-                row |= {"difference": gain.difference, "half": gain.half(CONFIDENCE), "verdict": gain.verdict(CONFIDENCE)}
+                row |= {"difference": gain.difference, "half": gain.half(CONFIDENCE), "wide": gain.half(0.95)}
+                row |= {"verdict": gain.verdict(CONFIDENCE)}
+            rivals = [other for other in others if other.candidate.name.endswith(f" to {search.plan.target}")]
+            if rivals and not at_chance([other for other in trained if other.candidate.kind == ours.kind], options.setup.classes):
+                against = minus_others(each, rivals)
+                row |= {"random": against.difference, "besides": against.half(0.95)}
             rows.append(row)
-    seconds = sum(each.seconds for each in trained)
+    seconds = sum(each.seconds for each in [*trained, *others])
     remark = f"{at_chance(trained, options.setup.classes)} {seconds:.0f} s of training, the searches not counted."
     return Rows("What the searches propose", columns, rows, remark=remark.strip())
+
+
+def _random(options: Options, others: Sequence[Trained], trained: Sequence[Trained]) -> Rows:
+    columns = [
+        Column("name", "random", "drawn, and the most probable that fits the budget of that homogeneous network"),
+        Column("cost", "cost/budget", "as a share of the budget", ".4f"),
+        Column("accuracy", "acc. %", f"test accuracy, mean of {options.repeats} trainings", ".2f"),
+        Column("difference", "minus line", "accuracy minus that of the homogeneous line at the same cost", "+.2f"),
+        Column("wide", "± 95 %", "half the 95 % interval of the difference", ".2f"),
+        Column("counts", "configuration", "widths of the stages, or filters of all layers at each operation"),
+    ]
+    limits = {each.candidate.name: each.candidate.cost for each in trained if each.candidate.homogeneous}
+    gains = {each.trained.candidate.name: each.gain for each in _compare([*trained, *others], options.setup.classes)}
+    rows: list[Row] = []
+    for each in others:
+        ours = each.candidate
+        row = row_of(columns, ours.name, ours.cost / limits[ours.name.rpartition(" to ")[2]], each.mean)
+        if (gain := gains.get(ours.name)) is not None:
+            row |= {"difference": gain.difference, "wide": gain.half(0.95)}
+        rows.append(row | {"counts": _written(ours.kind, np.array(ours.counts))})
+    return Rows("Random configurations that fit", columns, rows)
 
 
 def _passing(options: Options, passing: Sequence[Trained]) -> Rows:
@@ -182,14 +229,23 @@ def _configurations(found: Sequence[Answers]) -> Rows:
     ]
     rows: list[Row] = []
     for each in found:
-        texts = []
-        for counts in (np.array(each.expected), np.array(each.hard)):
-            texts.append("/".join(map(str, counts[:, 0] if each.plan.kind == "pruning" else counts.sum(0))))
-        rows.append({"name": each.plan.name, "expected": texts[0], "hard": texts[1]})
+        expected, hard = (_written(each.plan.kind, np.array(counts)) for counts in (each.expected, each.hard))
+        rows.append({"name": each.plan.name, "expected": expected, "hard": hard})
     return Rows("The configurations", columns, rows, remark="Whole configurations: architectures/*.json.")
 
 
-def _draw(found: Sequence[Answers], trained: Sequence[Trained], passing: Sequence[Trained], options: Options, path: Path) -> None:
+def _written(kind: Kind, counts: IntArray) -> str:
+    return "/".join(map(str, counts[:, 0] if kind == "pruning" else counts.sum(0)))
+
+
+def _draw(
+    found: Sequence[Answers],
+    trained: Sequence[Trained],
+    others: Sequence[Trained],
+    passing: Sequence[Trained],
+    options: Options,
+    path: Path,
+) -> None:
     kinds = [kind for kind in KINDS if any(each.plan.kind == kind for each in found)]
     figure, axes = new_panels(2, len(kinds), 4.6)
     for column, kind in enumerate(kinds):
@@ -197,6 +253,7 @@ def _draw(found: Sequence[Answers], trained: Sequence[Trained], passing: Sequenc
         searches = [each for each in found if each.plan.kind == kind]
         draw_accuracies(axes[0, column], kind, [each for each in ours if each.candidate.homogeneous], [])
         _draw_passing(axes[0, column], kind, searches, passing)
+        _draw_random(axes[0, column], kind, [each for each in others if each.candidate.kind == kind])
         _draw_answers(axes[0, column], kind, searches, {each.candidate.name: each for each in ours})
         _draw_costs(axes[1, column], kind, searches)
     title = (
@@ -214,6 +271,16 @@ def _draw_passing(panel: Any, kind: Kind, searches: Sequence[Answers], passing: 
         for number, each in enumerate(ours, start=1):
             fading = 0.2 + 0.6 * number / len(ours)
             panel.plot(each.candidate.cost / UNITS[kind][1], each.mean, ".", color=colour, alpha=fading, ms=6, zorder=2)
+
+
+def _draw_random(panel: Any, kind: Kind, others: Sequence[Trained]) -> None:
+    """Configurations drawn at random, grey."""
+    if others:
+        costs, means = [each.candidate.cost / UNITS[kind][1] for each in others], np.array([each.mean for each in others])
+        lengths = bars(means, np.nan_to_num([half_width(each.test, CONFIDENCE) for each in others]))
+        panel.errorbar(
+            costs, means, yerr=lengths, fmt="D", color="0.55", ms=4, lw=0.9, capsize=2, label="random that fits", zorder=1
+        )
 
 
 def _draw_answers(panel: Any, kind: Kind, searches: Sequence[Answers], by_name: dict[str, Trained]) -> None:

@@ -67,7 +67,7 @@ def preset(scale: Scale) -> Options:
     options = Options(scale, setup=setup_preset(scale))
     if scale == "smoke":
         return replace(options, repeats=2, line_shares=(0.5, 1.0))
-    return replace(options, repeats={"laptop": 5, "gpu": 10, "paper": 20}[scale])
+    return replace(options, repeats={"laptop": 5, "cpu": 3, "gpu": 10, "paper": 20}[scale])
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import t as student
@@ -97,6 +97,18 @@ def mean_difference(trained: Sequence[Trained]) -> Contrast:
         raise ValueError("no heterogeneous networks to compare")
     weights = np.mean([_line_weights(each, line) for each in others], axis=0)
     return _contrast([*((1.0 / len(others), each) for each in others), *zip(-weights, line, strict=True)])
+
+
+def minus_others(each: Trained, others: Sequence[Trained]) -> Contrast:
+    """A network minus the mean of others, of which every one counts as one: how they vary among themselves is in the error.
+
+    Raises:
+        ValueError: no others.
+    """
+    if not others:
+        raise ValueError("no networks to compare with")
+    together = replace(others[0], test=tuple(other.mean for other in others))
+    return _contrast([(1.0, each), (-1.0, together)])
 
 
 def _line(trained: Sequence[Trained]) -> list[Trained]:

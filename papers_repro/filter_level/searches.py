@@ -116,6 +116,16 @@ def plans(scale: Scale, setup: FilterSetup, seed: int, changes: SearchChanges | 
             c5(sample_epochs=6, iterations=4, reference_trainings=2, **few),
         ]
         rates = [0.1, 0.1, 0.02, 0.02, 0.02]
+    elif scale == "cpu":  # an epoch has 351 batches; each search trains some 20 samples for an epoch
+        few = shared | {"samples": 4, "law_batches": 100}
+        options = [
+            c1(weight_epochs=1, iterations=5, **few),
+            c2(weight_epochs=1, sample_epochs=1, iterations=3, **(few | {"law_batches": 2})),
+            c3(weight_epochs=1, sample_epochs=1, iterations=4, **few),
+            c4(sample_epochs=1, iterations=5, **few),
+            c5(sample_epochs=1, iterations=5, reference_trainings=2, **few),
+        ]
+        rates = [0.05] * 5
     else:
         paper = shared | {"samples": 6, "iterations": 100}
         options = [c1(**paper), c2(**paper), c3(**paper), c4(**paper), c5(**paper)]

@@ -28,7 +28,7 @@ from rich.text import Text
 from constrained_nas.latency import device_name
 from graphs.files import save_text, visible
 
-Scale = Literal["smoke", "laptop", "gpu", "paper"]
+Scale = Literal["smoke", "laptop", "cpu", "gpu", "paper"]
 Cell = str | int | float | bool | None
 Row = dict[str, Cell]  # by the columns' keys
 

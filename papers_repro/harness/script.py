@@ -25,8 +25,8 @@ class ScriptOptions:
     """What every script is asked; a script's own options follow in a dataclass that extends this one."""
 
     scale: Scale = "laptop"
-    """smoke: seconds, to see that it runs. laptop: minutes on two cores. gpu: tens of minutes on a GPU, on CIFAR-10, where a script
-    has such a scale. paper: the paper's protocol on its data."""
+    """smoke: seconds, to see that it runs. laptop: minutes on two cores. cpu: an hour of a core, on CIFAR-10, and gpu: tens of
+    minutes on a GPU, on CIFAR-10, where a script has such a scale. paper: the paper's protocol on its data."""
     seed: int = 0
     """The first seed."""
     out: Path | None = None
@@ -89,8 +89,8 @@ def started(name: str, preset: Callable[[Scale], Options]) -> Iterator[Script[Op
             to, or that holds results of other options, said in one line.
     """
     options, began = read_options(preset), time.perf_counter()
-    if options.scale == "gpu" and preset("gpu") == replace(preset("paper"), scale="gpu"):
-        raise SystemExit(f"{name} has no scale gpu: take laptop or paper")
+    if options.scale in ("cpu", "gpu") and preset(options.scale) == replace(preset("paper"), scale=options.scale):
+        raise SystemExit(f"{name} has no scale {options.scale}: take laptop or paper")
     folder = Path("runs") / name if options.out is None else options.out
     try:
         with owned(folder):
