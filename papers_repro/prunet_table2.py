@@ -5,7 +5,8 @@ hard budget (beyond the paper) names the latency instead. Both are in the table,
 wanted latency: alpha by bisection, a search a guess, against one search whose survivors are projected onto the budget; or onto the
 window between 99 % of it and it ("full"), which lands by construction if any surviving network lies there. Hard searches charge
 nothing for latency (alpha 0): there is no coefficient to choose. Beside them stands what a search must beat, a random network in
-the same window. Accuracies are those of networks retrained from fresh weights, compared over seeds with 95 % intervals.
+the same window; at the scales on CIFAR-10 soft networks, too, stand beside random and uniform ones of their own latency.
+Accuracies are those of networks retrained from fresh weights, compared over seeds with 95 % intervals.
 
 PRUNET-0 to -6 are published rows and stand apart; peers that can be built are counted and timed on this machine.
 
@@ -42,6 +43,8 @@ from papers_repro.prunet import (
     measured_space,
     peer_rows,
     random_networks,
+    rival_rows,
+    rivals_of,
     run_searches,
     setup_preset,
     start_over,
@@ -66,6 +69,8 @@ class Options(PruNetOptions):
     """Hard budgets in ms instead."""
     match: Annotated[MatchOptions, tyro.conf.arg(name="match")] = field(default_factory=MatchOptions)
     """Landing under the same budgets by alpha."""
+    rivals: int = 0
+    """Random networks of the latency of each soft one, trained like it, and a uniform one; 0: neither."""
     measuring_rounds: int = 40
     """Timed passes of every found network."""
     peers: tuple[str, ...] = ("GPUNet-1", "efficientnet_b0", "efficientnet_b2", "regnety_016", "resnet50", "resnet101")
@@ -93,6 +98,7 @@ def preset(scale: Scale) -> Options:
             scales=(0.55, 0.4),
             shares=(0.1,),
             match=match,
+            rivals=1,
             measuring_rounds=5,
             peers=("efficientnet_b0",),
             peer_rounds=1,
@@ -100,8 +106,11 @@ def preset(scale: Scale) -> Options:
         )
     if scale == "laptop":
         return Options(scale, setup=setup)
+    if scale == "cpu":
+        none = MatchOptions(seeds=0)
+        return Options(scale, alphas=(0.8,), shares=(), match=none, rivals=2, measuring_rounds=20, peers=(), setup=setup)
     if scale == "gpu":
-        return Options(scale, alphas=(0.2, 0.8, 2.0), peers=(), setup=setup)
+        return Options(scale, alphas=(0.2, 0.8, 2.0), rivals=2, peers=(), setup=setup)
     alphas = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 2.0)
     return Options(scale, seeds=1, alphas=alphas, shares=(0.1, 0.2, 0.3, 0.5), peers=(), setup=setup)
 
@@ -122,6 +131,9 @@ def main() -> None:
                     for s in seeds
                 ]
             found = run_searches(specs, options.setup, latencies, folder, progress)
+            soft = [entry for entry in found if entry.spec.budget_ms is None and options.rivals]
+            rivals = rivals_of(soft, options.rivals, options.setup, latencies, folder, progress)
+            found += rivals
             least = 1 - options.match.tolerance
             drawn = [SearchSpec(f"random{n}_seed{s}", s, 0.0, t, least_use=least) for n, t in enumerate(limits) for s in seeds]
             found += random_networks(drawn, options.setup, latencies, folder, progress)
@@ -132,8 +144,9 @@ def main() -> None:
         script.say(fit_remark(latencies))
         script.show(
             network_rows(options, found, measured, space, limits),
-            matching_rows(options, found, matched, limits),
-            peers,
+            *([rival_rows(soft, rivals)] if soft else []),
+            *([matching_rows(options, found, matched, limits)] if limits else []),
+            *([peers] if options.peers else []),
             published_rows(),
             published_rows(distilled=True),
         )
@@ -164,7 +177,7 @@ def network_rows(
             "search",
             "search",
             "soft: by alpha, as in the paper. hard: projected onto a budget of T ms, alpha 0. full: and using most of it. random: "
-            "drawn, and using most of it",
+            "drawn, and using most of it. as alpha: of the latencies of the soft networks of that alpha",
         ),
         Column("scale", "lambda", f"of every seed, the one of least loss among {', '.join(f'{s:g}' for s in options.scales)}"),
         Column("estimated", "est. ms", "latency by the table, mean over seeds", ".3f"),
@@ -183,12 +196,12 @@ def network_rows(
         entries = [entry for entry, _ in group]
         times: list[Measurement] = [measured.latencies[place] for _, place in group]
         architectures = [space.architecture(dict(entry.record.choices)) for entry in entries]
-        limit = entries[0].spec.budget_ms
+        limit = None if ", as alpha" in label else entries[0].spec.budget_ms
         accuracies = [entry.accuracy for entry in entries]
         ours.append(
             {
                 "search": label,
-                "scale": ", ".join(f"{entry.spec.scale:g}" for entry in entries) if limit is None else None,
+                "scale": ", ".join(f"{entry.spec.scale:g}" for entry in entries) if label.startswith("soft") else None,
                 "estimated": mean([entry.record.latency_ms for entry in entries]),
                 "measured": mean([one.median for one in times]),
                 "fits": None if limit is None else f"{sum(e.record.latency_ms <= limit for e in entries)}/{len(entries)}",
@@ -297,6 +310,8 @@ def _groups(found: Sequence[Pruned], limits: Sequence[float]) -> list[tuple[str,
         limit = entry.spec.budget_ms
         kind = entry.spec.name.split("_")[0].rstrip("0123456789")
         label = f"soft, alpha {entry.spec.alpha:g}" if limit is None else f"{kind}, T {limit:.3f} ms"
+        if "_alpha" in entry.spec.name:
+            label = f"{kind}, as alpha {entry.spec.alpha:g}"
         groups.setdefault(label, []).append((entry, place))
     return list(groups.items())
 

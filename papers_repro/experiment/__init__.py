@@ -15,4 +15,5 @@ from papers_repro.experiment.setup import (
     load_images,
     make_fabric,
     one_thread,
+    part_of,
 )

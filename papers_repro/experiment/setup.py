@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 import torch
 from lightning_fabric import Fabric
+from torch.utils.data import Subset
 
 from constrained_nas.data import DataSplits, cifar, digit_scenes, digits, load_splits, part_labels
 from constrained_nas.latency import TableFit, Timer
@@ -137,6 +138,15 @@ def load_images(
     if name in ("cifar10", "cifar100"):
         return _cifar(options.data_root, int(name.removeprefix("cifar")), side, share, augment, seed, recipe)
     return load_splits(folder or name, side, share, seed, augment=augment, recipe=recipe, crop=crop)
+
+
+def part_of(data: DataSplits, images: int) -> DataSplits:
+    """At most so many of the training images that are in splits of an order at random, of both by their sizes; all test images."""
+    splits = data.weights, data.architecture
+    sizes = [len(split) for split in splits]  # type: ignore[arg-type]
+    wanted = [min(size, round(images * size / sum(sizes))) for size in sizes]
+    weights, architecture = (Subset(split, range(many)) for split, many in zip(splits, wanted, strict=True))
+    return replace(data, weights=weights, architecture=architecture, identity={**data.identity, "images": wanted})
 
 
 def kept_under(path: Path, data: DataSplits) -> Checkpoint:

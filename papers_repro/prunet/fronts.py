@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,15 @@ def draw_table2(found: Sequence[Pruned], measured: Sequence[Measurement], limits
         ("hard", "hard budget T", COLOURS[1], "s"),
         ("full", "hard, T used in full", COLOURS[2], "D"),
         ("random", "random, T used in full", "0.4", "v"),
+        ("random_alpha", "random, as costly as soft", "0.4", "^"),
+        ("uniform_alpha", "uniform, as costly as soft", COLOURS[4], "P"),
     )
     for start, name, colour, marker in kinds:
         groups: dict[float, list[tuple[float, float]]] = {}
         for entry, time in zip(found, measured, strict=True):
-            if entry.spec.name.startswith(start):
-                groups.setdefault(entry.spec.budget_ms or entry.spec.alpha, []).append((time.median, entry.accuracy))
+            if re.match(r"[a-z]+(_alpha)?", entry.spec.name)[0] == start:  # type: ignore[index] # names begin with a word
+                key = entry.spec.alpha if "alpha" in start else entry.spec.budget_ms or 0.0
+                groups.setdefault(key, []).append((time.median, entry.accuracy))
         if not groups:
             continue
         dots = [dot for group in groups.values() for dot in group]

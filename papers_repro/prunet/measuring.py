@@ -82,5 +82,19 @@ def measure_found(
     return Measured(tuple(times[_key(entry)] for entry in found), estimates, level)
 
 
+def fit_remark(latencies: WidthLatencies) -> str:
+    """How well the table predicts whole networks, in a sentence or two."""
+    table, fit = latencies.table, latencies.fit
+    said = f"Latency table: {table.device}, batch {table.batch}, {table.threads} thread(s), {table.runtime}"
+    if table.interpolation is not None:
+        curve = table.interpolation
+        said += (
+            f"; interpolated widths off by {curve.median:.1%} in the median, {curve.worst:.0%} at worst ({curve.checked} checks)"
+        )
+    if fit is not None:
+        said += f"; on networks left out of its calibration R2 {fit.r_squared:.3f}, worst error {fit.worst:.0%}"
+    return said + f". Networks of this space take {latencies.cheapest_ms:.3f} to {latencies.slowest_ms:.3f} ms."
+
+
 def _key(entry: Pruned) -> str:
     return str(sorted(entry.record.choices.items()))

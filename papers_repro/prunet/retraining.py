@@ -37,6 +37,7 @@ _RETRAINING = (
 _ADDED = (
     *("data", "augment", "retrain_data", "hard_epochs", "label_smoothing", *_TEACHING),
     *("split_seed", "recipe", "test_crop", "retrain_optimizer", "retrain_weight_decay", "latency_runtime", "latency_half"),
+    "search_images",
 )
 
 

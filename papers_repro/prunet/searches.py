@@ -29,8 +29,8 @@ from graphs.spaces import GPUNetSpace
 from papers_repro.experiment import fresh_supernet, kept_record, kept_under, make_fabric, one_thread
 from papers_repro.harness import ProgressBars, Reports, run_seeds
 from papers_repro.prunet.retraining import plain, retrained, settings_of, teacher_of
-from papers_repro.prunet.separate_candidates import separate_candidates
 from papers_repro.prunet.setup import SetupOptions, WidthLatencies, load_data, make_space
+from papers_repro.prunet.spaces import separate_candidates
 from papers_repro.prunet.warm_up import begin_warm
 
 

@@ -5,7 +5,8 @@ convolution and eight Prunode layers, 1.5e13 networks), and a search has 10 epoc
 architecture steps, batches are small and a third of the training digits (not a fifth) learns the architecture: 96 steps after the
 warm-up, in which Algorithm 1 finds four of five optima where there is no noise (``prunet_prunode``). The paper's scale is its
 ImageNet or Imagewoof space on a folder of images; it searches on a tenth of the classes, so give ``--data`` a folder of those and
-``--retrain-data`` all of them. The gpu scale is CIFAR-10 in a folder of images, on one split for all seeds.
+``--retrain-data`` all of them. The gpu scale is CIFAR-10 in a folder of images, on one split for all seeds; the cpu scale is the
+same at 16x16, in a space of six layers, and searches on a part of the images.
 
 Searches of one seed share their warm-up: until it ends nothing in it depends on alpha, thresholds, phi, lambda or budgets.
 
@@ -29,10 +30,20 @@ from constrained_nas.data import DataSplits
 from constrained_nas.latency import Clock, Timer, calibrate_width_table, device_name, measure_width_table
 from graphs.costs import TableConditions, WidthLatencyTable, load_width_latency_table, require_conditions, width_latency_cost
 from graphs.files import save_json
-from graphs.spaces import GPUNetSpace, gpunet_cifar, gpunet_imagenet, gpunet_imagewoof, gpunet_small
-from papers_repro.experiment import DrawingOptions, Latencies, LoopOptions, MeasuringOptions, ParallelOptions, Recipe, load_images
+from graphs.spaces import GPUNetSpace
+from papers_repro.experiment import (
+    DrawingOptions,
+    Latencies,
+    LoopOptions,
+    MeasuringOptions,
+    ParallelOptions,
+    Recipe,
+    load_images,
+    part_of,
+)
 from papers_repro.harness import Reports, Scale, ScriptOptions
 from papers_repro.prunet.published import TEACHERS
+from papers_repro.prunet.spaces import SpaceName, named_space
 
 WidthLatencies = Latencies[WidthLatencyTable]
 
@@ -41,6 +52,8 @@ WidthLatencies = Latencies[WidthLatencyTable]
 class SetupOptions(MeasuringOptions, LoopOptions, ParallelOptions, DrawingOptions):
     """Data, space, latencies, searches and retraining; the values shown are those of the scale."""
 
+    search_images: int = 0
+    """At most so many training images from disk that a search sees; 0: all."""
     retrain_data: str = ""
     """Image folder to retrain on; the same as --data if empty."""
     training_digits: int = 720
@@ -53,8 +66,9 @@ class SetupOptions(MeasuringOptions, LoopOptions, ParallelOptions, DrawingOption
     """How images from disk are augmented; rand_augment: the paper's m9-mstd0.5."""
     test_crop: float = 0.875
     """Share of the shorter side that tests see, of images from disk above 64 pixels."""
-    space: Literal["small", "cifar", "imagenet", "imagewoof"] = "small"
-    """small: nine layers for CPUs. cifar: seven for images of 32 pixels. imagenet, imagewoof: the paper's."""
+    space: SpaceName = "small"
+    """small: nine layers for CPUs. cifar: seven for images of 32 pixels. narrow: six like those, of a quarter of the channels.
+    imagenet, imagewoof: the paper's."""
     epochs: int = 10
     """Of a search."""
     warm_up: int = 2
@@ -123,6 +137,8 @@ class SetupOptions(MeasuringOptions, LoopOptions, ParallelOptions, DrawingOption
             "--latency-batch": self.latency_batch,
             "--teacher-temperature": self.teacher_temperature,
         }
+        if self.search_images < 0:
+            raise ValueError(f"--search-images: expected 0 or more, got {self.search_images}")
         for name, value in positive.items():
             if not value > 0:
                 raise ValueError(f"{name}: expected a positive number, got {value}")
@@ -147,11 +163,11 @@ class PruNetOptions(ScriptOptions):
 
 
 def setup_preset(scale: Scale) -> SetupOptions:
-    """The options of a scale: smoke ends in seconds, laptop in minutes on two cores, gpu in tens of minutes on a GPU, paper is the
-    paper's protocol on ImageNet (Sec. 4): space of Table 1 at 288 pixels, 200 epochs of search of which 70 warm up, batch 256 in
-    mixed precision, RMSprop at 0.002; 450 epochs of retraining, batch 1536, rate 0.06 x 0.97 every 2.4 epochs, weight decay 1e-5,
-    drop path 0.2, average of the weights 0.9999, no mixup, augmentation m9-mstd0.5, the crop of Table 4; latencies at batch 1, in
-    float16, on a GPU.
+    """The options of a scale: smoke ends in seconds, laptop in minutes on two cores, cpu in about an hour of one, gpu in tens of
+    minutes on a GPU, paper is the paper's protocol on ImageNet (Sec. 4): space of Table 1 at 288 pixels, 200 epochs of search of
+    which 70 warm up, batch 256 in mixed precision, RMSprop at 0.002; 450 epochs of retraining, batch 1536, rate 0.06 x 0.97 every
+    2.4 epochs, weight decay 1e-5, drop path 0.2, average of the weights 0.9999, no mixup, augmentation m9-mstd0.5, the crop of
+    Table 4; latencies at batch 1, in float16, on a GPU.
 
     The rate and its decay are those with which EfficientNets are trained by RMSprop: so is retraining; ``--retrain-optimizer sgd``
     is the other reading.
@@ -173,6 +189,21 @@ def setup_preset(scale: Scale) -> SetupOptions:
         )
     if scale == "laptop":
         return SetupOptions()
+    if scale == "cpu":
+        return SetupOptions(
+            data="cifar10-folder",
+            search_images=5000,
+            split_seed=0,
+            recipe="crop_flip",
+            space="narrow",
+            epochs=8,
+            batch_size=32,
+            retrain_epochs=2,
+            retrain_batch=128,
+            retrain_weight_decay=5e-4,
+            calibration_networks=16,
+            widths_per_block=3,
+        )
     if scale == "gpu":
         return SetupOptions(
             data="cifar10-folder",
@@ -250,17 +281,13 @@ def load_data(options: SetupOptions, seed: int, retrain: bool = False) -> DataSp
     """The data to search on, or to retrain on, as :func:`load_images` reads them."""
     split = seed if options.split_seed is None else options.split_seed
     folder = options.retrain_data if retrain else ""
-    return load_images(options, options.architecture_share, split, folder=folder, recipe=options.recipe, crop=options.test_crop)
+    data = load_images(options, options.architecture_share, split, folder=folder, recipe=options.recipe, crop=options.test_crop)
+    return data if retrain or not options.search_images else part_of(data, options.search_images)
 
 
 def make_space(options: SetupOptions, classes: int, image_channels: int) -> GPUNetSpace:
     """The search space of the options for such data."""
-    if options.space == "small":
-        return gpunet_small(classes, options.resolution, image_channels)
-    if options.space == "cifar":
-        return gpunet_cifar(classes, options.resolution, image_channels)
-    make = gpunet_imagenet if options.space == "imagenet" else gpunet_imagewoof
-    return make(classes, options.resolution, image_channels)
+    return named_space(options.space, classes, options.resolution, image_channels)
 
 
 def measured_space(options: SetupOptions, seed: int, folder: Path, progress: Reports) -> tuple[GPUNetSpace, WidthLatencies]:
@@ -308,20 +335,6 @@ def measure_latencies(space: GPUNetSpace, options: SetupOptions, seed: int, prog
     parts = [q.linear[space.space.slice(name)] for name in space.layers]
     least, most = (q.offset + sum(float(end(part)) for part in parts) for end in (np.min, np.max))
     return Latencies(table, cost, timer, raw_fit, fit, least, most, time.perf_counter() - began)
-
-
-def fit_remark(latencies: WidthLatencies) -> str:
-    """How well the table predicts whole networks, in a sentence or two."""
-    table, fit = latencies.table, latencies.fit
-    said = f"Latency table: {table.device}, batch {table.batch}, {table.threads} thread(s), {table.runtime}"
-    if table.interpolation is not None:
-        curve = table.interpolation
-        said += (
-            f"; interpolated widths off by {curve.median:.1%} in the median, {curve.worst:.0%} at worst ({curve.checked} checks)"
-        )
-    if fit is not None:
-        said += f"; on networks left out of its calibration R2 {fit.r_squared:.3f}, worst error {fit.worst:.0%}"
-    return said + f". Networks of this space take {latencies.cheapest_ms:.3f} to {latencies.slowest_ms:.3f} ms."
 
 
 def _check_conditions(table: WidthLatencyTable, timer: Timer, source: Path) -> None:
