@@ -304,7 +304,7 @@ def _draw_answers(panel: Any, kind: Kind, searches: Sequence[Answers], by_name: 
             capsize=2,
             ms=5.5,
             lw=1.1,
-            label=f"{name}: expected" if which == "expected" else "... within the budget",
+            label=f"{name}: {'expected' if which == 'expected' else 'within the budget'}",
             zorder=4,
         )
     panel.margins(y=0.12)

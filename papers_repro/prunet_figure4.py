@@ -90,7 +90,8 @@ def main() -> None:
                 row, courses[name] = _detected(options, name, network, data, progress.callback(name))
                 rows.append(row)
         script.show(_table(rows, data))
-        _draw(courses, f"{folder.name}, {options.detection.side} pixels", script.picture)
+        what = "found networks" if options.networks else "a network drawn at random"
+        _draw(courses, f"{what} behind a detector: {folder.name}, {options.detection.side} pixels", script.picture)
 
 
 def _networks(options: Options, space: GPUNetSpace) -> dict[str, nn.Sequential]:
@@ -146,13 +147,13 @@ def _table(rows: Sequence[Row], data: tuple[CocoImages, CocoImages]) -> Rows:
     return Rows("Found networks behind a detector", columns, rows, remark=remark)
 
 
-def _draw(courses: Mapping[str, Sequence[float]], data: str, path: Path) -> None:
+def _draw(courses: Mapping[str, Sequence[float]], title: str, path: Path) -> None:
     figure = new_figure(7, 4.6)
     axes = figure.subplots()
     for name, losses in courses.items():
         axes.plot(range(1, len(losses) + 1), losses, marker="o", ms=3, label=name)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="epoch", ylabel="loss of the detector, mean", title=f"found networks behind a detector: {data}")
+    axes.set(xlabel="epoch", ylabel="loss of the detector, mean", title=title)
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3)

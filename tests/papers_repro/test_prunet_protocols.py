@@ -21,9 +21,9 @@ from graphs.costs import count
 from graphs.spaces import GPUNET_COUNTS, GPUNETS, gpunet
 from papers_repro import prunet_figure5, prunet_figure6, prunet_table2, prunet_table6
 from papers_repro.harness import read_options, save_record, started
-from papers_repro.prunet import SearchSpec, imagewoof_preset, make_space, setup_preset
+from papers_repro.prunet import SearchSpec, imagewoof_preset, load_data, make_space, setup_preset
 from papers_repro.prunet.published import DISTILLED, FRONT, TEACHERS, front_rows
-from papers_repro.prunet.retraining import all_training
+from papers_repro.prunet.retraining import all_training, settings_of
 from papers_repro.prunet.searches import method_of
 
 ALPHAS = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 2.0)  # Table 6
@@ -89,12 +89,30 @@ def test_grids() -> None:
 def test_the_gpu_scale_holds_one_split() -> None:
     setup = setup_preset("gpu")
     assert (setup.split_seed, setup.space, setup.epochs, setup.warm_up, setup.retrain_epochs) == (0, "cifar", 40, 10, 30)
-    with pytest.raises(SystemExit, match="no scale gpu"), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["script", "--scale", "gpu"])
-        from papers_repro import prunet_table1
+    for scale in ("cpu", "gpu"):
+        with pytest.raises(SystemExit, match=f"no scale {scale}"), pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.argv", ["script", "--scale", scale])
+            from papers_repro import prunet_table1
 
-        with started("prunet_table1", prunet_table1.preset):
-            raise AssertionError("began")
+            with started("prunet_table1", prunet_table1.preset):
+                raise AssertionError("began")
+
+
+def test_the_cpu_scale_searches_on_a_part_and_retrains_on_all(tmp_path: Path) -> None:
+    folder_of_images(tmp_path, 9)
+    setup = replace(setup_preset("cpu"), data=str(tmp_path), search_images=6)
+    assert (setup.split_seed, setup.resolution, setup.device) == (0, 16, "cpu")
+    part, whole = (load_data(setup, 3, retrain=retrain) for retrain in (False, True))
+    assert (len(part.weights), len(part.architecture), len(part.test)) == (4, 2, 4)  # type: ignore[arg-type] # a third of six
+    assert len(all_training(whole)) == 18  # type: ignore[arg-type]
+    assert part.identity != whole.identity
+    assert settings_of(setup, retrain=False)["search_images"] == 6
+    layers = make_space(setup, 10, 3).layers.values()
+    assert (len(layers), next(iter(layers)).side) == (6, 16), "no stride in the stem"
+    options = prunet_table2.preset("cpu")
+    assert (options.alphas, options.scales, options.seeds, options.rivals) == ((0.8,), (0.85, 0.55, 0.4), 3, 2)
+    with pytest.raises(ValueError, match="--search-images"):
+        replace(setup, search_images=-1)
 
 
 @pytest.mark.parametrize("name", GPUNETS)
@@ -116,14 +134,19 @@ def test_speed_ups_are_over_the_next_better_prunet() -> None:
     assert distilled["GPUNet-2"]["speedup"] == pytest.approx(1.57 / 1.28) and len(distilled) == len(DISTILLED)
 
 
-def test_all_training_images_are_augmented(tmp_path: Path) -> None:
+def folder_of_images(folder: Path, training: int) -> None:
+    """Two classes of so many training images each, and two to test on."""
     generator = np.random.default_rng(0)
-    for part, many in (("train", 6), ("val", 2)):
+    for part, many in (("train", training), ("val", 2)):
         for name in "ab":
-            (tmp_path / part / name).mkdir(parents=True)
+            (folder / part / name).mkdir(parents=True)
             for index in range(many):
                 pixels = generator.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(tmp_path / part / name / f"{index}.png")
+                Image.fromarray(pixels).save(folder / part / name / f"{index}.png")
+
+
+def test_all_training_images_are_augmented(tmp_path: Path) -> None:
+    folder_of_images(tmp_path, 6)
     data = image_folder(tmp_path, 16, 0.5, recipe="rand_augment")
     whole = all_training(data)
     assert len(whole) == 12 == len(data.weights) + len(data.architecture)  # type: ignore[arg-type]

@@ -31,8 +31,9 @@ from papers_repro import (
     prunet_table6,
 )
 from papers_repro.harness import progress_bars
-from papers_repro.prunet import MatchOptions, Measured, match_budgets, setup_preset
+from papers_repro.prunet import TABLE3, MatchOptions, Measured, SearchSpec, match_budgets, setup_preset
 from papers_repro.prunet import matching as prunet_matching
+from papers_repro.prunet.rivals import draw_network, uniform_network
 
 SPACE = gpunet_small(10, 16, 1)
 SHORT = ("--training-digits", "60", "--epochs", "3", "--test-draws", "1")
@@ -58,7 +59,7 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
 def test_table_1_agrees_with_the_paper_to_the_digit(tmp_path: Path) -> None:
     sizes = next(t for t in run(prunet_table1, tmp_path)["tables"] if t["title"] == "Sizes by the paper's formulas")["ours"]
     assert {row["size"] if "size" in row else row["networks"] for row in sizes} >= {"9007199254740992", "150094635296999121"}
-    assert all("yes" in map(str, row.values()) or True in row.values() for row in sizes)
+    assert [row["equal"] for row in sizes] == [True] * len(TABLE3)
 
 
 def test_prunodes_find_all_219_optima(tmp_path: Path) -> None:
@@ -174,15 +175,24 @@ def load_architecture_choices(path: Path) -> dict[str, Any]:
 
 def test_table_2_hard_networks_fit(grid: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     table = made_table(grid[0] / "latency_table.json", tmp_path)
-    found, matching, *_ = run(prunet_table2, tmp_path, *SHORT, "--latency-table", table, "--match.runs", "1", "--peers")["tables"]
+    tables = run(prunet_table2, tmp_path, *SHORT, "--latency-table", table, "--match.runs", "1", "--peers")["tables"]
+    found, against, matching, *_ = tables
     losses = {
         scale: json.loads((tmp_path / "searches" / f"alpha0.6_lambda{scale}_seed0.json").read_text())["loss"]
         for scale in ("0.55", "0.4")
     }
     assert found["ours"][0]["scale"] == min(losses, key=lambda scale: losses[scale])
     assert len(list((tmp_path / "retrained").glob("alpha*.json"))) == 1, "the other lambda's network is not retrained"
-    soft, hard, full, random = found["ours"]
-    assert [row["search"].split(",")[0] for row in found["ours"]] == ["soft", "hard", "full", "random"]
+    soft, hard, full, *rivals, random = found["ours"]
+    assert [row["search"].split(",")[0] for row in found["ours"]] == ["soft", "hard", "full", "uniform", "random", "random"]
+    uniform, drawn_alike = rivals
+    assert uniform["search"] == "uniform, as alpha 0.6" and uniform["fits"] is None and uniform["scale"] is None
+    assert all(0.9 * soft["estimated"] < row["estimated"] <= soft["estimated"] for row in rivals)
+    (row,) = against["ours"]
+    assert (row["found"], row["random"], row["uniform"]) == tuple(one["accuracy"] for one in (soft, drawn_alike, uniform))
+    assert row["versus_random"].startswith(f"{row['found'] - row['random']:+.2f}")
+    assert row["versus_uniform"].startswith(f"{row['found'] - row['uniform']:+.2f}")
+    assert row["use"] == pytest.approx(min(one["estimated"] for one in rivals) / soft["estimated"])
     assert soft["fits"] is None and hard["fits"] == full["fits"] == random["fits"] == "1/1"
     drawn = load_architecture_choices(tmp_path / "retrained" / "random0_seed0.json")
     limit = float(random["search"].removeprefix("random, T ").removesuffix(" ms"))
@@ -192,6 +202,29 @@ def test_table_2_hard_networks_fit(grid: tuple[Path, dict[str, Any]], tmp_path: 
     assert [row["method"] for row in matching["ours"]] == ["hard", "full", "soft"]
     assert [row["runs"] for row in matching["ours"]] == ["1", "1", "1"]
     assert matching["ours"][1]["landed"] == "1/1"  # some network of this space lies in any window of 1 % there
+
+
+def test_rivals_cost_what_was_found(grid: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    table = made_table(grid[0] / "latency_table.json", tmp_path)
+    cost = width_latency_cost(load_width_latency_table(Path(table)), SPACE)
+    latencies: Any = SimpleNamespace(cost=cost)
+    for limit in (1.0, 1.5, 2.0):
+        spec = SearchSpec("one", 3, 0.8, limit, least_use=0.99)
+        drawn = [draw_network(SPACE, latencies, spec, draw) for draw in (1, 2)]
+        assert drawn[0] != drawn[1] and all(0.99 * limit <= cost.cost(each) <= limit for each in drawn)
+        uniform = uniform_network(SPACE, latencies, spec)
+        assert 0.9 * limit < cost.cost(uniform) <= limit
+        chosen = SPACE.chosen(uniform)
+        assert all(option.block in (0, None) for option in chosen.values()), "one kernel, no squeeze-and-excitation"
+        kept = [option.block is not None for option in chosen.values()]
+        if all(kept):
+            shares = [o.width / SPACE.layers[name].widths[-1] for name, o in chosen.items() if o.width]
+            assert max(shares) - min(shares) <= 0.25 + 1e-9, "of one share but for a step, of four in the narrowest layers"
+        else:  # not even the narrowest fits
+            narrowest = {name: shape.options[0].name for name, shape in SPACE.layers.items()}
+            assert cost.cost(SPACE.space.choose(narrowest)) > limit
+    with pytest.raises(ValueError, match="a rival needs a budget"):
+        draw_network(SPACE, latencies, SearchSpec("one", 3, 0.8))
 
 
 def test_table_3_memory_is_exact(grid: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:

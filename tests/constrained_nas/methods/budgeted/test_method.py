@@ -287,6 +287,17 @@ def test_what_was_never_drawn_earns_nothing_in_a_projection() -> None:
     assert [decision.name for decision in space.space.decisions if found.choice(decision.name)] == ["stem-c conv"]
 
 
+def test_the_entropy_leaves_out_what_is_never_drawn() -> None:
+    """Fig. 4's entropy tends to 0 although switches behind a module that is off keep their even odds."""
+    space = network()
+    settled = {"stem-a conv": -12.0, "stem-a skip": -12.0, "stem-c conv": 12.0, "stem-c skip": -12.0}
+    logits = np.array([settled.get(decision.name, 0.0) for decision in space.space.decisions])
+    method = Budgeted(space)
+    state = replace(method.init(SearchProblem(space.space, ()), np.random.default_rng(0)), logits=logits)
+    assert method.report(state)["entropy"] < 1e-3 < np.log(2) * np.mean(logits == 0)
+    assert method.report(replace(state, logits=np.zeros_like(logits)))["entropy"] == pytest.approx(np.log(2))
+
+
 def test_a_disconnected_sample_pays_as_much_as_the_costliest() -> None:
     space = network()
     problem = SearchProblem(space.space, (budget(0.2),))
@@ -357,6 +368,11 @@ def test_a_run_on_costs_alone_stays_at_the_limit(share: float) -> None:
         shares.append(float(costs["macs"].mean()) / problem.limits[0])
         state = method.tell(problem, state, proposal, Feedback(np.zeros(32), {}, costs), moment)
     assert 0.9 < np.mean(shares[-20:]) < 1.1
+    free = np.ones(len(state.logits), dtype=np.bool_)
+    columns = space.connectivity.columns
+    free[columns[(columns >= 0) & (cost.per_edge > 0)] // 2] = False
+    assert free.any() and (state.logits[free] == method.start).all(), "identities cost nothing and are charged nothing"
+    assert (state.logits[~free] < 0).any()
     assert np.abs(state.logits).max() <= 3.0
     result = method.finish(problem, state)
     assert result.feasible and result.costs["macs"] > 0.9 * problem.limits[0]
