@@ -154,7 +154,8 @@ def test_the_papers_networks_and_trainings() -> None:
     for script, repeats in ((filter_figure1, 3), (filter_figure2, 3)):
         assert script.preset("paper").repeats == repeats  # Sec. 4: three trainings of a configuration
     assert filter_figure1.preset("paper").line_shares == (0.25, 0.5, 0.75, 1.0)  # Fig. 1
-    # The paper prints neither: those of He et al. for ResNet-20.
+    assert (setup.device, setup.precision, setup.processes) == ("auto", "16-mixed", 4)  # ours: four trainings share a GPU
+    # The paper prints none of these: He et al.'s for ResNet-20.
     assert (setup.batch_size, setup.learning_rate, setup.momentum, setup.weight_decay, setup.rise) == (128, 0.1, 0.9, 1e-4, 0.0)
 
 
