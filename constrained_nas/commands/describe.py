@@ -8,7 +8,7 @@ called small and those of filters are described as ``search`` has them on digits
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from constrained_nas.commands.console import PlainConsole
+from constrained_nas.data import data_shape
 from constrained_nas.runs import RunSettings, SpaceName
 from graphs.own_code import is_own
 
@@ -65,12 +66,14 @@ class Describe:
     space: Annotated[str, tyro.conf.Positional]
     """A published network (resnet-20 ... -110, cnf-1 ... -8), a space of search (constrained-nas spaces), or FILE.py:CALLABLE, a
     network of your own: the file is run."""
-    classes: int = 10
-    """Of the data, for a network of your own."""
-    channels: int = 1
-    """Of the images, for a network of your own."""
+    data: str | None = None
+    """What a search will be given as --data: classes, channels and resolution follow from it."""
+    classes: int | None = None
+    """Of the data, instead of --data."""
+    channels: int | None = None
+    """Of the images, instead of --data."""
     resolution: int | None = None
-    """Side of the images in pixels, for a network of your own."""
+    """Side of the images in pixels; by default that of --data, or the space's own."""
     json: bool = False
     """Print JSON instead of a table."""
     draw: Path | None = None
@@ -91,20 +94,28 @@ def describe(command: Describe) -> None:
         hint = f"did you mean {near[0]}?" if near else "constrained-nas spaces lists those of search; or FILE.py:CALLABLE"
         raise ValueError(f"no space {command.space!r}: {hint}")
     from constrained_nas.runs.families import DagFamily
+    from graphs.spaces import published_dag
 
     console = PlainConsole()
+    published = command.space in get_args(DagName)
+    if published and {command.data, command.classes, command.channels, command.resolution} != {None}:
+        raise ValueError(f"{command.space} is described as it was published: leave out --data, --classes, --channels, --resolution")
     if command.space in get_args(MBConvName):
-        space = mbconv_space(command.space)  # type: ignore[arg-type]
-        facts, dag, positions = _mbconv_facts(space), space.dag(), _staged_positions(space)
+        from constrained_nas.reports import staged_positions
+
+        classes, channels = data_shape(command.data, command.classes, command.channels)
+        space = mbconv_space(command.space, side_of(command.space, command.data, command.resolution), classes, channels)  # type: ignore[arg-type]
+        facts, dag, positions = _mbconv_facts(space), space.dag(), staged_positions(space)
     else:
-        published = command.space in get_args(DagName)
-        made = DagFamily(dag_space(command.space)) if published else _searched(command)  # type: ignore[arg-type]
+        made = DagFamily(published_dag(command.space)) if published else _searched(command)
         if not isinstance(made, DagFamily):
             _describe_counted(console, made, command)
             return
         facts, dag, positions = _dag_facts(made.space), made.space.dag, None
     if command.draw is not None:
-        _draw(command.draw, dag, str(facts["space"]), positions)
+        from constrained_nas.reports import save_picture
+
+        save_picture(command.draw, dag, str(facts["space"]), positions=positions)
     if command.json:
         console.print_json(json.dumps(facts))
     else:
@@ -197,18 +208,13 @@ def mbconv_space(
     return hardcore_imagenet("paper" if name.endswith("paper") else "release", **size)
 
 
-def dag_space(name: DagName) -> DagSpace:
-    """The super-network of that name, with switches on all modules but stem and head."""
-    from graphs import convolutional_neural_fabric, resnet, resnet_fabric
+def side_of(space: str, data: str | None, resolution: int | None) -> int | None:
+    """In pixels, as a search on the same data has it where none is given; None for the space's own."""
+    if resolution is not None or data is None:
+        return resolution
+    from constrained_nas.runs import plan_of
 
-    kind, _, number = name.rpartition("-")
-    if kind == "resnet":
-        return resnet((int(number) - 2) // 6)
-    if kind == "resnet-fabric":
-        return resnet_fabric(int(number))
-    if kind == "cnf":
-        return convolutional_neural_fabric(int(number), 6, 128, classes=10)
-    return convolutional_neural_fabric(int(number), 9, 64, classes=3, task="segmentation", side=256)
+    return plan_of(RunSettings(space=space, data=data)).resolution
 
 
 def _searched(command: Describe) -> Family:
@@ -222,10 +228,9 @@ def _searched(command: Describe) -> Family:
         return GPUNetFamily(gpunet_imagenet())
     if name == "gpunet-imagewoof":
         return GPUNetFamily(gpunet_imagewoof())
-    if command.classes < 1 or command.channels < 1:
-        raise ValueError(f"expected at least one class and channel, got {command.classes} and {command.channels}")
-    plan = plan_of(RunSettings(space=name, resolution=command.resolution))
-    return make_space(plan.settings.space, command.classes, command.channels, plan.resolution)
+    classes, channels = data_shape(command.data, command.classes, command.channels)
+    plan = plan_of(RunSettings(space=name, data=command.data or "digits", resolution=command.resolution))
+    return make_space(plan.settings.space, classes or DIGITS[0], channels or DIGITS[1], plan.resolution)
 
 
 def _describe_counted(console: Console, family: Family, command: Describe) -> None:
@@ -332,27 +337,6 @@ def _print(console: Console, facts: dict[str, Any], dag: nx.MultiDiGraph) -> Non
         console.print(table)
     steps = ", ".join(f"{count} on {machines}" for machines, count in facts["sequential_ops"].items())
     console.print(f"sequential steps of the {'heaviest' if staged else 'whole'} network: {steps} machines")
-
-
-def _draw(path: Path, dag: nx.MultiDiGraph, title: str, positions: dict[Hashable, tuple[float, float]] | None) -> None:
-    from constrained_nas.reports import save_picture
-
-    save_picture(path, dag, title, positions=positions)
-
-
-def _staged_positions(space: MBConvSpace) -> dict[Hashable, tuple[float, float]]:
-    """A stage a row, its blocks and then its end, every other row from right to left; what comes before stage 1 above it."""
-    blocks, stages = space.settings.blocks_per_stage, len(space.settings.stages)
-    dag = space.dag()
-    before = [node for node in ("input", "stem", "separable") if node in dag]
-    places: dict[Hashable, tuple[float, float]] = {node: (float(place - len(before) + 1), 0.0) for place, node in enumerate(before)}
-    for stage in range(stages):
-        row = [*(f"stage{stage + 1}.block{block + 1}" for block in range(blocks)), f"stage{stage + 1}"]
-        for place, node in enumerate(row if stage % 2 == 0 else row[::-1]):
-            places[node] = (float(place), -1.0 - stage)
-    end, up = places[f"stage{stages}"]
-    places["logits"] = (end + (1.0 if stages % 2 else -1.0), up)
-    return places
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from constrained_nas.commands.console import PlainConsole
-from constrained_nas.commands.describe import MBConvName, mbconv_space
+from constrained_nas.commands.describe import MBConvName, mbconv_space, side_of
 from constrained_nas.commands.progress import progress_shown
+from constrained_nas.data import data_shape
 from constrained_nas.latency import BlockTiming, RuntimeName
 from graphs.files import save_json
 
@@ -90,7 +91,7 @@ def profile(command: Profile) -> None:
     if command.space not in get_args(MBConvName):
         _profile_other(command, classes, channels)
         return
-    space = mbconv_space(command.space, side_of(command), classes, channels)  # type: ignore[arg-type] # one of the names
+    space = mbconv_space(command.space, side_of(command.space, command.data, command.resolution), classes, channels)  # type: ignore[arg-type] # one of the names
     timer = make_timer(command.batch, command.threads, command.device, command.clock)
     settings = ProfileSettings(
         command.runtime, timer, command.rounds, command.networks, command.timing, command.evidence, command.seed
@@ -104,35 +105,6 @@ def profile(command: Profile) -> None:
     save_json(found.table, command.out)
     log.unlink(missing_ok=True)
     _report(console, command, found)
-
-
-def data_shape(data: str | None, classes: int | None = None, channels: int | None = None) -> tuple[int | None, int | None]:
-    """Classes and channels of data, None where nothing says them; what is given itself goes first.
-
-    Raises:
-        FileNotFoundError: there is no such folder, or no train/ in it.
-    """
-    known: dict[str | None, tuple[int | None, int | None]] = {
-        None: (None, None),
-        "digits": (10, 1),
-        "cifar10": (10, 3),
-        "cifar100": (100, 3),
-    }
-    if data not in known:
-        train = Path(str(data)) / "train"
-        if not train.is_dir():
-            raise FileNotFoundError(f"--data: no folder {str(train)!r}")
-        known[data] = (sum(path.is_dir() for path in train.iterdir()), 3)
-    return classes or known[data][0], channels or known[data][1]
-
-
-def side_of(command: Profile) -> int | None:
-    """In pixels, as a search on the same data has it where none is given; None for the space's own."""
-    if command.resolution is not None or command.data is None:
-        return command.resolution
-    from constrained_nas.runs import RunSettings, plan_of
-
-    return plan_of(RunSettings(space=command.space, data=command.data)).resolution
 
 
 def family_of(space: str, classes: int | None, channels: int | None, resolution: int | None) -> Family:
@@ -167,7 +139,7 @@ def _profile_other(command: Profile, classes: int | None, channels: int | None) 
 
     if command.runtime != "torch":
         raise ValueError(f"--runtime {command.runtime}: {command.space} is measured in torch as it is")
-    family = family_of(command.space, classes, channels, side_of(command))
+    family = family_of(command.space, classes, channels, side_of(command.space, command.data, command.resolution))
     timer = make_timer(command.batch, command.threads, command.device, command.clock)
     console = PlainConsole()
     with progress_shown(console) as progress:

@@ -14,8 +14,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from constrained_nas.commands.console import PlainConsole, stoppable
-from constrained_nas.commands.progress import progress_shown
+from constrained_nas.commands.console import stoppable
+from constrained_nas.commands.progress import logged, progress_shown
 from constrained_nas.runs import MethodName, RunSettings, TrainingSettings, parse_budgets
 from constrained_nas.sweeps import Backend, SearchMode
 
@@ -56,6 +56,8 @@ class Sweep:
     """Test every network; without it there is no front."""
     fine_tune_epochs: int | None = None
     """Before a network is tested; 0 tests it with the super-network's weights. By default 0 in hardcore spaces, else as suits."""
+    quiet: bool = False
+    """Print nothing but errors; what would have been printed is in log.txt of the folder, with times, in any case."""
     training: Annotated[TrainingSettings, tyro.conf.arg(name="")] = field(default_factory=TrainingSettings)
     """Data, training and the length of searches."""
 
@@ -90,13 +92,14 @@ def sweep(command: Sweep) -> None:
         backend=command.backend,
     )
     settings = RunSettings(space=command.space, fine_tune_epochs=epochs, **command.training.model_dump())
-    console = PlainConsole()
     again = "the same command computes what is missing"
-    with progress_shown(console) as shown, stoppable(shown, again) as progress:
-        record = run_sweep(settings, options, command.out, progress)
-        pictures = draw_sweep(record, command.out)
-    _print(console, record)
-    console.print(f"written to {', '.join(map(str, (command.out / 'sweep.json', *pictures)))}", soft_wrap=True)
+    command.out.mkdir(parents=True, exist_ok=True)
+    with logged(command.out, command.quiet) as console:
+        with progress_shown(console) as shown, stoppable(shown, again) as progress:
+            record = run_sweep(settings, options, command.out, progress)
+            pictures = draw_sweep(record, command.out)
+        _print(console, record)
+        console.print(f"written to {', '.join(map(str, (command.out / 'sweep.json', *pictures)))}", soft_wrap=True)
 
 
 def draw_sweep(record: SweepRecord, folder: Path) -> list[Path]:

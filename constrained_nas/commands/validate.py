@@ -10,8 +10,9 @@ import tyro
 
 from constrained_nas.commands.console import PlainConsole
 from constrained_nas.commands.describe import MBConvName, mbconv_space
-from constrained_nas.commands.profile import data_shape, family_of
+from constrained_nas.commands.profile import family_of
 from constrained_nas.commands.progress import progress_shown
+from constrained_nas.data import data_shape
 from graphs.files import save_json
 from graphs.own_code import is_own
 

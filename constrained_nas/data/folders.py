@@ -45,6 +45,29 @@ def require_images(data: str) -> None:
             )
 
 
+def data_shape(data: str | None, classes: int | None = None, channels: int | None = None) -> tuple[int | None, int | None]:
+    """Classes and channels of data, None where nothing says them; what is given itself goes first.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or no train/ in it.
+        ValueError: fewer than one.
+    """
+    if min(1 if classes is None else classes, 1 if channels is None else channels) < 1:
+        raise ValueError(f"expected at least one class and channel, got {classes} and {channels}")
+    known: dict[str | None, tuple[int | None, int | None]] = {
+        None: (None, None),
+        "digits": (10, 1),
+        "cifar10": (10, 3),
+        "cifar100": (100, 3),
+    }
+    if data not in known:
+        train = Path(str(data)) / "train"
+        if not train.is_dir():
+            raise FileNotFoundError(f"--data: no folder {str(train)!r}")
+        known[data] = (sum(path.is_dir() for path in train.iterdir()), 3)
+    return classes or known[data][0], channels or known[data][1]
+
+
 @cache
 def folder_facts(data: str) -> FolderFacts | None:
     """The facts of an image folder; None for data of a name, or where there is no train/."""

@@ -30,6 +30,7 @@ from constrained_nas.data.pixels import (
     pixels_of,
     rand_augment,
     rand_augmented,
+    read_image,
     resized,
     scaled_pixels,
 )
@@ -155,8 +156,9 @@ def image_folder(
         held = PixelDataset(images, train.targets, _batch_transform(resolution, False, recipe))
         test_set = PixelDataset(tests, test.targets, _batch_transform(resolution, False, recipe))
     else:
-        fitted = ImageFolder(train.root, _train_transform(resolution, augment, recipe))
-        held, test_set = (ImageFolder(part.root, _test_transform(resolution, recipe, crop)) for part in (train, test))
+        fitted = ImageFolder(train.root, _train_transform(resolution, augment, recipe), loader=read_image)
+        ready_to_test = _test_transform(resolution, recipe, crop)
+        held, test_set = (ImageFolder(part.root, ready_to_test, loader=read_image) for part in (train, test))
     name, classes = Path(root).name, len(train.classes)
     ready = _preparation(tuple(train.classes), resolution, recipe, crop)
     return DataSplits(name, Subset(fitted, split[0]), Subset(held, split[1]), test_set, classes, 3, resolution, identity, ready)

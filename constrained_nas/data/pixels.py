@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,7 +22,10 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, Subset
 
-from graphs.files import written_whole
+from graphs.files import shortened, written_whole
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Bytes = NDArray[np.uint8]
 Transform = Callable[[Tensor], Tensor]  # images (B, C, S, S) uint8 to (B, C, side, side) float32, on the device they lie on
@@ -234,11 +237,24 @@ def resized(images: Bytes, side: int) -> Bytes:
     return torch.cat(parts).numpy()
 
 
-def _decoded(file: Path, side: int) -> Bytes:
-    from PIL import Image
+def read_image(file: Path | str) -> Image.Image:
+    """In three colours.
 
-    with Image.open(file) as image:
-        pixels = np.asarray(image.convert("RGB")).transpose(2, 0, 1).copy()
+    Raises:
+        ValueError: what the file holds is no image, or not all of one; names the file.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(file) as image:
+            return image.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        said = "it is none" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
+        raise ValueError(f"{file}: an image that cannot be read ({shortened(said, 100)}): mend it or take it away") from error
+
+
+def _decoded(file: Path, side: int) -> Bytes:
+    pixels = np.asarray(read_image(file)).transpose(2, 0, 1).copy()
     if pixels.shape[1:] == (side, side):
         return pixels
     from torchvision.transforms.v2 import functional as v2

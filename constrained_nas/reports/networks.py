@@ -22,6 +22,7 @@ from matplotlib.patches import FancyArrowPatch
 from matplotlib.patheffects import Normal, Stroke
 from matplotlib.text import Text
 
+from graphs import MBConvSpace
 from graphs.files import written_whole
 from graphs.supernet import EdgeKey, layer_of
 
@@ -46,6 +47,21 @@ def layer_positions(dag: nx.MultiDiGraph) -> dict[Hashable, tuple[float, float]]
         for depth, generation in enumerate(nx.topological_generations(dag))
         for place, node in enumerate(generation)
     }
+
+
+def staged_positions(space: MBConvSpace) -> dict[Hashable, tuple[float, float]]:
+    """A stage a row, its blocks and then its end, every other row from right to left; what comes before stage 1 above it."""
+    blocks, stages = space.settings.blocks_per_stage, len(space.settings.stages)
+    dag = space.dag()
+    before = [node for node in ("input", "stem", "separable") if node in dag]
+    places: dict[Hashable, tuple[float, float]] = {node: (float(place - len(before) + 1), 0.0) for place, node in enumerate(before)}
+    for stage in range(stages):
+        row = [*(f"stage{stage + 1}.block{block + 1}" for block in range(blocks)), f"stage{stage + 1}"]
+        for place, node in enumerate(row if stage % 2 == 0 else row[::-1]):
+            places[node] = (float(place), -1.0 - stage)
+    end, up = places[f"stage{stages}"]
+    places["logits"] = (end + (1.0 if stages % 2 else -1.0), up)
+    return places
 
 
 def draw_super_network(

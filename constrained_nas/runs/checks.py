@@ -6,6 +6,7 @@ What cannot be done is refused with the reason and what to use instead.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.runs.families import FAMILIES, Costs, Family, Plan
@@ -23,8 +24,8 @@ def check_method(plan: Plan, method: str | None = None) -> None:
     if chosen not in family.methods:
         searched = next(other.decides for other in FAMILIES.values() if chosen in other.methods)
         raise ValueError(
-            f"--method {chosen} searches {searched}; {settings.space} has other decisions: use --method "
-            f"{' or '.join(family.methods)}, or one of those spaces"
+            f"--method {chosen} searches {searched}; {Path(settings.space).name} has other decisions: use --method "
+            f"{' or '.join(family.methods)}"
         )
     if 0 < family.most_budgets < len(settings.limits):
         raise ValueError(

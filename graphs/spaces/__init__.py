@@ -17,6 +17,7 @@ from graphs.spaces.mbconv import (
     hardcore_small,
     ofa_mbv3,
 )
+from graphs.spaces.published import published_dag
 from graphs.spaces.resnet import plain_resnet, resnet, resnet_fabric
 from graphs.spaces.resnet_filters import Shortcut, resnet_filters, resnet_topology
 from graphs.spaces.timm_family import TimmSettings, timm_network, with_channels_of

@@ -2,7 +2,8 @@
 
 All 154 networks that timm 1.0 registers in its modules ``efficientnet``, ``mobilenetv3`` and ``hardcorenas`` have timm's number of
 parameters (the pruned ones by :func:`with_channels_of`). Strides are padded alike on both sides: the networks called ``tf_...`` and
-the pruned EfficientNets pad as TensorFlow does, so that their weights fit and their outputs differ.
+the pruned EfficientNets pad as TensorFlow does, ``_aa_`` and ``_blur_`` average where they stride, so that their weights fit and
+their outputs differ.
 
 Reference: the format of the library timm (its ``_efficientnet_builder``).
 """

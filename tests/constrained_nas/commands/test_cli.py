@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -123,5 +122,5 @@ def test_a_table_has_the_resolution_of_a_search_on_the_same_images(tmp_path: Pat
         Image.new("RGB", (24, 24)).save(tmp_path / part / "cat" / "1.png")
     searched = plan_of(RunSettings(space="hardcore-small", data=str(tmp_path))).resolution
     command = Profile("hardcore-small", out=tmp_path / "table.json", data=str(tmp_path))
-    assert side_of(command) == searched == 24
-    assert side_of(replace(command, resolution=40)) == 40 and side_of(replace(command, data=None)) is None
+    assert side_of(command.space, command.data, None) == searched == 24
+    assert side_of(command.space, command.data, 40) == 40 and side_of(command.space, None, None) is None

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any, get_args
 
 import matplotlib.image
 import pytest
+from PIL import Image
 
 from constrained_nas.commands.cli import main
+from constrained_nas.commands.describe import Describe, describe
 from constrained_nas.runs import SpaceName
 from graphs import hardcore_small
 from graphs.costs import count
@@ -111,3 +114,18 @@ def test_spaces_of_widths_and_filters(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert "65 in all" in output
     with pytest.raises(SystemExit, match="gpunet-small decides on widths"):
         _run(monkeypatch, capsys, "gpunet-small", "--draw", "never.png")
+
+
+def test_data_decide_on_classes_channels_and_resolution(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for part, name in product(("train", "val"), "abc"):
+        (tmp_path / part / name).mkdir(parents=True)
+        Image.new("RGB", (24, 24)).save(tmp_path / part / name / "1.png")
+    names = []
+    for space in ("hardcore-small", "gpunet-small"):
+        describe(Describe(space, data=str(tmp_path), json=True))
+        names.append(json.loads(capsys.readouterr().out)["space"])
+    assert all("24" in name and "3" in name for name in names), names
+    with pytest.raises(ValueError, match="resnet-20 is described as it was published: leave out --data"):
+        describe(Describe("resnet-20", data="digits"))
+    with pytest.raises(ValueError, match="at least one class and channel, got 0 and None"):
+        describe(Describe("hardcore-small", classes=0))

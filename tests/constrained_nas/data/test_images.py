@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,21 @@ def test_cifar_unpacked_to_files() -> None:
         assert image.shape == (3, 32, 32)
         assert -1.0 <= float(image.min()) < 0.0 < float(image.max()) <= 1.0
         assert 0 <= label < 10
+
+
+@pytest.mark.parametrize("side", [24, 96])
+@pytest.mark.parametrize(("kept", "said"), [(5, "it is none"), (90, "truncated|broken|cut")])
+def test_an_image_that_cannot_be_read_is_named(tmp_path: Path, side: int, kept: int, said: str) -> None:
+    for part, kind, number in product(("train", "val"), "ab", range(4)):
+        (tmp_path / part / kind).mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / part / kind / f"{number}.png")
+    broken = tmp_path / "train" / "b" / "2.png"
+    broken.write_bytes(broken.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=rf"b/2.png: an image that cannot be read \(.*({said}).*\): mend it or take it away"):
+        splits = image_folder(tmp_path, side, 0.5, augment=False)
+        for part in (splits.weights, splits.architecture):
+            list(loader(part, 2))
 
 
 def test_image_folder_at_imagenets_convention(tmp_path: Path) -> None:

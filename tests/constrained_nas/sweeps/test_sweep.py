@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -277,6 +278,10 @@ def test_the_command_prints_and_draws(
     said = " ".join(capsys.readouterr().out.split())
     assert "hypervolume" in said
     assert "impossible" in said
+    log = (trained / "log.txt").read_text()
+    assert "hypervolume" in log and "written to" in log
+    sweep(replace(command, quiet=True))
+    assert capsys.readouterr().out == "" and len((trained / "log.txt").read_text()) > 1.5 * len(log)
     assert (trained / "front_parameters.png").read_bytes().startswith(b"\x89PNG")
     assert draw_sweep(_record(trained).model_copy(update={"fronts": ()}), trained) == []
     with pytest.raises(ValueError, match="--search-at: expected a limit for each of params"):
