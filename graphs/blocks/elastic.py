@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from graphs.blocks.depthwise import depthwise
 from graphs.blocks.operators import ConvNormActivation, InvertedResidual, SqueezeExcite, copy_leading_channels, round_channels
 from graphs.blocks.widths import leading_attention, leading_block
 from solvers.arrays import FloatArray, IntArray
@@ -127,7 +128,7 @@ class ElasticInvertedResidual(nn.Module):
         for place, kernel in enumerate(sorted(int(name) for name in self.depthwise)):
             if kernel not in kernels:
                 continue
-            features = self.depthwise[str(kernel)](expanded)  # (B, hidden, H', W')
+            features = self._activated(str(kernel), self._of_kernel(str(kernel), expanded))  # (B, hidden, H', W')
             chosen = weights * self.of_kernel[place].to(weights.dtype)  # (B, options)
             scale = (chosen * (squeezed.sum(1) == 0)) @ masks  # (B, hidden)
             if self.squeeze_excite is not None:
@@ -151,14 +152,21 @@ class ElasticInvertedResidual(nn.Module):
         """Every row through its own kernel; all rows enter the statistics of every kernel that some row has."""
         present = [str(kernel) for kernel in np.unique(kernels)]
         if len(present) == 1:
-            return cast(Tensor, self.depthwise[present[0]](expanded))
+            return self._activated(present[0], self._of_kernel(present[0], expanded))
         mixed = None
         for kernel in present:
-            block = cast(ConvNormActivation, self.depthwise[kernel])
-            normalized = cast(nn.Module, block.norm)(cast(nn.Module, block.conv)(expanded))
+            normalized = self._of_kernel(kernel, expanded)
             rows = torch.from_numpy(kernels == int(kernel)).to(expanded.device, non_blocking=True)
             mixed = normalized if mixed is None else torch.where(rows[:, None, None, None], normalized, mixed)
-        return cast(Tensor, cast(nn.Module, block.activation)(mixed))  # which all kernels have in common: it is computed once
+        return self._activated(kernel, cast(Tensor, mixed))  # which all kernels have in common: it is computed once
+
+    def _of_kernel(self, kernel: str, expanded: Tensor) -> Tensor:
+        """Convolved and normalized, (B, hidden, H', W')."""
+        block = cast(ConvNormActivation, self.depthwise[kernel])
+        return cast(Tensor, cast(nn.Module, block.norm)(depthwise(expanded, cast(nn.Conv2d, block.conv).weight, self.stride)))
+
+    def _activated(self, kernel: str, features: Tensor) -> Tensor:
+        return cast(Tensor, cast(nn.Module, cast(ConvNormActivation, self.depthwise[kernel]).activation)(features))
 
     def _attention(self, pooled: Tensor, inner: Tensor) -> Tensor:
         """The gates (..., hidden) of masked ``pooled`` (..., hidden), by the inner channels that ``inner`` (..., reduced) has."""

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from graphs.blocks.depthwise import depthwise
 from graphs.blocks.inverted_residuals import FusedInvertedResidual
 from graphs.blocks.operators import ConvNormActivation, InvertedResidual, SqueezeExcite, copy_leading_channels, round_channels
 
@@ -150,7 +151,10 @@ def leading_block(block: ConvNormActivation, images: Tensor, outputs: int, group
     """``block`` on the channels ``images`` has and its first ``outputs``; in training it updates their running statistics only."""
     conv, norm = cast(nn.Conv2d, block.conv), cast(nn.BatchNorm2d, block.norm)
     weight = conv.weight[:outputs, : images.shape[1] // groups]
-    features = functional.conv2d(images, weight, None, conv.stride, conv.padding, 1, groups)
+    if groups == outputs > 1:
+        features = depthwise(images, weight, conv.stride[0])
+    else:
+        features = functional.conv2d(images, weight, None, conv.stride, conv.padding, 1, groups)
     tracked = norm.track_running_stats or not norm.training  # as nn.BatchNorm2d: statistics are read in evaluation all the same
     features = functional.batch_norm(
         features,

@@ -239,7 +239,7 @@ def test_kernels_that_no_row_uses_do_not_run() -> None:
     block = ElasticInvertedResidual(8, 8, 1, [Configuration(2, 3, False), Configuration(2, 5, False)]).eval()
     ran: list[str] = []
     for kernel, depthwise in block.depthwise.items():
-        depthwise.register_forward_hook(lambda *_, kernel=kernel: ran.append(kernel))
+        depthwise.norm.register_forward_hook(lambda *_, kernel=kernel: ran.append(kernel))
     gate = torch.eye(2)[[1, 1, 1]]
     block(torch.randn(3, 8, 4, 4), gate)
     assert ran == ["5"]
