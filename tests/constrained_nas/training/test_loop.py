@@ -494,6 +494,30 @@ def test_every_step_is_sgds_with_decay_at_its_own_rate() -> None:
         torch.testing.assert_close(tensor, twin.state_dict()[name])
 
 
+def test_every_step_of_rmsprop_decays_the_weights() -> None:
+    """Against RMSprop written out, with EfficientNet's smoothing and epsilon."""
+    rate, decay = 0.01, 0.05
+    options = replace(SHORT, epochs=2, learning_rate=rate, weight_decay=decay, label_smoothing=0.0, optimizer="rmsprop", decay=1.0)
+    data = striped_data(64, 0)
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(256, 3))
+    twin = copy.deepcopy(network)
+    fine_tune(network, data, options, FABRIC)
+    parameters = list(twin.parameters())
+    squares, speed = ([torch.zeros_like(parameter) for parameter in parameters] for _ in range(2))
+    for epoch in range(2):
+        for images, labels in loader(data, 16, torch.Generator().manual_seed(3 * 100_003 + epoch), True):
+            gradients = torch.autograd.grad(functional.cross_entropy(twin(images), labels), parameters)
+            with torch.no_grad():
+                for place, (parameter, gradient) in enumerate(zip(parameters, gradients, strict=True)):
+                    decayed = gradient + decay * parameter
+                    squares[place] = 0.9 * squares[place] + 0.1 * decayed**2
+                    speed[place] = 0.9 * speed[place] + decayed / (squares[place].sqrt() + 1e-3)
+                    parameter -= rate * speed[place]
+    for name, tensor in network.state_dict().items():
+        torch.testing.assert_close(tensor, twin.state_dict()[name])
+
+
 class Shifted(Dataset[Any]):
     """Images that carry their number and what was drawn for them."""
 
