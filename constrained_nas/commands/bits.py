@@ -43,7 +43,8 @@ class Quantise:
 
     network: Annotated[str, tyro.conf.Positional]
     """resnet18 (any torchvision or timm classifier; timm:NAME where both have it), FILE.py:CALLABLE (your own code, which is run;
-    the callable returns a torch.nn.Module), or FILE.pt2 (a program of torch.export)."""
+    given those of classes, channels and resolution that it takes, it returns a torch.nn.Module), or FILE.pt2 (a program of
+    torch.export)."""
     out: Path = Path("runs/quantised")
     """Folder for the sensitivities, the plan and the files."""
     weights: Path | None = None
@@ -106,15 +107,8 @@ def quantise(command: Quantise) -> None:
     if not budgets:
         raise ValueError("--budget: expected at least one, for example size=4MB or size=25%")
     pairs = [(w, a) for w in _widths(command.bits, "--bits") for a in _widths(command.input_bits, "--input-bits")]
-    for name, least in (
-        ("batch", 1),
-        ("calibration", 1),
-        ("held_out", 1),
-        ("front", 0),
-        ("fine_tune", 0),
-        ("epochs", 0),
-        ("seed", 0),
-    ):
+    for name in ("batch", "calibration", "held_out", "front", "fine_tune", "epochs", "seed"):
+        least = int(name in ("batch", "calibration", "held_out"))
         if not least <= getattr(command, name) <= _MOST:
             raise ValueError(f"--{name.replace('_', '-')}: expected {least} to {_MOST:,}, got {getattr(command, name)}")
     if not 0 < command.learning_rate <= _MOST:
@@ -297,7 +291,8 @@ def allocate(command: Allocate) -> None:
 def _network(command: Quantise, data: DataSplits, console: PlainConsole) -> nn.Module:
     from constrained_nas.quantization import load_weights_file, read_network
 
-    network = read_network(command.network, data.classes, command.seed)
+    offered = {"channels": data.image_channels, "resolution": data.resolution}
+    network = read_network(command.network, data.classes, command.seed, **offered)
     if command.weights is not None:
         load_weights_file(network, command.weights)
     elif ".py:" not in command.network and not command.network.endswith(".pt2") and not command.epochs:

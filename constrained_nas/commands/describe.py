@@ -112,6 +112,8 @@ def describe(command: Describe) -> None:
             _describe_counted(console, made, command)
             return
         facts, dag, positions = _dag_facts(made.space), made.space.dag, None
+        if not published:
+            facts["ranges"] = {name: cost_range(made, name) for name in made.counted()}
     if command.draw is not None:
         from constrained_nas.reports import save_picture
 
@@ -335,6 +337,11 @@ def _print(console: Console, facts: dict[str, Any], dag: nx.MultiDiGraph) -> Non
         table.add_row("multiply-adds", f"{facts['mult_adds']:,} as published")
         table.add_row("", f"{facts['mult_adds_exact']:,} exact")
         console.print(table)
+        if "ranges" in facts:
+            told = ", ".join(f"{name} {short(least)} to {short(most)}" for name, (least, most) in facts["ranges"].items())
+            console.print(f"connected networks: {told}\n{suggested(facts['ranges'])}")
+        else:
+            console.print("constrained-nas spaces lists the range of every budget, for those that search takes")
     steps = ", ".join(f"{count} on {machines}" for machines, count in facts["sequential_ops"].items())
     console.print(f"sequential steps of the {'heaviest' if staged else 'whole'} network: {steps} machines")
 

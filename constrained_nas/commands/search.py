@@ -145,13 +145,16 @@ def _again(folder: Path) -> str:
 
 
 def _print(console: Console, record: RunRecord, folder: Path) -> None:
+    from constrained_nas.reports import plain_number
+
     console.print(f"{record.space}, {record.method}, {record.data}, seed {record.seed}")
     table = Table()
     for column in ("budget", "limit", "spent", "measured", "fits"):
         table.add_column(column, justify="left" if column == "budget" else "right")
     for budget in record.budgets:
-        measured, spent = "" if budget.measured is None else f"{budget.measured:.6g}", f"{budget.value:.6g}"
-        table.add_row(_titled(budget.cost, budget.unit), f"{budget.limit:.6g}", spent, measured, "yes" if budget.fits else "NO")
+        measured = "" if budget.measured is None else plain_number(budget.measured)
+        limit, spent = plain_number(budget.limit), plain_number(budget.value)
+        table.add_row(_titled(budget.cost, budget.unit), limit, spent, measured, "yes" if budget.fits else "NO")
     console.print(table)
     networks = Table(title_justify="left")
     networks.add_column("network")
@@ -160,7 +163,7 @@ def _print(console: Console, record: RunRecord, folder: Path) -> None:
         networks.add_column(_titled(cost, unit), justify="right", overflow="fold")
     for network in (record.found, *record.references):
         accuracy = "-" if network.accuracy is None else f"{network.accuracy:.1f}"
-        networks.add_row(network.name, accuracy, *(f"{network.costs[cost]:.6g}" for cost in record.units))
+        networks.add_row(network.name, accuracy, *(plain_number(network.costs[cost]) for cost in record.units))
     console.print(networks)
     if record.measured is not None:
         told = record.measured

@@ -32,7 +32,7 @@ class Validate:
     space: Annotated[str, tyro.conf.Positional]
     """The table's: any but gpunet's and *-bits, or FILE.py:CALLABLE, a network of your own: the file is run."""
     networks: int = 20
-    """How many, at least 3."""
+    """How many, at least 3; all, where the space has fewer."""
     rounds: int = 40
     """How often each is measured, in random order, at least 6."""
     device: str = "cpu"

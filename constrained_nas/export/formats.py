@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import importlib
 import json
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -170,9 +171,11 @@ def exported_model(network: nn.Module, example: Tensor, dynamic_batch: bool = Tr
     images = _traced_images(example, dynamic_batch)
     options: dict[str, Any] = {"dynamo": True, "external_data": False, "verbose": False, "input_names": ["images"]}
     try:
-        program = torch.onnx.export(
-            network, (images,), None, dynamic_shapes=_shapes(dynamic_batch), output_names=["output"], **options
-        )
+        with warnings.catch_warnings():  # modules of programs say that they train, and cannot be told otherwise
+            warnings.filterwarnings("ignore", "Exporting a model while it is in training mode")
+            program = torch.onnx.export(
+                network, (images,), None, dynamic_shapes=_shapes(dynamic_batch), output_names=["output"], **options
+            )
     except Exception as error:  # the exporter raises many kinds
         if isinstance(error, OSError) or out_of_memory(error):  # these say more than the exporter
             raise

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, fx, nn
 
 from constrained_nas.training import seeded
+from graphs import Choice
 from graphs.files import shortened
 from graphs.own_code import own_built
 
@@ -31,14 +32,15 @@ _CONVOLUTIONS = {
 }
 
 
-def read_network(source: str, classes: int, seed: int = 0) -> nn.Module:
+def read_network(source: str, classes: int, seed: int = 0, **offered: int) -> nn.Module:
     """The network that ``source`` names, with fresh weights (those of the file, for a program), in evaluation mode.
 
     Args:
         source: ``resnet18`` (torchvision), ``timm:mobilenetv3_small_050`` or any name that only timm has, ``mynet.py:build``, a
-            callable without arguments whose file is run, or ``model.pt2``, a program of ``torch.export``.
+            callable whose file is run, or ``model.pt2``, a program of ``torch.export``.
         classes: outputs of a named network.
         seed: of fresh weights.
+        offered: what a callable is given besides ``classes`` where it takes it: ``channels``, ``resolution``.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -47,9 +49,13 @@ def read_network(source: str, classes: int, seed: int = 0) -> nn.Module:
     if source.endswith(".pt2") or zipfile.is_zipfile(source):  # what is in a file decides, not its name
         return _program(Path(source))
     if ".py:" in source:
-        built = seeded(lambda: own_built(source), seed)
+        built = seeded(lambda: own_built(source, classes=classes, **offered), seed)
         if not isinstance(built, nn.Module):
             raise ValueError(f"{source}: expected a callable that returns a torch.nn.Module, got {type(built).__name__}")
+        if any(isinstance(module, Choice) for module in built.modules()):
+            raise ValueError(
+                f"{source} still has choices: search it, then quantise what export RUN --to program writes (RUN/export/network.pt2)"
+            )
         return built.eval()
     return seeded(lambda: _named(source, classes), seed).eval()
 

@@ -165,9 +165,11 @@ def choose(table: SelectionTable, budgets: Mapping[str, Any], links: Sequence[st
     Raises:
         InfeasibleError: nothing fits; with the least cost there is.
     """
-    return select(
-        table, budgets, links=linked([name for name in table.scores if name != REST], links), minimize=True, backend="numpy"
-    )
+    names = [name for name in table.scores if name != REST]
+    try:
+        return select(table, budgets, links=linked(names, links), minimize=True, backend="numpy")
+    except InfeasibleError as error:
+        raise InfeasibleError(f"{error} (size: bytes of the file, with all in it that is not quantized)") from error
 
 
 def others(table: SelectionTable, found: SelectionRecord) -> dict[str, dict[str, str]]:

@@ -77,13 +77,15 @@ def validate_option_table(
 ) -> Validation:
     """Measure networks spread over the range of the table and compare; as :func:`constrained_nas.latency.validate_table`.
 
+    Of a space that has fewer networks than are asked for, all are measured.
+
     Raises:
         ValueError: a table of another space, or too few networks or rounds.
     """
     if networks < 3 or rounds < 6:
         raise ValueError(f"expected at least 3 networks and 6 rounds, got {networks} and {rounds}")
     cost, generator = parts.cost_of(table), np.random.default_rng([seed, 2])
-    drawn = spread_networks(parts.space, cost, networks, generator)
+    drawn = spread_networks(parts.space, cost, min(networks, parts.networks), generator)
     measured = [one.median for one in measure_whole(parts, drawn, timer, rounds, generator, progress)]
     estimated = [cost.cost(architecture) for architecture in drawn]
     fit = TableFit.of(estimated, measured)
