@@ -314,7 +314,7 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     folder = str(tmp_path / "run")
     tiny = [part for name, value in TINY.items() if value is not False for part in (f"--{name}".replace("_", "-"), str(value))]
     said = typed("search", "hardcore-small", "--budget", "params=60e3", "--no-test-references", "--out", folder, *tiny)
-    assert "parameters" in said and "60000" in said and "gap" in said
+    assert "parameters" in said and "60,000" in said and "gap" in said
     kept = load_settings(Path(folder))
     assert (kept.method, kept.epochs, kept.fine_tune_rate) == ("hardcore", 2, 0.05)  # as given, or by default
     assert "is finished: nothing to resume" in typed("resume", folder)
