@@ -87,7 +87,7 @@ def preset(scale: Scale) -> Options:
         return replace(options, repeats=2, line_shares=(0.5, 1.0), random=2)
     if scale == "cpu":
         searches = SearchChanges(("C.3", "C.4"), coefficient=0.01)
-        return replace(options, repeats=4, line_shares=(0.25, 0.5, 0.75), random=4, on_the_way=0, searches=searches)
+        return replace(options, line_shares=(0.25, 0.5, 0.75), random=4, on_the_way=0, searches=searches)
     return replace(options, repeats=10) if scale == "gpu" else options
 
 

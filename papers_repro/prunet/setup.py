@@ -196,7 +196,7 @@ def setup_preset(scale: Scale) -> SetupOptions:
             split_seed=0,
             recipe="crop_flip",
             space="narrow",
-            epochs=8,
+            epochs=6,
             batch_size=32,
             retrain_epochs=2,
             retrain_batch=128,
