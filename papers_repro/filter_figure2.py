@@ -121,7 +121,7 @@ def main() -> None:
             passing = train_candidates(passed, options.on_the_way, setup, options.seed, folder, progress, more=True)
         lines = (_line(kind, options, trained) for kind in kinds)
         script.show(_proposals(options, found, trained, others), _random(options, others, trained))
-        script.show(_passing(options, passing), *lines, _configurations(found))
+        script.show(*([_passing(options, passing)] if passing else []), *lines, _configurations(found))
         _draw(found, trained, others, passing, options, script.picture)
         draw_laws(found, setup, folder / f"{SCRIPT}_laws.png")
 
@@ -258,7 +258,7 @@ def _draw(
         _draw_costs(axes[1, column], kind, searches)
     title = (
         f"What the searches propose, {options.setup.title}, {options.repeats} trainings each (Zur et al., Fig. 2). Answers of one "
-        "cost stand side by side; dots: proposals on the way, the later the darker"
+        f"cost stand side by side{'; dots: proposals on the way, the later the darker' if passing else ''}"
     )
     figure.suptitle(textwrap.fill(title, 58 * len(kinds)))
     save_figure(figure, path)
