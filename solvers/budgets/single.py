@@ -1,10 +1,11 @@
 """Programs with several budgets of which one decides: the exact method for one budget proves the bound and finds the selection.
 
-Where the relaxation prices a single budget, the best selection under that budget alone is worth no less than any, and may meet the
-others as well. Where it does not, every group keeps only the options within a share of the room that the other budgets leave above
-their cheapest: whatever is chosen of them meets those budgets, and the best of it under the one that decides is a selection of the
-whole. Scores that follow a cost, which leave the bounds of a branch and bound no grip, have many selections next to the best, so
-that some draw of the shares holds one.
+Where the relaxation prices a single budget, the best selection under that budget alone is worth no less than any, and may meet
+the others as well. Where it does not, and few options are near enough to its price, all selections of these are looked through
+(``solvers.budgets.halves``). Where they are many, every group keeps only the options within a share of the room that the other
+budgets leave above their cheapest: whatever is chosen of them meets those budgets, and the best of it under the one that decides
+is a selection of the whole. Scores that follow a cost, which leave the bounds of a branch and bound no grip, have many selections
+next to the best, so that some draw of the shares holds one.
 
 Reference: Kellerer, Pferschy and Pisinger, Knapsack Problems, 2004, Ch. 9 (relaxations that drop constraints).
 """
@@ -17,6 +18,7 @@ import time
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
+from solvers.budgets.halves import by_halves
 from solvers.budgets.scaled import ScaledProgram
 from solvers.knapsack import Knapsack, exact_sum, solve_exact
 from solvers.results import Status
@@ -51,8 +53,11 @@ def by_one_budget(
     bound = found.bound
     if scaled.fits(found.choices):
         return (found.choices if exact_sum(scaled.values[found.choices]) > worth else None), bound
+    best, proven = by_halves(scaled, row, dual, known, near, deadline)
+    if best is not None:
+        known, worth = best, exact_sum(scaled.values[best])
+    bound = min(bound, proven)
     least = np.minimum.reduceat(others, scaled.offsets[:-1])  # (groups, m - 1)
-    best: IntArray | None = None
     rng, sizes = np.random.default_rng(_SEED), np.diff(scaled.offsets)
     for draw in range(_DRAWS):
         left = min(_SECONDS, deadline - time.perf_counter())
@@ -73,4 +78,9 @@ def by_one_budget(
         if part.status is not Status.INFEASIBLE and part.value > worth and scaled.fits(choices):
             best = known = choices
             worth = exact_sum(scaled.values[choices])
+            if math.isinf(proven):
+                better, proven = by_halves(scaled, row, dual, known, near, deadline)
+                bound = min(bound, proven)
+                if better is not None:
+                    best, worth = better, exact_sum(scaled.values[better])
     return best, bound
