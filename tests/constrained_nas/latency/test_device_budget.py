@@ -53,7 +53,7 @@ def test_a_network_that_fits_at_once() -> None:
     assert found.result.costs["latency"] == attempt.estimated
 
 
-@pytest.mark.parametrize("ratio", [1.02, 1.1, 1.4])
+@pytest.mark.parametrize("ratio", [1.005, 1.02, 1.1, 1.4])
 @pytest.mark.parametrize("noise", [0.0, 0.05])
 def test_a_device_slower_than_its_table(ratio: float, noise: float) -> None:
     budget = project(2.2).costs["latency"]  # the estimate leaves no room: any ratio above 1 needs another network

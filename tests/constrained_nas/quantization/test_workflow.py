@@ -172,6 +172,9 @@ def test_the_plan_fits_links_and_pins(tmp_path: Path) -> None:
     measured = measure_plan(task, table, "chosen", found.choices, found.budgets)
     assert measured.fits and measured.divergence > 0 and measured.predicted == pytest.approx(found.score)
     assert not measure_plan(task, table, "large", rivals["uniform 8"], found.budgets).fits
+    for share, fits in ((0.995, False), (1.0, True), (1.005, True)):  # of what it takes
+        limits = {"size": found.budgets["size"].model_copy(update={"limit": share * measured.costs["size"]})}
+        assert measure_plan(task, table, "chosen", found.choices, limits).fits == fits
     assert torch.equal(network_logits(task.network, IMAGES), before), "the network is left as it was, statistics too"
     points = front(task, table, [], 3)
     sizes = [point.costs["size"] for point in points]

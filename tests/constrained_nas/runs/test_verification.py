@@ -61,6 +61,16 @@ def both_costs(factor: float) -> Edit:
     return edit
 
 
+def measured_over_its_limit(content: dict[str, Any]) -> None:
+    """A bound just over the limit, and said to fit."""
+    budget = next(budget for budget in content["budgets"] if budget["cost"] == "latency")
+    limit, median = budget["limit"], 0.9 * budget["limit"]
+    attempt = {"limit": limit, "estimated": budget["value"], "median": median, "bound": 1.005 * limit, "samples": 9, "fits": True}
+    about = {"cost": "latency", "unit": "ms", "confidence": 0.95, "attempts": [attempt]}
+    content["measured"] = about | {name: attempt[name] for name in ("limit", "median", "bound", "samples", "fits")}
+    budget["measured"] = median
+
+
 def moved(content: dict[str, Any]) -> None:
     """A certificate that agrees with itself."""
     certificate = content["certificate"]
@@ -72,8 +82,13 @@ LIES: list[tuple[Edit, str]] = [
     (both_costs(0.5), "costs .* parameters in the record, and .* by computing it|architecture.json and run.json"),
     (lambda c: c["budgets"][0].update(fits=False), "fits is no for parameters, with .* under a limit of 60000"),
     (lambda c: c["budgets"][0].update(limit=1.0), "fits is yes for parameters, with .* under a limit of 1"),
+    (
+        lambda c: c["budgets"][0].update(limit=0.995 * c["budgets"][0]["value"]),
+        "fits is yes for parameters, with .* under a limit of",
+    ),
     (lambda c: c["budgets"][0].update(limit=9e9), "architecture.json and run.json are not of the same search|its limits are"),
     (lambda c: c["budgets"][0].update(measured=1.0), "is nowhere among the measurements"),
+    (measured_over_its_limit, "fits is yes for a bound of .* under a limit of"),
     (lambda c: c["budgets"].clear(), "not of the same search"),
     (lambda c: c["certificate"].update(bound=c["certificate"]["primal"] - 1), "which none can be"),
     (lambda c: c["certificate"].update(bound=c["certificate"]["primal"] + 1), "the certificate's gap is .*, and 1"),
