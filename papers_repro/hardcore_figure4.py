@@ -4,7 +4,8 @@ Networks that are alike in every block (depth x expansion x kernel) are each tra
 trained in two ways for the same number of epochs: with a path for every example of a batch (multi path), and with one path a batch
 (single path; a quarter of the batches go to the heaviest network). Their accuracies with inherited weights are held against those
 of the networks trained alone, by Kendall's tau and Spearman's rho; multiply-adds alone are the baseline, and how well one training
-from scratch ranks as another does is as much as any guess can reach.
+from scratch ranks as another does is as much as any guess can reach. What a search needs is less: the order after fine-tuning from
+the same weights, which is told beside it.
 
 What a path for every example costs is in the table too: at equal epochs it takes longer (``macro_variants.py`` compares the ways at
 equal time of the processor).
@@ -72,8 +73,12 @@ class Options(ScriptOptions):
     """Super-networks by each way, and trainings alone of every network, each seed with its own splits."""
     networks: int = 18
     """At most so many uniform networks."""
-    alone_epochs: int = 8
+    alone_epochs: int = 12
     """Of a network trained alone."""
+    tuned_epochs: int = 1
+    """Of fine-tuning from each super-network."""
+    tuned_rate: float = 0.05
+    """Learning rate at the start of fine-tuning."""
     processes: int = 0
     """Seeds at a time, a process each (CPU only); 0: one a core."""
     setup: Annotated[SetupOptions, tyro.conf.arg(name="")] = field(default_factory=SetupOptions)
@@ -89,7 +94,7 @@ def preset(scale: Scale) -> Options:
         return Options(
             scale, seeds=2, setup=replace(quick, batch_size=64, warm_up_epochs=4, multi_path_epochs=9, multi_path_rate=0.1)
         )
-    return Options(scale, seeds=1, alone_epochs=200, setup=setup)  # Fig. 4
+    return Options(scale, seeds=1, alone_epochs=200, tuned_epochs=10, setup=setup)  # Fig. 4, Appendix G
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +103,13 @@ class Judged:
 
     Attributes:
         alone: test accuracies (%), trained alone.
+        tuned: test accuracies (%), fine-tuned from the super-network, by way.
         guessed: accuracies (%) with inherited weights on the split kept from training, by way and statistics.
         seconds: of training the super-network, by way; as they went by.
     """
 
     alone: list[float]
+    tuned: dict[Way, list[float]]
     guessed: dict[tuple[Way, str], list[float]]
     seconds: dict[Way, float]
 
@@ -119,7 +126,7 @@ def main() -> None:
             raise SystemExit(f"--{error}") from error
         epochs = options.setup.warm_up_epochs + options.setup.multi_path_epochs
         cores = min(options.processes or available_cores(), options.seeds) if options.setup.device == "cpu" else 1
-        work = len(networks) * options.alone_epochs
+        work = len(networks) * (options.alone_epochs + len(WAYS) * options.tuned_epochs)
         with (
             script.bars() as bars,
             bars.phase("training", options.seeds * (len(WAYS) * epochs + work), _weights(options)) as reports,
@@ -133,6 +140,7 @@ def main() -> None:
 def _weights(options: Options) -> dict[str, float]:
     setup = options.setup
     named = {"heaviest network": setup.warm_up_epochs, "sampled paths": setup.multi_path_epochs, "alone": options.alone_epochs}
+    named["tuned"] = options.tuned_epochs
     return {name: float(epochs) for name, epochs in named.items()}
 
 
@@ -140,6 +148,7 @@ def _of_seed(options: Options, folder: Path, networks: Sequence[UniformNetwork],
     setup, fabric = options.setup, make_fabric(options.setup)
     guessed: dict[tuple[Way, str], list[float]] = {}
     seconds: dict[Way, float] = {}
+    tuned: dict[Way, list[float]] = {}
     alone = list[float]()
     with one_thread(setup.device):
         for way in WAYS:
@@ -147,6 +156,8 @@ def _of_seed(options: Options, folder: Path, networks: Sequence[UniformNetwork],
             prepared = prepare(replace(setup, path_per=way), seed, fabric, progress, own, timed=False)
             scratch = replace(training_options(setup, options.alone_epochs, setup.learning_rate, seed), from_scratch=True)
             tests = Tests(prepared, scratch, fabric, own / "checkpoints" / f"alone_seed{seed}.json", setup.resume)
+            further = training_options(setup, options.tuned_epochs, options.tuned_rate, seed)
+            tunings = Tests(prepared, further, fabric, own / "checkpoints" / "tuned" / f"tuned_seed{seed}.json", setup.resume)
             architectures = [network.architecture(prepared.space) for network in networks]
             seconds[way] = prepared.training_seconds
             guessed[way, OWN] = [100 * tests.inherited(architecture) for architecture in architectures]
@@ -155,11 +166,15 @@ def _of_seed(options: Options, folder: Path, networks: Sequence[UniformNetwork],
                 gates = prepared.supernet.gates(architecture)
                 forward = partial(prepared.supernet, gates=gates)
                 guessed[way, KEPT].append(100 * evaluate(forward, prepared.data.architecture, fabric, workers=setup.workers))
+            tuned[way] = []
+            for network, architecture in zip(networks, architectures, strict=True):
+                tuned[way].append(100 * tunings.accuracy(architecture)[0])
+                progress.update(f"seed {seed}, a path per {way}, {network.name} tuned", 1, 1)
             if not alone:
                 for network, architecture in zip(networks, architectures, strict=True):
                     alone.append(100 * tests.accuracy(architecture)[0])
                     progress.update(f"seed {seed}, {network.name} alone", 1, 1)
-    return Judged(alone, guessed, seconds)
+    return Judged(alone, tuned, guessed, seconds)
 
 
 def _correlations(found: Sequence[Judged], macs: Sequence[float], options: Options) -> Rows:
@@ -171,6 +186,7 @@ def _correlations(found: Sequence[Judged], macs: Sequence[float], options: Optio
         row: Row = {"guess": WAYS[way], "statistics": statistics, "tau": mean(by_seed), "half": half_width(by_seed)}
         row |= {"spearman": mean(rhos), "accuracy": mean(mean(judged.guessed[way, statistics]) for judged in found)}
         row["seconds"] = mean(judged.seconds[way] for judged in found)
+        row["tuned"] = mean(_tau(judged.guessed[way, statistics], judged.tuned[way]) for judged in found)
         if way == "example":
             row["against"] = compared(by_seed, taus["batch", statistics], "multi path")
         rows.append(row)
@@ -187,6 +203,7 @@ def _correlations(found: Sequence[Judged], macs: Sequence[float], options: Optio
         Column("tau", "tau", "Kendall's, with mean test accuracy of networks trained alone", ".2f"),
         Column("half", "±", f"half of its 95 % interval over {len(found)} seed(s)", ".2f"),
         Column("spearman", "rho", "Spearman's", ".2f"),
+        Column("tuned", "tau tuned", "Kendall's, with test accuracy after fine-tuning from the same super-network", ".2f"),
         Column("accuracy", "mean %", "accuracy with inherited weights, on images kept from training", ".1f"),
         Column("seconds", "train s", "of the super-network, as they went by; less where a run was resumed", ".0f"),
         Column("against", "minus single path", "difference of tau, paired by seed, with its 95 % interval"),
@@ -200,7 +217,8 @@ def _correlations(found: Sequence[Judged], macs: Sequence[float], options: Optio
     title = f"Rank correlation on {len(macs)} uniform networks; {images}, {len(found)} seed(s)"
     remark = (
         f"Super-networks: {setup.warm_up_epochs} epochs of the heaviest network, {setup.multi_path_epochs} of paths. Alone: "
-        f"{options.alone_epochs} epochs; test accuracy {min(truth):.1f} to {max(truth):.1f} %."
+        f"{options.alone_epochs} epochs; test accuracy {min(truth):.1f} to {max(truth):.1f} %. "
+        f"Fine-tuned: {options.tuned_epochs} epochs."
     )
     return Rows(title, columns, rows, published, "Nayman et al., Fig. 4, on ImageNet", remark)
 

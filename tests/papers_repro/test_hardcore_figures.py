@@ -119,6 +119,7 @@ def test_figure_4(tmp_path: Path) -> None:
     ways = ("multi path: one an example", "single path: one a batch")
     assert {(way, statistics) for way in ways for statistics in ("own", "training")} < rows.keys()
     assert all(-1 <= row["tau"] <= 1 and -1 <= row["spearman"] <= 1 for row in rows.values() if row.get("spearman") is not None)
+    assert all(-1 <= row["tuned"] <= 1 for row in rows.values() if row["guess"] in ways)
     assert rows["another training alone", None]["tau"] is not None  # two seeds rank each other
     assert [row["network"] for row in every["ours"]] == ["d2_e3_k3", "d3_e4_k3", "d4_e6_k5"]
     assert all(0 <= row[way] <= 100 for row in every["ours"] for way in ("alone", "example", "batch"))

@@ -96,7 +96,7 @@ def test_a_filters_latency_is_proportional_to_its_multiply_adds() -> None:
 @pytest.mark.parametrize("parts", [lambda: dag_parts(DAG), lambda: filter_parts(WIDTHS.space, (1, 16, 16), WIDTHS.network)])  # type: ignore[attr-defined]
 def test_measured_tables_price_every_network(parts: object) -> None:
     found = parts()  # type: ignore[operator]
-    table, before, check = measure_option_table(found, Timer(clock="processor"), networks=6, rounds=6)
+    table, before, check = measure_option_table(found, Timer(clock="processor"), networks=12, rounds=6)
     cost = found.cost_of(table)
     assert before is not None and check is not None and np.isfinite(check.r_squared)
     drawn = spread_networks(found.space, cost, 4, np.random.default_rng(0))
