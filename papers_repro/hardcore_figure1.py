@@ -149,19 +149,12 @@ def _plot(times: Mapping[str, Measurement], timer: Timer, path: Path) -> None:
         axes.errorbar(x, y, xerr=[times[n].spread / 2 for n in names], color=colour, marker=marker, linestyle=line, label=label)
     for name in times:
         text = FRONT[name][0].removeprefix("HardCoRe-NAS ")
-        place = (0, 7) if name in own else (7, -3)
-        axes.annotate(
-            text,
-            (times[name].median, FRONT[name][2]),
-            place,
-            textcoords="offset points",
-            fontsize=8,
-            ha="center" if name in own else "left",
-        )
+        place = (0, 7) if name in own else (0, -12)
+        axes.annotate(text, (times[name].median, FRONT[name][2]), place, textcoords="offset points", fontsize=8, ha="center")
     front = _front(times)
     steps = [times[name].median for name in front], [FRONT[name][2] for name in front]
     axes.step(*steps, where="post", color="0.6", linewidth=1, linestyle="--", zorder=0, label="front")
-    axes.set_xlabel(f"latency measured here, ms (batch {timer.batch})")
+    axes.set_xlabel(f"latency measured here, ms (batch {timer.batch}; bars: half of the passes)")
     axes.set_ylabel("ImageNet top-1 as published, %")
     axes.margins(x=0.12, y=0.1)
     axes.grid(alpha=0.25)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from support.tiny import striped_data
 from torch import nn
 
@@ -149,6 +150,23 @@ def test_hard_samples_all_fit_and_agree_with_the_draw_where_that_fits() -> None:
     assert result.certificate is not None
     assert result.certificate.gap is not None
     assert result.certificate.gap <= 1e-9 * max(1.0, abs(result.certificate.primal))
+
+
+def test_hard_samples_a_hair_over_the_budget_are_replaced() -> None:
+    space = network()
+    cost = connected_parameters(space)
+    method = Budgeted(space, samples=32, warm_up=0, hard=True)
+
+    def observed(limit: float) -> NDArray[np.float64]:
+        problem, generator = SearchProblem(space.space, (Budget(cost, limit, cost.unit),)), np.random.default_rng(1)
+        state = replace(method.init(problem, generator), logits=np.random.default_rng(2).normal(size=8))
+        proposal = method.ask(problem, state, 32, Moment("both", 0, 1, 0, 1), generator)
+        assert proposal.observed is not None
+        return problem.observe(proposal.observed)[cost.name]
+
+    drawn = observed(1e9)
+    for value in np.unique(drawn)[1:]:
+        assert (observed(value / 1.005) < value).all() and value in observed(value)
 
 
 def accuracy(supernet: nn.Module, architecture: Architecture) -> float:
