@@ -95,9 +95,10 @@ class Way:
     @property
     def name(self) -> str:
         """As the table has it."""
+        epochs = f"{self.epochs} epoch" + ("" if self.epochs == 1 else "s")
         if self.scratch:
-            return f"from scratch, {self.epochs} epochs"
-        return f"w* fine-tuned, {self.epochs} epochs" if self.epochs else "w* as it is"
+            return f"from scratch, {epochs}"
+        return f"w* fine-tuned, {epochs}" if self.epochs else "w* as it is"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ def main() -> None:
             found = run_seeds(partial(_of_seed, options, script.folder, networks), seeds, cores, reports)
         macs = [mac_cost(space).cost(network.architecture(space)) for network in networks]
         script.show(_ways_table(found, options), _every(networks, found, macs, options))
-        _plot(found, macs, options, script.picture)
+        _plot(networks, found, macs, options, script.picture)
 
 
 def _ways(options: Options) -> list[Way]:
@@ -174,6 +175,9 @@ def _ways_table(found: Sequence[Tuned], options: Options) -> Rows:
         row: Row = {"way": way.name, "accuracy": mean(by_seed), "half": half_width(by_seed), "seconds": seconds}
         if way != longest:
             row["against"] = compared(by_seed, best, "it")
+        equal = Way(True, way.epochs)
+        if not way.scratch and equal in ways:
+            row["equal"] = compared(by_seed, [mean(tuned.accuracies[equal.name]) for tuned in found], "it")
         if not way.scratch and seconds < alone:
             row["pays"] = supernet / (alone - seconds)
         rows.append(row)
@@ -182,6 +186,7 @@ def _ways_table(found: Sequence[Tuned], options: Options) -> Rows:
         Column("accuracy", "acc. %", "test accuracy, mean over networks and seeds", ".2f"),
         Column("half", "±", f"half of its 95 % interval over {len(found)} seed(s)", ".2f"),
         Column("against", f"minus {longest.name}", "difference, paired by seed, with its 95 % interval"),
+        Column("equal", "minus scratch", "the same against as many epochs from scratch, where they were tried"),
         Column("seconds", "s a network", "of training it, as they went by", ".1f"),
         Column(
             "pays", "pays from", "networks from which the super-network is made up for, against the longest from scratch", ".1f"
@@ -211,19 +216,19 @@ def _every(networks: Sequence[UniformNetwork], found: Sequence[Tuned], macs: Seq
     return Rows("The networks", columns, rows)
 
 
-def _plot(found: Sequence[Tuned], macs: Sequence[float], options: Options, path: Path) -> None:
+def _plot(networks: Sequence[UniformNetwork], found: Sequence[Tuned], macs: Sequence[float], options: Options, path: Path) -> None:
     figure = new_figure(7.5, 4.8)
     axes = figure.subplots()
-    order = np.argsort(macs)
-    x = np.asarray(macs)[order] / 1e6
+    order = np.argsort(macs, kind="stable")
     for number, way in enumerate(_ways(options)):
         values = np.array([tuned.accuracies[way.name] for tuned in found])[:, order]  # (seeds, networks)
-        axes.plot(x, values.mean(0), "s--" if way.scratch else "o-", color=f"C{number}", label=way.name, markersize=5)
-        axes.fill_between(x, values.min(0), values.max(0), color=f"C{number}", alpha=0.12, linewidth=0)
-    axes.set_xlabel("million multiply-adds")
+        axes.plot(values.mean(0), "s--" if way.scratch else "o-", color=f"C{number}", label=way.name, markersize=5)
+        axes.fill_between(range(len(order)), values.min(0), values.max(0), color=f"C{number}", alpha=0.12, linewidth=0)
+    names = [f"{networks[place].name}\n{macs[place] / 1e6:.2f} MMACs" for place in order]
+    axes.set_xticks(range(len(order)), names, fontsize=8, rotation=0 if len(order) < 9 else 90)
     axes.set_ylabel(f"test accuracy, % (bands: {len(found)} seeds)")
     axes.grid(alpha=0.25)
-    axes.legend(fontsize=8, frameon=False)
+    axes.legend(fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3)
     save_figure(figure, path)
 
 
