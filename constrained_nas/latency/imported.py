@@ -96,7 +96,8 @@ def import_table(path: Path | str, space: Tabulated, conditions: ImportCondition
     """
     if not is_pickle(path):
         head = _table_lines(read_text(path, "latency table", _MOST_BYTES))[1].partition("\n")[0]
-        if {"option", "latency"} <= {column.strip().strip('"') for column in head.split(separator_of(head, _COLUMNS))}:
+        columns = {column.strip().strip('"') for column in head.split(separator_of(head, _COLUMNS))}
+        if {"option", "latency"} & columns and len(columns) > 2:
             if fixed is not None:
                 raise ValueError("--fixed is for tables by key; in CSV give a row of the block fixed without an option")
             return import_csv_table(path, space, conditions)
@@ -141,7 +142,10 @@ def _keys(space: Tabulated, read: Lookup, path: Path | str) -> tuple[str, dict[t
     if read.written == "rows":
         layers = len({key.partition(" ")[0] for key in read.latencies})
         if layers != len(blocks):
-            raise ValueError(f"{path}: {layers} rows under a line of operators; {space.space.name} has {len(blocks)} places")
+            raise ValueError(
+                f"{path}: {layers} rows under a line of operators; {space.space.name} has {len(blocks)} places; expected as many, "
+                "or CSV with columns block, option, latency"
+            )
     own = isinstance(space, ChoiceSpace) and read.written != "rows"
     if own and read.written == "records":
         raise ValueError(f"{path}: records by shape; a network of your own takes lines CHOICE OPTION: NUMBER, or rows by choice")

@@ -119,6 +119,8 @@ def test_outputs_of_small_networks_are_timms(name: str) -> None:
     norm = partial(norm, group_size=8) if ours.get("norm") in ("group", "evonorm") else norm
     blocks = decode_arch_def(stages, ours.get("depth", 1.0), experts_multiplier=ours.get("experts", 1))
     theirs: Any = EfficientNet(blocks, 10, 64, act_layer=torch.nn.SiLU, norm_layer=norm, **options).eval()
+    if name == "folded pixels" and theirs.blocks[0][0].bn_s2d.eps > 1:
+        pytest.skip("this timm takes the number of channels for the epsilon of folded pixels")
     mine = timm_network(stages, TimmSettings(features=64, classes=10, **ours)).eval()
     weights = theirs.state_dict()
     for tensor in weights.values():
