@@ -2,9 +2,9 @@
 
 By default the weights stay frozen (HardCoRe-NAS) and batch normalization uses the statistics of the batch: those of uniformly
 sampled paths, with which training ended, no longer fit once the search has narrowed the distribution (what either is worth:
-``macro_statistics.py`` and ``hardcore_table1.py`` of papers_repro). With ``WeightTraining`` the
-weights learn in the same loop: on the very batches the architecture learns from (Budgeted Super Networks), or on batches of a
-split of their own in between (PruNet). Options that the method has given up leave the super-network after every epoch.
+``macro_statistics.py`` and ``hardcore_table1.py`` of papers_repro). With ``WeightTraining`` the weights learn in the same loop:
+on the very batches the architecture learns from (Budgeted Super Networks), or on batches of a split of their own in between
+(PruNet). Options that the method has given up leave the super-network after every epoch.
 """
 
 from __future__ import annotations
