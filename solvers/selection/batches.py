@@ -29,7 +29,7 @@ _STATES = 1 << 19, 1 << 15, 1024, 1 << 16  # as solve_exact has them
 _CLOSE = 1e-12  # relative to a budget: where plain sums may err about it, fsum decides
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Selections:
     """The answers of :func:`project_many`; ``len`` and iteration go by program, and ``batch[i]`` is a :class:`Selection`.
 
@@ -51,6 +51,14 @@ class Selections:
     feasible: BoolArray
     seconds: float
     _data: tuple[FloatArray, FloatArray, FloatArray, bool]
+
+    def __repr__(self) -> str:
+        fitting = int(self.feasible.sum())
+        if not fitting:
+            return f"Selections: {len(self)} programs, in none of which anything fits"
+        values = self.values[self.feasible]
+        missing = f", in {len(self) - fitting} of which nothing fits" * (fitting < len(self))
+        return f"Selections: {len(self)} programs{missing}; values {values.min():.6g} to {values.max():.6g}"
 
     def __len__(self) -> int:
         return len(self.choices)

@@ -45,7 +45,7 @@ class ShadowPrice:
     used: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Frontier:
     """The greatest value as a function of one budget. Build it with :func:`frontier`.
 
@@ -65,6 +65,11 @@ class Frontier:
     _minimize: bool
     _base: IntArray  # flat options of the first point
     _steps: IntArray  # (points - 1, 2) group and flat option of each step
+
+    def __repr__(self) -> str:
+        budgets, values = self.budgets, self.values
+        ends = f"budgets {budgets[0]:.6g} to {budgets[-1]:.6g}, values {values[0]:.6g} to {values[-1]:.6g}"
+        return f"Frontier: {len(budgets)} point{'s' * (len(budgets) > 1)}, {ends}"
 
     def value(self, budget: float) -> float:
         """The relaxation's value at ``budget``: no selection within it is better, and at the points one is as good.

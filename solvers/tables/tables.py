@@ -207,6 +207,9 @@ def read_table(scores: Any, costs: Any, budget: Any, *, minimize: bool = False) 
             _check(table, minimize)
         return table
     if is_long(scores, costs):
+        if isinstance(costs, (list, tuple)) and not isinstance(budget, Mapping):
+            asked = ", ".join(f"{name!r}: ..." for name in costs)
+            raise ValueError(f"budget: expected one for each column of costs, {{{asked}}}, got {budget!r}")
         scores, costs = read_long(scores, costs)
     names: tuple[Hashable, ...] | None = None
     cost_tables, limits = [costs], [budget]

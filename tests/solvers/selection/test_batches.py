@@ -82,6 +82,15 @@ def test_members_are_selections_with_certificates() -> None:
         batch[5]
 
 
+def test_a_batch_shows_itself_in_a_line() -> None:
+    """It was some pages of arrays before."""
+    scores = np.array([[[1.0, 2.0]], [[1.5, 4.0]], [[1.0, 9.0]]])
+    assert repr(project_many(scores, np.array([[1.0, 3.0]]), 3.0)) == "Selections: 3 programs; values 2 to 9"
+    two = project_many(scores, np.array([[1.0, 3.0]]), np.array([0.5, 3.0, 1.0]))
+    assert repr(two) == "Selections: 3 programs, in 1 of which nothing fits; values 1 to 4"
+    assert repr(project_many(scores, np.array([[1.0, 3.0]]), 0.5)) == "Selections: 3 programs, in none of which anything fits"
+
+
 @pytest.mark.parametrize(
     ("scores", "costs", "budgets", "message"),
     [

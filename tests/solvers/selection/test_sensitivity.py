@@ -55,6 +55,12 @@ def test_every_point_of_the_frontier_is_an_exact_optimum(data: Tables) -> None:
         curve.value(curve.budgets[0] - 0.05)
 
 
+def test_a_frontier_shows_itself_in_a_line() -> None:
+    curve = frontier([[0.0, 3.0], [0.0, 2.0]], [[1.0, 4.0], [1.0, 2.0]])
+    assert repr(curve) == "Frontier: 3 points, budgets 2 to 6, values 0 to 5"
+    assert repr(frontier([[1.5]], [[1.0]])) == "Frontier: 1 point, budgets 1 to 1, values 1.5 to 1.5"
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_frontier_is_the_value_of_the_relaxation(family: str) -> None:
     rng = np.random.default_rng(FAMILIES.index(family))

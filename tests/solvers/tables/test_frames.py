@@ -71,6 +71,7 @@ def test_a_long_frame_is_read(library: str) -> None:
         ([*ROWS, ROWS[0]], "ms", 5.0, "option 'k3' of group 'stem' twice"),
         ([*ROWS[1:], ("stem", "k3", None, 1.0, 2.0)], "ms", 5.0, "k3"),
         (ROWS, ["ms", "MB"], {"ms": 5.0}, "budget"),
+        (ROWS, ["ms", "MB"], 5.0, "one for each column of costs, {'ms': ..., 'MB': ...}, got 5.0"),
     ],
 )
 def test_what_is_wrong_is_named(rows: list[tuple[Any, ...]], costs: Any, budget: Any, said: str) -> None:
