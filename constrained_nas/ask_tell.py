@@ -15,7 +15,7 @@ import numpy as np
 
 from constrained_nas.problem import SearchProblem
 from graphs import Architecture
-from solvers import Certificate, Quadratic
+from solvers import Certificate
 from solvers.arrays import FloatArray
 
 State = TypeVar("State")
@@ -70,12 +70,19 @@ class Feedback:
     costs: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
+class Objective(Protocol):
+    """What a final projection maximizes or minimizes: a sum over options and pairs of them, or a probability of counts."""
+
+    def value(self, x: FloatArray) -> float:
+        """At the (dimension,) point of an architecture."""
+
+
 @dataclass(frozen=True, slots=True)
 class SearchResult:
     """An architecture, its costs under the budgets, and the relaxed point it came from, with the projection's certificate.
 
     ``remark`` says what a reader should know besides, e.g. that options the search had given up were needed after all.
-    ``objective`` is what the certificate's value is of, where that is a sum over options and pairs of them.
+    ``objective`` is what the certificate's value is of.
     """
 
     architecture: Architecture
@@ -84,7 +91,7 @@ class SearchResult:
     point: FloatArray
     certificate: Certificate | None = None
     remark: str = ""
-    objective: Quadratic | None = None
+    objective: Objective | None = None
 
     @classmethod
     def of(
@@ -94,7 +101,7 @@ class SearchResult:
         point: FloatArray,
         certificate: Certificate | None = None,
         remark: str = "",
-        objective: Quadratic | None = None,
+        objective: Objective | None = None,
     ) -> SearchResult:
         """With what the architecture costs under the problem's budgets; every cost is evaluated once, as it may be measured."""
         costs = problem.costs(architecture)

@@ -93,6 +93,16 @@ def save_text(text: str, path: Path | str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+def append_text(text: str, path: Path | str) -> None:
+    """Add to the end of a text file, which is made if it is missing.
+
+    Raises:
+        OSError: it is a link, a folder or a pipe, or cannot be written.
+    """
+    with open(path, "a", encoding="utf-8", opener=_appended) as file:
+        file.write(text)
+
+
 def save_json(content: Any, path: Path | str) -> None:
     """Write a record, or anything JSON knows, see :func:`written_whole`."""
     save_text(content.model_dump_json(indent=1) if isinstance(content, BaseModel) else json.dumps(content, indent=1), path)
@@ -204,6 +214,18 @@ def require_file(path: Path | str) -> None:
         raise ValueError(f"{path}: not a file")
 
 
+def require_size(path: Path | str, most: int) -> None:
+    """:func:`require_file`, of at most so many bytes: sizes cost nothing to claim, and what is read costs time and memory.
+
+    Raises:
+        ValueError: it is larger, or no file.
+        FileNotFoundError: there is nothing.
+    """
+    require_file(path)
+    if (size := os.stat(path).st_size) > most:
+        raise ValueError(f"{path}: {size / 2**20:,.0f} MiB, and at most {most / 2**20:,.0f} MiB are read")
+
+
 def csv_cell(value: Any) -> Any:
     """A cell that no spreadsheet takes for a formula: text that begins like one is quoted by an apostrophe."""
     return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
@@ -217,6 +239,10 @@ def out_of_memory(error: BaseException) -> bool:
 
 def _opened(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe must not be waited for
+
+
+def _appended(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
 
 
 def _to_disk(path: Path, flags: int) -> None:

@@ -15,6 +15,13 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
     sys.dont_write_bytecode = False
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How much the longest of the slow tests do; a part of them is asked for with other seeds and smaller numbers."""
+    parser.addoption("--kills", type=int, default=20, help="of every case that is killed at random moments")
+    parser.addoption("--mutations", type=int, default=4000, help="files that are changed at random")
+    parser.addoption("--mutation-seed", type=int, default=0, help="of those")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The papers' scripts first: a file goes to one process, and none should be alone with the longest at the end."""
     items.sort(key=lambda item: "papers_repro" not in item.path.parts)

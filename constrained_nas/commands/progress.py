@@ -6,7 +6,6 @@ Where nobody looks (a pipe) there is a line now and then instead of the bar, on 
 from __future__ import annotations
 
 import io
-import os
 import re
 import shlex
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from constrained_nas.commands.console import PlainConsole, told
-from graphs.files import visible
+from graphs.files import append_text, visible
 
 if TYPE_CHECKING:
     from constrained_nas.latency import Progress
@@ -49,8 +48,7 @@ class LoggedConsole(PlainConsole):
             return
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         lines = [f"{now}  {visible(line)}".rstrip() for line in text.splitlines() if line.strip()]
-        with open(self.path, "a", encoding="utf-8", opener=_no_link) as file:
-            file.write("".join(f"{line}\n" for line in lines))
+        append_text("".join(f"{line}\n" for line in lines), self.path)
 
 
 @contextmanager
@@ -206,7 +204,3 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def _no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)

@@ -1,18 +1,22 @@
 """What the final projection of a search maximized or minimized, kept so that its certificate can be computed again.
 
 ``objective.safetensors`` lies in the run's folder: an offset, a score for every option of the space in order, and (of the pairwise
-surrogate) one for every pair. A certificate's value is that of the found network there. Its bound cannot be proven again so
-cheaply, but it can be refuted: by a network that fits and is better.
+surrogate) one for every pair; or the log probability of every operation of a filter, of which there are many in a decision. A
+certificate's value is that of the found network there. Its bound cannot be proven again so cheaply, but it can be refuted: by a
+network that fits and is better.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from constrained_nas.ask_tell import Objective
+from constrained_nas.methods.filter_level import LikelyCounts
 from constrained_nas.runs.record import CertificateRecord
 from constrained_nas.training import load_checkpoint, save_checkpoint
 from graphs import Architecture, SearchSpace
@@ -25,23 +29,38 @@ _ROUNDING = 1e-6  # of the value: solvers prove to a tolerance, and sum in anoth
 _MOST = 1_000  # options of a space whose networks one change away are tried
 
 
-def save_objective(objective: Quadratic, path: Path) -> None:
-    """Write the file."""
-    parts = {"offset": np.array([objective.offset]), "linear": objective.linear}
-    if objective.theta.any():
-        parts["theta"] = objective.theta
+def save_objective(objective: Objective, path: Path) -> None:
+    """Write the file.
+
+    Raises:
+        TypeError: an objective of a kind that no method has.
+    """
+    if isinstance(objective, LikelyCounts):
+        parts = {"log_probabilities": objective.log_probabilities}
+    elif isinstance(objective, Quadratic):
+        parts = {"offset": np.array([objective.offset]), "linear": objective.linear}
+        if objective.theta.any():
+            parts["theta"] = objective.theta
+    else:
+        raise TypeError(f"expected a Quadratic or LikelyCounts, got {type(objective).__name__}")
     save_checkpoint(path, {name: torch.tensor(part, dtype=torch.float64) for name, part in parts.items()}, {})
 
 
-def load_objective(path: Path, dimension: int) -> Quadratic:
-    """Read the file of a space with so many options.
+def load_objective(path: Path, space: SearchSpace) -> Objective:
+    """Read the file.
 
     Raises:
         FileNotFoundError: there is none.
         ValueError: it is damaged, or of another space.
     """
     tensors, _ = load_checkpoint(path)
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    shapes, dimension = {name: tuple(tensor.shape) for name, tensor in tensors.items()}, space.blocks.dimension
+    many = any(decision.units != 1 for decision in space.decisions)
+    if many and shapes == {"log_probabilities": (len(space.decisions), len(space.decisions[0].options))}:
+        logs = tensors["log_probabilities"].numpy()
+        if np.isfinite(logs).all() and logs.max() <= 0 and (np.exp(logs).sum(1) <= 1 + _ROUNDING).all():
+            return LikelyCounts(logs)
+        raise ValueError(f"{path}: no log probabilities: finite numbers, and of one decision at most 1 in all")
     if {"theta": (dimension, dimension)} | shapes != {"offset": (1,), "linear": (dimension,), "theta": (dimension, dimension)}:
         raise ValueError(f"{path}: of another space than the run's, which has {dimension} options")
     return Quadratic.of(float(tensors["offset"]), *(tensors[name].numpy() for name in ("linear", "theta") if name in tensors))
@@ -49,7 +68,7 @@ def load_objective(path: Path, dimension: int) -> Quadratic:
 
 def contradictions(
     certificate: CertificateRecord,
-    objective: Quadratic,
+    objective: Objective,
     space: SearchSpace,
     found: Architecture,
     others: Mapping[str, Architecture],
@@ -91,7 +110,12 @@ def contradictions(
 def _one_change(space: SearchSpace, point: FloatArray) -> Iterator[tuple[str, FloatArray]]:
     for decision in space.decisions:
         where = space.slice(decision.name)
-        if decision.units != 1:
+        if decision.units != 1:  # a unit moves from one option to another
+            for source, target in permutations(range(len(decision.options)), 2):
+                if point[where][source]:
+                    other = point.copy()
+                    other[where][[source, target]] += -1.0, 1.0
+                    yield f"a unit of {decision.name} at {decision.options[target]}, not {decision.options[source]}", other
             continue
         for place, option in enumerate(decision.options):
             if not point[where][place]:

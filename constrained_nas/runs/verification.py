@@ -20,10 +20,10 @@ from constrained_nas.runs.objective import OBJECTIVE_FILE, contradictions, load_
 from constrained_nas.runs.record import CertificateRecord, ImageShape, NetworkRecord, RunRecord, load_run
 from constrained_nas.runs.settings import ENERGY_FILE, SETTINGS_FILE, RunSettings, load_settings
 from constrained_nas.runs.setup import with_energy
-from constrained_nas.training import CURVES_FILE
+from constrained_nas.training import CURVES_FILE, MOST_WEIGHTS
 from graphs import Architecture
 from graphs.costs import CostModel
-from graphs.files import load_json, require_file
+from graphs.files import load_json, require_size
 
 HASHED = ("network.safetensors", "architecture.json", "table.json", ENERGY_FILE, DEVICE_FILE, CURVES_FILE, OBJECTIVE_FILE)
 _ROUNDING = 1e-9  # sums of a few hundred costs in double precision agree to about 1e-13 of their size
@@ -189,7 +189,7 @@ def _against_space(run: Path, record: RunRecord, family: Family) -> Iterator[str
             yield str(error)
             return
     if record.certificate is not None and OBJECTIVE_FILE in record.files:
-        objective = load_objective(run / OBJECTIVE_FILE, space.blocks.dimension)
+        objective = load_objective(run / OBJECTIVE_FILE, space)
         found, *others = (architecture_of(network.choices, space) for network in (record.found, *record.references))
         references = {f"the {network.name}": other for network, other in zip(record.references, others, strict=True)}
         limits = {named[cost]: limit for cost, limit in _projected_onto(record).items()}
@@ -206,7 +206,7 @@ def _projected_onto(record: RunRecord) -> dict[str, float]:
 
 
 def _sha256(path: Path) -> str:
-    require_file(path)
+    require_size(path, MOST_WEIGHTS)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

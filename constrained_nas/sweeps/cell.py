@@ -101,7 +101,7 @@ def _wrong(
     yield from against_itself(record.certificate)
     kept, space = _objective(prepared, task), prepared.family.decisions
     if record.certificate is not None and kept.exists():
-        objective = load_objective(kept, space.blocks.dimension)
+        objective = load_objective(kept, space)
         limits = {budget.cost: budget.limit for budget in problem.budgets}
         yield from contradictions(record.certificate, objective, space, architecture, {}, limits, prepared.family.free)
 

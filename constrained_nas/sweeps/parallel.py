@@ -140,7 +140,10 @@ def _with_ray(caught: _Caught[Any], tasks: Sequence[Any], jobs: int) -> Iterator
         raise ImportError("--backend ray needs Ray: pip install 'constrained-nas[ray]'") from error
     began = not ray.is_initialized()
     if began:
-        here: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": jobs}  # a cluster has its own number
+        here: dict[str, Any] = {}
+        if not os.environ.get("RAY_ADDRESS"):  # a cluster has its own number
+            # Ray's workers give way to everything else (nice 15): on a busy machine they would not even come to import torch.
+            here = {"num_cpus": jobs, "_system_config": {"worker_niceness": 0}}
         ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False, **here)
     try:
         # Ray itself runs a task again whose worker or machine was lost.

@@ -6,6 +6,7 @@ from graphs.faces import on_demand
 
 if TYPE_CHECKING:
     from constrained_nas.training.checkpoints import (
+        MOST_WEIGHTS,
         Checkpoint,
         flatten_optimizer,
         load_checkpoint,

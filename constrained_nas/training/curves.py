@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
-from graphs.files import MOST_BYTES, read_text, save_text
+from graphs.files import MOST_BYTES, append_text, read_text, require_size, save_text
 
 CURVES_FILE = "curves.jsonl"
 _LINES = 20  # of an epoch of training
@@ -97,6 +97,7 @@ class Curve:
         if not self.path.is_file():
             return
         done = epochs * steps + within
+        require_size(self.path, MOST_BYTES)
         text = self.path.read_text(encoding="utf-8", errors="replace")
         whole = text[: text.rfind("\n") + 1]  # a line that was cut off is of steps after the last checkpoint
         left = "".join(line + "\n" for line in whole.splitlines() if self._stays(line, epochs, done))
@@ -126,8 +127,7 @@ class Curve:
     def write(self, epoch: int, done: int, numbers: Mapping[str, Any]) -> None:
         """Append a line at that place."""
         line = {"phase": self.phase, "epoch": epoch, "step": (epoch - 1) * self.steps + done, **numbers}
-        with open(self.path, "a", encoding="utf-8", opener=_no_link) as file:
-            file.write(json.dumps(line) + "\n")
+        append_text(json.dumps(line) + "\n", self.path)
 
     def epoch(self, epochs: int, numbers: Mapping[str, Any]) -> None:
         """The only line of an epoch, the last of so many: for work that notes nothing in between, before its checkpoint."""
@@ -157,7 +157,7 @@ class Curve:
         try:
             told = json.loads(line)
             return told["phase"] != self.phase or told["epoch"] <= epochs or (told["step"] <= done and "validation" not in told)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return False  # damaged
 
 
@@ -180,10 +180,6 @@ def read_curves(path: Path) -> list[dict[str, Any]]:
             raise ValueError(f"{path}, line {number}: no line of a curve: phase, epoch and step are missing or of another kind")
         lines.append(told)
     return lines
-
-
-def _no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def rounded(values: Sequence[float] | np.ndarray) -> list[float]:

@@ -11,7 +11,18 @@ from typing import Any
 import pytest
 from pydantic import Field
 
-from graphs.files import Record, load_json, own_folder, read_json, remove_partial_files, save_json, visible, written_whole
+from graphs.files import (
+    Record,
+    append_text,
+    load_json,
+    own_folder,
+    read_json,
+    remove_partial_files,
+    require_size,
+    save_json,
+    visible,
+    written_whole,
+)
 
 
 class Named(Record):
@@ -121,6 +132,26 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
         read_json(tmp_path / "large", "record")
     with pytest.raises(OSError, match="directory"):
         read_json(tmp_path, "record")
+
+
+def test_nothing_is_appended_to_what_is_no_file(tmp_path: Path) -> None:
+    append_text("a\n", tmp_path / "log")
+    append_text("b\n", tmp_path / "log")
+    assert (tmp_path / "log").read_text() == "a\nb\n"
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "log")
+    for name in ("pipe", "link"):  # a pipe that nobody reads would be waited for
+        with pytest.raises(OSError, match=name):
+            append_text("c\n", tmp_path / name)
+    assert (tmp_path / "log").read_text() == "a\nb\n"
+
+
+def test_sizes_that_are_only_claimed_are_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(2**40)  # takes no room on the disk
+    with pytest.raises(ValueError, match=r"1,048,576 MiB, and at most 8,192 MiB are read"):
+        require_size(tmp_path / "large", 2**33)
+    require_size(tmp_path / "large", 2**40)
 
 
 def test_escapes_are_seen() -> None:

@@ -1,4 +1,4 @@
-"""Work that is killed at some moment: in a process forked from one that has imported everything, to be quick, or as a command."""
+"""Work that is killed at some moment: in a process forked from this one, to be quick, or as a command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from multiprocessing.connection import Connection
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import torch
@@ -50,7 +49,7 @@ def killed_after(folder: Path, steps: int, pause: float = 0.0, only: str = "") -
         pause: seconds after that step.
         only: see ``steps``.
     """
-    context = _forking()
+    context = multiprocessing.get_context("fork")  # of this process, which has done an unbroken run
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=carry_out_telling, args=(str(folder), there))
     process.start()
@@ -88,7 +87,7 @@ def _started(arguments: list[str], fresh: bool) -> tuple[int, Callable[[], bool]
     if fresh:
         command = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return command.pid, lambda: command.poll() is None, command.wait
-    process = _forking().Process(target=typed_silently, args=(arguments,))
+    process = multiprocessing.get_context("fork").Process(target=typed_silently, args=(arguments,))
     process.start()
 
     def ended() -> int | None:
@@ -103,9 +102,3 @@ def _holds(folder: Path, pid: int) -> bool:
         return bool(json.loads((folder / ".owner.json").read_text())["pid"] == pid)
     except FileNotFoundError:
         return False
-
-
-def _forking() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["constrained_nas.runs", "constrained_nas.runs.families", "constrained_nas.commands.cli"])
-    return context

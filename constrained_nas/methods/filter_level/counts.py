@@ -89,6 +89,25 @@ class Multinomial:
         return largest_remainder(self.mean, self.units)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class LikelyCounts:
+    """The log probability of a network's counts, from (decisions, operations) log probabilities of the operations.
+
+    Example:
+        >>> round(LikelyCounts(np.log([[0.25, 0.75]])).value(np.array([1.0, 1.0])), 6)  # log of 2 x 1/4 x 3/4
+        -0.980829
+    """
+
+    log_probabilities: FloatArray
+
+    def value(self, x: FloatArray) -> float:
+        """In nats, of the (decisions * operations,) counts, each at least 0."""
+        counts, logs = x.reshape(self.log_probabilities.shape), self.log_probabilities
+        terms = [math.lgamma(total + 1.0) for total in counts.sum(1).tolist()]
+        terms += [-math.lgamma(count + 1.0) for count in counts.ravel().tolist()]
+        return math.fsum([*terms, *(counts[counts > 0] * logs[counts > 0]).tolist()])
+
+
 @dataclass(frozen=True, slots=True)
 class BinomialWidth:
     """A width ``1 + Binomial(filters - 1, p)``, ``p = sigmoid(log_odds)``.

@@ -23,6 +23,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from constrained_nas.methods.filter_level.counts import LikelyCounts
 from graphs.costs import Linearization
 from solvers.arrays import FloatArray
 from solvers.knapsack import most_probable_counts
@@ -219,10 +220,7 @@ class _Search:
 
     def value(self, counts: FloatArray) -> float:
         """Log probability of all decisions."""
-        terms = [math.lgamma(total + 1.0) for total in self.units.tolist()]
-        terms += [-math.lgamma(count + 1.0) for count in counts.ravel().tolist()]
-        terms += (counts[counts > 0] * self.logs[counts > 0]).tolist()
-        return math.fsum(terms)
+        return LikelyCounts(self.logs).value(counts.ravel())
 
     def relaxation(self) -> tuple[FloatArray | None, float]:
         """The most probable counts under a cost that is nowhere above the true one, and their bound."""

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from constrained_nas.methods.filter_level.counts import BinomialWidth, Multinomial
+from constrained_nas.methods.filter_level.counts import BinomialWidth, LikelyCounts, Multinomial
 from graphs import FilterSpace
+from solvers import Quadratic
 from solvers.arrays import FloatArray, IntArray
 
 
@@ -72,6 +73,13 @@ class FilterLaw:
         if self.space.kind == "width":
             return math.fsum(float(law.log_probability(drawn[d, 0])) for d, law in enumerate(self._widths(parameters)))
         return math.fsum(float(law.log_probability(drawn[d])) for d, law in enumerate(self._multinomials(parameters)))
+
+    def likelihood(self, parameters: ArrayLike) -> LikelyCounts | Quadratic:
+        """:meth:`log_probability` of a point of the search space: of widths, which are options, a sum over them."""
+        if self.space.kind == "quantization":
+            return LikelyCounts(np.stack([law.log_probabilities for law in self._multinomials(parameters)]))
+        widths = self._widths(parameters)
+        return Quadratic.of(0.0, np.concatenate([law.log_probability(np.arange(1, law.filters + 1)) for law in widths]))
 
     def expected(self, parameters: ArrayLike) -> IntArray:
         """The expected counts in whole numbers: by largest remainder, widths to the nearest; (decisions, operations)."""

@@ -165,7 +165,8 @@ class FilterLevel(SearchMethod[FilterLevelState]):
         budget = self._budget(problem)
         found = most_probable_within(self.law.log_weights(state.parameters), self._counted(problem), budget.limit)
         architecture = self.space.architecture(self.law.from_unit_counts(found.counts))
-        return SearchResult.of(problem, architecture, self.law.point(state.parameters), found.certificate)
+        point, likelihood = self.law.point(state.parameters), self.law.likelihood(state.parameters)
+        return SearchResult.of(problem, architecture, point, found.certificate, objective=likelihood)
 
     def expected(self, problem: SearchProblem, state: FilterLevelState) -> SearchResult:
         """The expected configuration in whole numbers, whatever it costs: the paper's answer."""

@@ -13,8 +13,9 @@ import pytest
 from support.fakes import made_search, true_table
 from support.tiny import run, settings
 
+from constrained_nas.records import architecture_of
 from constrained_nas.reports import compare_runs
-from constrained_nas.runs import carry_out, load_network, load_objective, load_run, make_space, trusted_run
+from constrained_nas.runs import carry_out, contradictions, load_network, load_objective, load_run, make_space, trusted_run
 from constrained_nas.runs.families import costs_of
 from constrained_nas.runs.record import save_run
 from constrained_nas.runs.verification import hash_files
@@ -130,7 +131,7 @@ def test_a_worse_network_that_is_called_the_best_is_refuted(copy: Path) -> None:
     content["found"]["costs"] = {model.name: model.cost(cheapest) for model in costs.values()}
     for budget in content["budgets"]:
         budget["value"] = content["found"]["costs"][budget["cost"]]
-    value = load_objective(copy / "objective.safetensors", space.blocks.dimension).value(space.point(cheapest))
+    value = load_objective(copy / "objective.safetensors", space).value(space.point(cheapest))
     content["certificate"].update(primal=value, bound=value, gap=0.0)
     content["references"] = []  # which might be better, too
     edited(copy, lambda c: c.update(choices=content["found"]["choices"], budgets=content["budgets"]), "architecture.json")
@@ -138,6 +139,55 @@ def test_a_worse_network_that_is_called_the_best_is_refuted(copy: Path) -> None:
     save_json(content, copy / "run.json")
     with pytest.raises(ValueError, match=r"no network within the budgets is better than .*, and the found one with .* has"):
         trusted_run(copy)
+
+
+@pytest.fixture(scope="module")
+def filtered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of bit widths and of widths, under budgets that the most probable counts meet, so that they are proven best, and do not."""
+    folder = tmp_path_factory.mktemp("filtered")
+    small = {"epochs": 2, "train_epochs": 1, "fine_tune_epochs": 1, "warm_up": 0, "samples": 2}
+    run(folder / "proven", settings("resnet8-bits", "bops=1e9", **small))
+    run(folder / "held", settings("resnet8-bits", "bops=16e6", **small))
+    run(folder / "widths", settings("resnet8-widths", "macs=200e3", **small))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["proven", "held", "widths"])
+def test_the_probability_of_filters_is_computed_again(filtered: Path, tmp_path: Path, kind: str) -> None:
+    copy = Path(shutil.copytree(filtered / kind, tmp_path / "run"))
+    record = trusted_run(copy)
+    assert record.certificate is not None
+    bounded = record.certificate.bound is not None
+    assert kind == "widths" or bounded == (kind == "proven")
+    assert not any("was not computed again" in remark for remark in record.remarks)
+
+    def higher(content: dict[str, Any]) -> None:
+        value = content["certificate"]["primal"] + 0.01
+        content["certificate"].update(primal=value, **({"bound": value} if bounded else {}))
+
+    edited(copy, higher)
+    with pytest.raises(ValueError, match=r"the certificate's value is .*, and .* by computing it"):
+        trusted_run(copy)
+
+
+def test_filters_of_another_bit_width_that_are_called_the_likeliest_are_refuted(filtered: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(filtered / "proven", tmp_path / "run"))
+    space = make_space("resnet8-bits", 10, 1, 16).decisions
+    objective, content = load_objective(copy / "objective.safetensors", space), read_json(copy / "run.json", "record")
+    found = load_run(copy).found
+    point = space.point(architecture_of(found.choices, space))
+    first = space.slice(space.decisions[0].name)
+    other = next(place for place in range(first.start, first.stop) if point[place] >= 2)
+    point[[other, first.start if other != first.start else first.start + 1]] += -2.0, 2.0
+    value = objective.value(point)
+    certificate = load_run(copy).certificate
+    assert certificate is not None and value < certificate.primal
+    told = content["certificate"] | {"primal": value, "bound": value, "gap": 0.0}
+    lie = type(certificate).model_validate(told)
+    assert list(contradictions(lie, objective, space, space.architecture(point), {}, {}, free=True))
+    assert not list(contradictions(certificate, objective, space, architecture_of(found.choices, space), {}, {}, free=True))
+    with pytest.raises(ValueError, match="of another space"):
+        load_objective(copy / "objective.safetensors", make_space("hardcore-small", 10, 1, 16).decisions)
 
 
 def test_files_that_were_exchanged_or_are_gone(copy: Path) -> None:

@@ -58,6 +58,13 @@ def test_other_files(tmp_path: Path) -> None:
         load_checkpoint(foreign)
 
 
+def test_a_file_larger_than_any_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "large.safetensors").open("wb") as file:
+        file.truncate(2**40)  # takes no room on the disk
+    with pytest.raises(ValueError, match="at most 8,192 MiB are read"):
+        load_checkpoint(tmp_path / "large.safetensors")
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ValueError, match="not a file"):
