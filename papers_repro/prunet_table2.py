@@ -108,7 +108,7 @@ def preset(scale: Scale) -> Options:
         return Options(scale, setup=setup)
     if scale == "cpu":
         none = MatchOptions(seeds=0)
-        return Options(scale, alphas=(0.8,), shares=(), match=none, rivals=1, measuring_rounds=20, peers=(), setup=setup)
+        return Options(scale, alphas=(0.2, 0.8), shares=(), match=none, rivals=1, measuring_rounds=20, peers=(), setup=setup)
     if scale == "gpu":
         return Options(scale, alphas=(0.2, 0.8, 2.0), rivals=2, peers=(), setup=setup)
     alphas = (0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 2.0)

@@ -8,10 +8,11 @@ that fits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,8 @@ from papers_repro.prunet.retraining import retrained, settings_of
 from papers_repro.prunet.searches import Pruned, SearchRecord, SearchSpec
 from papers_repro.prunet.setup import SetupOptions, WidthLatencies, load_data, make_space
 
+Task = tuple[SearchSpec, int, Mapping[str, Any]]  # number of the drawing, or -1: the uniform one; what a drawing must not be
+
 _SHARES = np.linspace(0.01, 1.0, 100).tolist()  # of the widest width, for uniform networks
 
 
@@ -32,22 +35,22 @@ def random_networks(
     specs: Sequence[SearchSpec], setup: SetupOptions, latencies: WidthLatencies, folder: Path, progress: ProgressBars
 ) -> list[Pruned]:
     """A random network for every spec's budget and seed, retrained under its name; what the folder already has is not run again."""
-    return _train([(spec, 0) for spec in specs], setup, latencies, folder, progress)
+    return _train([(spec, 0, {}) for spec in specs], setup, latencies, folder, progress)
 
 
 def rivals_of(
     found: Sequence[Pruned], draws: int, setup: SetupOptions, latencies: WidthLatencies, folder: Path, progress: ProgressBars
 ) -> list[Pruned]:
-    """For every found network ``draws`` random ones and a uniform one of its latency, or up to 1 % less, under its seed.
+    """For every found network ``draws`` other ones at random and a uniform one of its latency, or up to 5 % less, under its seed.
 
     Their specs have the found network's alpha, and its latency as a budget.
     """
     tasks = []
     for entry in found:
-        spec = replace(entry.spec, budget_ms=entry.record.latency_ms, least_use=0.99)
+        spec = replace(entry.spec, budget_ms=entry.record.latency_ms, least_use=0.95)
         of = f"alpha{spec.alpha:g}_seed{spec.seed}"
-        tasks.append((replace(spec, name=f"uniform_{of}"), -1))
-        tasks += [(replace(spec, name=f"random_{of}_draw{draw}"), draw) for draw in range(1, draws + 1)]
+        tasks.append((replace(spec, name=f"uniform_{of}"), -1, entry.record.choices))
+        tasks += [(replace(spec, name=f"random_{of}_draw{draw}"), draw, entry.record.choices) for draw in range(1, draws + 1)]
     return _train(tasks, setup, latencies, folder, progress)
 
 
@@ -147,29 +150,32 @@ def _limit(spec: SearchSpec) -> float:
 
 
 def _train(
-    tasks: Sequence[tuple[SearchSpec, int]], setup: SetupOptions, latencies: WidthLatencies, folder: Path, progress: ProgressBars
+    tasks: Sequence[Task], setup: SetupOptions, latencies: WidthLatencies, folder: Path, progress: ProgressBars
 ) -> list[Pruned]:
-    """Every spec's rival: the random one of a number, or (-1) the uniform one."""
+    """Every task's rival."""
     if setup.data == "digits":
-        for seed in {spec.seed for spec, _ in tasks}:
+        for seed in {spec.seed for spec, _, _ in tasks}:
             load_data(setup, seed)
     work = partial(_run, tuple(tasks), setup, latencies, folder)
     return run_seeds(work, range(len(tasks)), setup.side_by_side(len(tasks)), progress)
 
 
 def _run(
-    tasks: Sequence[tuple[SearchSpec, int]],
+    tasks: Sequence[Task],
     setup: SetupOptions,
     latencies: WidthLatencies,
     folder: Path,
     number: int,
     progress: Reports,
 ) -> Pruned:
-    spec, draw = tasks[number]
+    spec, draw, found = tasks[number]
     data = load_data(setup, spec.seed)
     space = make_space(setup, data.classes, data.image_channels)
     uniform = draw < 0
     architecture = uniform_network(space, latencies, spec) if uniform else draw_network(space, latencies, spec, draw)
+    while space.describe(architecture) == found and not uniform:  # few networks may lie there
+        draw += 1000
+        architecture = draw_network(space, latencies, spec, draw)
     choices = space.describe(architecture)
     with one_thread(setup.device):
         trained = retrained(spec.name, spec.seed, choices, setup, folder, progress)

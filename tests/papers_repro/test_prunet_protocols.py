@@ -110,7 +110,7 @@ def test_the_cpu_scale_searches_on_a_part_and_retrains_on_all(tmp_path: Path) ->
     layers = make_space(setup, 10, 3).layers.values()
     assert (len(layers), next(iter(layers)).side) == (6, 16), "no stride in the stem"
     options = prunet_table2.preset("cpu")
-    assert (options.alphas, options.scales, options.seeds, options.rivals) == ((0.8,), (0.85, 0.55, 0.4), 3, 1)
+    assert (options.alphas, options.scales, options.seeds, options.rivals) == ((0.2, 0.8), (0.85, 0.55, 0.4), 3, 1)
     with pytest.raises(ValueError, match="--search-images"):
         replace(setup, search_images=-1)
 
