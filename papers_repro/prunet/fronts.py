@@ -60,7 +60,8 @@ def draw_table2(found: Sequence[Pruned], measured: Sequence[Measurement], limits
     for limit in limits:
         left.axvline(limit, color="0.6", linewidth=1, linestyle="--", zorder=0)
         left.annotate(f"T {limit:.2f}", (limit, 0.01), (3, 0), ("data", "axes fraction"), "offset points", fontsize=8, color="0.35")
-    left.set(xlabel="measured latency, ms (dashed: budgets, estimated)", ylabel="test accuracy, %", title=f"found here: {task}")
+    budgets = " (dashed: budgets, estimated)" if limits else ""
+    left.set(xlabel=f"measured latency, ms{budgets}", ylabel="test accuracy, %", title=f"found here: {task}")
     left.legend(fontsize=8, **_BELOW | {"ncols": 3})
     for own, colour, name in ((False, "0.45", "others"), (True, COLOURS[3], "PRUNET-0 to -6")):
         rows = [row for row in FRONT if row.name.startswith("PRUNET") == own]

@@ -188,6 +188,8 @@ def test_table_2_hard_networks_fit(grid: tuple[Path, dict[str, Any]], tmp_path: 
     uniform, drawn_alike = rivals
     assert uniform["search"] == "uniform, as alpha 0.6" and uniform["fits"] is None and uniform["scale"] is None
     assert all(0.9 * soft["estimated"] < row["estimated"] <= soft["estimated"] for row in rivals)
+    own = next((tmp_path / "retrained").glob("alpha*.json"))
+    assert load_architecture_choices(tmp_path / "retrained" / "random_alpha0.6_seed0_draw1.json") != load_architecture_choices(own)
     (row,) = against["ours"]
     assert (row["found"], row["random"], row["uniform"]) == tuple(one["accuracy"] for one in (soft, drawn_alike, uniform))
     assert row["versus_random"].startswith(f"{row['found'] - row['random']:+.2f}")
