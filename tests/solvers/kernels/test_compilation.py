@@ -120,10 +120,11 @@ def test_a_limit_holds_while_the_compiler_is_at_work(compiler_at_work: None, pro
         found = project_to_budget(*data, time_limit_seconds=0.5)
     except SolverError as error:
         assert program == "nothing is small" and "no selection found within 0.5 s" in str(error)
+        assert time.perf_counter() - began < 5.0
     else:
+        assert time.perf_counter() - began < 5.0
         assert found.certificate.violation == 0.0 and found.certificate.gap is not None
-        found.verify(*data)
-    assert time.perf_counter() - began < 5.0
+        found.verify(*data)  # in Python as well here, and without a limit
     assert compilation._making  # it was asked for
 
 

@@ -229,8 +229,9 @@ def test_text_in_columns_of_objects_is_refused() -> None:
     for text in ("1", b"1", np.str_("1")):
         with pytest.raises(ValueError, match="scores: expected real numbers, got the text"):
             project_to_budget(np.array([[1.0, text]], dtype=object), [[1.0, 1.0]], 1)
-    with pytest.raises(ValueError, match="scores: expected real numbers, got text"):
-        project_to_budget(np.array([["1", "2"]], dtype=np.dtypes.StringDType()), [[1.0, 1.0]], 1)
+    if hasattr(np.dtypes, "StringDType"):  # from numpy 2.0 on
+        with pytest.raises(ValueError, match="scores: expected real numbers, got text"):
+            project_to_budget(np.array([["1", "2"]], dtype=np.dtypes.StringDType()), [[1.0, 1.0]], 1)
 
 
 def test_orders_are_positions_in_the_other_table() -> None:
