@@ -15,7 +15,7 @@ from constrained_nas.methods.staged import project_point
 from constrained_nas.problem import Budget, SearchProblem
 from graphs import Architecture
 from graphs.costs import latency_cost
-from papers_repro.hardcore import ReferenceRounds
+from papers_repro.hardcore import Found, Outcome, ReferenceRounds
 
 SPACE = tiny_space()
 COST = latency_cost(true_table(SPACE), SPACE)
@@ -81,3 +81,9 @@ def test_the_level_is_the_references_own_time() -> None:
     assert rounds.measure_level(40) == pytest.approx(COST.cost(REFERENCE), rel=0.1)
     assert rounds([REFERENCE] * 2)[0] == rounds.kept[rounds.key(REFERENCE)]  # equal networks are measured once
     assert np.median(rounds.kept[rounds.key(REFERENCE)]) == pytest.approx(rounds.level, rel=0.01)
+
+
+def test_a_network_a_hair_over_its_budget_does_not_fit() -> None:
+    result, limit = answers(0)(2.0), 2.0
+    outcome = Outcome(0, 0, limit, "made up", result, None, 0.0)
+    assert [Found(outcome, result, share * limit, None, 0).fits for share in (0.995, 1.0, 1.005)] == [True, True, False]

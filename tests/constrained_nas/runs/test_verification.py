@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.fakes import made_search, true_table
 from support.tiny import run, settings
@@ -17,11 +18,13 @@ from constrained_nas.records import architecture_of
 from constrained_nas.reports import compare_runs
 from constrained_nas.runs import carry_out, contradictions, load_network, load_objective, load_run, make_space, trusted_run
 from constrained_nas.runs.families import costs_of
-from constrained_nas.runs.record import save_run
+from constrained_nas.runs.record import CertificateRecord, save_run
 from constrained_nas.runs.verification import hash_files
 from constrained_nas.sweeps import SweepOptions, parse_grid, run_sweep
-from graphs import hardcore_small
+from graphs import Decision, SearchSpace, hardcore_small
+from graphs.costs import QuadraticCost
 from graphs.files import read_json, save_json
+from solvers import Quadratic
 
 Edit = Callable[[dict[str, Any]], object]
 
@@ -119,6 +122,18 @@ def test_a_record_that_says_what_is_not_so_is_an_error(copy: Path, lie: Edit, sa
         compare_runs([copy])
     with pytest.raises(ValueError, match=said):
         carry_out(copy)
+
+
+@pytest.mark.parametrize(("spent", "refuted"), [(0.995, True), (1.005, False)])
+def test_a_bound_is_refuted_by_networks_that_fit_alone(spent: float, refuted: bool) -> None:
+    space = SearchSpace("one choice", (Decision("block", ("found", "better")),))
+    found, better = (space.choose({"block": option}) for option in ("found", "better"))
+    cost = QuadraticCost("parameters", "parameters", space, Quadratic.of(0.0, np.array([0.5, spent])))
+    certificate = CertificateRecord(primal=1.0, bound=1.0, gap=0.0, violation=0.0, maximize=True)
+    objective = Quadratic.of(0.0, np.array([1.0, 2.0]))
+    for others, free in (({"another": better}, False), ({}, True)):  # told of it, and found by one change
+        said = list(contradictions(certificate, objective, space, found, others, {cost: 1.0}, free))
+        assert bool(said) == refuted
 
 
 def test_a_worse_network_that_is_called_the_best_is_refuted(copy: Path) -> None:

@@ -550,6 +550,27 @@ def test_every_epoch_is_augmented_anew(workers: int) -> None:
     assert len(drawn.unique()) == 3 * 16, "no image is changed alike in two epochs"
 
 
+class Dropping(nn.Module):
+    """Keeps what dropout left of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.left = nn.Linear(256, 3), list[Tensor]()
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.left.append(functional.dropout(torch.ones(len(images), 16)))
+        logits: Tensor = self.layer(images.flatten(1))
+        return logits
+
+
+def test_every_epoch_drops_anew_and_the_same_in_every_run() -> None:
+    first, second = Dropping(), Dropping()
+    for network in (first, second):
+        fine_tune(network, striped_data(16, 0), replace(SHORT, epochs=3, batch_size=16), FABRIC)
+    assert len(first.left) == 3 and len(torch.stack(first.left).unique(dim=0)) == 3
+    assert all(torch.equal(one, other) for one, other in zip(first.left, second.left, strict=True))
+
+
 def test_the_heaviest_networks_weights_are_taken_for_nothing_else(tmp_path: Path) -> None:
     net, gates = fresh()
     kept = Checkpoint(tmp_path / "net.safetensors", {"seed": 0})
