@@ -112,6 +112,16 @@ def test_epochs_differ_and_repeat_by_their_seed(workers: int) -> None:
     assert float(same.float().mean()) < 0.5
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_no_batch_is_transformed_as_another_was(workers: int) -> None:
+    data = PixelDataset(np.zeros((12, 3, 2, 2), dtype=np.uint8), np.arange(12), lambda batch: torch.rand(len(batch), 1, 1, 1))
+    drawn = []
+    for seed in range(3):  # an epoch each, as training begins it
+        torch.manual_seed(0)
+        drawn += [images for images, _ in loader(data, 4, torch.Generator().manual_seed(seed), workers=workers)]
+    assert len(torch.cat(drawn).unique()) == 3 * 12
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_processes_that_load_change_no_pixel_and_no_generator(workers: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (20, 3, 8, 8), dtype=np.uint8)
