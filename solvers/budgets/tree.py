@@ -15,7 +15,7 @@ from solvers.kernels import interpreted, made, patience
 from solvers.knapsack import exact_sum, first_best
 
 _ROUNDS = 4  # of the local search for a selection that fits
-_LEAST = 0.05  # seconds that Python has for the root of a small program, and for a first selection, while machine code is made
+_LEAST = 0.05  # seconds at a time that Python goes on with a small program while machine code is made
 _TRIES = 200  # such searches, one after every slice that found nothing either
 
 
@@ -106,7 +106,7 @@ class BranchAndBound:
                 tree.place, tree.ints, tree.floats, tree.fixed, tree.dual, tree.groups, tree.cuts, tree.options, tree.loss,
                 tree.path, self._chosen, self._state,
             )  # fmt: skip
-            code = _run(search, arguments, scaled.rows.size, deadline, 0.0 if self.nodes else _LEAST)
+            code = _run(search, arguments, scaled.rows.size, deadline)
             if code is None:
                 return
             if math.isinf(self._root):
@@ -131,20 +131,20 @@ class BranchAndBound:
         found = np.empty_like(choices)
         draws = np.random.default_rng(self._tries).random((_ROUNDS, 2 * (len(choices) // 8 + 2)))
         arguments = scaled.values, scaled.rows, scaled.limits, scaled.offsets, choices, found, draws
-        worth = _run(find_start, arguments, scaled.rows.size, deadline, _LEAST)
+        worth = _run(find_start, arguments, scaled.rows.size, deadline)
         if worth is not None and math.isfinite(worth):
             self.offer(found)
 
 
-def _run(kernel: Any, arguments: tuple[Any, ...], numbers: int, deadline: float, least: float) -> Any:
+def _run(kernel: Any, arguments: tuple[Any, ...], numbers: int, deadline: float) -> Any:
     """What the kernel returns by the deadline, which it takes last; None where machine code is not made by then."""
     from solvers.kernels.clock import read_clock
 
-    if moment := patience(kernel, numbers, least):
+    if moment := patience(kernel, numbers, _LEAST):
         with interpreted():
             found = kernel(*arguments, min(deadline, read_clock() + moment))
         if not patience(kernel, numbers):
-            made(kernel, (*arguments, deadline), 0.0)  # the next one is not kept waiting
+            made(kernel, (*arguments, deadline), 0.0)  # nobody waits for it
         return found
     machine = made(kernel, (*arguments, deadline), deadline - read_clock())
     return None if machine is None else machine(*arguments, deadline)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.fuzzed_programs import KINDS, draw
+from support.fuzzed_programs import KINDS, Findings, check, draw
 from support.references import FAMILIES, random_options
 
 from solvers import InfeasibleError, SolverError, Status, kernels, project_to_budget, solve_exact
@@ -28,6 +28,7 @@ def by_python(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     monkeypatch.setattr(search, "_PYTHON", 1e9)  # nobody joins
 
     def begin() -> None:
+        compilation._wait()
         monkeypatch.setattr(compilation, "_machine", {})
         monkeypatch.setattr(compilation, "_making", {})
         monkeypatch.setattr(compilation, "_PATIENCE", 1e9)
@@ -126,6 +127,16 @@ def test_a_limit_holds_while_the_compiler_is_at_work(compiler_at_work: None, pro
         assert found.certificate.violation == 0.0 and found.certificate.gap is not None
         found.verify(*data)  # in Python as well here, and without a limit
     assert compilation._making  # it was asked for
+
+
+@needs_numba
+@pytest.mark.parametrize("kind", KINDS)
+def test_small_programs_are_proven_while_the_compiler_is_at_work(compiler_at_work: None, kind: str) -> None:
+    """Before, a program of four groups could come back after its limit without a selection."""
+    findings = Findings()
+    for seed in range(8):
+        check(draw(kind, seed), findings, [("exact", "native")], limited=True)
+    assert not findings.faults
 
 
 @needs_numba
