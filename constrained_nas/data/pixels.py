@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,9 +23,6 @@ from torch.nn import functional
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, Subset
 
 from graphs.files import shortened, written_whole
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 Bytes = NDArray[np.uint8]
 Transform = Callable[[Tensor], Tensor]  # images (B, C, S, S) uint8 to (B, C, side, side) float32, on the device they lie on
@@ -237,7 +234,7 @@ def resized(images: Bytes, side: int) -> Bytes:
     return torch.cat(parts).numpy()
 
 
-def read_image(file: Path | str) -> Image.Image:
+def read_image(file: Path | str) -> Any:  # a PIL image
     """In three colours.
 
     Raises:
