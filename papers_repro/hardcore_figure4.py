@@ -73,7 +73,7 @@ class Options(ScriptOptions):
     """Super-networks by each way, and trainings alone of every network, each seed with its own splits."""
     networks: int = 18
     """At most so many uniform networks."""
-    alone_epochs: int = 12
+    alone_epochs: int = 8
     """Of a network trained alone."""
     tuned_epochs: int = 1
     """Of fine-tuning from each super-network."""
@@ -88,7 +88,7 @@ class Options(ScriptOptions):
 def preset(scale: Scale) -> Options:
     setup = setup_preset(scale)
     if scale == "smoke":
-        return Options(scale, seeds=2, networks=3, alone_epochs=1, processes=1, setup=replace(setup, training_digits=100, draws=1))
+        return Options(scale, seeds=2, networks=2, alone_epochs=1, processes=1, setup=replace(setup, training_digits=100, draws=1))
     if scale == "laptop":
         quick = replace(setup, resolution=16, training_digits=1400, draws=3, test_draws=4, clutter=0.0, architecture_share=0.25)
         return Options(

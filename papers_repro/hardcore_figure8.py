@@ -76,7 +76,7 @@ def preset(scale: Scale) -> Options:
     setup = setup_preset(scale)
     if scale == "smoke":
         few = replace(setup, training_digits=100, draws=1)
-        return Options(scale, seeds=2, networks=2, tuned_epochs=(0, 1), scratch_epochs=(1,), processes=1, setup=few)
+        return Options(scale, seeds=1, networks=2, tuned_epochs=(0, 1), scratch_epochs=(1,), processes=1, setup=few)
     if scale == "laptop":
         quick = replace(setup, resolution=16, training_digits=1400, draws=3, test_draws=4, clutter=0.0, architecture_share=0.25)
         quick = replace(quick, path_per="batch", batch_size=64, warm_up_epochs=4, multi_path_epochs=9, multi_path_rate=0.1)
