@@ -170,7 +170,7 @@ def told(error: BaseException) -> str:
     elif isinstance(error, ValidationError):
         said = _first(error)
     elif isinstance(error, OSError) and error.filename and error.strerror:
-        said = f"{error.filename}: {error.strerror}"
+        said = f"{error.filename2 or error.filename}: {error.strerror}"  # of a move, where it was to go
     elif isinstance(error, OSError | ValueError | ImportError | FloatingPointError):
         said = " ".join(text.splitlines()) or kind
     elif isinstance(error, RecursionError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import resource
 import shutil
 import sys
@@ -86,6 +87,28 @@ def test_checkpoints_of_a_run_that_lead_elsewhere(tmp_path: Path, command: Comma
     (tmp_path / "run" / "checkpoints").symlink_to(tmp_path / "elsewhere")
     assert "is a link: it would lead out of" in command("resume", tmp_path / "run")
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_what_is_no_file_in_the_place_of_files(copy: Path, tmp_path: Path, command: Command) -> None:
+    """Sizes that are only claimed, pipes that nobody writes to, folders: nothing is waited for, and the place is named."""
+    for name, most in (("network.safetensors", "8,192"), ("curves.jsonl", "8,192")):
+        kept = (copy / name).read_bytes()
+        with (copy / name).open("wb") as file:
+            file.truncate(2**40)  # takes no room on the disk
+        assert f"{name}: 1,048,576 MiB, and at most {most} MiB are read" in command("report", copy)
+        (copy / name).write_bytes(kept)
+    (copy / "report.html").mkdir()
+    assert f"{copy / 'report.html'}: Is a directory" in command("report", copy)
+    begin_run(settings("hardcore-small", "params=60e3"), tmp_path / "begun")
+    begun = tmp_path / "begun"
+    for name in ("log.txt", "checkpoints", "curves.jsonl"):
+        if name == "checkpoints":
+            (begun / name).write_text("x")
+        else:
+            os.mkfifo(begun / name)
+        said = command("resume", begun)
+        assert f"{name}: {'File exists' if name == 'checkpoints' else 'No such device'}" in said
+        (begun / name).unlink()
 
 
 def test_names_are_printed_as_they_are(tmp_path: Path, command: Command) -> None:
