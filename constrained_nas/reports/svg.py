@@ -34,7 +34,7 @@ def picture(width: float, height: float, label: str, *inside: str, fixed: bool =
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
     """Round numbers from ``low`` to ``high``."""
-    if not high > low:
+    if not high > low or not math.isfinite(high - low):
         return [low]
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))

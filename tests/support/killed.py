@@ -14,6 +14,7 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import highspy
 import torch
 from safetensors.torch import load_file
 
@@ -50,6 +51,7 @@ def killed_after(folder: Path, steps: int, pause: float = 0.0, only: str = "") -
         only: see ``steps``.
     """
     context = multiprocessing.get_context("fork")  # of this process, which has done an unbroken run
+    ready_to_fork()
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=carry_out_telling, args=(str(folder), there))
     process.start()
@@ -87,6 +89,7 @@ def _started(arguments: list[str], fresh: bool) -> tuple[int, Callable[[], bool]
     if fresh:
         command = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return command.pid, lambda: command.poll() is None, command.wait
+    ready_to_fork()
     process = multiprocessing.get_context("fork").Process(target=typed_silently, args=(arguments,))
     process.start()
 
@@ -95,6 +98,11 @@ def _started(arguments: list[str], fresh: bool) -> tuple[int, Callable[[], bool]
         return process.exitcode
 
     return process.pid or 0, process.is_alive, ended
+
+
+def ready_to_fork() -> None:
+    """End the threads of HiGHS, which a forked process would wait for busily, as it has none of them."""
+    highspy.Highs.resetGlobalScheduler(True)
 
 
 def _holds(folder: Path, pid: int) -> bool:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from support.killed import ready_to_fork
+
 from constrained_nas.commands.cli import main
 
 ODD: tuple[Any, ...] = (
@@ -187,6 +189,7 @@ def forked(arguments: Sequence[str], outputs: Sequence[Path], seconds: int, room
     Returns:
         ``kind``: answered, refused (in one line), traceback, hang, memory or killed; ``said``; ``told``.
     """
+    ready_to_fork()
     here, there = os.pipe()
     pid = os.fork()
     if not pid:
