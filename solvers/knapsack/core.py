@@ -71,7 +71,8 @@ class Remainder:
         """
         whole = np.searchsorted(self.reach, room, side="right") - 1
         completed = self.value + self.gain[whole]
-        return whole, completed, completed + self.slope[whole] * (room + slack - self.reach[whole])
+        with np.errstate(over="ignore"):  # an infinite bound is one
+            return whole, completed, completed + self.slope[whole] * (room + slack - self.reach[whole])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,15 @@ def test_what_a_multiplier_blurs_is_proven_by_each_groups_best() -> None:
     findings = Findings()
     check(draw("extreme", 700_019), findings, [("exact", "numpy"), ("exact", "native")])
     assert findings.solved.total() == 2 and not findings.faults
+
+
+@pytest.mark.parametrize("seed", [9_500_035, 9_500_039])
+def test_a_bound_that_overflows_is_infinite_without_a_warning(seed: int) -> None:
+    findings = Findings()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check(draw("extreme", seed), findings, [("exact", "numpy")])
+    assert findings.solved.total() == 1 and not findings.faults
 
 
 @pytest.mark.slow
