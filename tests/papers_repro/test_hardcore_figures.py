@@ -143,7 +143,7 @@ def test_help_explains_the_options(script: str) -> None:
     command = [sys.executable, str(ROOT / "papers_repro" / f"{script}.py"), "--help"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0 and "--scale {smoke,laptop,gpu,paper}" in done.stdout and "--seed" in done.stdout
+    assert done.returncode == 0 and "--scale {smoke,laptop,cpu,gpu,paper}" in done.stdout and "--seed" in done.stdout
 
 
 @dataclass(frozen=True)

@@ -156,5 +156,5 @@ def test_help_shows_the_values_of_the_scale(capsys: pytest.CaptureFixture[str]) 
         with pytest.raises(SystemExit) as ended:
             read_options(script_preset, ["--scale", "paper", "--help"])
         text = capsys.readouterr().out
-        assert ended.value.code == 0 and "--scale {smoke,laptop,gpu,paper}" in text and "--shares" in text
+        assert ended.value.code == 0 and "--scale {smoke,laptop,cpu,gpu,paper}" in text and "--shares" in text
     assert "(default: imagenet)" in text and "(default: 224)" in text
