@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -19,6 +20,16 @@ class Record(BaseModel):
     """What is kept in a JSON file, or a part of it: its values do not change, and a field it does not know is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SealedRecord(Record):
+    """A record whose numbers nothing else tells: its file holds the sha256 of the rest, and is believed only as it was written."""
+
+    sha256: str = ""
+
+    def seal(self) -> str:
+        """The sha256 of all else."""
+        return hashlib.sha256(self.model_dump_json(exclude={"sha256"}).encode()).hexdigest()
 
 
 Kept = TypeVar("Kept", bound=BaseModel)
@@ -104,7 +115,9 @@ def append_text(text: str, path: Path | str) -> None:
 
 
 def save_json(content: Any, path: Path | str) -> None:
-    """Write a record, or anything JSON knows, see :func:`written_whole`."""
+    """Write a record, sealed if it is of that kind, or anything JSON knows, see :func:`written_whole`."""
+    if isinstance(content, SealedRecord):
+        content = content.model_copy(update={"sha256": content.seal()})
     save_text(content.model_dump_json(indent=1) if isinstance(content, BaseModel) else json.dumps(content, indent=1), path)
 
 
@@ -112,7 +125,7 @@ def load_json(path: Path | str, model: type[Kept], what: str) -> Kept:
     """Read and validate a record; ``what`` names its kind in messages, e.g. ``latency table``.
 
     Raises:
-        ValueError: the file is not complete JSON or not what ``model`` asks for; says which and where.
+        ValueError: the file is not complete JSON or not what ``model`` asks for, or was changed though sealed; says which.
         FileNotFoundError: there is no such file.
     """
     content = read_json(path, what)
@@ -129,6 +142,8 @@ def load_json(path: Path | str, model: type[Kept], what: str) -> Kept:
         raise ValueError(f"{path}: no valid {what}: {shortened(where, 100)}: {shortened(first['msg'], 200)}{more}") from error
     if any(isinstance(part, float) and not math.isfinite(part) for part, _ in _parts(content)):
         raise ValueError(f"{path}: no valid {what}: a number is not finite")
+    if isinstance(kept, SealedRecord) and kept.sha256 != kept.seal():
+        raise ValueError(f"{path}: damaged, its content has another sha256 than it had when written; delete it to start over")
     return kept
 
 

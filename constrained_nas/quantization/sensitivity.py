@@ -28,14 +28,14 @@ from torch.nn import functional
 from constrained_nas.quantization.layers import QuantizableLayer, network_logits, rounded
 from constrained_nas.quantization.quantizer import Quantizer, quantize_weight
 from graphs import Operation
-from graphs.files import Record, load_json, save_json
+from graphs.files import SealedRecord, load_json, save_json
 from graphs.filters import FLOAT_BITS
 
 Measure = Literal["divergence", "loss", "logits", "second-order"]
 Progress = Callable[[int, int, str], None]
 
 
-class Sensitivities(Record):
+class Sensitivities(SealedRecord):
     """``added[layer][bits]``, in the unit of ``measure``; ``measured_on`` tells networks, data and options apart."""
 
     measure: Measure

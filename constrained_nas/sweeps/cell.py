@@ -42,10 +42,10 @@ from constrained_nas.sweeps.grid import Cell, key_of, settings_key
 from constrained_nas.sweeps.record import CellRecord
 from constrained_nas.training import training_threads
 from graphs import Architecture
-from graphs.files import Record, load_json, save_json
+from graphs.files import SealedRecord, load_json, save_json
 
 
-class TestedNetwork(Record):
+class TestedNetwork(SealedRecord):
     """The test accuracy of a network, in %."""
 
     accuracy: float = Field(ge=0, le=100)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pydantic import Field
 
 from graphs.files import (
     Record,
+    SealedRecord,
     append_text,
     load_json,
     own_folder,
@@ -158,3 +160,18 @@ def test_escapes_are_seen() -> None:
     assert visible("a\x1b[0m\x9bb") == "a\\x1b[0m\\x9bb"
     assert visible("café\n[/b]") == "café\n[/b]"
     assert visible("\udcff") == "\\xdcff"  # no stream takes it
+
+
+class Measured(SealedRecord):
+    value: float
+
+
+def test_a_sealed_record_is_believed_only_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "measured.json"
+    save_json(Measured(value=0.1 + 0.2), path)
+    assert load_json(path, Measured, "value").value == 0.1 + 0.2
+    for changed in ({"value": 0.3}, {"sha256": ""}, {"sha256": "0" * 64}):
+        path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+        with pytest.raises(ValueError, match="has another sha256 than it had when written; delete it"):
+            load_json(path, Measured, "value")
+        save_json(Measured(value=0.1 + 0.2), path)
