@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import re
 import resource
 import signal
 import sys
@@ -224,5 +225,5 @@ def kind_of(said: str) -> str:
         return "answered"
     if "memory is exhausted" in said or "MemoryError" in said:
         return "memory"
-    plain = said.startswith("constrained-nas: ") and "unexpected" not in said and "\n" not in said and "\x1b" not in said
+    plain = re.match("constrained-nas: (?!unexpected )", said) is not None and "\n" not in said and "\x1b" not in said
     return "refused" if plain and len(said) <= 600 else "traceback"
