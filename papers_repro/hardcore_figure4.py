@@ -32,6 +32,7 @@ from papers_repro.hardcore import (
     SetupOptions,
     Tests,
     UniformNetwork,
+    learned_digits,
     load_data,
     make_space,
     prepare,
@@ -46,7 +47,7 @@ from papers_repro.harness import (
     Rows,
     Scale,
     ScriptOptions,
-    available_cores,
+    at_a_time,
     compared,
     half_width,
     mean,
@@ -90,10 +91,7 @@ def preset(scale: Scale) -> Options:
     if scale == "smoke":
         return Options(scale, seeds=2, networks=2, alone_epochs=1, processes=1, setup=replace(setup, training_digits=100, draws=1))
     if scale == "laptop":
-        quick = replace(setup, resolution=16, training_digits=1400, draws=3, test_draws=4, clutter=0.0, architecture_share=0.25)
-        return Options(
-            scale, seeds=2, setup=replace(quick, batch_size=64, warm_up_epochs=4, multi_path_epochs=9, multi_path_rate=0.1)
-        )
+        return Options(scale, seeds=2, setup=learned_digits())
     return Options(scale, seeds=1, alone_epochs=200, tuned_epochs=10, setup=setup)  # Fig. 4, Appendix G
 
 
@@ -125,7 +123,7 @@ def main() -> None:
         except ValueError as error:
             raise SystemExit(f"--{error}") from error
         epochs = options.setup.warm_up_epochs + options.setup.multi_path_epochs
-        cores = min(options.processes or available_cores(), options.seeds) if options.setup.device == "cpu" else 1
+        cores = at_a_time(options.processes, options.seeds, options.setup.device)
         work = len(networks) * (options.alone_epochs + len(WAYS) * options.tuned_epochs)
         with (
             script.bars() as bars,

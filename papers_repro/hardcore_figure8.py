@@ -25,6 +25,7 @@ from papers_repro.hardcore import (
     SetupOptions,
     Tests,
     UniformNetwork,
+    learned_digits,
     load_data,
     make_space,
     prepare,
@@ -39,7 +40,7 @@ from papers_repro.harness import (
     Rows,
     Scale,
     ScriptOptions,
-    available_cores,
+    at_a_time,
     compared,
     half_width,
     mean,
@@ -78,9 +79,7 @@ def preset(scale: Scale) -> Options:
         few = replace(setup, training_digits=100, draws=1)
         return Options(scale, seeds=1, networks=2, tuned_epochs=(0, 1), scratch_epochs=(1,), processes=1, setup=few)
     if scale == "laptop":
-        quick = replace(setup, resolution=16, training_digits=1400, draws=3, test_draws=4, clutter=0.0, architecture_share=0.25)
-        quick = replace(quick, path_per="batch", batch_size=64, warm_up_epochs=4, multi_path_epochs=9, multi_path_rate=0.1)
-        return Options(scale, setup=quick)
+        return Options(scale, setup=replace(learned_digits(), path_per="batch"))
     # Appendix G; from scratch as Fig. 4 has it
     return Options(scale, seeds=1, networks=18, tuned_epochs=(0, 10, 50), scratch_epochs=(200,), setup=setup)
 
@@ -132,7 +131,7 @@ def main() -> None:
         weights = {"heaviest network": options.setup.warm_up_epochs, "sampled paths": options.setup.multi_path_epochs}
         named = {name: float(count) for name, count in weights.items()} | {way.name: float(way.epochs) for way in _ways(options)}
         pieces = options.seeds * (epochs + len(networks) * sum(way.epochs for way in _ways(options)))
-        cores = min(options.processes or available_cores(), options.seeds) if options.setup.device == "cpu" else 1
+        cores = at_a_time(options.processes, options.seeds, options.setup.device)
         with script.bars() as bars, bars.phase("training", pieces, named) as reports:
             found = run_seeds(partial(_of_seed, options, script.folder, networks), seeds, cores, reports)
         macs = [mac_cost(space).cost(network.architecture(space)) for network in networks]
@@ -196,9 +195,9 @@ def _ways_table(found: Sequence[Tuned], options: Options) -> Rows:
     images = f"{setup.data} {setup.resolution}x{setup.resolution}"
     title = f"From scratch against w*, {len(next(iter(found[0].accuracies.values())))} networks; {images}, {len(found)} seed(s)"
     remark = (
-        f"Super-network: {setup.warm_up_epochs} epochs of the heaviest network, {setup.multi_path_epochs} of paths, one an "
+        f"Super-network: {setup.warm_up_epochs} epochs of the heaviest network, {setup.multi_path_epochs} of paths, one per "
         f"{setup.path_per}; {supernet:.0f} s."
-    ).replace("an batch", "a batch")
+    )
     return Rows(title, columns, rows, remark=remark)
 
 

@@ -42,6 +42,7 @@ from papers_repro.hardcore import (
     Tests,
     draw_contest,
     hold_all,
+    learned_digits,
     load_data,
     make_space,
     measure_latencies,
@@ -53,7 +54,7 @@ from papers_repro.hardcore import (
     tested_rows,
     training_options,
 )
-from papers_repro.harness import ProgressBars, Reports, Scale, ScriptOptions, available_cores, run_seeds, started
+from papers_repro.harness import ProgressBars, Reports, Scale, ScriptOptions, at_a_time, run_seeds, started
 
 SCRIPT = "hardcore_table1"
 PAPER_BUDGETS_MS = {"cpu": (40.0, 45.0, 50.0, 55.0, 60.0), "cuda": (25.0, 30.0, 40.0)}  # Table 1, at batches of 1 and 64
@@ -100,9 +101,7 @@ def preset(scale: Scale) -> Options:
             scale, seeds=2, shares=(0.4, 0.7), measuring_rounds=7, attempts=3, ranked_networks=3, setup=setup, contest=contest
         )
     if scale == "laptop":
-        quick = replace(setup, resolution=16, training_digits=1400, draws=3, test_draws=4, clutter=0.0, architecture_share=0.25)
-        quick = replace(quick, path_per="batch", batch_size=64, warm_up_epochs=4, multi_path_epochs=9, multi_path_rate=0.1)
-        quick = replace(quick, rounds=25, calibration_networks=16, calibration_rounds=12)
+        quick = replace(learned_digits(), path_per="batch", rounds=25, calibration_networks=16, calibration_rounds=12)
         return Options(scale, seeds=3, shares=(0.25, 0.5), measuring_rounds=15, setup=quick)
     contest = ContestOptions(  # Sec. 3.2; Appendix G
         evaluations=500,
@@ -141,7 +140,7 @@ def run(options: Options, folder: Path, progress: ProgressBars) -> tuple[list[Te
     data = load_data(options.setup, options.seed)
     space = make_space(options.setup, data.classes, data.image_channels)
     seeds = range(options.seed, options.seed + options.seeds)
-    processes = min(options.processes or available_cores(), options.seeds) if options.setup.device == "cpu" else 1
+    processes = at_a_time(options.processes, options.seeds, options.setup.device)
     with progress.phase("1/4 latency table", 2, {}) as reports:
         latencies = measure_latencies(space, options.setup, options.seed, reports, folder)
         rounds = reference_rounds(space, latencies, options.measuring_rounds, np.random.default_rng(options.seed))

@@ -25,7 +25,7 @@ from papers_repro.harness import (
     Rows,
     Scale,
     ScriptOptions,
-    available_cores,
+    at_a_time,
     half_width,
     mean,
     new_figure,
@@ -34,7 +34,7 @@ from papers_repro.harness import (
     started,
     verdict,
 )
-from papers_repro.macro import OURS, CostName, MacroTable, Outcome, available, read_benchmark, run_once
+from papers_repro.macro import OURS, CostName, MacroTable, Outcome, available, benchmark_path, read_benchmark, run_once
 
 SCRIPT = "macro_regret"
 LEAST, MOST = 0.15, 0.85  # of the way from the cheapest network to the costliest
@@ -83,16 +83,15 @@ def preset(scale: Scale) -> Options:
 def main() -> None:
     with started(SCRIPT, preset) as script:
         options = script.options
-        if options.benchmark is None:
-            raise SystemExit("--benchmark: give the path of nas-bench-macro_cifar10.json (github.com/xiusu/NAS-Bench-Macro)")
+        benchmark = benchmark_path(options.benchmark)
         try:
-            table, methods = read_benchmark(options.benchmark), available(options.methods)
+            table, methods = read_benchmark(benchmark), available(options.methods)
         except (OSError, ValueError) as error:
             raise SystemExit(str(error)) from error
         seeds = list(range(options.seed + (0 if options.tune else 1), options.seed + options.seeds, 2))
         with script.bars() as progress:
             work = partial(_of_seed, table, methods, options)
-            found = run_seeds(work, seeds, min(options.processes or available_cores(), len(seeds)), progress)
+            found = run_seeds(work, seeds, at_a_time(options.processes, len(seeds)), progress)
         outcomes = [outcome for of_seed in found for outcome in of_seed]
         for evaluations in options.evaluations:
             script.show(_table([outcome for outcome in outcomes if outcome.evaluations == evaluations], methods, seeds, options))

@@ -27,7 +27,7 @@ from papers_repro.harness import (
     Rows,
     Scale,
     ScriptOptions,
-    available_cores,
+    at_a_time,
     half_width,
     mean,
     new_figure,
@@ -35,7 +35,7 @@ from papers_repro.harness import (
     save_figure,
     started,
 )
-from papers_repro.macro import MacroTable, read_benchmark
+from papers_repro.macro import MacroTable, benchmark_path, read_benchmark
 
 SCRIPT = "macro_start"
 STARTS: tuple[Start, ...] = ("balanced", "cheapest", "entropy")
@@ -87,15 +87,14 @@ def preset(scale: Scale) -> Options:
 def main() -> None:
     with started(SCRIPT, preset) as script:
         options = script.options
-        if options.benchmark is None:
-            raise SystemExit("--benchmark: give the path of nas-bench-macro_cifar10.json (github.com/xiusu/NAS-Bench-Macro)")
+        benchmark = benchmark_path(options.benchmark)
         try:
-            table = read_benchmark(options.benchmark)
+            table = read_benchmark(benchmark)
         except (OSError, ValueError) as error:
             raise SystemExit(str(error)) from error
         seeds = list(range(options.seed, options.seed + options.seeds))
         with script.bars() as progress:
-            work, processes = partial(_of_seed, table, options), min(options.processes or available_cores(), len(seeds))
+            work, processes = partial(_of_seed, table, options), at_a_time(options.processes, len(seeds))
             answers = [answer for of_seed in run_seeds(work, seeds, processes, progress) for answer in of_seed]
         script.show(_table(answers, options))
         _plot(table, answers, options, script.picture)

@@ -21,9 +21,13 @@ from papers_repro.macro import (
     LINEAR,
     LINEAR_TRAINED,
     RANDOM,
+    REGRET,
+    USE,
     Found,
     SearchChoices,
     TrainingChoices,
+    benchmark_path,
+    budget_columns,
     read_benchmark,
     searched,
     trained,
@@ -85,11 +89,10 @@ def preset(scale: Scale) -> Options:
 def main() -> None:
     with started(SCRIPT, preset) as script:
         options = script.options
-        if options.benchmark is None:
-            raise SystemExit("--benchmark: give the path of nas-bench-macro_cifar10.json (github.com/xiusu/NAS-Bench-Macro)")
+        benchmark = benchmark_path(options.benchmark)
         fabric, found = make_fabric(options), dict[int, list[Found]]()
         try:
-            table = read_benchmark(options.benchmark)
+            table = read_benchmark(benchmark)
             with one_thread(options.device), script.bars() as progress:
                 for seed in range(options.seed, options.seed + options.supernets):
                     made = trained(options, seed, fabric, script.folder / "checkpoints", progress, options.resume)
@@ -116,13 +119,10 @@ def _table(found: dict[int, list[Found]], options: Options) -> Rows:
         rows.append(row)
     columns = (
         Column("method", "method", "of search; random: the mean of 200 networks a budget"),
-        Column("regret", "regret %", "true accuracy of the best network within the budget less the answer's, mean", ".2f"),
+        REGRET,
         *(Column(f"s{seed}", f"net {seed}", f"the same on the super-network of seed {seed}", ".2f") for seed in found),
-        *(
-            Column(f"b{number}", f"T {100 * share:.0f} %", f"regret at {100 * share:.0f} % of the range of multiply-adds", ".2f")
-            for number, share in enumerate(options.budgets)
-        ),
-        Column("use", "use %", "share of the budget that the answer uses", ".0f"),
+        *budget_columns(options.budgets),
+        USE,
         Column(
             "against", "gain on the batch's", "regret by the batch's statistics less its own, paired by super-network, with 95 %"
         ),

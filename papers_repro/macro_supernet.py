@@ -32,12 +32,16 @@ from papers_repro.macro import (
     PRINTED,
     RANDOM,
     RANKED,
+    REGRET,
+    USE,
     Found,
     Judge,
     MacroTable,
     SearchChoices,
     Seen,
     TrainingChoices,
+    benchmark_path,
+    budget_columns,
     drawn_codes,
     ranking,
     read_benchmark,
@@ -113,11 +117,10 @@ def preset(scale: Scale) -> Options:
 def main() -> None:
     with started(SCRIPT, preset) as script:
         options = script.options
-        if options.benchmark is None:
-            raise SystemExit("--benchmark: give the path of nas-bench-macro_cifar10.json (github.com/xiusu/NAS-Bench-Macro)")
+        benchmark = benchmark_path(options.benchmark)
         fabric = make_fabric(options)
         try:
-            table = read_benchmark(options.benchmark)
+            table = read_benchmark(benchmark)
             with one_thread(options.device), script.bars() as progress:
                 made = trained(options, options.seed, fabric, script.folder / "checkpoints", progress, options.resume)
                 memory = script.folder / "checkpoints" / f"ranked_seed{options.seed}.json"
@@ -192,12 +195,9 @@ def _search_table(found: Sequence[Found], options: Options) -> Rows:
         rows.append(row)
     columns = (
         Column("method", "method", "see the script's notes; random: the mean of 200 networks a budget"),
-        Column("regret", "regret %", "true accuracy of the best network within the budget less the answer's, mean", ".2f"),
-        *(
-            Column(f"b{number}", f"T {100 * share:.0f} %", f"regret at {100 * share:.0f} % of the range of multiply-adds", ".2f")
-            for number, share in enumerate(options.budgets)
-        ),
-        Column("use", "use %", "share of the budget that the answer uses", ".0f"),
+        REGRET,
+        *budget_columns(options.budgets),
+        USE,
         Column("violations", "over %", "share of answers beyond the budget; these are left out of the regret", ".0f"),
         Column("seconds", "s", "of a search, without training and ranking", ".1f"),
     )

@@ -19,6 +19,7 @@ from papers_repro.macro import (
     Judge,
     TrainingChoices,
     Way,
+    benchmark_path,
     drawn_codes,
     ranking,
     read_benchmark,
@@ -78,11 +79,10 @@ def preset(scale: Scale) -> Options:
 def main() -> None:
     with started(SCRIPT, preset) as script:
         options, taus = script.options, dict[Way, list[dict[str, float]]]()
-        if options.benchmark is None:
-            raise SystemExit("--benchmark: give the path of nas-bench-macro_cifar10.json (github.com/xiusu/NAS-Bench-Macro)")
+        benchmark = benchmark_path(options.benchmark)
         fabric, memory = make_fabric(options), script.folder / "ranked.json"
         try:
-            table = read_benchmark(options.benchmark)
+            table = read_benchmark(benchmark)
             with one_thread(options.device), script.bars() as progress:
                 for seed in range(options.seed, options.seed + options.seeds):
                     data = load_images(options, options.architecture_share, seed, recipe="crop_flip")

@@ -5,7 +5,7 @@ from papers_repro.hardcore.contest_rows import Ranking, Tested, tested_rows
 from papers_repro.hardcore.latencies import BlockLatencies, measure_latencies
 from papers_repro.hardcore.learned_points import LEARNED, SOFT, STEPS, learned_points
 from papers_repro.hardcore.on_device import Found, ReferenceRounds, hold_all, reference_rounds
-from papers_repro.hardcore.options import SetupOptions, setup_preset
+from papers_repro.hardcore.options import SetupOptions, learned_digits, setup_preset
 from papers_repro.hardcore.picture import draw_contest
 from papers_repro.hardcore.points import Instance, frank_wolfe_point, random_point, synthetic_space, undecided_point
 from papers_repro.hardcore.programs import Backend, Problem, draw_problem, search_programs

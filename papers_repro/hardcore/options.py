@@ -5,7 +5,7 @@ Reference: HardCoRe-NAS, Sec. 3.1 (latency table), Sec. 3.3 and Appendix G (trai
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from papers_repro.experiment import DeviceOptions, DrawingOptions, LoopOptions, MeasuringOptions
@@ -98,3 +98,9 @@ def setup_preset(scale: Scale) -> SetupOptions:
         workers=8,
         device="auto",
     )
+
+
+def learned_digits() -> SetupOptions:
+    """Laptop scale where super-networks learn enough that networks can be ranked: digits without clutter, small and in numbers."""
+    data = SetupOptions(resolution=16, training_digits=1400, draws=3, test_draws=4, clutter=0.0, architecture_share=0.25)
+    return replace(data, batch_size=64, warm_up_epochs=4, multi_path_epochs=9, multi_path_rate=0.1)

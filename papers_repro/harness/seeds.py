@@ -43,6 +43,11 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def at_a_time(asked: int, seeds: int, device: str = "cpu") -> int:
+    """Seeds to run side by side: ``asked`` for, or one a core (0); one by one where they would share an accelerator."""
+    return min(asked or available_cores(), seeds) if device == "cpu" else 1
+
+
 def run_seeds(work: Callable[[int, Reports], Answer], seeds: Sequence[int], processes: int, progress: Reports) -> list[Answer]:
     """``work(seed, progress)`` for every seed, in their order; the first failure is raised once the running seeds have ended.
 

@@ -65,6 +65,13 @@ class MacroTable:
         return float(self.accuracies[self.place[space.code(architecture)]])
 
 
+def benchmark_path(given: Path | None) -> Path:
+    """The path that a script was given; it ends where there is none."""
+    if given is None:
+        raise SystemExit("--benchmark: give the path of nas-bench-macro_cifar10.json (github.com/xiusu/NAS-Bench-Macro)")
+    return given
+
+
 def read_benchmark(path: Path) -> MacroTable:
     """Read the benchmark's file.
 

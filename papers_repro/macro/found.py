@@ -17,7 +17,7 @@ from constrained_nas.problem import Budget, SearchProblem
 from constrained_nas.search import JudgeOptions, NetworkLoss, SearchOptions, search, search_networks
 from graphs import Architecture, MacroSpace
 from graphs.costs import QuadraticCost, mac_cost
-from papers_repro.harness import Reports, mean
+from papers_repro.harness import Column, Reports, mean
 from papers_repro.macro.benchmark import MacroTable
 from papers_repro.macro.training import Trained
 from solvers.arrays import FloatArray
@@ -33,6 +33,16 @@ DEAREST = "most multiply-adds that fit"
 RANDOM = "random that fits"
 METHODS = (RANKED, JUDGED, LINEAR, LINEAR_TRAINED, PRINTED, SOFT_PROJECTED, SOFT, DEAREST, RANDOM)
 _DRAWS = 200  # random networks, whose mean is the row
+REGRET = Column("regret", "regret %", "true accuracy of the best network within the budget less the answer's, mean", ".2f")
+USE = Column("use", "use %", "share of the budget that the answer uses", ".0f")
+
+
+def budget_columns(shares: Sequence[float]) -> list[Column]:
+    """A column of the regret under every budget, ``b0`` and on."""
+    return [
+        Column(f"b{number}", f"T {100 * share:.0f} %", f"regret at {100 * share:.0f} % of the range of multiply-adds", ".2f")
+        for number, share in enumerate(shares)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,9 @@ def draw_network(space: GPUNetSpace, latencies: WidthLatencies, spec: SearchSpec
         name: LayerScores(generator.standard_normal(len(shape.options)), np.ones(len(shape.options), dtype=np.bool_))
         for name, shape in space.layers.items()
     }
-    return _projected(space, latencies, spec, layers)
+    cost = latencies.cost
+    problem = SearchProblem(space.space, (Budget(cost, limit, cost.unit),))
+    return project_survivors(problem, layers, cost.name, 1.0, prices=False, least_use=spec.least_use).architecture
 
 
 def uniform_network(space: GPUNetSpace, latencies: WidthLatencies, spec: SearchSpec) -> Architecture:
@@ -135,12 +137,6 @@ def _evenly(space: GPUNetSpace, share: float) -> dict[str, str]:
         ).name
         for name, shape in space.layers.items()
     }
-
-
-def _projected(space: GPUNetSpace, latencies: WidthLatencies, spec: SearchSpec, layers: dict[str, LayerScores]) -> Architecture:
-    cost = latencies.cost
-    problem = SearchProblem(space.space, (Budget(cost, _limit(spec), cost.unit),))
-    return project_survivors(problem, layers, cost.name, 1.0, prices=False, least_use=spec.least_use).architecture
 
 
 def _limit(spec: SearchSpec) -> float:
