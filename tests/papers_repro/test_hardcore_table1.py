@@ -37,13 +37,16 @@ def test_networks_of_ours_fit_their_budgets(run: tuple[Path, str]) -> None:
     folder, _ = run
     space = hardcore_small(resolution=16)
     cost = latency_cost(load_latency_table(folder / "latency_table.json"), space)
+    cheapest = next((folder / "architectures").glob("cheapest*.json"))
+    least = cost.cost(load_architecture(cheapest, space.space))
     files = sorted((folder / "architectures").glob("ours*.json"))
     assert len(files) == 4  # two budgets, two seeds
     for file in files:
         written = json.loads(file.read_text())
         budget = written["budgets"][0]
+        if budget["value"] != pytest.approx(least):  # a budget may leave nothing else on a busy machine: there is no program then
+            assert written["bound"] is not None
         assert budget["unit"] == "ms"
-        assert written["bound"] is None or written["bound"] <= budget["limit"]  # None: nothing fitted on a busy machine
         assert budget["value"] == pytest.approx(cost.cost(load_architecture(file, space.space)))
         assert budget["fits"] == (budget["measured"] <= budget["limit"])
 
