@@ -8,7 +8,8 @@ import math
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -104,14 +105,26 @@ def save_text(text: str, path: Path | str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def append_text(text: str, path: Path | str) -> None:
+def append_text(text: str, path: Path | str, *, durable: bool = False) -> None:
     """Add to the end of a text file, which is made if it is missing.
+
+    A file that has other names too (a hard link, as in folders of backups) is copied first: under those it stays as it was.
+
+    Args:
+        durable: have it on the disk at the end.
 
     Raises:
         OSError: it is a link, a folder or a pipe, or cannot be written.
     """
     with open(path, "a", encoding="utf-8", opener=_appended) as file:
-        file.write(text)
+        alone = os.fstat(file.fileno()).st_nlink == 1
+        if alone:
+            file.write(text)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+    if not alone:
+        save_text(read_text(path, "text") + text, path)
 
 
 def save_json(content: Any, path: Path | str) -> None:
@@ -152,19 +165,19 @@ def read_json(path: Path | str, what: str) -> Any:
 
     Raises:
         ValueError: the file is not complete JSON, or holds what no record does: too much, what is nested too deeply, texts of
-            tens of thousands of characters, control characters, several lines in a text; says which.
+            tens of thousands of characters, control characters, several lines in a text, a key twice; says which.
         FileNotFoundError: there is no such file.
     """
     text = read_text(path, f"{what} as JSON")
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=unambiguous)
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{path}: not complete JSON (line {error.lineno}: {error.msg}); was the file cut off? Then delete it and make it again"
         ) from error
     except RecursionError as error:
         raise ValueError(f"{path}: nested too deeply for a {what}") from error
-    except ValueError as error:  # an integer of thousands of digits
+    except ValueError as error:  # an integer of thousands of digits; a key twice
         raise ValueError(f"{path}: no valid {what}: {shortened(str(error), 100)}") from error
     for part, depth in _parts(content):
         if depth > _DEEPEST:
@@ -190,7 +203,7 @@ def read_text(path: Path | str, what: str, most: int = MOST_BYTES) -> str:
     if len(content) > most:
         raise ValueError(f"{path}: more than {most / 2**20:g} MiB; expected a {what}, which has less")
     try:
-        return content.decode("utf-8")
+        return content.decode("utf-8-sig")  # editors put a mark before the text
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not a text file ({error.reason}); expected a {what}") from error
 
@@ -203,6 +216,19 @@ def shortened(text: str, most: int = 400) -> str:
 def visible(text: str) -> str:
     """The text with control characters, and those that turn the direction of reading, written as escapes."""
     return "".join(f"\\x{ord(letter):02x}" if _controls(letter) else letter for letter in text)
+
+
+def unambiguous(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object in JSON from its pairs (``object_pairs_hook``): of a key that is there twice, readers differ in what they take.
+
+    Raises:
+        ValueError: one is.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"'{shortened(visible(twice), 60)}' is there twice")
+    return found
 
 
 def require_printable(name: str, what: str) -> None:
@@ -227,6 +253,16 @@ def require_file(path: Path | str) -> None:
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError(f"{path}: not a file")
+
+
+def require_unicode(path: Path | str) -> None:
+    """Check that a path is text, as safetensors, which keeps weights, can read no other.
+
+    Raises:
+        ValueError: it has bytes that are no UTF-8.
+    """
+    if any(0xD800 <= ord(letter) <= 0xDFFF for letter in str(path)):  # what os.fsdecode makes of such bytes
+        raise ValueError(f"{visible(str(path))}: weights cannot be read from there, the name is not UTF-8: rename the folder")
 
 
 def require_size(path: Path | str, most: int) -> None:

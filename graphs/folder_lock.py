@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from graphs.files import Record, load_json, remove_partial_files, save_json
+from graphs.files import Record, load_json, remove_partial_files, require_unicode, save_json
 
 _LOCK, _OWNER = ".lock", ".owner.json"
 
@@ -33,9 +33,11 @@ def owned(folder: Path) -> Iterator[None]:
     host is refused too, since nobody here can tell whether that process lives.
 
     Raises:
+        ValueError: a name that is not UTF-8.
         BlockingIOError: another process holds the folder; says which.
         FileNotFoundError: the folder was removed, or put in another's place, before the block ended.
     """
+    require_unicode(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / _LOCK).is_symlink():  # a lock is emptied when it is taken
         (folder / _LOCK).unlink()

@@ -6,6 +6,7 @@ is asked for, and torch only after its arguments were understood: a mistake is a
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -44,6 +45,9 @@ def main() -> None:
 
     With CONSTRAINED_NAS_TRACEBACK in the environment the traceback is shown, for a report.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # of letters that the terminal's encoding lacks
     try:
         _carry_out(sys.argv[1:])
     except KeyboardInterrupt:

@@ -125,7 +125,8 @@ def _flat(text: str) -> str:
 
 @contextmanager
 def stoppable(progress: Progress, again: str) -> Iterator[Progress]:
-    """A callback of progress by which a signal to end (SIGTERM, or Ctrl-C) ends the work after the step that is under way.
+    """A callback of progress by which a signal to end (SIGTERM, Ctrl-C, or that of a terminal that is closed) ends the work after
+    the step that is under way.
 
     Args:
         progress: to be told.
@@ -148,15 +149,23 @@ def stoppable(progress: Progress, again: str) -> Iterator[Progress]:
             raise Stopped
 
     here = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)} if here else {}
+    before = {number: signal.signal(number, ask) for number in _ending()} if here else {}
     try:
         yield passed_on
     except (Stopped, KeyboardInterrupt) as stop:
-        print(f"interrupted; {again}", file=sys.stderr)
+        with suppress(OSError):  # of a terminal that is gone
+            print(f"interrupted; {again}", file=sys.stderr, flush=True)
         raise SystemExit(130) from stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _ending() -> list[signal.Signals]:
+    """The signals that ask for an end; under nohup that of a closed terminal is not one."""
+    closed: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+    kept = [closed] if closed is not None and signal.getsignal(closed) is not signal.SIG_IGN else []
+    return [signal.SIGTERM, signal.SIGINT, *kept]
 
 
 def told(error: BaseException) -> str:

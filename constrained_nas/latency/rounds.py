@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +23,7 @@ from constrained_nas.latency.names import Progress
 from constrained_nas.latency.robust_times import drift_factors
 from constrained_nas.latency.runtimes import Run
 from constrained_nas.latency.timer import Measurement, Timer
-from graphs.files import read_text, save_text
+from graphs.files import append_text, read_text, save_text
 
 Subject = Callable[[], list[float]]  # runs something once: the ms of its parts
 RoundTimes = dict[str, list[float]]  # ms by the name of what ran
@@ -165,7 +164,7 @@ class MeasurementLog:
             return cls(None, header, [])
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            _append(path, header)
+            append_text(json.dumps(header) + "\n", path, durable=True)
             return cls(path, header, [])
         lines = read_text(path, "list of measurements").splitlines(keepends=True)
         complete = [line for line in lines if line.endswith("\n")]
@@ -190,20 +189,9 @@ class MeasurementLog:
         """Keep one more round, in memory and in the file."""
         self.rounds.append(times)
         if self.path is not None:
-            _append(self.path, times)
+            append_text(json.dumps(times) + "\n", self.path, durable=True)
 
     def close(self) -> None:
         """Remove the file: what it was kept for is written."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
-
-
-def _append(path: Path, content: Mapping[str, Any]) -> None:
-    with open(path, "a", encoding="utf-8", opener=_not_through_a_link) as file:
-        file.write(json.dumps(content) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _not_through_a_link(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)

@@ -96,7 +96,7 @@ class TrainingSettings(BaseModel):
     """Processes that load data."""
     parts: int | None = Field(default=None, ge=1, le=1_024)
     """Of a batch, computed one after the other or by as many processes (torchrun): their gradients add up, and batch normalization
-    sees a part. By default one a process."""
+    sees a part, so the number decides the result. By default one a process: N processes end as one with --parts N."""
     recompute: bool = False
     """Save memory: compute the modules of super-networks, and of networks that are sequences, again in the backward pass."""
     threads: int | None = Field(default=None, ge=1, le=4096)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -76,7 +77,7 @@ def read_selection_table(path: Path | str) -> SelectionTable:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a missing or repeated column, a line of another length, an empty cell, something that is no number, NaN, a
-            negative cost, an option given twice; says in which line and column.
+            negative cost, an option given twice; says in which line and column. Groups or options that look alike.
     """
     require_file(path)
     with Path(path).open(newline="", encoding="utf-8-sig") as file:  # -sig: spreadsheets put a byte order mark in front
@@ -125,6 +126,9 @@ def read_selection_table(path: Path | str) -> SelectionTable:
             value = _number(cell, f"{path}, line {number}, column {column!r}", column != "score")
             table = scores if column == "score" else costs[column]
             table.setdefault(group, {})[option] = value
+    _require_different(scores, str(path))
+    for options in scores.values():
+        _require_different(options, str(path))
     said = [f"columns are separated by {SEPARATORS[separator]}"] if separator != "," else []
     said += ["numbers have decimal commas"] if decimal_commas else []
     return SelectionTable(str(path), scores, costs, ", ".join(said))
@@ -218,6 +222,18 @@ def save_selection(record: SelectionRecord, table: SelectionTable, path: Path | 
         for group, option in record.choices.items():
             prices = [cost[group][option] for cost in table.costs.values()]
             writer.writerow([csv_cell(group), csv_cell(option), *map(repr, [table.scores[group][option], *prices])])
+
+
+def _require_different(names: Iterable[str], path: str) -> None:
+    """Refuse names that look alike: letters and accents in one sign or in two, signs that are not seen."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if name.isascii():
+            look = name
+        else:
+            look = "".join(sign for sign in unicodedata.normalize("NFC", name) if unicodedata.category(sign) != "Cf")
+        if seen.setdefault(look, name) != name:
+            raise ValueError(f"{path}: {seen[look]!a} and {name!a} look alike; write one name in one way")
 
 
 def _require(table: SelectionTable, column: str, what: str) -> None:

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -133,19 +134,38 @@ def _outcomes(
         )
 
 
-def _with_ray(caught: _Caught[Any], tasks: Sequence[Any], jobs: int) -> Iterator[tuple[int, Outcome]]:
+@contextmanager
+def workers(backend: Backend, jobs: int) -> Iterator[None]:
+    """Have Ray running inside the block, if it is asked for: it takes seconds to start, once for several rounds of tasks.
+
+    Raises:
+        ImportError: Ray is asked for and not installed.
+    """
+    if backend != "ray":
+        yield
+        return
     try:
         import ray
     except ImportError as error:
         raise ImportError("--backend ray needs Ray: pip install 'constrained-nas[ray]'") from error
-    began = not ray.is_initialized()
-    if began:
-        here: dict[str, Any] = {}
-        if not os.environ.get("RAY_ADDRESS"):  # a cluster has its own number
-            # Ray's workers give way to everything else (nice 15): on a busy machine they would not even come to import torch.
-            here = {"num_cpus": jobs, "_system_config": {"worker_niceness": 0}}
-        ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False, **here)
+    if ray.is_initialized():
+        yield
+        return
+    here: dict[str, Any] = {}
+    if not os.environ.get("RAY_ADDRESS"):  # a cluster has its own number
+        # Ray's workers give way to everything else (nice 15): on a busy machine they would not even come to import torch.
+        here = {"num_cpus": jobs, "_system_config": {"worker_niceness": 0}}
+    ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False, **here)
     try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _with_ray(caught: _Caught[Any], tasks: Sequence[Any], jobs: int) -> Iterator[tuple[int, Outcome]]:
+    with workers("ray", jobs):
+        import ray
+
         # Ray itself runs a task again whose worker or machine was lost.
         remote: Any = ray.remote(max_retries=3)(lambda place, task: caught(place, task))
         waiting, pending = list(enumerate(tasks)), dict[Any, int]()
@@ -159,9 +179,6 @@ def _with_ray(caught: _Caught[Any], tasks: Sequence[Any], jobs: int) -> Iterator
                     yield ray.get(finished)
                 except ray.exceptions.RayError as error:
                     yield place, error
-    finally:
-        if began:
-            ray.shutdown()
 
 
 def _with_slurm(caught: _Caught[Any], tasks: Sequence[Any], jobs: int, folder: Path) -> Iterator[tuple[int, Outcome]]:

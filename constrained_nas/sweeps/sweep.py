@@ -46,7 +46,7 @@ from constrained_nas.sweeps.cell import (
     tested_accuracy,
 )
 from constrained_nas.sweeps.grid import Cell, SearchMode, cells_of, weights_hash
-from constrained_nas.sweeps.parallel import Backend, run_surviving
+from constrained_nas.sweeps.parallel import Backend, run_surviving, workers
 from constrained_nas.sweeps.record import CellRecord, SweepRecord, SweepTable, SweepThreads, fronts_of
 from constrained_nas.training import process_count, training_threads
 from graphs.files import load_json, own_folder, read_json, save_json, shortened
@@ -126,14 +126,15 @@ def _swept(plan: Plan, options: SweepOptions, folder: Path, threads: int, progre
     tasks = [SweepTask(str(folder), text, made, cell, options.test, threads) for cell in possible]
     missing = [task for task in tasks if not cell_path(folder, task.key).exists()]
     failed: dict[Cell, str] = {}
-    if options.search == "once":
-        firsts = {(task.cell.method, task.cell.table): task for task in missing if task.cell.method != "random"}
-        _run(search_only, list(firsts.values()), options, prepared, "searches", progress)
-    searched = time.perf_counter()
-    for cell, error in _run(compute_cell, missing, options, prepared, "cells", progress).items():
-        failed[cell] = shortened(f"{type(error).__name__}: {error}".replace("\n", " "), 300)
-        if len(failed) == len(tasks):  # nothing to show
-            raise error
+    with workers(options.backend if missing else "joblib", options.jobs):
+        if options.search == "once":
+            firsts = {(task.cell.method, task.cell.table): task for task in missing if task.cell.method != "random"}
+            _run(search_only, list(firsts.values()), options, prepared, "searches", progress)
+        searched = time.perf_counter()
+        for cell, error in _run(compute_cell, missing, options, prepared, "cells", progress).items():
+            failed[cell] = shortened(f"{type(error).__name__}: {error}".replace("\n", " "), 300)
+            if len(failed) == len(tasks):  # nothing to show
+                raise error
     computed = time.perf_counter()
     records = {
         task.cell: _failed(task, failed[task.cell]) if task.cell in failed else checked_cell(task, prepared) for task in tasks

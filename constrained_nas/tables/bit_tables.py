@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from constrained_nas.selections import SelectionTable, separator_of, with_point
-from graphs.files import read_text, require_printable, shortened
+from graphs.files import read_text, require_printable, shortened, unambiguous
 
 BITS = "bits"  # the cost: bits of all weights
 _MOST = 1e18  # weights or bytes of a tensor, far beyond what there is: their sums must not overflow
@@ -116,10 +116,10 @@ def _loaded(text: str, path: Path | str) -> Any:
     import json
 
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=unambiguous)
     except (ValueError, RecursionError) as error:
         with suppress(ValueError, RecursionError):
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
+            return [json.loads(line, object_pairs_hook=unambiguous) for line in text.splitlines() if line.strip()]
         raise ValueError(f"{path}: not complete JSON: {shortened(str(error), 100)}") from error
 
 

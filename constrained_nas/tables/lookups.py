@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from constrained_nas.tables.operator_lists import read_records, read_rows, refuse_nested
 from constrained_nas.tables.plain_pickle import read_plain_pickle
-from graphs.files import read_text, require_file, shortened
+from graphs.files import read_text, require_file, shortened, unambiguous
 
 _MOST_BYTES = 16 * 2**20  # the published tables have less than one MiB
 _MOST_YAML = 2 * 2**20  # which takes its time to read
@@ -74,11 +74,15 @@ def read_lookup(path: Path | str) -> Lookup:
             return Lookup(_of_mapping(found, path), written)
     if text.lstrip()[:1] in ("{", "["):
         try:
-            return Lookup(_of_mapping(json.loads(text), path), "JSON")
+            content = json.loads(text, object_pairs_hook=unambiguous)
         except json.JSONDecodeError:
             pass  # YAML in braces
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
         except RecursionError as error:
             raise ValueError(f"{path}: nested too deeply for a table") from error
+        else:
+            return Lookup(_of_mapping(content, path), "JSON")
     pairs = _pairs_of(lines)
     if pairs:
         return Lookup(_of_mapping(_different(pairs, path), path), "lines")
@@ -113,8 +117,8 @@ def _pairs_of(lines: list[str]) -> list[tuple[str, str]]:
     return pairs
 
 
-def _different(pairs: list[tuple[str, str]], path: Path | str) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _different(pairs: list[tuple[str, Any]], path: Path | str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for key, number in pairs:
         if key in found:
             raise ValueError(f"{path}: {shortened(key, 100)} is there twice")
@@ -124,7 +128,7 @@ def _different(pairs: list[tuple[str, str]], path: Path | str) -> dict[str, str]
 
 def _of_mapping(content: Any, path: Path | str) -> dict[str, float]:
     if isinstance(content, list) and all(isinstance(each, dict) for each in content):
-        content = {key: value for each in content for key, value in each.items()}
+        content = _different([pair for each in content for pair in each.items()], path)
     if not isinstance(content, dict) or not content:
         raise ValueError(f"{path}: expected a mapping of layers to latencies, or CSV with columns block, option, latency")
     latencies = {}
@@ -161,6 +165,10 @@ def _without_aliases(yaml: Any) -> Any:
             if self.check_event(yaml.events.AliasEvent):
                 raise yaml.YAMLError(f"aliases are not read (*{self.peek_event().anchor})")
             return super().compose_node(parent, index)
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            unambiguous([(key.value, None) for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
+            return super().construct_mapping(node, deep)
 
     Loader.add_constructor("tag:yaml.org,2002:int", yaml.SafeLoader.construct_yaml_str)
     return Loader

@@ -24,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from constrained_nas.training.precision import load_scaler, scaler_state
 from constrained_nas.training.stopping import Within
-from graphs.files import out_of_memory, require_size, shortened, written_whole
+from graphs.files import out_of_memory, require_size, require_unicode, shortened, written_whole
 
 MOST_WEIGHTS = 2**33  # bytes of a file; the largest super-networks, with what their optimizers keep, have 2 GiB
 
@@ -94,6 +94,7 @@ def load_checkpoint(path: Place) -> tuple[dict[str, Tensor], dict[str, Any]]:
         FileNotFoundError: there is no such file.
         ValueError: the file is cut off or damaged, is no checkpoint, or was made by something else; says by what.
     """
+    require_unicode(str(path))
     require_size(Path(path), MOST_WEIGHTS)
     try:
         with safe_open(str(path), framework="pt") as file:

@@ -112,6 +112,8 @@ def test_a_folder_of_a_run_is_no_link(tmp_path: Path) -> None:
         (b'{"name": "a", "values": {"b": ' + 100 * b"[" + 100 * b"]" + b"}}", "nested more than 64 levels deep"),
         (b'{"name": ' + 5000 * b"1" + b"}", "no valid record: "),
         (b"\xff\xfe", "not a text file"),
+        (b'{"name": "a", "name": "b"}', "'name' is there twice"),
+        (b'{"name": "a", "values": {"b": 1, "b": 1}}', "'b' is there twice"),
         (b'{"name": "' + 100_000 * b"x", "not complete JSON"),
         (b'{"name": "a", "values": {"' + 10_000 * b"x" + b'": NaN}, "' + 10_000 * b"y" + b'": 1}', "Extra inputs"),
     ],
@@ -146,6 +148,20 @@ def test_nothing_is_appended_to_what_is_no_file(tmp_path: Path) -> None:
         with pytest.raises(OSError, match=name):
             append_text("c\n", tmp_path / name)
     assert (tmp_path / "log").read_text() == "a\nb\n"
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_file_of_several_names_is_appended_to_under_one(tmp_path: Path, durable: bool) -> None:
+    append_text("a\n", tmp_path / "log", durable=durable)
+    os.link(tmp_path / "log", tmp_path / "backup")
+    append_text("b\n", tmp_path / "log", durable=durable)
+    append_text("c\n", tmp_path / "log", durable=durable)
+    assert (tmp_path / "log").read_text() == "a\nb\nc\n" and (tmp_path / "backup").read_text() == "a\n"
+
+
+def test_a_mark_before_the_text_is_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b'\xef\xbb\xbf{"name": "a"}\r\n')
+    assert read_json(tmp_path / "a.json", "record") == {"name": "a"}
 
 
 def test_sizes_that_are_only_claimed_are_not_read(tmp_path: Path) -> None:

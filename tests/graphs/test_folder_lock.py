@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -63,3 +64,10 @@ def test_a_lock_that_is_a_link(tmp_path: Path) -> None:
     with owned(tmp_path / "run"):
         pass
     assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_folder_whose_weights_could_not_be_read_again(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path / "run") + b"\xff"))
+    with pytest.raises(ValueError, match=r"run\\xdcff: weights cannot be read from there, the name is not UTF-8"), owned(folder):
+        pass
+    assert not folder.exists()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import sys
 import time
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 from support.tiny import TINY
 
 from constrained_nas.commands.cli import main
+from constrained_nas.commands.console import stoppable
 from constrained_nas.commands.progress import Phases, _Phase, duration, logged
 
 
@@ -76,3 +79,19 @@ def test_what_went_wrong_is_in_the_log_and_links_lead_nowhere(tmp_path: Path) ->
     lines = (tmp_path / "log.txt").read_text().splitlines()
     assert [line[21:] for line in lines[1:]] == ["measured \\x1b[2J", "even the cheapest network is too slow"]
     assert (tmp_path / "mine").read_text() == "mine"
+
+
+@pytest.mark.parametrize("nohup", [False, True])
+def test_a_terminal_that_is_closed_ends_the_work_but_not_under_nohup(nohup: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    before, steps = signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL), list[int]()
+    try:
+        with pytest.raises(SystemExit) as ended, stoppable(lambda done, total, what: steps.append(done), "go on so") as progress:
+            progress(1, 9, "search")
+            os.kill(os.getpid(), signal.SIGHUP)
+            progress(2, 9, "search")
+            raise SystemExit(0)
+        assert (ended.value.code, steps) == (0 if nohup else 130, [1, 2])
+        assert capsys.readouterr().err == ("" if nohup else "interrupted; go on so\n")
+        assert signal.getsignal(signal.SIGHUP) is (signal.SIG_IGN if nohup else signal.SIG_DFL)
+    finally:
+        signal.signal(signal.SIGHUP, before)

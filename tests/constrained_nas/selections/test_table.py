@@ -76,6 +76,8 @@ def test_written_and_read_again(tmp_path: Path) -> None:
         ('[{"group": "a"}]', "looks like JSON; expected CSV with the columns group, option, score"),
         ("group,option,score,ms,ms\na,b,1,1,1\n", "line 1: column 'ms' is there twice"),
         ("group,option,score,,\na,b,1,1,1\n", "line 1: a column has no name"),
+        ("group,option,score,ms\n\u00e9,b,1,1\ne\u0301,c,1,1\n", r"'\\xe9' and 'e\\u0301' look alike"),
+        ("group,option,score,ms\na,b,1,1\na,b\u200b,1,1\n", r"'b' and 'b\\u200b' look alike"),
         ("group,option,score,ms\na,b,1\n", "line 2: 3 cells, the line of column names has 4"),
         ("group,option,score,ms\na,b,1,2\na,c,1,2,3\n", "line 3: 5 cells"),
         ("group,option,score,ms\na,b,1,nan\n", "line 2, column 'ms': is NaN"),

@@ -10,7 +10,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from support.fakes import true_table
@@ -361,13 +361,20 @@ def test_a_cell_that_fails_is_listed_and_tried_again(trained: Path, swept: Path,
 
 
 @pytest.mark.slow
-def test_two_hundred_cells_outlive_killed_workers(tmp_path: Path) -> None:
-    options = SweepOptions(tuple(parse_grid(("params=40e3:140e3:200",))), test=False, jobs=2)
+@pytest.mark.parametrize("backend", ["joblib", "ray"])
+def test_two_hundred_cells_outlive_killed_workers(
+    backend: Literal["joblib", "ray"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if backend == "ray":
+        pytest.importorskip("ray", reason="Ray is an extra: pip install 'constrained-nas[ray]'")
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    options = SweepOptions(tuple(parse_grid(("params=40e3:140e3:200",))), test=False, jobs=2, backend=backend)
     folder, killed = tmp_path / "sweep", list[int]()
 
     def progress(done: int, total: int, what: str) -> None:
         if what == "cells" and done in (20, 90) and len(killed) < 2:
-            workers = [child for child in _workers() if child not in killed]
+            workers = [child for child in _workers(os.getpid()) if child not in killed]
             os.kill(workers[0], signal.SIGKILL)
             killed.append(workers[0])
 
@@ -380,7 +387,18 @@ def test_two_hundred_cells_outlive_killed_workers(tmp_path: Path) -> None:
     assert run_sweep(SETTINGS, alone, tmp_path / "alone") == record
 
 
-def _workers() -> list[int]:
-    """Worker processes of joblib that this one has started."""
-    children = [child for task in Path("/proc/self/task").iterdir() for child in (task / "children").read_text().split()]
-    return [int(child) for child in children if "popen_loky" in Path(f"/proc/{child}/cmdline").read_text()]
+def _workers(process: int) -> list[int]:
+    """Worker processes of joblib or Ray (those at work) that descend from a process."""
+    try:
+        children = [
+            int(child) for task in Path(f"/proc/{process}/task").iterdir() for child in (task / "children").read_text().split()
+        ]
+    except FileNotFoundError:  # ended meanwhile
+        return []
+    found = []
+    for child in children:
+        command = Path(f"/proc/{child}/cmdline").read_text() if Path(f"/proc/{child}").exists() else ""
+        if "popen_loky" in command or (command.startswith("ray::") and not any(word in command for word in ("IDLE", "Agent"))):
+            found.append(child)
+        found += _workers(child)
+    return found

@@ -43,6 +43,15 @@ def test_content_decides(text: str, name: str, tmp_path: Path) -> None:
     assert read_lookup(path).latencies == TABLE
 
 
+@pytest.mark.parametrize(
+    "text", ['{"a": 1, "b": 2, "a": 3}', '[{"a": 1}, {"a": 3}]', "a: {mean: 1}\nb: {mean: 2}\na: {mean: 3}\n", "a 1\nb 2\na 3\n"]
+)
+def test_of_two_latencies_none_is_chosen(text: str, tmp_path: Path) -> None:
+    (tmp_path / "table").write_text(text)
+    with pytest.raises(ValueError, match=r"a'? is there twice"):
+        read_lookup(tmp_path / "table")
+
+
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_pickles_of_plain_values(protocol: int, tmp_path: Path) -> None:
     values: list[Any] = [
