@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +14,10 @@ import torch
 from support.macro import benchmark_path, write_made_benchmark
 from support.scripts import run_script
 
+from constrained_nas.search import TabularRun, search_table
 from graphs import MacroSpace
 from graphs.costs import mac_cost
-from papers_repro.macro import drawn_codes, ranking, read_benchmark
+from papers_repro.macro import contest, drawn_codes, ranking, read_benchmark, run_once
 from papers_repro.macro.found import budget_problem, from_ranked
 
 
@@ -34,6 +37,27 @@ def test_regret(tmp_path: Path) -> None:
         if name not in ("soft penalty + argmax", "block pruning, soft alpha"):
             assert row["violations"] == 0, name
     assert {"HardCoRe-NAS as printed", "REINFORCE", "RLOO", "Gumbel with pruning", "local search"} <= rows.keys()
+
+
+def test_a_settled_run_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the optimum told, the rest is not waited for: same answer, same curve, fewer networks; without it all are looked up."""
+    table, name = read_benchmark(write_made_benchmark(tmp_path / "made.json")), "local search"
+    looked_up: list[int] = []
+
+    def noted(*arguments: Any, **named: Any) -> TabularRun[Any]:
+        run = search_table(*arguments, **named)
+        looked_up.append(run.evaluations)
+        return run
+
+    monkeypatch.setattr(contest, "search_table", noted)
+    for evaluations, settles in ((400, True), (20, False)):
+        whole = run_once(table, name, "both", 0, 0.5, 1, evaluations)
+        with monkeypatch.context() as patched:
+            patched.setitem(contest.ENTRIES, name, replace(contest.ENTRIES[name], settles=True))
+            ended = run_once(table, name, "both", 0, 0.5, 1, evaluations)
+        assert ended.regret == whole.regret and ended.fits and (whole.regret == 0) == settles
+        assert ended.seen.tolist() == whole.seen.tolist()
+    assert looked_up[0] == 400 > looked_up[1] and looked_up[2:] == [20, 20]
 
 
 def test_the_file_is_asked_for(tmp_path: Path) -> None:
