@@ -20,6 +20,7 @@ from constrained_nas.search import Gradients, OutOfEvaluationsError, TabularTrut
 from graphs import Architecture, MacroSpace
 from papers_repro.macro.benchmark import CostName, MacroTable
 from papers_repro.macro.block_pruning import BlockPruning
+from papers_repro.macro.passes import Relinearized, Swaps
 from papers_repro.macro.pruned import GumbelPruning
 from papers_repro.macro.sampled import TPE, Evolution, LocalSearch, PolicyGradient, RandomSearch
 from solvers.arrays import FloatArray
@@ -47,6 +48,8 @@ ENTRIES: Mapping[str, Entry] = {
     "Optuna's TPE": Entry(lambda s: TPE(s.staged), settles=True),  # a trial takes time by the number of trials before it
     "regularized evolution": Entry(lambda s: Evolution(s.staged)),
     "local search": Entry(lambda s: LocalSearch(s.staged)),
+    "re-linearized": Entry(lambda s: Relinearized(s.staged)),
+    "one and two swaps": Entry(lambda s: Swaps(s.staged)),
     "random that fits": Entry(lambda s: RandomSearch(s.staged)),
     "REINFORCE": Entry(lambda s: PolicyGradient(s.staged, "running", 0.1, 0.1), 5),
     "RLOO": Entry(lambda s: PolicyGradient(s.staged, "leave_one_out", 0.3, 0.3), 10),
@@ -56,6 +59,7 @@ ENTRIES: Mapping[str, Entry] = {
     "soft penalty + projection": Entry(lambda s: SoftPenalty(s.space, s.staged, 0.03, 0.3, "joint"), 2),
     "soft penalty + argmax": Entry(lambda s: SoftPenalty(s.space, s.staged, 0.03, 0.3), 2),
     "HardCoRe-NAS as printed": Entry(lambda s: HardCoRe(s.space, s.staged), 5),
+    "HardCoRe-NAS, steps of .002": Entry(lambda s: HardCoRe(s.space, s.staged, numerator=2e3, offset=1e6, momentum=0.9), 2),
     "HardCoRe-NAS, small steps": Entry(lambda s: small_steps(s.space, s.staged), 2),
 }
 

@@ -43,6 +43,7 @@ def test_a_settled_run_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """With the optimum told, the rest is not waited for: same answer, same curve, fewer networks; without it all are looked up."""
     table, name = read_benchmark(write_made_benchmark(tmp_path / "made.json")), "local search"
     looked_up: list[int] = []
+    before = 0
 
     def noted(*arguments: Any, **named: Any) -> TabularRun[Any]:
         run = search_table(*arguments, **named)
@@ -57,7 +58,23 @@ def test_a_settled_run_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             ended = run_once(table, name, "both", 0, 0.5, 1, evaluations)
         assert ended.regret == whole.regret and ended.fits and (whole.regret == 0) == settles
         assert ended.seen.tolist() == whole.seen.tolist()
-    assert looked_up[0] == 400 > looked_up[1] and looked_up[2:] == [20, 20]
+        before = int((ended.seen > 0).sum()) if settles else before
+    assert looked_up == [400, before + 1, 20, 20], "the first look-up after the optimum ends it"
+
+
+def test_passes(tmp_path: Path) -> None:
+    """Additive losses re-linearized are known after one pass; swaps climb past what single changes that fit cannot leave."""
+    additive = read_benchmark(write_made_benchmark(tmp_path / "additive.json", interaction=0.0))
+    for cost in ("macs", "both"):
+        for seed in range(3):
+            found = run_once(additive, "re-linearized", cost, 0, 0.5, seed, 18)  # type: ignore[arg-type]
+            assert found.fits and found.regret == 0, "a network, its 16 changes, and the projection"
+    table = read_benchmark(write_made_benchmark(tmp_path / "made.json"))
+    swaps, changes = (
+        [run_once(table, name, "both", 0, 0.3, seed, 250).regret for seed in range(4)]
+        for name in ("one and two swaps", "local search")
+    )
+    assert max(swaps) == 0 < max(changes)
 
 
 def test_the_file_is_asked_for(tmp_path: Path) -> None:
