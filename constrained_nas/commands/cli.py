@@ -49,17 +49,40 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # of letters that the terminal's encoding lacks
     try:
+        os.getcwd()  # libraries of torch need one to be loaded
+    except FileNotFoundError:
+        raise SystemExit(f"{PROGRAM}: the current folder is gone: change to one that is there") from None
+    try:
         _carry_out(sys.argv[1:])
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except KeyboardInterrupt:
         print(f"{PROGRAM}: interrupted", file=sys.stderr)
         raise SystemExit(130) from None
+    except BrokenPipeError:  # nobody reads on
+        raise SystemExit(1) from None
+    except OSError as error:  # those of commands were told of where they are carried out
+        raise SystemExit(f"{PROGRAM}: what was found cannot be printed: {error.strerror or error}") from None
+    finally:
+        _drop_what_cannot_be_printed()
+
+
+def _drop_what_cannot_be_printed() -> None:
+    """Python would try once more as it ends, and tell of it in lines of its own."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        try:
+            sys.stdout.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _carry_out(arguments: Sequence[str]) -> None:
     first = arguments[0] if arguments else ""
     if first in ("", "-h", "--help", "help"):
         print(_help())
-        raise SystemExit(0 if first else 2)
+        if not first:
+            raise SystemExit(2)
+        return
     if first in ("-V", "--version"):
         from importlib.metadata import version
 

@@ -67,8 +67,8 @@ def logged(folder: Path | None, quiet: bool = False, stderr: bool = False) -> It
     console.keep(shlex.join(["constrained-nas", *sys.argv[1:]]))
     try:
         yield console
-    except SystemExit:
-        console.keep("interrupted")
+    except SystemExit as end:  # rich ends so where nobody reads on
+        console.keep("interrupted" if end.code == 130 else "what was printed was not read to its end")
         raise
     except Exception as error:
         console.keep(told(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from dataclasses import dataclass
 from functools import cache
@@ -43,6 +44,21 @@ def require_images(data: str) -> None:
                 f"--data {data}: it has no {'/ or '.join(parts)}/; expected {data}/train/CLASS/ and {data}/val/CLASS/, a folder of "
                 "images for each class"
             )
+
+
+def require_no_loops(part: Path) -> None:
+    """Check that folders inside a class are no links: they may lead in a circle, or through the whole disk.
+
+    Folders of classes, and images, may be links.
+
+    Raises:
+        ValueError: one is; names it.
+    """
+    for of_class in sorted(path for path in part.iterdir() if path.is_dir()):
+        for folder, inside, _ in os.walk(of_class):
+            link = next((name for name in sorted(inside) if (Path(folder) / name).is_symlink()), None)
+            if link is not None:
+                raise ValueError(f"{Path(folder) / link}: a link to a folder inside a class: put its images there, or take it away")
 
 
 def data_shape(data: str | None, classes: int | None = None, channels: int | None = None) -> tuple[int | None, int | None]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, Sampler, SequentialSampler, Subset, TensorDataset
 
+from constrained_nas.data.folders import require_no_loops
 from constrained_nas.data.identity import files_identity
 from constrained_nas.data.pixels import (
     PixelBatches,
@@ -132,11 +133,14 @@ def image_folder(
 
     Raises:
         FileNotFoundError: no such folders, or no images in them.
-        ValueError: the two parts have different classes, or an unknown recipe.
+        ValueError: the two parts have different classes, links to folders inside a class, or an unknown recipe.
     """
     from torchvision.datasets import ImageFolder
 
     held_out = next((name for name in ("val", "test") if (Path(root) / name).is_dir()), "val")
+    for name in ("train", held_out):
+        if (Path(root) / name).is_dir():
+            require_no_loops(Path(root) / name)
     train, test = (ImageFolder(str(Path(root) / name)) for name in ("train", held_out))
     if train.classes != test.classes:
         different = sorted(set(train.classes) ^ set(test.classes))

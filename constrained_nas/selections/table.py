@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from constrained_nas.selections.delimited import SEPARATORS, separator_of, with_point
-from graphs.files import Record, csv_cell, require_file, save_json, written_whole
+from graphs.files import Record, csv_cell, require_file, save_json, shortened, visible, written_whole
 from solvers import Selection, minimize_cost, project_to_budget
 
 _COLUMNS = ("group", "option", "score")
@@ -107,6 +107,8 @@ def read_selection_table(path: Path | str) -> SelectionTable:
         raise ValueError(f"{path}, line {number}: {what}")
     if not rows:
         raise ValueError(f"{path}: no options below the column names")
+    for column in header:
+        _require_visible(column, f"{path}, line {number}")
     cost_names = [column for column in header if column not in _COLUMNS]
     decimal_commas, scores = False, dict[str, dict[str, float]]()
     costs: dict[str, dict[str, dict[str, float]]] = {name: {} for name in cost_names}
@@ -117,6 +119,7 @@ def read_selection_table(path: Path | str) -> SelectionTable:
         for column in ("group", "option"):
             if not line[column]:
                 raise ValueError(f"{path}, line {number}, column {column!r}: empty")
+            _require_visible(line[column], f"{path}, line {number}, column {column!r}")
         group, option = line["group"], line["option"]
         if option in scores.setdefault(group, {}):
             raise ValueError(f"{path}, line {number}, column 'option': group {group!r} already has an option {option!r}")
@@ -222,6 +225,11 @@ def save_selection(record: SelectionRecord, table: SelectionTable, path: Path | 
         for group, option in record.choices.items():
             prices = [cost[group][option] for cost in table.costs.values()]
             writer.writerow([csv_cell(group), csv_cell(option), *map(repr, [table.scores[group][option], *prices])])
+
+
+def _require_visible(name: str, where: str) -> None:
+    if (told := visible(name)) != name:
+        raise ValueError(f"{where}: a control character in '{shortened(told, 60)}'")
 
 
 def _require_different(names: Iterable[str], path: str) -> None:

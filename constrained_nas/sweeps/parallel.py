@@ -23,6 +23,7 @@ Outcome = BaseException | None
 
 _SILENT_SECONDS = 180.0  # after which a job of Slurm that gives no sign of life is taken for dead
 _BEAT_SECONDS = 10.0
+_STARTS = 3  # of Ray
 _HOPELESS = (ValueError, FloatingPointError, ImportError)  # the same again: what was asked cannot be done
 
 
@@ -155,7 +156,16 @@ def workers(backend: Backend, jobs: int) -> Iterator[None]:
     if not os.environ.get("RAY_ADDRESS"):  # a cluster has its own number
         # Ray's workers give way to everything else (nice 15): on a busy machine they would not even come to import torch.
         here = {"num_cpus": jobs, "_system_config": {"worker_niceness": 0}}
-    ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False, **here)
+    for attempt in range(1, _STARTS + 1):
+        try:
+            ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False, **here)
+            break
+        except _HOPELESS:
+            raise
+        except Exception:  # Ray waits for itself for 30 seconds, which may not be enough on a busy machine
+            ray.shutdown()
+            if attempt == _STARTS:
+                raise
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,31 @@ def test_spaces_are_listed_without_torch() -> None:
     done = command("spaces")
     assert done.returncode == 0 and "hardcore-small: 15 decisions" in done.stdout
     assert done.stderr.split() == ["loaded:"]
+
+
+FULL = "constrained-nas: what was found cannot be printed: No space left on device\n"
+
+
+@pytest.mark.parametrize(("where", "told"), [("> /dev/full", FULL), (">&-", ""), ("| true", "")])
+def test_what_cannot_be_printed_is_a_line_or_nothing(where: str, told: str) -> None:
+    program = f"{sys.executable} -c 'from constrained_nas.commands.cli import main; main()' --help {where}"
+    said = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=False, timeout=120)
+    assert (said.stderr, said.returncode) == (told, int(bool(told)))
+
+
+def test_letters_that_the_terminal_lacks_and_a_folder_that_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("group,option,score,ms\n\u00e9,x,1,1\n", encoding="utf-8")
+    (tmp_path / "gone").mkdir()
+    program = f"{sys.executable} -c 'from constrained_nas.commands.cli import main; main()'"
+    asked = f"PYTHONIOENCODING=ascii {program} project {tmp_path}/table.csv --budget ms=1"
+    said = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=False, timeout=120)
+    assert said.returncode == 0 and "\\xe9" in said.stdout, said.stderr
+    asked = f"cd {tmp_path}/gone && rmdir {tmp_path}/gone && {program} spaces"
+    path = os.pathsep.join(part for part in sys.path if part)
+    said = subprocess.run(
+        ["bash", "-c", asked], capture_output=True, text=True, check=False, timeout=120, env=os.environ | {"PYTHONPATH": path}
+    )
+    assert (said.returncode, said.stderr) == (1, "constrained-nas: the current folder is gone: change to one that is there\n")
 
 
 def test_project_answers_without_torch(tmp_path: Path) -> None:

@@ -278,6 +278,21 @@ def test_image_folder_at_imagenets_convention(tmp_path: Path) -> None:
         assert part[0][0].shape == (3, 72, 72)
 
 
+def test_a_link_that_leads_in_a_circle(tmp_path: Path) -> None:
+    for part, number in product(("train", "val"), range(4)):
+        folder = tmp_path / part / str(number % 2)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), number).save(folder / f"{number}.png")
+        if number == 3:  # a class, and an image, may be links
+            (tmp_path / part / "2").symlink_to(folder)
+    (tmp_path / "train" / "0" / "more.png").symlink_to(tmp_path / "train" / "0" / "0.png")
+    assert image_folder(tmp_path, 8, 0.3).classes == 3
+    (tmp_path / "train" / "0" / "deep").mkdir()
+    (tmp_path / "train" / "0" / "deep" / "again").symlink_to(tmp_path / "train")
+    with pytest.raises(ValueError, match=r"0/deep/again: a link to a folder inside a class"):
+        image_folder(tmp_path, 8, 0.3)
+
+
 def test_image_folder_errors(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         image_folder(tmp_path, 24)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -72,6 +73,24 @@ def test_tasks_that_die_or_fail_are_named_and_the_others_done(
     assert str(failed[numbers.index(7)]) == "expected no negative number, got -1"
     assert _squares(tmp_path) == {"0": "0", "5": "25", "8": "64"}
     assert told == [1, 2, 3]
+
+
+@pytest.mark.parametrize("failures", [0, 2, 3])
+def test_ray_that_does_not_start_in_time_is_started_again(failures: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = list[str]()
+
+    def init(**options: object) -> None:
+        assert options["num_cpus"] == 2
+        calls.append("init")
+        if calls.count("init") <= failures:
+            raise Exception("The current node timed out during startup.")
+
+    fake = SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: calls.append("shutdown"))
+    monkeypatch.setitem(sys.modules, "ray", fake)  # type: ignore[misc, arg-type]
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(Exception, match="timed out") if failures == 3 else nullcontext(), parallel.workers("ray", 2):
+        calls.append("work")
+    assert calls == ["init", "shutdown"] * failures + ["init", "work", "shutdown"] * (failures < 3)
 
 
 def test_a_job_without_a_sign_of_life_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

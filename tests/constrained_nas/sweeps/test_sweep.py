@@ -388,7 +388,7 @@ def test_two_hundred_cells_outlive_killed_workers(
 
 
 def _workers(process: int) -> list[int]:
-    """Worker processes of joblib or Ray (those at work) that descend from a process."""
+    """Worker processes of joblib or Ray that descend from a process."""
     try:
         children = [
             int(child) for task in Path(f"/proc/{process}/task").iterdir() for child in (task / "children").read_text().split()
@@ -398,7 +398,7 @@ def _workers(process: int) -> list[int]:
     found = []
     for child in children:
         command = Path(f"/proc/{child}/cmdline").read_text() if Path(f"/proc/{child}").exists() else ""
-        if "popen_loky" in command or (command.startswith("ray::") and not any(word in command for word in ("IDLE", "Agent"))):
+        if "popen_loky" in command or (command.startswith("ray::") and "Agent" not in command):
             found.append(child)
         found += _workers(child)
     return found

@@ -71,6 +71,16 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "pipe")
 
 
+def test_what_may_not_be_read_is_not_called_missing(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_checkpoint(path, {"a": torch.zeros(1)}, {})
+    path.chmod(0)
+    if os.access(path, os.R_OK):
+        pytest.skip("who may read everything is forbidden nothing")
+    with pytest.raises(PermissionError, match=r"a\.safetensors"):
+        load_checkpoint(path)
+
+
 def test_content_that_fits_nowhere_is_of_another_training(tmp_path: Path) -> None:
     path, network = tmp_path / "c.safetensors", nn.Linear(2, 2)
     optimizer, options = torch.optim.SGD(network.parameters(), 0.1), {"epochs": 1}
