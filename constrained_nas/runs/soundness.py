@@ -20,11 +20,12 @@ _FAR = 2.0  # times the loss of guessing: a network that has learned nothing, bu
 
 def data_remarks(data: DataSplits) -> list[str]:
     """What makes every accuracy on the data meaningless: a single class, or images without anything in them."""
-    images, labels = _examples(data.weights)
+    labels = _examples(data.weights)[1]
+    images = _examples(data.architecture)[0]  # not augmented: crops have edges, whatever was in the image
     said = []
     if data.classes < 2 or len(labels.unique()) < 2:
         said.append(f"all {len(labels)} training labels looked at are of one class: any network is right on them")
-    if bool((images.flatten(1) == images.flatten(1)[:, :1]).all()):
+    if bool((images.flatten(2) == images.flatten(2)[..., :1]).all()):  # colours are shifted each by its own mean
         said.append(f"all {len(images)} training images looked at are constant: there is nothing to see in them")
     elif len(images) > 1 and bool((images == images[:1]).all()):
         said.append(f"all {len(images)} training images looked at are the same")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
+import pytest
 import torch
+from PIL import Image
 from support.searches import FABRIC
 from support.tiny import run, settings
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from constrained_nas.data import DataSplits, digits
+from constrained_nas.data import DataSplits, digits, image_folder
 from constrained_nas.runs.soundness import data_remarks, training_remarks
 
 
@@ -28,6 +31,16 @@ def test_data_without_anything_to_learn() -> None:
     assert "are constant" in said
     (said,) = data_remarks(data(noise[:1].expand(40, 1, 8, 8), labels))
     assert "are the same" in said
+
+
+@pytest.mark.parametrize("side", [16, 80])  # decoded once, or read again each time
+def test_augmentation_hides_no_constant_images(tmp_path: Path, side: int) -> None:
+    for number, (part, label) in enumerate(product(("train", "val"), "ab")):
+        (tmp_path / part / label).mkdir(parents=True)
+        for place in range(6):
+            Image.new("RGB", (side, side), (40 * number, 10 * place, 99)).save(tmp_path / part / label / f"{place}.png")
+    (said,) = data_remarks(image_folder(tmp_path, side, 0.3))
+    assert "are constant" in said
 
 
 def test_a_loss_far_above_that_of_guessing() -> None:
