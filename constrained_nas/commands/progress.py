@@ -11,7 +11,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,10 +68,12 @@ def logged(folder: Path | None, quiet: bool = False, stderr: bool = False) -> It
     try:
         yield console
     except SystemExit as end:  # rich ends so where nobody reads on
-        console.keep("interrupted" if end.code == 130 else "what was printed was not read to its end")
+        with suppress(OSError):  # of a folder that is gone
+            console.keep("interrupted" if end.code == 130 else "what was printed was not read to its end")
         raise
     except Exception as error:
-        console.keep(told(error))
+        with suppress(OSError):
+            console.keep(told(error))
         raise
 
 

@@ -81,6 +81,14 @@ def test_what_went_wrong_is_in_the_log_and_links_lead_nowhere(tmp_path: Path) ->
     assert (tmp_path / "mine").read_text() == "mine"
 
 
+def test_a_folder_that_is_gone_hides_no_error(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with pytest.raises(ValueError, match="too slow"), logged(tmp_path / "run", quiet=True):
+        (tmp_path / "run" / "log.txt").unlink()
+        (tmp_path / "run").rmdir()
+        raise ValueError("too slow")
+
+
 @pytest.mark.parametrize("nohup", [False, True])
 def test_a_terminal_that_is_closed_ends_the_work_but_not_under_nohup(nohup: bool, capsys: pytest.CaptureFixture[str]) -> None:
     before, steps = signal.signal(signal.SIGHUP, signal.SIG_IGN if nohup else signal.SIG_DFL), list[int]()

@@ -25,7 +25,7 @@ def _squares(folder: Path) -> dict[str, str]:
 def test_every_task_is_done_and_counted(jobs: int, backend: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if backend == "ray":
         pytest.importorskip("ray", reason="Ray is an extra: pip install 'constrained-nas[ray]'")
-        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))  # Ray's workers do not get this process's import path
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))  # Ray's workers do not get sys.path
         monkeypatch.delenv("RAY_ADDRESS", raising=False)
     told: list[int] = []
     run_tasks(write_square, [Square(str(tmp_path), number) for number in range(5)], jobs, backend, told.append)

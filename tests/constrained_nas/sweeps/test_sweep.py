@@ -318,7 +318,8 @@ def test_a_damaged_cell_is_named(swept: Path, trained: Path) -> None:
 def test_other_processes_write_the_same_file(backend: str, swept: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if backend == "ray":
         pytest.importorskip("ray", reason="Ray is an extra: pip install 'constrained-nas[ray]'")
-        monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
     options = SweepOptions(GRID, methods=OPTIONS.methods, jobs=2, backend=backend)  # type: ignore[arg-type] # one of two words
     run_sweep(SETTINGS, options, trained)
     assert _computed(trained) == 6
