@@ -27,6 +27,7 @@ from constrained_nas.search.checkpoints import Journal, load_search, save_search
 from constrained_nas.search.loop import SearchRun
 from constrained_nas.search.notes import Notes
 from constrained_nas.search.tabular import proposed_points
+from constrained_nas.search.threads import single_threaded
 from constrained_nas.training import Checkpoint, Curve, Stopped, seeded
 from graphs import Architecture, Supernet
 
@@ -97,6 +98,7 @@ class NetworkLoss:
         return self.known[key]
 
 
+@single_threaded
 def search_networks(
     problem: SearchProblem,
     method: SearchMethod[State],

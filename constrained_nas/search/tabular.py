@@ -19,6 +19,7 @@ import numpy as np
 
 from constrained_nas.ask_tell import Feedback, Moment, Proposal, SearchMethod, SearchResult
 from constrained_nas.problem import SearchProblem
+from constrained_nas.search.threads import single_threaded
 from graphs import Architecture, SearchSpace
 from solvers.arrays import FloatArray
 
@@ -93,6 +94,7 @@ class TabularRun(Generic[State]):
     asked: int
 
 
+@single_threaded
 def search_table(
     problem: SearchProblem,
     method: SearchMethod[State],

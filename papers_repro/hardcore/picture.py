@@ -10,10 +10,8 @@ from papers_repro.hardcore.contest import CHEAPEST, METHODS, OURS, PENALTY
 from papers_repro.hardcore.contest_rows import EVERY
 from papers_repro.harness import mean, new_figure, save_figure
 
-_STYLES = dict(
-    zip(METHODS, ("#d62728", "#e377c2", "#17becf", "#ff7f0e", "#7f7f7f", "#1f77b4", "#8c564b", "#2ca02c", "#9467bd"), strict=True)
-)
-_MARKERS = dict(zip(METHODS, "o*hPXDv^s", strict=True))
+_STYLES = dict(zip(METHODS, ("#d62728", "#e377c2", "#ff7f0e", "#7f7f7f", "#1f77b4", "#8c564b", "#2ca02c", "#9467bd"), strict=True))
+_MARKERS = dict(zip(METHODS, "o*PXDv^s", strict=True))
 
 
 def draw_contest(record: Any, path: Path) -> None:

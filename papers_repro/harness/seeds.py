@@ -1,7 +1,8 @@
 """Seeds side by side: one process each, as many at a time as there are cores, with their progress shown in one place.
 
 Small networks gain little from several threads, and threads that share busy cores wait for one another; whole seeds side by side
-use the cores better. A process gets its share of the cores as torch threads. Latencies are never measured while seeds run.
+use the cores better. A process gets its share of the cores as threads, of torch and of numpy's matrix products. Latencies are never
+measured while seeds run.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from queue import Empty
 from typing import Any, TypeVar
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from papers_repro.harness.progress import ProgressCallback, Reports
 
@@ -75,6 +77,7 @@ _queues: list[Queue[Any]] = []  # in a worker the one it was begun with: a queue
 
 def _begin(queue: Queue[Any], threads: int) -> None:
     torch.set_num_threads(threads)
+    threadpool_limits(threads, user_api="blas")
     queue.cancel_join_thread()  # a worker whose words nobody reads any more, as after an interrupt, ends all the same
     _queues.append(queue)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from support.searches import FABRIC, data, problem, setting
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
 from torch.nn import functional
 
@@ -35,6 +36,18 @@ def test_a_network_is_told_its_own_loss_and_the_super_network_stays(batch_statis
             expected = functional.cross_entropy(network(images[:32]), labels[:32])
         assert loss(drawn(seed)) == pytest.approx(float(expected), rel=1e-5)
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items()) and not net.training
+
+
+def test_matrix_products_of_a_search_have_one_thread() -> None:
+    space, net, threads = setting()[0], setting()[1], set[int]()
+
+    def loss(architecture: Architecture) -> float:
+        threads.update(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+        return 0.0
+
+    with threadpool_limits(2, "blas"):
+        search_networks(problem(0.3), recommended(space.space, space.staged, 4), loss, net, JudgeOptions(4, 8), FABRIC)
+    assert threads == {1}
 
 
 def judged(
