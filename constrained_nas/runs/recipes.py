@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from constrained_nas.runs.settings import RecipeName
+from constrained_nas.runs.settings import PathPer, RecipeName
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class Recipe:
         evaluations, judged_images: networks that the surrogate is told, and the images on which they are judged.
         batch_size, learning_rate: of the heaviest network.
         paths_rate: what the paths begin with, as a share of ``learning_rate``.
+        path_per: what each of these paths is drawn for, an example or a batch.
         fine_tune_epochs, fine_tune_rate: of a found network.
         mixup, label_smoothing, ema_decay: of all these trainings.
     """
@@ -40,25 +41,26 @@ class Recipe:
     mixup: float
     label_smoothing: float
     ema_decay: float
+    path_per: PathPer = "batch"
     evaluations: int = 120
     judged_images: int = 250
 
     def numbers(self) -> dict[str, Any]:
         """What a plan can be asked to have otherwise, by the plan's names."""
         asked = ["warm_up", "train_epochs", "epochs", "batch_size", "learning_rate", "fine_tune_epochs", "fine_tune_rate"]
-        asked += ["evaluations", "judged_images"]
+        asked += ["path_per", "evaluations", "judged_images"]
         return {name: getattr(self, name) for name in asked}
 
 
-_STEPS = 1500  # of all training before a search, of ``small``
+_STEPS = 2500  # of all training before a search, of ``small``
 
 RECIPES: dict[RecipeName, Recipe] = {
     # Digits are drawn anew instead of augmented, and a moving average of so few steps would still be at the start.
-    "digits": Recipe(4, 10, 4, 32, 0.1, 0.6, 1, 0.05, mixup=0.0, label_smoothing=0.1, ema_decay=0.0),
+    "digits": Recipe(4, 20, 4, 32, 0.1, 0.6, 1, 0.05, mixup=0.0, label_smoothing=0.1, ema_decay=0.0),
     # Some hundred images: as many steps as digits have, epochs by how many images there are (see ``scaled``).
-    "small": Recipe(20, 40, 4, 32, 0.05, 0.6, 10, 0.02, mixup=0.0, label_smoothing=0.1, ema_decay=0.0),
+    "small": Recipe(20, 80, 4, 32, 0.05, 0.6, 10, 0.02, mixup=0.0, label_smoothing=0.1, ema_decay=0.0),
     "cifar": Recipe(30, 60, 2, 128, 0.1, 0.6, 10, 0.05, 0.2, 0.1, ema_decay=0.999, evaluations=300, judged_images=1_000),
-    "imagenet": Recipe(250, 100, 2, 256, 0.1, 1.0, 10, 0.05, 0.2, 0.1, ema_decay=0.9999, evaluations=500, judged_images=2_000),
+    "imagenet": Recipe(250, 100, 2, 256, 0.1, 1.0, 10, 0.05, 0.2, 0.1, 0.9999, "example", evaluations=500, judged_images=2_000),
 }
 
 
@@ -69,7 +71,7 @@ def scaled(numbers: dict[str, Any], images: int) -> dict[str, Any]:
         >>> scaled(RECIPES["small"].numbers(), 480)["train_epochs"]
         67
     """
-    factor = min(2.0, max(1 / 3, _STEPS * numbers["batch_size"] / (60 * max(1, images))))
+    factor = min(2.0, max(1 / 3, _STEPS * numbers["batch_size"] / (100 * max(1, images))))
     spread = {name: max(1, round(numbers[name] * factor)) for name in ("warm_up", "train_epochs", "fine_tune_epochs")}
     return numbers | spread
 

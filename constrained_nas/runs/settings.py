@@ -43,6 +43,7 @@ SpaceName = Literal[
     "resnet20-widths",
 ]
 MethodName = Literal["hardcore", "option-scores", "budgeted", "prunet", "filter-level", "surrogate", "soft-penalty", "random"]
+PathPer = Literal["example", "batch"]
 RecipeName = Literal["digits", "small", "cifar", "imagenet"]
 SETTINGS_FILE = "settings.json"
 ENERGY_FILE = "energy.json"
@@ -78,6 +79,9 @@ class TrainingSettings(BaseModel):
     """Epochs before anything is decided: of the heaviest network, of the whole super-network, or with all blocks equal."""
     train_epochs: int | None = Field(default=None, ge=1, le=1_000_000)
     """Of the super-network's paths before the search (hardcore spaces), or of the shared weights in an iteration (filter-level)."""
+    path_per: PathPer | None = None
+    """What a path is drawn for while they are trained (hardcore spaces): every example, as in the paper, or a whole batch, with
+    which small networks learn far more in the same time; as the recipe has it if not given."""
     batch_size: int | None = Field(default=None, ge=2, le=1_000_000)
     """Images a step, in training and search."""
     learning_rate: float | None = Field(default=None, gt=0, le=1_000_000)

@@ -25,7 +25,7 @@ from constrained_nas.runs.families.option_latencies import measure_option_table
 from constrained_nas.runs.families.timed_parts import TimedParts
 from constrained_nas.runs.fingerprint import digest, fingerprint
 from constrained_nas.runs.recipes import Recipe
-from constrained_nas.runs.settings import RunSettings
+from constrained_nas.runs.settings import PathPer, RunSettings
 from constrained_nas.training import Checkpoint, Curves
 from graphs import Architecture, SearchSpace
 from graphs.costs import CostModel, LatencyTable, QuadraticCost, WidthLatencyTable
@@ -57,6 +57,7 @@ class Plan:
     fine_tune_rate: float
     samples: int
     recipe: Recipe
+    path_per: PathPer = "example"
     evaluations: int = 0
     judged_images: int = 0
 

@@ -1,8 +1,8 @@
 """HardCoRe-NAS's spaces in a run: inverted residuals with a choice of depth, on one super-network trained before any search.
 
-The super-network is trained as in the paper, the heaviest network first, then a path drawn uniformly for every example. A found
-network takes its weights and is fine-tuned towards labels and the heaviest network's answers ("2 for 1", HardCoRe-NAS,
-Appendix G).
+The super-network is trained as in the paper, the heaviest network first, then paths drawn uniformly: one for every example, or for
+small networks one a batch. A found network takes its weights and is fine-tuned towards labels and the heaviest network's answers
+("2 for 1", HardCoRe-NAS, Appendix G).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from solvers import cheapest_start
 class HardCoReFamily(Family):
     """Configurations of blocks, and depths of stages."""
 
-    methods: ClassVar[tuple[str, ...]] = ("hardcore", "surrogate", "soft-penalty", "random")
+    methods: ClassVar[tuple[str, ...]] = ("surrogate", "hardcore", "soft-penalty", "random")
     decides: ClassVar[str] = "blocks and depths (hardcore-small, hardcore-imagenet, ofa-mbv3)"
     shares_supernet: ClassVar[bool] = True
     takes_recipes: ClassVar[bool] = True
@@ -65,7 +65,7 @@ class HardCoReFamily(Family):
     @classmethod
     def defaults(cls, space: str) -> dict[str, Any]:
         side = 32 if space == "hardcore-small" else 224
-        return {"method": "hardcore", "resolution": side, "samples": 1, **RECIPES["digits"].numbers()}
+        return {"method": "surrogate", "resolution": side, "samples": 1, **RECIPES["digits"].numbers()}
 
     @classmethod
     def build(cls, space: str, classes: int, image_channels: int, resolution: int) -> Self:

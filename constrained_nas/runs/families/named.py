@@ -66,7 +66,7 @@ def plan_of(settings: RunSettings, family: type[Family] | None = None) -> Plan:
         family: of the space; by default the one of its name.
 
     Raises:
-        ValueError: a recipe for a space whose family trains by its own.
+        ValueError: a recipe, or a way to draw paths, for a space whose family trains by its own.
     """
     kind = family or family_named(settings.space)
     numbers, facts = kind.defaults(settings.space), folder_facts(settings.data)
@@ -85,6 +85,8 @@ def plan_of(settings: RunSettings, family: type[Family] | None = None) -> Plan:
         factor = min(8.0, max(1.0, _DIGITS / max(1, facts.images)))
         longer = ("warm_up", "fine_tune_epochs", "train_epochs" if kind.shares_supernet else "epochs")
         numbers |= {name: round(numbers[name] * factor) for name in longer}
+    if settings.path_per is not None and "path_per" not in numbers:
+        raise ValueError(f"--path-per {settings.path_per}: paths of {settings.space} are drawn in one way; leave it out")
     decided = numbers | {name: given for name in numbers if (given := getattr(settings, name)) is not None}
     told = settings.model_copy(update=decided | ({"recipe": name} if kind.takes_recipes else {}))
     return Plan(settings=told, family=kind, recipe=RECIPES[name], **decided)

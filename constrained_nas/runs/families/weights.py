@@ -14,7 +14,16 @@ from constrained_nas.methods import PairwiseSurrogate
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Costs, Found, Plan, Prepared, Saved
 from constrained_nas.search import JudgeOptions, NetworkLoss, SearchOptions, WeightTraining, search, search_networks
-from constrained_nas.training import TrainingOptions, fine_tune, heaviest_file, load_weights, recalibrate_on, seeded, train_supernet
+from constrained_nas.training import (
+    TrainingOptions,
+    fine_tune,
+    heaviest_file,
+    load_weights,
+    path_a_batch,
+    recalibrate_on,
+    seeded,
+    train_supernet,
+)
 from graphs import Architecture, SearchSpace, Supernet
 from graphs.costs import CostModel, PeakCost, QuadraticCost
 from solvers import Quadratic
@@ -69,28 +78,32 @@ def judge_networks(
     plan, settings = prepared.plan, prepared.settings
     options = JudgeOptions(plan.evaluations, plan.judged_images, method.samples, settings.workers, settings.seed)
     split, fabric = prepared.data.architecture, prepared.fabric
-    loss = NetworkLoss(supernet, split, options.images, fabric, workers=options.workers, seed=options.seed)
+    by_batch = plan.path_per == "batch"  # the statistics that networks had in training
+    loss = NetworkLoss(
+        supernet, split, options.images, fabric, batch_statistics=by_batch, workers=options.workers, seed=options.seed
+    )
     curve = None if saved.curves is None else saved.curves.of("search")
     run = search_networks(problem, method, loss, supernet, options, fabric, saved.checkpoint, saved.progress, curve=curve)
     return Found(run.result, lambda other: method.finish(other, run.state), run.history, supernet)
 
 
 def train_shared(prepared: Prepared, heaviest: Architecture, saved: Saved) -> None:
-    """Train the shared super-network: the heaviest network first, then a path drawn uniformly for every example.
+    """Train the shared super-network: the heaviest network first, then paths drawn uniformly, for every example or a batch.
 
     Reference: HardCoRe-NAS, Sec. 3.3.
     """
     plan, supernet = prepared.plan, cast(Supernet, prepared.supernet)
-
+    gates = supernet.gates(heaviest)
     train_supernet(
         supernet,
-        supernet.gates(heaviest),
+        gates,
         prepared.data.weights,
         _by_recipe(plan, plan.warm_up, plan.learning_rate),
         _by_recipe(plan, plan.train_epochs, plan.recipe.paths_rate * plan.learning_rate),
         prepared.fabric,
         saved.checkpoint,
         saved.progress,
+        path_a_batch(supernet, gates) if plan.path_per == "batch" else None,
         curves=saved.curves,
     )
 

@@ -29,7 +29,7 @@ def killed(folder: Path, what: str = "search", asked: Any = ASKED) -> Path:
     """A run that was killed when its super-network was trained."""
     begin_run(asked, folder)
     with pytest.raises(KeyboardInterrupt):
-        carry_out(folder, killer(what, 2))
+        carry_out(folder, killer(what, 9 if what == "search" else 2))  # 8 networks are judged before anything is kept
     return folder
 
 

@@ -18,7 +18,7 @@ from graphs.costs import mac_cost, parameter_cost
 
 def test_other_limits_of_a_search(tmp_path: Path) -> None:
     """A wider limit never lowers the score, a narrower one never raises it, and what is told of each network is so."""
-    record = run(tmp_path, settings("hardcore-small", "params=60e3", "macs=170e3"))
+    record = run(tmp_path, settings("hardcore-small", "params=60e3", "macs=170e3", method="hardcore"))
     family = make_space("hardcore-small", 10, 1, 16)
     costs = {cost.name: cost for cost in family.counted().values()}
     assert record.certificate is not None and {near.cost for near in record.nearby} == {budget.cost for budget in record.budgets}
