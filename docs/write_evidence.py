@@ -72,10 +72,31 @@ def _hardcore_table1() -> Iterator[str]:
     )
 
 
+def _hardcore_paths() -> str:
+    record = _record("hardcore_paths")
+    table = record["tables"][0]
+    said = [
+        f"path a {row['path']}, {row['method']} {row['accuracy']:.1f}"
+        + (f" (ours less it {row['against'].replace('ours better', '**ours better**')})" if row.get("against") else " (ours)")
+        for row in table["ours"]
+    ]
+    return (
+        f"| test accuracy in % of what is found: {table['title']}, training of the same time, {table['remark'].split(';')[0]} | "
+        f"`hardcore_paths.py`, {record['scale']}, {record['seconds'] / 60:.0f} min | {'; '.join(said)} |"
+    )
+
+
 def evidence() -> str:
     """The table, in Markdown."""
     return "\n".join(
-        ["| what | script, scale | found |", "|---|---|---|", _macro_regret(), *_macro_supernet(), *_hardcore_table1()]
+        [
+            "| what | script, scale | found |",
+            "|---|---|---|",
+            _macro_regret(),
+            *_macro_supernet(),
+            *_hardcore_table1(),
+            _hardcore_paths(),
+        ]
     )
 
 
