@@ -91,7 +91,7 @@ def test_the_network_in_the_folder_loads_into_its_architecture(tmp_path: Path) -
         ("hardcore-small", (), {}, "no budget: give at least one of params, macs"),
         ("hardcore-small", ("bops=1e6",), {}, "has no cost bops: budgets there are on params, macs"),
         ("hardcore-small", ("params=1e3",), {}, "1000 parameters is below the cheapest network .* .32042 parameters."),
-        ("hardcore-small", ("params=6e4",), {"method": "budgeted"}, "use --method hardcore or surrogate or soft-penalty or random"),
+        ("hardcore-small", ("params=6e4",), {"method": "budgeted"}, "use --method surrogate or hardcore or soft-penalty or random"),
         (
             "cnf-small",
             ("params=1e4",),
@@ -316,7 +316,7 @@ def test_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     said = typed("search", "hardcore-small", "--budget", "params=60e3", "--no-test-references", "--out", folder, *tiny)
     assert "parameters" in said and "60,000" in said and "gap" in said
     kept = load_settings(Path(folder))
-    assert (kept.method, kept.epochs, kept.fine_tune_rate) == ("hardcore", 2, 0.05)  # as given, or by default
+    assert (kept.method, kept.epochs, kept.fine_tune_rate) == ("surrogate", 2, 0.05)  # as given, or by default
     assert "is finished: nothing to resume" in typed("resume", folder)
     with pytest.raises(SystemExit, match=r"already contains a run; continue it with constrained-nas resume .*run"):
         typed("search", "hardcore-small", "--budget", "params=60e3", "--out", folder)
