@@ -69,9 +69,10 @@ def scaled(numbers: dict[str, Any], images: int) -> dict[str, Any]:
 
     Example:
         >>> scaled(RECIPES["small"].numbers(), 480)["train_epochs"]
-        67
+        133
     """
-    factor = min(2.0, max(1 / 3, _STEPS * numbers["batch_size"] / (100 * max(1, images))))
+    epochs = numbers["warm_up"] + numbers["train_epochs"]
+    factor = min(2.0, max(1 / 3, _STEPS * numbers["batch_size"] / (epochs * max(1, images))))
     spread = {name: max(1, round(numbers[name] * factor)) for name in ("warm_up", "train_epochs", "fine_tune_epochs")}
     return numbers | spread
 
