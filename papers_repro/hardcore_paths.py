@@ -11,13 +11,15 @@ network a step is drawn here).
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import get_args
 
 from constrained_nas.runs import (
+    MethodName,
+    PathPer,
     RunSettings,
     costs_of,
     make_problem,
@@ -27,7 +29,6 @@ from constrained_nas.runs import (
     trained_network,
     untrained,
 )
-from constrained_nas.runs.settings import MethodName, PathPer
 from constrained_nas.training import training_threads
 from papers_repro.harness import (
     Column,
@@ -63,6 +64,8 @@ class Options(ScriptOptions):
     resolution: int = 32
     evaluations: int = 120
     """Networks whose loss the surrogate is told."""
+    warm_up: int = 4
+    """Epochs of the heaviest network, before paths are drawn."""
     epochs: int = 20
     """Of paths, one a batch; half as many with a path an example."""
     processes: int = 0
@@ -91,7 +94,9 @@ class OfSeed:
 
 def preset(scale: Scale) -> Options:
     if scale == "smoke":
-        return Options(scale, seeds=2, shares=(0.3,), training_digits=80, resolution=16, evaluations=12, epochs=2, processes=1)
+        return Options(
+            scale, seeds=2, shares=(0.3,), training_digits=40, resolution=16, evaluations=12, warm_up=1, epochs=2, processes=1
+        )
     return Options(scale)
 
 
@@ -112,6 +117,7 @@ def _of_seed(options: Options, seed: int, progress: Reports) -> OfSeed:
             seed=seed,
             threads=1,
             path_per=way,
+            warm_up=options.warm_up,
             train_epochs=options.epochs if way == "batch" else options.epochs // 2,
             training_digits=options.training_digits,
             resolution=options.resolution,

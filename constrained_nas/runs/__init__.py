@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from constrained_nas.runs.settings import (
         BUDGET_NAMES,
         MethodName,
+        PathPer,
         RunSettings,
         SpaceName,
         TrainingSettings,
