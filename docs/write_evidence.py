@@ -1,4 +1,6 @@
-"""Write README's table of evidence from the committed records of papers_repro: ``python docs/write_evidence.py``.
+"""Write README's tables from committed records: the evidence of papers_repro and the sizes of ``benchmarks/limits.py``.
+
+    python docs/write_evidence.py
 
 Every figure there is read from a record; nothing is written by hand. A test holds README to what this script would write.
 """
@@ -6,13 +8,26 @@ Every figure there is read from a record; nothing is written by hand. A test hol
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDS = ROOT / "papers_repro" / "records"
+LIMITS = ROOT / "benchmarks" / "results" / "limits.json"
 BEGIN, END = "<!-- evidence: written by docs/write_evidence.py -->", "<!-- end of evidence -->"
+BEGIN_SIZES, END_SIZES = "<!-- sizes: written by docs/write_evidence.py -->", "<!-- end of sizes -->"
+_SIZES = {
+    "groups": "groups of 10 options, one budget, solved exactly",
+    "options": "options in each of 100 groups, one budget, solved exactly",
+    "budgets": "budgets on 100 groups of 10 options, solved exactly",
+    "tensors": "tensors of 5 types, `allocate`",
+    "edges": "edges of a DAG: its cheapest connected sub-graph",
+    "images": "images drawn at 32 pixels and kept in memory",
+    "cells": "cells of a sweep, each a projection of one search",
+    "processes": "processes for the same steps of training",
+}
 
 
 def _record(name: str) -> dict[str, Any]:
@@ -100,10 +115,30 @@ def evidence() -> str:
     )
 
 
+def sizes() -> str:
+    """The largest size of each kind that was tried, in Markdown."""
+    record = json.loads(LIMITS.read_text())
+    lines = [
+        "| what | sizes tried | time at the last, s | peak memory, MiB | growth of the time (exponent) |",
+        "|---|--:|--:|--:|---|",
+    ]
+    for what, said in _SIZES.items():
+        rows = [row for row in record["rows"] if row["what"] == what]
+        before, last = rows[-2:]
+        slope = math.log(last["seconds"] / before["seconds"]) / math.log(last["size"] / before["size"])
+        growth = "straight" if abs(slope - 1) <= 0.15 else "steeper" if slope > 1 else "flatter"
+        growth = "falls" if slope < 0 else growth
+        tried = " / ".join(f"{row['size']:,}" for row in rows)
+        lines.append(f"| {said} | {tried} | {last['seconds']:.2g} | {last['mib']:,.0f} | {growth} ({slope:.1f}) |")
+    return "\n".join(lines)
+
+
 def with_evidence(text: str) -> str:
-    """README's text with its table as the records have it."""
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
-    return f"{before}{BEGIN}\n\n{evidence()}\n\n{END}{after}"
+    """README's text with its tables as the records have them."""
+    for begin, table, end in ((BEGIN, evidence(), END), (BEGIN_SIZES, sizes(), END_SIZES)):
+        before, after = text.split(begin)[0], text.split(end)[1]
+        text = f"{before}{begin}\n\n{table}\n\n{end}{after}"
+    return text
 
 
 if __name__ == "__main__":

@@ -38,6 +38,16 @@ def test_another_record_gives_another_table(writer: ModuleType, monkeypatch: pyt
     assert writer.evidence() != before
 
 
+def test_another_measurement_gives_other_sizes(writer: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    record = json.loads(writer.LIMITS.read_text())
+    assert set(writer._SIZES) == {row["what"] for row in record["rows"]}, "every size that was tried is told"
+    largest = max((row for row in record["rows"] if row["what"] == "groups"), key=lambda row: row["size"])
+    largest["seconds"] *= 1_000
+    monkeypatch.setattr(writer, "LIMITS", tmp_path / "limits.json")
+    writer.LIMITS.write_text(json.dumps(record))
+    assert next(line for line in writer.sizes().splitlines() if line.startswith("| groups")).endswith("steeper (4.3) |")
+
+
 def test_links_of_readme_lead_somewhere() -> None:
     missing = [link for link in re.findall(r"\]\(([^)#]+)", (ROOT / "README.md").read_text()) if not (ROOT / link).exists()]
     assert missing == []
