@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.kernels import as_kernel_input, compiled, interpreted, patience
+from solvers.kernels import as_kernel_input, run_kernel
 from solvers.knapsack import exact_sum
 
 _EPSILON = 2.0**-52
@@ -109,11 +109,7 @@ def relax_budgets(
     key = np.zeros(groups, dtype=np.intp)
     arguments = scaled.values, scaled.rows, np.arange(n), scaled.offsets, groups, scaled.room, dual, -math.inf
     found = key, kinks, weight, np.empty(n), math.inf
-    if patience(descend, scaled.rows.size):
-        with interpreted():
-            status, _, held = descend(*arguments, *found)
-    else:
-        status, _, held = compiled(descend)(*arguments, *found)
+    status, _, held = run_kernel(descend, scaled.rows.size, *arguments, *found)
     if status == INFEASIBLE:
         return True, None, np.zeros(len(budgets))
     duals = scaled.multipliers(dual, len(budgets))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,7 +23,7 @@ from solvers.arrays import FloatArray, IntArray
 from solvers.backends import LinearProgramBackend, linear_program
 from solvers.descent.answers import Batch, infeasible, no_batch, refuse, require_finite
 from solvers.descent.hull_tables import HullTable
-from solvers.kernels import NativeBackend, as_kernel_input, compiled, uses_kernels
+from solvers.kernels import NativeBackend, as_kernel_input, compiled, is_made, run_kernel, uses_kernels
 from solvers.knapsack import Knapsack, exact_sum, first_best, relax, relax_along
 from solvers.results import Certificate, Result, Status, minimized
 from solvers.sets import Blocks, BudgetedBlocks
@@ -205,12 +205,19 @@ def _by_kernels(
     limits = fixed.budget, float(feasible.capacities[0]), fixed.steepest
     numbers = np.concatenate([limits, feasible.blocks.totals, fixed.weights])
     indices = np.concatenate([fixed.offsets, fixed.order])
-    minimize, minimize_many = compiled(kernels.minimize), compiled(kernels.minimize_many)
+    machine: Any = None  # code for one gradient, looked up once: a call takes a few microseconds
 
     def solve(gradient: FloatArray, start: float) -> Result:
+        nonlocal machine
         began = time.perf_counter()
         x, dual = np.empty(n), np.empty(1)
-        primal, bound, excess = minimize(as_kernel_input(gradient), numbers, indices, start, x, dual)
+        arguments = as_kernel_input(gradient), numbers, indices, start, x, dual
+        if machine is None and is_made(kernels.minimize):
+            machine = compiled(kernels.minimize)
+        if machine is None:
+            primal, bound, excess = run_kernel(kernels.minimize, n, *arguments)
+        else:
+            primal, bound, excess = machine(*arguments)
         if primal != primal:
             refuse(gradient, n)
         return minimized(x, primal, bound, excess if excess > 0.0 else 0.0, dual, began)
@@ -218,7 +225,9 @@ def _by_kernels(
     def solve_many(gradients: FloatArray, start: float) -> Batch | None:
         began = time.perf_counter()
         points, duals, figures = np.empty(gradients.shape), np.empty((len(gradients), 1)), np.empty((len(gradients), 3))
-        minimize_many(as_kernel_input(gradients), numbers, indices, start, points, duals, figures)
+        run_kernel(
+            kernels.minimize_many, gradients.size, as_kernel_input(gradients), numbers, indices, start, points, duals, figures
+        )
         if np.isnan(figures).any():
             refuse(gradients, n)
         primal, bound, excess = figures.T.copy()

@@ -14,5 +14,6 @@ from solvers.kernels.compilation import (
     is_made,
     made,
     patience,
+    run_kernel,
     uses_kernels,
 )

@@ -2,8 +2,8 @@
 
 A kernel is a plain function. :func:`compiled` makes machine code of it and of the parts it calls: a second where numba kept it,
 half a minute where it did not. Small programs are not worth it at first: Python runs the same statements on them, in milliseconds
-and with the same answers to the last bit, until it has spent in this process what compiled code is worth. Then another thread makes
-the machine code, so that a limit holds and others go on meanwhile.
+and with the same answers to the last bit, until it has spent in this process about what machine code costs. Then another thread
+makes that, so that a limit holds and others go on meanwhile.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FunctionType
 from typing import Any, Literal
 
@@ -24,7 +25,8 @@ from numpy.typing import NDArray
 
 NativeBackend = Literal["native", "numpy"]
 
-_PATIENCE = 0.5  # seconds of Python in a process: half of what it takes to read compiled code
+_PATIENCE = 0.5  # seconds of Python in a process: half of what it takes to read machine code that was kept
+_LONG_PATIENCE = 10.0  # where none was kept: half of what it takes to make
 _SMALL = 4000  # numbers that a program may have to be left to Python: one pass over them takes a millisecond or so
 _marked: dict[Any, tuple[bool, Callable[[], Any] | None]] = {}  # kernels and parts: called from Python?, what is compiled instead
 _machine: dict[Any, Any] = {}  # what is compiled, or will be when it is called
@@ -116,7 +118,9 @@ if hasattr(os, "register_at_fork"):  # a child would wait for ever for the compi
 def is_made(kernel: Any) -> bool:
     """Whether a call of the kernel waits for no compiler."""
     thread = _making.get(kernel)
-    return not _installed() or (kernel in _machine if thread is None else not thread.is_alive())
+    if thread is not None:
+        return not thread.is_alive()
+    return not _installed() or (kernel in _machine and bool(_machine[kernel].overloads))
 
 
 def _machine_code(function: Any) -> Any:
@@ -155,7 +159,31 @@ def patience(kernel: Any, numbers: int, least: float = 0.0) -> float:
     """
     if is_made(kernel) or numbers > _SMALL or not hasattr(time, "CLOCK_MONOTONIC") or not _installed():
         return 0.0
-    return max(_PATIENCE - _spent, least)
+    left = _PATIENCE - _spent
+    if left <= 0.0 and not _is_kept(kernel):
+        left += _LONG_PATIENCE
+    return max(left, least)
+
+
+@functools.cache
+def _is_kept(kernel: Any) -> bool:
+    """Whether an earlier process kept machine code of the kernel, be it of parts that were edited since."""
+    from numba.core.caching import FunctionCache
+
+    try:
+        folder = Path(FunctionCache(kernel).cache_path)
+    except RuntimeError:  # no directory to keep machine code in
+        return False
+    file, line = Path(kernel.__code__.co_filename).stem, kernel.__code__.co_firstlineno
+    return any(folder.glob(f"{file}.{kernel.__qualname__}-{line}.*.nbi"))
+
+
+def run_kernel(kernel: Any, numbers: int, *arguments: Any) -> Any:
+    """What the kernel returns, run by Python while patience with a program of so many numbers lasts."""
+    if patience(kernel, numbers):
+        with interpreted():
+            return kernel(*arguments)
+    return compiled(kernel)(*arguments)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from solvers.arrays import FloatArray, IntArray
-from solvers.kernels import NativeBackend, as_kernel_input, compiled, interpreted, patience, uses_kernels
+from solvers.kernels import NativeBackend, as_kernel_input, run_kernel, uses_kernels
 from solvers.knapsack.hulls import Increments, increments
 from solvers.knapsack.program import Knapsack, exact_sum, lagrangian_bound
 from solvers.results import Status
@@ -89,11 +89,7 @@ def relax(knapsack: Knapsack, budget: float, *, start: float = 0.0, backend: Nat
         choices = np.empty(knapsack.count, dtype=np.intp)
         arrays = as_kernel_input(knapsack.values), as_kernel_input(knapsack.costs), as_kernel_input(knapsack.offsets)
         arguments = *arrays, float(budget), float(start), choices
-        if patience(kernels.relax, len(knapsack.values)):
-            with interpreted():
-                state, costlier, fraction, dual = kernels.relax(*arguments)
-        else:
-            state, costlier, fraction, dual = compiled(kernels.relax)(*arguments)
+        state, costlier, fraction, dual = run_kernel(kernels.relax, len(knapsack.values), *arguments)
         if state == kernels.INFEASIBLE:
             return Relaxation(Status.INFEASIBLE, choices, -1, 0.0, 0.0, -math.inf)
         if exact_sum(knapsack.costs[choices]) <= budget:  # two floats hold a sum to 106 bits: only a tie beyond them can fail

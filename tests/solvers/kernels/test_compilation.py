@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,20 @@ import pytest
 from support.fuzzed_programs import KINDS, Findings, check, draw
 from support.references import FAMILIES, random_options
 
-from solvers import InfeasibleError, SolverError, Status, kernels, project_to_budget, solve_exact
+from solvers import (
+    Blocks,
+    BudgetedBlocks,
+    BudgetOracle,
+    InfeasibleError,
+    SolverError,
+    Status,
+    kernels,
+    project_to_budget,
+    solve_exact,
+)
 from solvers.budgets import search, tree
-from solvers.kernels import compilation
+from solvers.kernels import compilation, compiled, is_made, oracle, patience
+from solvers.kernels.gibbs import gibbs
 from solvers.knapsack import Knapsack, exact
 
 needs_numba = pytest.mark.skipif(not kernels.uses_kernels("native"), reason="numba is not installed")
@@ -26,6 +38,8 @@ needs_numba = pytest.mark.skipif(not kernels.uses_kernels("native"), reason="num
 def by_python(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """From its call on, kernels are run by Python, as in a new process, with all patience; before it they wait for the compiler."""
     monkeypatch.setattr(search, "_PYTHON", 1e9)  # nobody joins
+    monkeypatch.setattr(compilation, "_PATIENCE", 0.0)
+    monkeypatch.setattr(compilation, "_LONG_PATIENCE", 0.0)
 
     def begin() -> None:
         compilation._wait()
@@ -62,6 +76,63 @@ def test_python_and_machine_code_answer_the_same_to_the_last_bit(by_python: Call
     by_python()
     assert [answered(*each) for each in asked] == expected
     assert not compilation._machine  # nothing was compiled
+
+
+@needs_numba
+def test_python_and_machine_code_minimize_the_same_to_the_last_bit(by_python: Callable[[], None]) -> None:
+    rng = np.random.default_rng(12)
+    asked = []
+    for sizes in ([3, 1, 4], [12] * 20, [6] * 40):
+        blocks = Blocks.of(sizes)
+        weights = np.round(rng.random(blocks.dimension), 1)
+        feasible = BudgetedBlocks.of(blocks, weights[None], [0.4 * len(sizes)])
+        asked += [(feasible, rng.choice([-1.0, 0.5, 2.0], blocks.dimension) * rng.random(blocks.dimension)) for _ in range(3)]
+
+    def minimized(feasible: BudgetedBlocks, gradient: np.ndarray) -> list[object]:
+        lmo = BudgetOracle.of(feasible)
+        one, many = lmo.minimize(gradient), lmo.minimize_many(np.stack([gradient, -gradient]))
+        assert one.x is not None and one.certificate is not None and many.x is not None
+        return [one.x.tolist(), one.certificate.bound, one.certificate.primal, many.x.tolist(), many.bound.tolist(), many.dual.tolist()]
+
+    expected = [minimized(*each) for each in asked]
+    by_python()
+    assert [minimized(*each) for each in asked] == expected
+    assert not compilation._machine
+
+
+@needs_numba
+def test_python_has_more_patience_where_no_machine_code_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A new machine has to make machine code, which takes half a minute; another process finds it and reads it in a second."""
+    from numba import config
+
+    compilation._wait()
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(compilation, "_machine", {})
+    monkeypatch.setattr(compilation, "_making", {})
+    compilation._is_kept.cache_clear()
+    monkeypatch.setattr(compilation, "_spent", 1.0)
+    assert 5.0 < patience(gibbs, 100) < 10.0
+    assert patience(gibbs, 10**6) == 0.0
+    monkeypatch.setattr(compilation, "_spent", 20.0)
+    assert patience(gibbs, 100) == 0.0
+    monkeypatch.setattr(compilation, "_spent", 1.0)
+    starts = np.array([0, 1])
+    compiled(gibbs)(0.0, np.ones(1), starts, starts, starts[:1], starts[1:], np.empty(2))
+    assert is_made(gibbs)
+    monkeypatch.setattr(compilation, "_machine", {})  # another process
+    compilation._is_kept.cache_clear()
+    assert not is_made(gibbs) and patience(gibbs, 100) == 0.0
+    compilation._is_kept.cache_clear()
+
+
+@needs_numba
+def test_a_kernel_that_another_one_may_call_is_not_made_by_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation, "_machine", {})
+    monkeypatch.setattr(compilation, "_making", {})
+    monkeypatch.setattr(compilation, "_namespaces", {})
+    compiled(oracle.minimize_many)  # nothing calls it yet
+    assert oracle.minimize in compilation._machine
+    assert not is_made(oracle.minimize) and not is_made(oracle.minimize_many)
 
 
 @needs_numba
@@ -103,6 +174,7 @@ def compiler_at_work(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(compilation, "_machine", {})
     monkeypatch.setattr(compilation, "_making", {})
     monkeypatch.setattr(compilation, "_PATIENCE", 0.0)
+    monkeypatch.setattr(compilation, "_LONG_PATIENCE", 0.0)
     monkeypatch.setattr(compilation, "_make", lambda kernel, arguments: done.wait())
     yield
     done.set()
