@@ -7,7 +7,7 @@ twice and estimates fall at least as fast as the ratios; a projection costs mill
 search.
 
 A network may also leave much of the budget unused, where the table is too high for it. With ``use`` the limit is then loosened by
-the same rule, as long as the networks fit, and the last one that did is handed back.
+the same rule, and once a network did not fit by halves of what lies between; the last one that fitted is handed back.
 
 The bound is an order statistic (see ``constrained_nas.latency.robust_times``): no distribution of the times is assumed, only that
 samples are independent. Each of at most K attempts is judged at confidence 1 - (1 - c) / K, so that "the median of the network
@@ -92,8 +92,8 @@ def fit_on_device(
         cheapest: the cheapest architecture by the table, tried before giving up where the tightened limit lies below it.
         confidence: that the median of the network handed back is at most the budget.
         attempts: at most so many networks are measured.
-        use: while a network's bound is below this share of the budget, the limit is loosened and the next network tried, until one
-            does not fit or nothing changes; 0 is content with the first that fits.
+        use: while a network's bound is below this share of the budget, the limit is loosened and the next network tried, until
+            nothing changes or the attempts are used up; 0 is content with the first that fits.
 
     Raises:
         InfeasibleError: no network fits: even the cheapest is too slow, or the attempts are used up; with all that were measured.
@@ -129,7 +129,7 @@ def tightened(
     level = 1 - (1 - confidence) / attempts
     made: list[DeviceAttempt] = []
     found: SearchResult | None = None  # of the last attempt that fitted: from then on limits are loosened
-    limit, too_slow, nothing_below = budget, float("inf"), False
+    limit, least, too_slow, nothing_below = budget, 0.0, float("inf"), False  # looser limits lie between the two in the middle
     for _ in range(attempts):
         try:
             result = project(limit)
@@ -142,21 +142,26 @@ def tightened(
             if made and result.costs[cost] >= made[-1].estimated:  # it was the one measured last
                 raise InfeasibleError(f"even the cheapest network is too slow{_told(made, budget)}") from error
         estimated = result.costs[cost]
-        if found is not None and (result.architecture == found.architecture or estimated >= too_slow):
-            break
+        if found is not None and result.architecture == found.architecture:
+            if too_slow == float("inf"):
+                break
+            least = limit  # what lies above may still hold another network
+            limit = 0.5 * (least + too_slow)
+            continue
         attempt = _attempt(limit, estimated, (yield result.architecture), budget, level)
         made.append(attempt)
         if attempt.fits:
             found = result
+            least = estimated
             if nothing_below or attempt.bound >= use * budget:
                 break
-        elif found is not None:
-            break
         elif nothing_below:
             raise InfeasibleError(f"even the cheapest network is too slow{_told(made, budget)}")
         else:
             too_slow = min(too_slow, estimated)
         limit = estimated * budget / attempt.bound
+        if found is not None and (not attempt.fits or limit >= too_slow):
+            limit = 0.5 * (least + too_slow)
     if found is None:
         raise InfeasibleError(f"no network fitted in {attempts} attempts{_told(made, budget)}")
     return DeviceSearch(found, tuple(made), budget, confidence)

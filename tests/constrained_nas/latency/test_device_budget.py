@@ -86,17 +86,33 @@ def test_a_device_faster_than_its_table_uses_its_budget(ratio: float) -> None:
     assert used.result.architecture == best.architecture  # every limit tried is budget / ratio
 
 
-def test_loosening_stops_at_what_was_too_slow() -> None:
-    """Everything costlier than the second network is slow on the device: the answer is the last that fitted."""
+def test_loosening_halves_what_lies_below_the_network_that_was_too_slow() -> None:
+    """Of the networks of 1.577, 2.11 and 2.246 in the table the last is slow on the device, more than the ratio says."""
+    first, second, third = (project(limit) for limit in (1.6, 2.2, 2.3))
+    slowest = third.costs["latency"]
+    assert first.costs["latency"] < second.costs["latency"] < slowest
+
+    def measure(a: Architecture) -> list[float]:
+        return [(3.0 if a == third.architecture else 0.7) * COST.cost(a)] * 20
+
+    found = fit_on_device(project, measure, 1.6, use=1.0)
+    assert [attempt.estimated for attempt in found.attempts] == [each.costs["latency"] for each in (first, third, second)]
+    assert [attempt.fits for attempt in found.attempts] == [True, False, True]
+    assert found.attempts[-1].limit < slowest
+    assert found.result.architecture == second.architecture
+
+
+def test_loosening_ends_with_the_attempts() -> None:
+    """Everything costlier than the first network is slow on the device: the answer is the first."""
     first = project(2.0)
-    costlier = project(2.0 / 0.7)
-    assert costlier.architecture != first.architecture
+    assert project(2.0 / 0.7).architecture != first.architecture
 
     def measure(a: Architecture) -> list[float]:
         return [(0.7 if a == first.architecture else 3.0) * COST.cost(a)] * 20
 
     found = fit_on_device(project, measure, 2.0, use=0.95)
-    assert [attempt.fits for attempt in found.attempts] == [True, False]
+    assert [attempt.fits for attempt in found.attempts] == [True, *[False] * (len(found.attempts) - 1)]
+    assert 2 <= len(found.attempts) <= 8
     assert found.result.architecture == first.architecture
     with pytest.raises(ValueError, match="a share"):
         fit_on_device(project, measure, 2.0, use=1.5)
