@@ -26,7 +26,7 @@ import numpy as np
 import tyro
 
 from constrained_nas.records import save_architecture
-from graphs import Architecture
+from graphs import Architecture, MBConvSpace
 from graphs.files import read_json, save_json
 from papers_repro.experiment import make_fabric
 from papers_repro.hardcore import (
@@ -59,6 +59,8 @@ from papers_repro.harness import ProgressBars, Reports, Scale, ScriptOptions, at
 SCRIPT = "hardcore_table1"
 PAPER_BUDGETS_MS = {"cpu": (40.0, 45.0, 50.0, 55.0, 60.0), "cuda": (25.0, 30.0, 40.0)}  # Table 1, at batches of 1 and 64
 _SEARCHES = 5  # that take time, a budget
+_TRAINED = -1  # in place of a budget
+_RANKED_TOGETHER = 5
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def preset(scale: Scale) -> Options:
         )
     if scale == "laptop":
         quick = replace(learned_digits(), path_per="batch", rounds=25, calibration_networks=16, calibration_rounds=12)
-        return Options(scale, seeds=3, shares=(0.25, 0.5), measuring_rounds=15, setup=quick)
+        return Options(scale, seeds=3, shares=(0.25, 0.5), measuring_rounds=15, attempts=6, use=0.95, setup=quick)
     contest = ContestOptions(  # Sec. 3.2; Appendix G
         evaluations=500,
         evaluated_images=10_000,
@@ -150,19 +152,45 @@ def run(options: Options, folder: Path, progress: ProgressBars) -> tuple[list[Te
     weights = {"heaviest network": 3.0 * options.setup.warm_up_epochs, "sampled paths": 3.0 * options.setup.multi_path_epochs}
     pieces = options.seeds * (3.0 * epochs + _SEARCHES * len(limits))
     with progress.phase("2/4 super-networks and searches", pieces, weights) as reports:
-        searched = run_seeds(partial(_search_seed, options, folder, latencies, limits), seeds, processes, reports)
+        trained = [(seed, _TRAINED) for seed in seeds]
+        searches = [(seed, budget) for seed in seeds for budget in range(len(limits))]
+        after = {each: (each[0], _TRAINED) for each in searches}
+        search = partial(_search, options, folder, latencies, limits)
+        searched = run_seeds(search, trained + searches, processes, reports, after)
     contest = Contest(space, latencies.cost, options.contest)
     with progress.phase("3/4 on the device", options.attempts, {}) as reports:
         found = hold_all(contest, [o for each in searched for o in each], rounds, options, reports)
-    architectures = {seed: [each.result.architecture for each in found if each.outcome.seed == seed] for seed in seeds}
-    pieces = sum(len({str(space.space.describe(a)) for a in architectures[seed]}) + 1 for seed in seeds) + options.ranked_networks
-    with progress.phase("4/4 fine-tuning and tests", pieces, {}) as reports:
-        answers = run_seeds(partial(_test_seed, options, folder, latencies, architectures), seeds, processes, reports)
+    tests = [_Tested(seed, tuple(each.result.architecture for each in found if each.outcome.seed == seed)) for seed in seeds]
+    tests += [_Tested(seed, (space.heaviest(),), "heaviest") for seed in seeds]
+    tests += _ranked(options, space)
+    networks = sum(len({str(space.space.describe(a)) for a in piece.architectures}) for piece in tests)
+    with progress.phase("4/4 fine-tuning and tests", networks, {}) as reports:
+        answers = run_seeds(partial(_test, options, folder, latencies), tests, processes, reports)
     for each in found:
         _save(contest, each, folder)
-    accuracies = [accuracy for tests, _, _ in answers for accuracy in tests]
-    tested = [Tested.of(each, 100 * accuracy) for each, accuracy in zip(found, accuracies, strict=True)]
-    return tested, Ranking(tuple(100 * best for _, best, _ in answers), answers[0][2]), latencies
+    of_seed, heaviest, ranked = answers[: len(seeds)], answers[len(seeds) : 2 * len(seeds)], answers[2 * len(seeds) :]
+    accuracies = [100 * accuracy for answer in of_seed for accuracy, _ in answer]
+    tested = [Tested.of(each, accuracy) for each, accuracy in zip(found, accuracies, strict=True)]
+    pairs = [(inherited, accuracy) for answer in ranked for accuracy, inherited in answer]
+    return tested, Ranking(tuple(100 * best for ((best, _),) in heaviest), pairs), latencies
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tested:
+    """Networks of a seed that are tested in a row; their accuracies are kept under that name."""
+
+    seed: int
+    architectures: tuple[Architecture, ...]
+    name: str = "found"
+
+
+def _ranked(options: Options, space: MBConvSpace) -> list[_Tested]:
+    """The random networks that are ranked, of the first seed, in pieces that two processes can share."""
+    generator, blocks = np.random.default_rng(options.seed), space.staged.blocks
+    choices = [[int(c) for c in generator.integers(blocks.sizes)] for _ in range(options.ranked_networks)]
+    drawn = [space.space.architecture(blocks.vertex(each)) for each in choices]
+    cuts = range(0, len(drawn), _RANKED_TOGETHER)
+    return [_Tested(options.seed, tuple(drawn[cut : cut + _RANKED_TOGETHER]), f"ranked{cut}") for cut in cuts]
 
 
 def _level(rounds: ReferenceRounds, options: Options, folder: Path) -> float:
@@ -175,42 +203,33 @@ def _level(rounds: ReferenceRounds, options: Options, folder: Path) -> float:
     return level
 
 
-def _search_seed(
-    options: Options, folder: Path, latencies: BlockLatencies, limits: list[float], seed: int, progress: Reports
+def _search(
+    options: Options, folder: Path, latencies: BlockLatencies, limits: list[float], piece: tuple[int, int], progress: Reports
 ) -> list[Outcome]:
+    """Train the super-network of (seed, ``_TRAINED``), or search with it under the budget of (seed, budget)."""
+    (seed, budget), fabric = piece, make_fabric(options.setup)
+    setup = options.setup if budget == _TRAINED else replace(options.setup, resume=True)
+    prepared = prepare(setup, seed, fabric, progress, folder, latencies)
+    if budget == _TRAINED:
+        return []
+    checkpoints, resume = folder / "checkpoints", options.setup.resume
+    return run_contest(prepared, budget, limits[budget], options.contest, seed, fabric, progress, checkpoints, resume)
+
+
+def _test(
+    options: Options, folder: Path, latencies: BlockLatencies, piece: _Tested, progress: Reports
+) -> list[tuple[float, float]]:
+    """Accuracy on the test images, and on the search's images with the super-network's weights where that is ranked."""
     fabric = make_fabric(options.setup)
-    prepared = prepare(options.setup, seed, fabric, progress, folder, latencies)
-    checkpoints = folder / "checkpoints"
-    return run_contest(prepared, limits, options.contest, seed, fabric, progress, checkpoints, options.setup.resume)
-
-
-def _test_seed(
-    options: Options,
-    folder: Path,
-    latencies: BlockLatencies,
-    architectures: dict[int, list[Architecture]],
-    seed: int,
-    progress: Reports,
-) -> tuple[list[float], float, list[tuple[float, float]]]:
-    """Test accuracies, that of the heaviest network, and (first seed) the pairs of :class:`Ranking`."""
-    fabric = make_fabric(options.setup)
-    prepared = prepare(replace(options.setup, resume=True), seed, fabric, progress, folder, latencies)  # trained by now
-    training = training_options(options.setup, options.contest.fine_tune_epochs, options.contest.fine_tune_rate, seed)
-    tests = Tests(prepared, training, fabric, folder / "checkpoints" / f"accuracies_seed{seed}.json", options.setup.resume)
-
-    def accuracy(architecture: Architecture) -> float:
-        found = tests.accuracy(architecture)[0]
-        progress.update(f"seed {seed}: {prepared.space.space.describe(architecture)}", 1, 1)
-        return found
-
-    accuracies = [accuracy(architecture) for architecture in architectures[seed]]
-    best, pairs = accuracy(prepared.space.heaviest()), []
-    if seed == options.seed:
-        generator, blocks = np.random.default_rng(seed), prepared.space.staged.blocks
-        for _ in range(options.ranked_networks):
-            drawn = prepared.space.space.architecture(blocks.vertex([int(c) for c in generator.integers(blocks.sizes)]))
-            pairs.append((tests.inherited(drawn), accuracy(drawn)))
-    return accuracies, best, pairs
+    prepared = prepare(replace(options.setup, resume=True), piece.seed, fabric, progress, folder, latencies)  # trained by now
+    training = training_options(options.setup, options.contest.fine_tune_epochs, options.contest.fine_tune_rate, piece.seed)
+    memory = folder / "checkpoints" / f"accuracies_seed{piece.seed}_{piece.name}.json"
+    tests, found = Tests(prepared, training, fabric, memory, options.setup.resume), []
+    for architecture in piece.architectures:
+        accuracy = tests.accuracy(architecture)[0]
+        progress.update(f"seed {piece.seed}, {piece.name}: {prepared.space.space.describe(architecture)}", 1, 1)
+        found.append((accuracy, tests.inherited(architecture) if piece.name.startswith("ranked") else float("nan")))
+    return found
 
 
 def _save(contest: Contest, each: Found, folder: Path) -> None:

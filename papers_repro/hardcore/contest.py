@@ -140,7 +140,8 @@ _NEVER = 2**31  # networks before the surrogate is used
 
 def run_contest(
     prepared: TrainedSupernet,
-    limits_ms: list[float],
+    budget: int,
+    limit_ms: float,
     options: ContestOptions,
     seed: int,
     fabric: Fabric,
@@ -148,43 +149,38 @@ def run_contest(
     checkpoints: Path,
     resume: bool,
 ) -> list[Outcome]:
-    """Every method under every budget (ms), with one seed.
+    """Every method under the budget of that number and limit, with one seed.
 
     Raises:
         InfeasibleError: a budget below the cheapest network; names it.
     """
     contest, outcomes = Contest(prepared.space, prepared.cost, options), list[Outcome]()
-    methods, net = contest.methods(), prepared.supernet
-    losses = NetworkLoss(
-        net, prepared.data.architecture, options.evaluated_images, fabric, batch_statistics=options.judged_by_batch, seed=seed
-    )
+    methods, net, problem = contest.methods(), prepared.supernet, contest.problem(limit_ms)
+    split, draws = prepared.data.architecture, seed * 1000 + budget
+    settings = SearchOptions(options.search_epochs, options.search_batch, seed=draws)
+    losses = NetworkLoss(net, split, options.evaluated_images, fabric, batch_statistics=options.judged_by_batch, seed=seed)
 
-    def checkpoint(name: str, budget: int) -> Checkpoint:
+    def checkpoint(name: str) -> Checkpoint:
         path = checkpoints / f"search_{name}_seed{seed}_budget{budget}.safetensors"
         if not resume:
             path.unlink(missing_ok=True)
         return kept_under(path, prepared.data)
 
-    for index, limit in enumerate(limits_ms):
-        problem = contest.problem(limit)
-        settings = SearchOptions(options.search_epochs, options.search_batch, seed=seed * 1000 + index)
+    def add(method: str, result: SearchResult, state: Any, seconds: float) -> None:
+        outcomes.append(Outcome(seed, budget, limit_ms, method, result, state, seconds))
 
-        def add(method: str, result: SearchResult, state: Any, seconds: float, index: int = index, limit: float = limit) -> None:
-            outcomes.append(Outcome(seed, index, limit, method, result, state, seconds))
-
-        for method, name in _EVALUATED.items():
-            began, report = time.perf_counter(), progress.callback(f"seed {seed}, budget {index + 1}, {name}")
-            judging = JudgeOptions(options.evaluations, options.evaluated_images, JUDGED_ROWS, seed=settings.seed)
-            found = search_networks(problem, methods[method], losses, net, judging, fabric, checkpoint(name, index), report)
-            add(method, found.result, found.state, time.perf_counter() - began)
-        for method, name in _SEARCHED.items():
-            began, report = time.perf_counter(), progress.callback(f"seed {seed}, budget {index + 1}, {name}")
-            split, kept = prepared.data.architecture, checkpoint(name, index)
-            run = search(problem, methods[method], prepared.supernet, split, settings, fabric, kept, report)
-            add(method, run.result, run.state, time.perf_counter() - began)
-            if method == PENALTY:
-                projected = methods[PENALTY_PROJECTED].finish(problem, run.state)
-                add(PENALTY_PROJECTED, projected, run.state, time.perf_counter() - began)
-        add(RANDOM, contest.random(problem, seed, index), None, 0.0)
-        add(CHEAPEST, contest.cheapest(problem), None, 0.0)
+    for method, name in _EVALUATED.items():
+        began, report = time.perf_counter(), progress.callback(f"seed {seed}, budget {budget + 1}, {name}")
+        judging = JudgeOptions(options.evaluations, options.evaluated_images, JUDGED_ROWS, seed=draws)
+        found = search_networks(problem, methods[method], losses, net, judging, fabric, checkpoint(name), report)
+        add(method, found.result, found.state, time.perf_counter() - began)
+    for method, name in _SEARCHED.items():
+        began, report = time.perf_counter(), progress.callback(f"seed {seed}, budget {budget + 1}, {name}")
+        run = search(problem, methods[method], net, split, settings, fabric, checkpoint(name), report)
+        add(method, run.result, run.state, time.perf_counter() - began)
+        if method == PENALTY:
+            projected = methods[PENALTY_PROJECTED].finish(problem, run.state)
+            add(PENALTY_PROJECTED, projected, run.state, time.perf_counter() - began)
+    add(RANDOM, contest.random(problem, seed, budget), None, 0.0)
+    add(CHEAPEST, contest.cheapest(problem), None, 0.0)
     return outcomes

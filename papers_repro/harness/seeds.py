@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 from papers_repro.harness.progress import ProgressCallback, Reports
 
 Answer = TypeVar("Answer")
+Piece = TypeVar("Piece", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,26 +51,40 @@ def at_a_time(asked: int, seeds: int, device: str = "cpu") -> int:
     return min(asked or available_cores(), seeds) if device == "cpu" else 1
 
 
-def run_seeds(work: Callable[[int, Reports], Answer], seeds: Sequence[int], processes: int, progress: Reports) -> list[Answer]:
+def run_seeds(
+    work: Callable[[Piece, Reports], Answer],
+    seeds: Sequence[Piece],
+    processes: int,
+    progress: Reports,
+    after: Mapping[Piece, Piece] | None = None,
+) -> list[Answer]:
     """``work(seed, progress)`` for every seed, in their order; the first failure is raised once the running seeds have ended.
 
     Args:
         work: picklable, such as ``functools.partial`` of a function at the top of a module; so is what it returns.
+        seeds: or pieces of them; hashable, picklable, no two equal. What comes first begins first.
         processes: seeds at a time; 1 runs them here, one after another, with torch's own number of threads.
+        after: pieces that begin when another one, which comes before them, has ended.
     """
     if processes <= 1:
         return [work(seed, progress) for seed in seeds]
     context = get_context("spawn")  # a forked child would inherit torch's threads in an unknown state
     threads = max(1, available_cores() // processes)
     queue: Queue[Any] = context.Queue()  # a manager's would take a process more, which imports the script first
+    futures: dict[Piece, Future[Answer]] = {}
     with ProcessPoolExecutor(processes, context, _begin, (queue, threads)) as pool:
-        futures = [pool.submit(_reported, work, seed) for seed in seeds]
-        while not all(future.done() for future in futures):
+        while len(futures) < len(seeds) or not all(future.done() for future in futures.values()):
+            for seed in seeds:
+                first = (after or {}).get(seed)
+                if seed not in futures and (first is None or (first in futures and futures[first].done())):
+                    if first is not None:
+                        futures[first].result()
+                    futures[seed] = pool.submit(_reported, work, seed)
             _show(queue, progress)
             time.sleep(0.05)
         time.sleep(0.05)  # the last words may still be on their way
         _show(queue, progress)
-        return [future.result() for future in futures]
+        return [futures[seed].result() for seed in seeds]
 
 
 _queues: list[Queue[Any]] = []  # in a worker the one it was begun with: a queue reaches a process only as it begins
@@ -82,7 +97,7 @@ def _begin(queue: Queue[Any], threads: int) -> None:
     _queues.append(queue)
 
 
-def _reported(work: Callable[[int, Reports], Answer], seed: int) -> Answer:
+def _reported(work: Callable[[Piece, Reports], Answer], seed: Piece) -> Answer:
     return work(seed, QueuedProgress(_queues[-1]))
 
 

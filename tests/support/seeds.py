@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 from papers_repro.harness import Reports
 
 
@@ -11,3 +14,13 @@ def squared(seed: int, progress: Reports) -> int:
     if seed == 7:
         raise ArithmeticError("seven")
     return seed * seed
+
+
+def handed_over(folder: Path, piece: tuple[int, str], progress: Reports) -> str:
+    """(seed, "made") writes a file after a moment, (seed, "read") returns what it says."""
+    seed, part = piece
+    if part == "made":
+        time.sleep(0.2 * (3 - seed))
+        (folder / str(seed)).write_text(f"of {seed}")
+        return ""
+    return (folder / str(seed)).read_text()

@@ -92,7 +92,14 @@ def test_python_and_machine_code_minimize_the_same_to_the_last_bit(by_python: Ca
         lmo = BudgetOracle.of(feasible)
         one, many = lmo.minimize(gradient), lmo.minimize_many(np.stack([gradient, -gradient]))
         assert one.x is not None and one.certificate is not None and many.x is not None
-        return [one.x.tolist(), one.certificate.bound, one.certificate.primal, many.x.tolist(), many.bound.tolist(), many.dual.tolist()]
+        return [
+            one.x.tolist(),
+            one.certificate.bound,
+            one.certificate.primal,
+            many.x.tolist(),
+            many.bound.tolist(),
+            many.dual.tolist(),
+        ]
 
     expected = [minimized(*each) for each in asked]
     by_python()
