@@ -36,6 +36,8 @@ def fingerprint(settings: RunSettings, space: SearchSpace, data: DataSplits, fab
         shared: of a super-network that serves every search; else of a search and what follows it.
     """
     names = _SHARED - _LENGTH if shared else _SEARCHED
+    if not settings.sync_batchnorm:
+        names = names - {"sync_batchnorm"}  # as in files of before there was such an option
     values = settings.model_dump(mode="json", include=names)
     return {
         "data": {"name": data.name, **data.identity},

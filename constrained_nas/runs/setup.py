@@ -70,7 +70,7 @@ def untrained(
     )
     _check_batch(plan, data)
     fabric = make_fabric(settings.device, settings.precision)
-    Parts(settings.parts or 1, fabric).check(plan.batch_size)
+    Parts(settings.parts or 1, fabric, settings.sync_batchnorm).check(plan.batch_size)
     if family is None:
         built: Family = plan.family.build(settings.space, data.classes, data.image_channels, plan.resolution)
     else:

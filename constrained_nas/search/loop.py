@@ -51,8 +51,8 @@ Score = Callable[[SearchResult], Mapping[str, float]]
 class SearchOptions:
     """The loop's own settings; HardCoRe-NAS searches for two epochs of the architecture split.
 
-    ``batch_statistics`` is for frozen weights: normalize by the batch rather than by the running statistics. ``parts`` of a batch
-    and ``recompute`` as in :class:`constrained_nas.training.TrainingOptions`.
+    ``batch_statistics`` is for frozen weights: normalize by the batch rather than by the running statistics. ``parts`` of a batch,
+    ``recompute`` and ``sync_batchnorm`` as in :class:`constrained_nas.training.TrainingOptions`.
     """
 
     epochs: int = 2
@@ -62,6 +62,7 @@ class SearchOptions:
     seed: int = 0
     parts: int = 1
     recompute: bool = False
+    sync_batchnorm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def search(
     """
     if weights_data is not None and training is None:
         raise ValueError("weights_data without training: say how the weights learn with training=WeightTraining(...)")
-    parts = Parts(options.parts, fabric)
+    parts = Parts(options.parts, fabric, options.sync_batchnorm)
     parts.check(options.batch_size)
     supernet.to(fabric.device).to(memory_format=torch.channels_last)
     state = method.init(problem, np.random.default_rng([options.seed, 0]))
@@ -158,7 +159,7 @@ def search(
                     if optimizer is not None and training is not None:
                         set_rate(optimizer, training, moment.progress)
                     learner = None if purpose == "architecture" else optimizer
-                    with recomputing(supernet, options.recompute):
+                    with recomputing(supernet, options.recompute, parts.normalizing if parts.together else None):
                         feedback = _evaluate(running, proposal, images, labels, parts, learner, (options.seed, epoch, step))
                     if purpose != "weights":
                         if proposal.observed is not None:
@@ -248,7 +249,7 @@ def _evaluate(
 
     def run(rows: slice) -> None:
         given = gates if parts.count == 1 else {name: part_of_gate(gate, rows) for name, gate in gates.items()}
-        lost = row_losses(network(images[rows], given), fabric.to_device(labels[rows]))  # (rows,)
+        lost = row_losses(network(images[rows], given, *parts.whole(gates)), fabric.to_device(labels[rows]))  # (rows,)
         if not torch.isfinite(lost).all():
             advice = "was it trained?" if optimizer is None else "lower the learning rate"
             raise FloatingPointError(f"the super-network's loss is not finite: {advice}")

@@ -26,6 +26,7 @@ class Batch:
         whole: whether it is computed at one time.
         teacher, temperature: of distillation; None for labels alone.
         curve: where loss and accuracy are noted.
+        told: to a super-network besides, see :meth:`constrained_nas.training.parts.Parts.whole`.
     """
 
     images: Tensor
@@ -38,6 +39,7 @@ class Batch:
     teacher: nn.Module | None
     temperature: float
     curve: Curve | None = None
+    told: tuple[Gates, ...] = ()
 
     def backward(self, network: nn.Module, fabric: Fabric, what: str, epoch: int, rows: slice) -> None:
         """Add the gradients of some rows, of their share in the loss of the batch.
@@ -47,7 +49,7 @@ class Batch:
         """
         images = self.images[rows]
         gates = None if self.gates is None else {name: part_of_gate(gate, rows) for name, gate in self.gates.items()}
-        logits = network(images) if gates is None else network(images, gates)
+        logits = network(images) if gates is None else network(images, gates, *self.told)
         of = None if self.whole else (self.labels, self.partner)
         loss = training_loss(logits, self.labels[rows], self.partner[rows], self.share, self.smoothing, of)
         if self.teacher is not None:

@@ -240,12 +240,14 @@ def _made_by(path: Place) -> Mapping[str, Any]:
 
 
 def _deciding(options: Any) -> Any:
-    """Options without the number of processes that load data, and what is computed again to save memory: they decide nothing."""
-    return (
-        {name: value for name, value in options.items() if name not in ("workers", "recompute")}
-        if isinstance(options, dict)
-        else options
-    )
+    """Options without the number of processes that load data, and what is computed again to save memory: they decide nothing.
+
+    Normalization over processes is left out where it is not asked for: files of before it do not name it.
+    """
+    if not isinstance(options, dict):
+        return options
+    idle = {"workers", "recompute"} | ({"sync_batchnorm"} if not options.get("sync_batchnorm") else set())
+    return {name: _deciding(value) for name, value in options.items() if name not in idle}
 
 
 def _header(header: Mapping[str, str]) -> tuple[Any, Any, tuple[str, str] | None]:

@@ -226,7 +226,7 @@ def _train(
 
     The curve is named ``phase``, or ``what``.
     """
-    parts = Parts(options.parts, fabric)
+    parts = Parts(options.parts, fabric, options.sync_batchnorm)
     parts.check(options.batch_size)
     network.to(fabric.device).to(memory_format=torch.channels_last)
     optimizer = _optimizer(network, options)
@@ -263,10 +263,11 @@ def _train(
                 images, labels, partner, share = mixup(images, labels, options.mixup, generator)
                 gates = draw(len(images), generator)
                 optimizer.zero_grad(set_to_none=True)
-                towards = options.label_smoothing, options.parts == 1, teacher, temperature, curve
+                told = () if gates is None else parts.whole(gates)
+                towards = options.label_smoothing, options.parts == 1, teacher, temperature, curve, told
                 batch = Batch(images, labels, partner, share, gates, *towards)
                 run = partial(batch.backward, running, fabric, what, epoch + 1)
-                with recomputing(blocks, options.recompute):
+                with recomputing(blocks, options.recompute, parts.normalizing if parts.together else None):
                     parts.compute(network, len(images), run, (options.seed, epoch, step))
                 rate = options.rate((epoch * steps + step) / steps)
                 for group in optimizer.param_groups:

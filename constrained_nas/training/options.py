@@ -24,6 +24,7 @@ class TrainingOptions:
         optimizer: ``rmsprop`` has EfficientNet's smoothing .9 and epsilon .001.
         parts: of a batch, whose gradients add up, see :mod:`constrained_nas.training.parts`; shared by all processes.
         recompute: save memory, see :mod:`constrained_nas.training.recompute`; the weights are the same.
+        sync_batchnorm: normalize the parts together, one a process: the training of the whole batch on one process, up to rounding.
 
     PruNet retrains with ``TrainingOptions(450, 1536, 0.06, ema_decay=0.9999, drop_path=0.2, from_scratch=True, decay=0.97)``.
 
@@ -49,6 +50,7 @@ class TrainingOptions:
     optimizer: Literal["sgd", "rmsprop"] = "sgd"
     parts: int = 1
     recompute: bool = False
+    sync_batchnorm: bool = False
 
     def __post_init__(self) -> None:
         if self.optimizer not in ("sgd", "rmsprop"):

@@ -4,26 +4,36 @@ The gradients of the parts add up to that of the batch. Rows see each other thro
 those of a part, and what they leave is the mean over the parts. So the number of parts decides a training, as the batch size does,
 and the number of processes does not: two parts on two processes and on one end in the same weights to the last bit, more parts up
 to the order in which gradients are added. A batch that does not fit into memory is computed in parts too.
+
+Parts that are computed at the same time, one a process, can instead be normalized together: the training is then that of the whole
+batch on one process, up to rounding, whatever the number of processes. What draws by rows, dropout above all, draws by parts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import cast
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from constrained_nas.training.joined import JoinedNormalization
 from constrained_nas.training.processes import TogetherStrategy
+
+Gates = dict[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     """So many parts of every batch, of which the processes of ``fabric`` compute as many each.
+
+    Attributes:
+        joined: batch normalization is over the whole batch, not over a part; needs a process for every part.
 
     Raises:
         ValueError: a number of parts that the processes cannot share, or a Fabric that adds gradients by itself.
@@ -31,11 +41,17 @@ class Parts:
 
     count: int
     fabric: Fabric
+    joined: bool = False
 
     def __post_init__(self) -> None:
         processes = self.fabric.world_size
         if self.count < 1 or self.count % processes:
             raise ValueError(f"{self.count} part(s) of a batch cannot be shared by {processes} processes: give a multiple of those")
+        if self.joined and self.count != processes:
+            raise ValueError(
+                f"--sync-batchnorm: {self.count} part(s) of a batch are normalized together by as many processes, not by "
+                f"{processes}, which would compute some after others: torchrun --nproc_per_node {self.count}, or leave it out"
+            )
         if isinstance(self.fabric.strategy, DDPStrategy) and not isinstance(self.fabric.strategy, TogetherStrategy):
             raise ValueError("several processes: take the Fabric of constrained_nas.training.make_fabric, not one with DDP")
 
@@ -68,7 +84,8 @@ class Parts:
         for part in range(each * self.fabric.global_rank, each * (self.fabric.global_rank + 1)):
             with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
                 torch.manual_seed(mixed_seed(*seeds, part))
-                run(slice(rows * part // self.count, rows * (part + 1) // self.count))
+                with self.normalizing():
+                    run(slice(rows * part // self.count, rows * (part + 1) // self.count))
             with torch.no_grad():
                 for buffer, old, change in zip(statistics, before, changes, strict=True):
                     new = buffer - old
@@ -77,12 +94,26 @@ class Parts:
         self._leave(statistics, changes)
         self._add_gradients(network)
 
+    @property
+    def together(self) -> bool:
+        """Whether other processes normalize their rows together with those of this one."""
+        return self.joined and self.count > 1
+
+    def normalizing(self) -> AbstractContextManager[Any]:
+        """A block in which batch normalization is over what it is to be over."""
+        return JoinedNormalization(self.fabric.global_rank, self.count, self.total) if self.together else nullcontext()
+
+    def whole(self, gates: Gates) -> tuple[Gates, ...]:
+        """What a super-network is told besides the gates of a part: those of the batch, where it is normalized as one."""
+        return (gates,) if self.together else ()
+
     def total(self, tensor: Tensor) -> Tensor:
         """The sum over the processes."""
         if self.fabric.world_size == 1:
             return tensor
-        summed = self.fabric.all_reduce(tensor.to(self.fabric.device), reduce_op="sum")
-        return cast(Tensor, summed).to(tensor.device)
+        summed = tensor.to(self.fabric.device, copy=True)
+        distributed.all_reduce(summed)  # Fabric's own waits for all processes first, which takes longer than the message
+        return summed.to(tensor.device)
 
     @torch.no_grad()
     def _leave(self, statistics: Sequence[Tensor], changes: Sequence[Tensor]) -> None:

@@ -26,7 +26,7 @@ from torch.nn import functional
 from graphs.blocks.depthwise import depthwise
 from graphs.blocks.operators import ConvNormActivation, InvertedResidual, SqueezeExcite, copy_leading_channels, round_channels
 from graphs.blocks.widths import leading_attention, leading_block
-from solvers.arrays import FloatArray, IntArray
+from solvers.arrays import BoolArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +96,14 @@ class ElasticInvertedResidual(nn.Module):
         inner = [[float(channel < round_channels(self.inputs * size / 4)) for channel in range(reduced)] for size in sizes]
         self.register_buffer("inner", torch.tensor(inner), persistent=False)  # (sizes, reduced)
 
-    def forward(self, images: Tensor, gate: Tensor, values: FloatArray | None = None) -> Tensor:
+    def forward(self, images: Tensor, gate: Tensor, values: FloatArray | None = None, used: BoolArray | None = None) -> Tensor:
         """The gated mixture.
 
         Args:
             images: (B, inputs, H, W).
             gate: (options,) for the whole batch or (B, options), non-negative, summing to 1 over the options.
             values: the gate as the host has it, so that it need not be read from the device.
+            used: (options,), those that rows use of the batch of which these are a part; None where they are all of it.
 
         A one-hot gate that needs no gradient is no mixture: one option for the whole batch runs the narrow block alone, one a row
         runs the shared weights once.
@@ -113,11 +114,14 @@ class ElasticInvertedResidual(nn.Module):
             return self._narrow_forward(images, int(picks))
         weights = gate.expand(len(images), -1) if gate.ndim == 1 else gate  # (B, options)
         expanded = self.expand(images)  # (B, hidden, H, W)
+        if used is None:
+            used = (known.reshape(-1, known.shape[-1]) != 0).any(0)  # (options,)
+        kernels = np.array([c.kernel for c in self.configurations])
+        present = set(kernels[used | gate.requires_grad].tolist())
         if picks is None:
-            used = gate.requires_grad | (known.reshape(-1, known.shape[-1]) != 0).any(0)  # (options,)
-            mixed = self._mixture(expanded, weights, {c.kernel for c, on in zip(self.configurations, used, strict=True) if on})
+            mixed = self._mixture(expanded, weights, present)
         else:
-            mixed = self._rows(expanded, weights, np.array([c.kernel for c in self.configurations])[picks])
+            mixed = self._rows(expanded, weights, kernels[picks], present)
         projected = self.project(mixed)
         return projected + images if self.residual else projected
 
@@ -138,9 +142,9 @@ class ElasticInvertedResidual(nn.Module):
             parts.append(features * scale.to(features.dtype)[:, :, None, None])
         return sum(parts[1:], parts[0])
 
-    def _rows(self, expanded: Tensor, weights: Tensor, kernels: IntArray) -> Tensor:
+    def _rows(self, expanded: Tensor, weights: Tensor, kernels: IntArray, present: set[int]) -> Tensor:
         """The same for rows that pick an option each, of ``kernels`` (B,): a row has one kernel, one mask and one attention."""
-        features = self._own_kernels(expanded, kernels)
+        features = self._own_kernels(expanded, kernels, [str(kernel) for kernel in sorted(present)])
         scale = weights @ self.masks.to(weights.dtype)  # (B, hidden), of zeros and ones
         if self.squeeze_excite is not None:
             sizes = weights @ self.squeezed.to(weights.dtype)  # (B, sizes)
@@ -148,9 +152,8 @@ class ElasticInvertedResidual(nn.Module):
             scale = scale * torch.where(sizes.sum(1, keepdim=True) > 0, attention, 1.0)
         return features * scale.to(features.dtype)[:, :, None, None]
 
-    def _own_kernels(self, expanded: Tensor, kernels: IntArray) -> Tensor:
-        """Every row through its own kernel; all rows enter the statistics of every kernel that some row has."""
-        present = [str(kernel) for kernel in np.unique(kernels)]
+    def _own_kernels(self, expanded: Tensor, kernels: IntArray, present: list[str]) -> Tensor:
+        """Every row through its own kernel; all rows enter the statistics of every kernel that some row has (``present``)."""
         if len(present) == 1:
             return self._activated(present[0], self._of_kernel(present[0], expanded))
         mixed = None

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from graphs.blocks.inverted_residuals import FusedInvertedResidual, ResidualConvolution
 from graphs.blocks.operators import InvertedResidual
 from graphs.blocks.widths import BlockChoice, Prunode, scaled
-from solvers.arrays import FloatArray
+from solvers.arrays import BoolArray, FloatArray
 
 Operator = Literal["convolution", "fused", "inverted"]
 
@@ -146,19 +146,20 @@ class StochasticLayer(nn.Module):
             return ResidualConvolution(s.inputs, s.outputs, block.kernel, s.stride, block.activation)
         return Prunode(s.inputs, s.outputs, s.stride, block, maximum, fused=s.operator == "fused")
 
-    def forward(self, images: Tensor, gate: Tensor, values: FloatArray | None = None) -> Tensor:
+    def forward(self, images: Tensor, gate: Tensor, values: FloatArray | None = None, used: BoolArray | None = None) -> Tensor:
         """``sum_o gate_o option_o(images)`` over the options whose gate is not zero; only they get a gradient.
 
         Args:
             images: (B, inputs, side, side).
             gate: (options,) for the whole batch, or (B, options).
             values: the gate as the host has it, so that it need not be read from the device.
+            used: (options,), those that rows use of the batch of which these are a part; None where they are all of it.
 
         Raises:
             ValueError: an option of a block that was removed has a gate that is not zero, or all gates are zero.
         """
         known = gate.detach().cpu().numpy() if values is None else values
-        active = np.flatnonzero((known != 0).reshape(-1, gate.shape[-1]).any(0)).tolist()
+        active = np.flatnonzero((known != 0).reshape(-1, gate.shape[-1]).any(0) if used is None else used).tolist()
         whole = not gate.requires_grad and len(active) == 1 and bool((known[..., active[0]] == 1).all())
         outputs = []
         for name, members in self._grouped(active):

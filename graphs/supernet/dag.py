@@ -44,7 +44,8 @@ class Edge:
     Attributes:
         factory: builds the module. An elastic module (``option`` None) is called as ``module(images, gate)`` and offers
             ``narrow(option) -> nn.Module``; with an attribute ``takes_values`` that is true it is called with the gate's values, an
-            array on the host, as a third argument, so that it need not read a device's; any other as ``module(images)``.
+            array on the host, as a third argument, so that it need not read a device's, and where other processes run other rows
+            of the batch with the options (options,) that any of its rows uses as a fourth; any other as ``module(images)``.
         decision: the decision that switches the edge; None for an edge that always runs.
         option: the option under which the edge runs, its output multiplied by that option's gate; None with a decision means
             the module itself holds all the options.

@@ -9,8 +9,10 @@ Reference: Véniat & Denoyer, Budgeted Super Networks, Sec. 3.2 (one sampled sub
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -22,10 +24,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from graphs.supernet.rows import add_rows, gather_rows
 
 
+class Route(NamedTuple):
+    """A module to run, the numbers of its rows (None: all), and of how many rows elsewhere too it is part (None: of no others)."""
+
+    module: int
+    rows: Tensor | None = None
+    in_all: int | None = None
+
+
 class _RoutedBatchNorm(_BatchNorm):
     """Batch normalization whose batch is ``rows``, and that copes with a single value a channel."""
 
     rows: Tensor | None = None  # numbers of the rows whose statistics count, all different; None for all rows
+    in_all: int | None = None  # rows whose statistics count, those included that run elsewhere; None where none do
 
     def forward(self, features: Tensor) -> Tensor:
         if self.rows is None or not (self.training or self.running_mean is None):
@@ -35,7 +46,8 @@ class _RoutedBatchNorm(_BatchNorm):
 
     def _normalize(self, features: Tensor) -> Tensor:
         # The variance of one value is 0: torch refuses it in training. One routed row of one pixel is an everyday sight here.
-        if self.training and features.numel() == features.shape[1] and self.running_mean is not None:
+        rows = len(features) if self.in_all is None else self.in_all
+        if self.training and rows * math.prod(features.shape[2:]) == 1 and self.running_mean is not None:
             return functional.batch_norm(
                 features, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
             )
@@ -88,17 +100,35 @@ def route_norms(module: nn.Module) -> nn.Module:
     return module
 
 
-def module_rows(live: NDArray[np.bool_], device: torch.device) -> list[tuple[int, Tensor | None]]:
-    """The modules that some row of ``live`` (B, E) runs, in order, each with the numbers of its rows; None where all rows run."""
+def module_rows(
+    live: NDArray[np.bool_], device: torch.device, running: NDArray[np.intp] | None = None
+) -> list[tuple[int, Tensor | None]]:
+    """The modules that some row of ``live`` (B, E) runs, in order, each with the numbers of its rows; None where all rows run.
+
+    Modules in ``running`` are all there, with no rows where no row runs them.
+    """
     counts = live.sum(0)
-    running = np.flatnonzero(counts)
+    running = np.flatnonzero(counts) if running is None else running
     # All at once: a transfer a module would take longer than some modules.
     numbers = torch.from_numpy(np.nonzero(live.T)[1]).to(device)
     parts = numbers.split(counts[running].tolist())
     return [(edge, None if len(rows) == len(live) else rows) for edge, rows in zip(running.tolist(), parts, strict=True)]
 
 
-def run_masked(module: nn.Module, arguments: Sequence[Tensor], rows: Tensor) -> Tensor:
+@contextmanager
+def rows_in_all(module: nn.Module, count: int | None) -> Iterator[None]:
+    """Tell routed normalizations in ``module`` how many rows they are over, those that run elsewhere included; None: no others."""
+    norms = [] if count is None else [part for part in module.modules() if isinstance(part, _RoutedBatchNorm)]
+    for norm in norms:
+        norm.in_all = count
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.in_all = None
+
+
+def run_masked(module: nn.Module, arguments: Sequence[Any], rows: Tensor) -> Tensor:
     """The outputs of all rows, zeros except in ``rows``: (B, ...). The module's batch normalizations must be routed ones."""
     norms = [part for part in module.modules() if isinstance(part, _RoutedBatchNorm)]
     for norm in norms:

@@ -86,7 +86,7 @@ def _empty(like: Tensor, shape: Sequence[int], layout: torch.memory_format) -> T
 def _flat(features: Tensor) -> Tensor:
     """A view (rows, numbers) in the order of memory."""
     dense = features if features.is_contiguous() else features.permute(0, 2, 3, 1)  # else: channels last
-    return dense.view(len(features), -1)
+    return dense.view(len(features), features.shape[1:].numel())  # not -1: there may be no rows
 
 
 def _taken(features: Tensor, rows: Tensor, layout: torch.memory_format) -> Tensor:

@@ -25,7 +25,7 @@ from graphs.supernet.connectivity import Connectivity
 from graphs.supernet.dag import Edge, EdgeKey, as_multigraph, edge_of, layer_of
 from graphs.supernet.extraction import bare_network, copy_module
 from graphs.supernet.feature_maps import FeatureMaps, rectified_layers
-from graphs.supernet.routing import module_rows, route_norms, run_masked
+from graphs.supernet.routing import Route, module_rows, route_norms, rows_in_all, run_masked
 from graphs.supernet.rows import gather_rows
 
 Gates = Mapping[str, Tensor]
@@ -55,8 +55,14 @@ class Supernet(nn.Module):
         x = torch.as_tensor(self.space.point(architecture), dtype=torch.get_default_dtype(), device=device)
         return {decision.name: x[self.space.slice(decision.name)] for decision in self.space.decisions}
 
-    def forward(self, images: Tensor, gates: Gates) -> Tensor:
+    def forward(self, images: Tensor, gates: Gates, whole: Gates | None = None) -> Tensor:
         """The output at the sink for ``images`` (B, *source shape). Gates that lie on the host are best left there.
+
+        Args:
+            images: to run on.
+            gates: of these images.
+            whole: gates of the batch whose other rows run elsewhere at the same time, where batch normalization is over all of
+                it: every module that any of its rows uses runs then, if need be on no row.
 
         Raises:
             ValueError: a gate is missing or has the wrong shape; no module with a gate above zero joins the source to the sink (of
@@ -67,39 +73,54 @@ class Supernet(nn.Module):
         maps = FeatureMaps(self.source, images, self.rectified)
         if self.rows == "mixture":
             read = self._read(gates)
-            moved = _moved(gates, images.device)
-            for index in self._running(self._live(gates, read)):
+            moved, everywhere = _moved(gates, images.device), None if whole is None else self._read(whole)
+            for index in self._running(self._live(gates, everywhere or read)):
                 source, target, _ = key = self.edge_keys[index]
-                maps.add(target, self._run_edge(index, edge_of(self.dag, key), maps.read(source), moved, read))
+                maps.add(target, self._run_edge(index, edge_of(self.dag, key), maps.read(source), moved, read, everywhere))
             return maps.read(self.sink)
-        for source, modules in groupby(self._routes(gates, images), key=lambda module: self.edge_keys[module[0]][0]):
-            self._run_routed(maps, source, list(modules), gates)
+        routes = self._routes(gates, images, whole)
+        for source, modules in groupby(routes, key=lambda route: self.edge_keys[route.module][0]):
+            self._run_routed(maps, source, list(modules), gates, whole)
         return maps.read(self.sink) if self.sink in maps else self._nothing(images)
 
-    def _run_routed(self, maps: FeatureMaps, source: Hashable, modules: list[tuple[int, Tensor | None]], gates: Gates) -> None:
-        """Run the modules that lead out of ``source``, each for its rows (None: all)."""
+    def _run_routed(self, maps: FeatureMaps, source: Hashable, routes: list[Route], gates: Gates, whole: Gates | None) -> None:
+        """Run the modules that lead out of ``source``, each for its rows."""
         features, masking = maps.read(source), self.rows == "mask"
-        sets = [rows for _, rows in modules if rows is not None]
+        sets = [route.rows for route in routes if route.rows is not None]
         gathered = iter(gather_rows(features, sets) if sets and not masking else ())
-        for index, rows in modules:
+        for index, rows, count in routes:
             key, module = self.edge_keys[index], self.edge_modules[index]
             edge = edge_of(self.dag, key)
-            arguments = [features if rows is None or masking else next(gathered)]
+            arguments: list[Any] = [features if rows is None or masking else next(gathered)]
             if edge.decision is not None and edge.option is None:  # an elastic module is told the gate
                 gate = gates[edge.decision]
                 arguments.append(gate if rows is None or masking or gate.ndim == 1 else gate.index_select(0, rows))
-            if masking and rows is not None:
-                maps.add(key[1], run_masked(module, arguments, rows))
-            else:
-                maps.add(key[1], module(*arguments), rows)
+                if whole is not None and getattr(module, "takes_values", False):
+                    arguments += [None, _used(whole[edge.decision].detach().cpu().numpy())]
+            with rows_in_all(module, count):
+                if masking and rows is not None:
+                    maps.add(key[1], run_masked(module, arguments, rows))
+                else:
+                    maps.add(key[1], module(*arguments), rows)
 
-    def _run_edge(self, index: int, edge: Edge, features: Tensor, gates: Gates, read: Mapping[str, NDArray[Any]]) -> Tensor:
+    def _run_edge(
+        self,
+        index: int,
+        edge: Edge,
+        features: Tensor,
+        gates: Gates,
+        read: Mapping[str, NDArray[Any]],
+        everywhere: Mapping[str, NDArray[Any]] | None,
+    ) -> Tensor:
         module = self.edge_modules[index]
         if edge.decision is None:
             return cast(Tensor, module(features))
         gate, values = gates[edge.decision], read[edge.decision]
         if edge.option is None:
-            return cast(Tensor, module(features, gate, *([values] if getattr(module, "takes_values", False) else [])))
+            told: list[Any] = [values] if getattr(module, "takes_values", False) else []
+            if told and everywhere is not None:
+                told.append(_used(everywhere[edge.decision]))
+            return cast(Tensor, module(features, gate, *told))
         output: Tensor = module(features)
         if not gate.requires_grad and (values[..., edge.option] == 1).all():
             return output
@@ -126,11 +147,11 @@ class Supernet(nn.Module):
             raise ValueError(f"no module with a gate above zero joins {self.source!r} to {self.sink!r}: the gates disconnect them")
         return self._connected[key]
 
-    def _routes(self, gates: Gates, images: Tensor) -> list[tuple[int, Tensor | None]]:
-        """The modules to run, in order, each with the numbers of its rows, None for all."""
+    def _routes(self, gates: Gates, images: Tensor, whole: Gates | None) -> list[Route]:
+        """The modules to run, in order."""
         on = self.connectivity.switched_on(self._points(gates, len(images)))
         if len(on) == 1:
-            return [(index, None) for index in self._running(on[0], allow_none=self.disconnected == "zeros")]
+            return [Route(index) for index in self._running(on[0], allow_none=self.disconnected == "zeros")]
         live = self.connectivity.connected(on)
         lost = np.flatnonzero(~live.any(axis=1))
         if len(lost) and self.disconnected == "refuse":
@@ -138,7 +159,12 @@ class Supernet(nn.Module):
                 f"row {lost[0]} ({len(lost)} of {len(on)} rows): no module with a gate above zero joins {self.source!r} to "
                 f"{self.sink!r}: the gates disconnect them"
             )
-        return [(self._order[edge], rows) for edge, rows in module_rows(live, images.device)]
+        if whole is None:
+            return [Route(self._order[edge], rows) for edge, rows in module_rows(live, images.device)]
+        count = max(len(gate) for gate in whole.values() if gate.ndim == 2)
+        counts = self.connectivity.connected(self.connectivity.switched_on(self._points(whole, count))).sum(0)
+        running = module_rows(live, images.device, np.flatnonzero(counts))
+        return [Route(self._order[edge], rows, int(counts[edge])) for edge, rows in running]
 
     def _points(self, gates: Gates, rows: int) -> NDArray[Any]:
         """The gates as one-hot points of the space, (1, dimension) if all are for the whole batch, else (rows, dimension)."""
@@ -279,6 +305,12 @@ def _moved(gates: Gates, device: torch.device) -> Gates:
             parts = flat.to(device, non_blocking=device.type == "cuda").split([gate.numel() for gate in away.values()])
             moved |= {name: part.reshape(away[name].shape) for name, part in zip(away, parts, strict=True)}
     return moved
+
+
+def _used(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """The options (options,) that some row of gates (options,) or (B, options) uses."""
+    used: NDArray[np.bool_] = (values.reshape(-1, values.shape[-1]) != 0).any(0)
+    return used
 
 
 def _is_on(edge: Edge, gates: Gates, read: Mapping[str, NDArray[Any]]) -> bool:

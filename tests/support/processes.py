@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,16 +48,18 @@ def in_processes(count: int, command: Sequence[str]) -> list[tuple[int, str]]:
     return [(process.returncode, said) for process in started for said in [process.communicate(timeout=300)[1]]]
 
 
-def after_training(parts: int, normalized: bool = True) -> dict[str, torch.Tensor]:
+def after_training(parts: int, normalized: bool = True, joined: bool = False) -> dict[str, torch.Tensor]:
     """What every kind of training and search comes to on tiny spaces, by name: weights, statistics, states of methods.
 
     Args:
+        parts: of a batch.
         normalized: whether normalizations use the batch's statistics; else they are as if evaluated, and rows do not meet.
+        joined: whether parts are normalized together; then there are three steps of each.
     """
     torch.set_num_threads(1)
     found: dict[str, torch.Tensor] = {}
-    options = TrainingOptions(1, 16, 0.1, seed=3, parts=parts)
-    for name, train in _trainings(parts, options, make_fabric()).items():
+    options = TrainingOptions(3 if joined else 1, 16, 0.1, seed=3, parts=parts, sync_batchnorm=joined)
+    for name, train in _trainings(options, make_fabric()).items():
         network = train(None if normalized else _as_evaluated)
         found |= {f"{name}.{key}": value for key, value in network.items()}
     return found
@@ -65,8 +68,9 @@ def after_training(parts: int, normalized: bool = True) -> dict[str, torch.Tenso
 Change = Callable[[nn.Module], None] | None
 
 
-def _trainings(parts: int, options: TrainingOptions, fabric: Any) -> dict[str, Callable[[Change], dict[str, torch.Tensor]]]:
-    looped = SearchOptions(1, 16, seed=4, parts=parts)
+def _trainings(options: TrainingOptions, fabric: Any) -> dict[str, Callable[[Change], dict[str, torch.Tensor]]]:
+    parts, joined = options.parts, options.sync_batchnorm
+    looped = SearchOptions(options.epochs, 16, seed=4, parts=parts, sync_batchnorm=joined)
     setting()  # once, as it seeds torch
 
     def shared(change: Change) -> dict[str, torch.Tensor]:
@@ -82,7 +86,7 @@ def _trainings(parts: int, options: TrainingOptions, fabric: Any) -> dict[str, C
         net, teacher = (setting()[0].supernet().extract(setting()[0].heaviest()) for _ in range(2))
         if change:
             change(net)
-        fine_tune(net, striped_data(16, 1), options, fabric, teacher)
+        fine_tune(net, striped_data(16, 1), replace(options, recompute=joined), fabric, teacher)
         return net.state_dict()
 
     def hardcore(change: Change) -> dict[str, torch.Tensor]:
@@ -131,7 +135,8 @@ def _trainings(parts: int, options: TrainingOptions, fabric: Any) -> dict[str, C
             striped_data(16, 7),
             looped,
             fabric,
-            training=PRUNET_TRAINING,
+            # RMSprop makes whole steps of gradients that are nought but for rounding, as those of a shift before a normalization.
+            training=replace(PRUNET_TRAINING, optimizer="sgd") if joined else PRUNET_TRAINING,
             weights_data=rest,
         )
         return net.state_dict() | {"logits": torch.as_tensor(run.state.logits), "losses": torch.tensor(run.losses)}
@@ -140,9 +145,9 @@ def _trainings(parts: int, options: TrainingOptions, fabric: Any) -> dict[str, C
         topology = resnet_topology((4, 8, 8), 1, 1, 16)
         space = topology.quantization_space()
         level = FilterLevel(space, learning_rate=0.05, hard=True)
-        # Weights that round to noise draw it by parts.
-        weights = FilterWeights(16, 0.05, noise_share=0.0 if change else 0.05, parts=parts)
-        how = c1(weight_epochs=1, samples=2, iterations=1, weights=weights, seed=5)
+        # Weights that round to noise draw it by parts, unless these are normalized together.
+        weights = FilterWeights(16, 0.05, noise_share=0.0 if change else 0.05, parts=parts, sync_batchnorm=joined)
+        how = c1(weight_epochs=options.epochs, samples=2, iterations=1, weights=weights, seed=5)
         cost = BitOperations(space)
         limit = Budget(cost, 0.5 * cost.cost(space.homogeneous(len(space.operations) - 1)), cost.unit)
 
@@ -161,7 +166,7 @@ def _trainings(parts: int, options: TrainingOptions, fabric: Any) -> dict[str, C
 
 
 def _still(options: SearchOptions, change: Change) -> SearchOptions:
-    return SearchOptions(options.epochs, options.batch_size, change is None, seed=options.seed, parts=options.parts)
+    return replace(options, batch_statistics=change is None)
 
 
 def _as_evaluated(network: nn.Module) -> None:
@@ -173,5 +178,6 @@ def _as_evaluated(network: nn.Module) -> None:
 
 
 if __name__ == "__main__":
-    results = after_training(2)
-    save_checkpoint(Path(sys.argv[1]) / f"{os.environ['RANK']}of{process_count()}.safetensors", results, {})
+    for name, joined in (("", False), ("joined", True)):
+        results = after_training(2, joined=joined)
+        save_checkpoint(Path(sys.argv[1]) / f"{os.environ['RANK']}of{process_count()}{name}.safetensors", results, {})

@@ -37,7 +37,7 @@ class FilterWeights:
     """SGD of the weights, Nesterov momentum; ``noise_share`` of quantized weights get uniform noise instead of rounding.
 
     Where the rate falls along a cosine it may first rise to ``learning_rate``, linearly, over the share ``rise`` of the training.
-    ``parts`` of a batch: see :mod:`constrained_nas.training.parts`.
+    ``parts`` of a batch and ``sync_batchnorm``: see :mod:`constrained_nas.training.parts`.
     """
 
     batch_size: int = 64
@@ -47,6 +47,7 @@ class FilterWeights:
     noise_share: float = 0.05
     rise: float = 0.0
     parts: int = 1
+    sync_batchnorm: bool = False
 
     def rate(self, progress: float) -> float:
         """The learning rate at a share ``progress`` of the training."""
@@ -123,7 +124,7 @@ def train_configurations(
     Raises:
         FloatingPointError: a loss is not finite.
     """
-    parts = Parts(options.parts, fabric)
+    parts = Parts(options.parts, fabric, options.sync_batchnorm)
     parts.check(options.batch_size)
     parameters = list(network.parameters())
     optimizer = torch.optim.SGD(
@@ -191,7 +192,7 @@ def _backward(
     rows: slice,
 ) -> None:
     """Add the gradients of some rows under one of so many configurations, and their share of the loss to ``lost``."""
-    if parts.count > 1:  # every part draws its own, wherever it is computed
+    if parts.count > 1 and not parts.together:  # every part draws its own, wherever it is computed
         noise.manual_seed(mixed_seed(*seeds, rows.start))
     loss = functional.cross_entropy(network(images[rows]), labels[rows])
     if parts.count > 1:

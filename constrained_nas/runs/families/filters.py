@@ -128,7 +128,9 @@ class FilterFamily(Family):
     def trained(self, prepared: Prepared, supernet: nn.Module | None, architecture: Architecture, saved: Saved) -> nn.Module:
         """From fresh weights; after every epoch the training is kept, and it goes on from there."""
         plan, seed, data = prepared.plan, prepared.settings.seed, prepared.data.weights
-        weights = FilterWeights(plan.batch_size, plan.fine_tune_rate, parts=plan.settings.parts or 1)
+        weights = FilterWeights(
+            plan.batch_size, plan.fine_tune_rate, parts=plan.settings.parts or 1, sync_batchnorm=plan.settings.sync_batchnorm
+        )
         configuration = Configuration(self.space.layer_counts(architecture))
         network = fresh_network(lambda: self.make(()), seed, data, weights, prepared.fabric)
 
@@ -171,7 +173,9 @@ class FilterFamily(Family):
 
     def _options(self, plan: Plan) -> FilterSearchOptions:
         """C.1 for bit widths; C.3, on all the data and without fresh starts, for numbers of filters."""
-        weights = FilterWeights(plan.batch_size, plan.learning_rate, parts=plan.settings.parts or 1)
+        weights = FilterWeights(
+            plan.batch_size, plan.learning_rate, parts=plan.settings.parts or 1, sync_batchnorm=plan.settings.sync_batchnorm
+        )
         seed = plan.settings.seed
         if self._bits:
             return c1(weight_epochs=plan.train_epochs, samples=plan.samples, iterations=plan.epochs, weights=weights, seed=seed)

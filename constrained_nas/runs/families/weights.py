@@ -54,6 +54,7 @@ def search_supernet(
         seed=settings.seed,
         parts=settings.parts or 1,
         recompute=settings.recompute,
+        sync_batchnorm=settings.sync_batchnorm,
     )
     run = search(
         problem,
@@ -180,4 +181,5 @@ def _by_recipe(plan: Plan, epochs: int, rate: float) -> TrainingOptions:
         seed=settings.seed,
         parts=settings.parts or 1,
         recompute=settings.recompute,
+        sync_batchnorm=settings.sync_batchnorm,
     )

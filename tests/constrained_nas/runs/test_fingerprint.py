@@ -58,6 +58,7 @@ def copy(interrupted: Path, tmp_path: Path) -> Path:
         ({"precision": "bf16-mixed"}, r"settings\.precision 32-true, now bf16-mixed"),
         ({"recipe": "cifar"}, r"settings\.recipe digits, now cifar"),
         ({"threads": 2}, "threads 1, now 2"),
+        ({"sync_batchnorm": True}, r"settings\.sync_batchnorm not stated, now True"),
     ],
 )
 def test_an_edit_that_changes_results_is_refused_by_name(copy: Path, changes: dict[str, Any], said: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,12 @@ from support.processes import after_training, in_processes
 from support.searches import FABRIC, setting
 from support.tiny import settings, striped_data
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional
 
 from constrained_nas.runs import begin_run, carry_out
-from constrained_nas.training import Parts, TrainingOptions, load_checkpoint, train_supernet
+from constrained_nas.training import Parts, TrainingOptions, load_checkpoint, recomputing, train_supernet
+from constrained_nas.training.joined import JoinedNormalization
+from graphs import resnet_fabric
 
 COMMAND = "from constrained_nas.commands.cli import main; main()"
 SCRIPT = str(Path(__file__).parents[2] / "support" / "processes.py")
@@ -28,15 +32,55 @@ def test_parts_add_up_to_the_update_of_the_whole_batch() -> None:
         torch.testing.assert_close(parts[name], tensor, rtol=1e-5, atol=1e-6, msg=lambda said, name=name: f"{name}: {said}")
 
 
-def test_two_processes_end_as_one_with_two_parts(tmp_path: Path) -> None:
-    ended = in_processes(2, [sys.executable, SCRIPT, str(tmp_path)])
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes left, each what it came to."""
+    folder = tmp_path_factory.mktemp("two")
+    ended = in_processes(2, [sys.executable, SCRIPT, str(folder)])
     assert [status for status, _ in ended] == [0, 0], ended
+    return folder
+
+
+def test_two_processes_end_as_one_with_two_parts(of_two: Path) -> None:
     alone = after_training(2)
     for rank in range(2):
-        together = load_checkpoint(tmp_path / f"{rank}of2.safetensors")[0]
+        together = load_checkpoint(of_two / f"{rank}of2.safetensors")[0]
         assert together.keys() == alone.keys()
         for name, tensor in alone.items():  # two numbers have the same sum in either order: to the last bit
             torch.testing.assert_close(together[name], tensor, rtol=0, atol=0, msg=lambda said, name=name: f"{name}: {said}")
+
+
+def test_two_processes_that_normalize_together_end_as_one_on_the_joined_batch(of_two: Path) -> None:
+    """Weights, running statistics, losses and points after three steps, in training mode, for every method and fine-tuning."""
+    alone = after_training(1, joined=True)
+    for rank in range(2):
+        together = load_checkpoint(of_two / f"{rank}of2joined.safetensors")[0]
+        assert together.keys() == alone.keys()
+        for name, tensor in alone.items():
+            torch.testing.assert_close(together[name], tensor, rtol=0, atol=1e-6, msg=lambda said, name=name: f"{name}: {said}")
+    assert any("running_var" in name for name in alone)
+
+
+def test_joined_normalization_of_one_process_is_torchs() -> None:
+    torch.manual_seed(0)
+    weight, bias = (torch.rand(3, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    for shape in ((5, 3), (2, 3, 4), (2, 3, 2, 2), (1, 3, 1, 2, 2)):
+        features = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        plain, joined = ([torch.zeros(3).double(), torch.ones(3).double()] for _ in range(2))
+        expected = functional.batch_norm(features, *plain, weight, bias, True, 0.3, 1e-3)
+        with JoinedNormalization(0, 1, lambda tensor: tensor):
+            found = functional.batch_norm(features, *joined, weight, bias, True, 0.3, 1e-3)
+            bare = functional.batch_norm(features, None, None, training=True)
+            evaluated = functional.batch_norm(features, *plain)
+        torch.testing.assert_close([found, *joined], [expected, *plain])
+        torch.testing.assert_close(bare, functional.batch_norm(features, None, None, training=True))
+        torch.testing.assert_close(evaluated, functional.batch_norm(features, *plain))
+        for gradient in (torch.randn_like(expected), torch.ones_like(expected)):
+            inputs = features, weight, bias
+            wanted = torch.autograd.grad(expected, inputs, gradient, retain_graph=True)
+            torch.testing.assert_close(torch.autograd.grad(found, inputs, gradient, retain_graph=True), wanted)
+    with JoinedNormalization(0, 1, lambda tensor: tensor), pytest.raises(ValueError, match="more than 1 value per channel"):
+        functional.batch_norm(torch.zeros(1, 3), None, None, training=True)
 
 
 def test_parts_that_cannot_be() -> None:
@@ -44,6 +88,11 @@ def test_parts_that_cannot_be() -> None:
         Parts(0, FABRIC)
     with pytest.raises(ValueError, match="a part needs two examples"):
         Parts(4, FABRIC).check(7)
+    with pytest.raises(ValueError, match=r"--sync-batchnorm: 2 part\(s\).* not by 1, .* torchrun --nproc_per_node 2"):
+        Parts(2, FABRIC, joined=True)
+    routed = resnet_fabric(1, classes=3, image_channels=1, side=16, widths=(4, 8, 8)).supernet(rows="route")
+    with pytest.raises(ValueError, match=r"--recompute: .* leave one out"), recomputing(routed, inside=nullcontext):
+        pass
 
 
 def test_computing_again_saves_memory_and_changes_nothing() -> None:
