@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -40,6 +41,7 @@ _DEEPEST = 64  # records nest less than ten levels
 _LONGEST = 20_000  # characters of a text
 _LONGEST_NAME = 1_000
 _PARTIAL = ".partial"
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
@@ -75,6 +77,10 @@ def written_whole(path: Path | str, *, parents: bool = True) -> Iterator[Path]:
         os.replace(partial, target)
         if hasattr(os, "O_DIRECTORY"):
             _to_disk(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        if error.errno in _NO_ROOM and error.filename is None:  # of a write, which knows no name
+            raise OSError(error.errno, error.strerror, str(target)) from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

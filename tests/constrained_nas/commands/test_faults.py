@@ -250,6 +250,7 @@ def test_a_full_disk(copy: Path, tmp_path: Path, command: Command, size: int) ->
         if size == 0:
             said.append(command("compare", copy, "--out", out))
     assert all("File too large" in line or "cannot write weights" in line for line in said), said
+    assert all(str(tmp_path) in line for line in said), said  # where there is no room
     assert not list(tmp_path.rglob("*partial*"))  # nothing half-written stays
     if (out / "settings.json").exists():  # and with room again the run goes on
         assert "written to" in command("resume", out)
