@@ -45,6 +45,17 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
+def _naming(path: Path | str) -> Iterator[None]:
+    """Say of what file there was no room for, which a write does not know."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+@contextmanager
 def written_whole(path: Path | str, *, parents: bool = True) -> Iterator[Path]:
     """Give a fresh file in the same folder, and move it to ``path`` at the end: whoever reads sees a whole file or none.
 
@@ -71,16 +82,13 @@ def written_whole(path: Path | str, *, parents: bool = True) -> Iterator[Path]:
     finally:
         os.close(handle)
     try:
-        yield partial
-        os.chmod(partial, mode)  # libraries that put a file of their own in its place choose their own mode
-        _to_disk(partial, os.O_RDWR)
-        os.replace(partial, target)
-        if hasattr(os, "O_DIRECTORY"):
-            _to_disk(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        if error.errno in _NO_ROOM and error.filename is None:  # of a write, which knows no name
-            raise OSError(error.errno, error.strerror, str(target)) from error
-        raise
+        with _naming(target):
+            yield partial
+            os.chmod(partial, mode)  # libraries that put a file of their own in its place choose their own mode
+            _to_disk(partial, os.O_RDWR)
+            os.replace(partial, target)
+            if hasattr(os, "O_DIRECTORY"):
+                _to_disk(target.parent, os.O_RDONLY | os.O_DIRECTORY)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -122,7 +130,7 @@ def append_text(text: str, path: Path | str, *, durable: bool = False) -> None:
     Raises:
         OSError: it is a link, a folder or a pipe, or cannot be written.
     """
-    with open(path, "a", encoding="utf-8", opener=_appended) as file:
+    with _naming(path), open(path, "a", encoding="utf-8", opener=_appended) as file:
         alone = os.fstat(file.fileno()).st_nlink == 1
         if alone:
             file.write(text)
