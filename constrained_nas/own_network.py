@@ -89,7 +89,7 @@ def search_network(
         >>> options = {"conv": nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()), "skip": nn.Identity()}
         >>> head = nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10)
         >>> net = nn.Sequential(nn.Conv2d(1, 8, 3, 2), Choice("block", options), *head)
-        >>> quick = {"training_digits": 100, "draws": 1, "warm_up": 1, "train_epochs": 1, "epochs": 1, "fine_tune_epochs": 1}
+        >>> quick = {"training_digits": 100, "draws": 1, "warm_up": 1, "train_epochs": 1, "evaluations": 8, "fine_tune_epochs": 1}
         >>> found = search_network(net, "digits", {"params": "0.5K"}, resolution=16, batch_size=16, **quick)
         >>> found.choices, found.costs["params"]
         ({'block': 'skip'}, 170.0)

@@ -3,8 +3,8 @@
 Four steps, a quarter of a minute on an idle CPU with scikit-learn's digits:
 
 1. write a network as always, with ``graphs.Choice`` where options compete; ``choice_space`` finds them;
-2. train all options together, every image on a random architecture of its own;
-3. score each option by how well held-out images fare with it, and take the best selection that fits all budgets, exactly;
+2. train all options together, every batch on a random architecture of its own;
+3. judge whole networks with these weights on held-out images, and take the best by a pairwise model that fits all budgets, exactly;
 4. extract the found network, train it a little further, and write it as a Python file that needs torch only.
 """
 
@@ -29,9 +29,10 @@ from torch.utils.data import TensorDataset
 
 from constrained_nas.data import loader
 from constrained_nas.export import export_python
+from constrained_nas.methods import recommended
 from constrained_nas.problem import Budget, SearchProblem
-from constrained_nas.selections import option_scores, project_linear
-from constrained_nas.training import TrainingOptions, evaluate, fine_tune, recalibrate, train_supernet
+from constrained_nas.search import JudgeOptions, NetworkLoss, search_networks
+from constrained_nas.training import TrainingOptions, evaluate, fine_tune, path_a_batch, recalibrate, train_supernet
 from graphs import Choice, Supernet, choice_space
 from graphs.costs import choice_cost, choice_macs, choice_parameters
 
@@ -90,12 +91,14 @@ class Options:
     """Budget: parameters."""
     latency_ms: float | None = None
     """Budget: milliseconds for one image on this machine, by the sum of measured options; none by default."""
-    epochs: int = 12
+    epochs: int = 24
     """Epochs in which all options are trained together."""
+    networks: int = 60
+    """Networks that the search is told the loss of."""
     tuning: int = 3
     """Epochs in which the found network is trained further."""
     images: int = 1797
-    """How many of the 1797 digits to use: half to train, a quarter to score the options, a quarter to test."""
+    """How many of the 1797 digits to use: half to train, a quarter to judge networks, a quarter to test."""
     out: Path | None = None
     """Write the found network into this folder (found.py, found.safetensors)."""
     seed: int = 0
@@ -103,7 +106,7 @@ class Options:
 
 
 def digit_splits(images: int, seed: int) -> list[TensorDataset]:
-    """Images (N, 1, 8, 8) and labels: for the weights, for the scores of the options, for the test."""
+    """Images (N, 1, 8, 8) and labels: for the weights, to judge networks, for the test."""
     bunch = load_digits()
     chosen = torch.randperm(len(bunch.images), generator=torch.Generator().manual_seed(seed))[:images]
     pixels = (torch.as_tensor(bunch.images, dtype=torch.float32)[chosen, None] - 8) / 8
@@ -145,13 +148,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     supernet = space.supernet()
     typed = cast(Supernet, supernet)  # the training loop asks for nothing that a ChoiceSupernet does not have
-    first = space.space.architecture(space.space.blocks.vertex([len(d.options) - 1 for d in space.space.decisions]))
+    widest = space.space.choose({d.name: "max" if d.name == "pool" else "conv3" for d in space.space.decisions})
+    gates = supernet.gates(widest)
     together = TrainingOptions(options.epochs, 64, 0.05, mixup=0.0, label_smoothing=0.0, seed=options.seed)
     brief = TrainingOptions(1, 64, 0.05, mixup=0.0, label_smoothing=0.0, seed=options.seed)
-    train_supernet(typed, supernet.gates(first), weights, brief, together, fabric)
+    train_supernet(typed, gates, weights, brief, together, fabric, draw=path_a_batch(typed, gates))
 
-    scores = option_scores(supernet.eval(), architecture, 4, options.seed)
-    found = project_linear(problem, scores)
+    judging = JudgeOptions(options.networks, len(architecture), seed=options.seed)
+    loss = NetworkLoss(typed, architecture, judging.images, fabric, batch_statistics=True)
+    method = recommended(space.space, None, judging.networks)
+    found = search_networks(problem, method, loss, typed, judging, fabric).result
     network = space.extract(found.architecture)
     batches = [images for images, _ in loader(weights, 128)]
     recalibrate(network, lambda: ((lambda batch=batch: network(batch)) for batch in batches))  # type: ignore[misc]
@@ -161,11 +167,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     network.eval()
 
     table = Table(title="found", title_justify="left")
-    for column in ("decision", "option", "score", "best of all"):
+    for column in ("decision", "option"):
         table.add_column(column, overflow="fold")
     for name, option in space.space.describe(found.architecture).items():
-        table.add_row(name, option, f"{scores[name][option]:+.3f}", max(scores[name], key=lambda o: scores[name][o]))
+        table.add_row(name, option)
     console.print(table)
+    console.print(found.remark, highlight=False)
     for budget in budgets:
         spent = budget.cost.cost(found.architecture)
         console.print(f"{budget.cost.name}: {spent:,.6g} of {budget.limit:,.6g} {budget.unit}", highlight=False)

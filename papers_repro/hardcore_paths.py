@@ -3,6 +3,7 @@
 A path for every example takes twice the time of a path a batch, so the latter learns for twice as many epochs; the processor's
 seconds stand beside. Then the searches that ``search`` has are run on each super-network under the same budgets on multiply-adds,
 what they find is fine-tuned as ``search`` does, and tested. A super-network is what is drawn: intervals are over seeds, in pairs.
+``--space chain`` and ``bottlenecks`` are networks of one's own (papers_repro/experiment/own_networks.py).
 
 Reference: Nayman et al., HardCoRe-NAS, Sec. 3.3 (a path an example); Yu et al., BigNAS, Sec. 3 (the sandwich rule, of which one
 network a step is drawn here).
@@ -11,11 +12,11 @@ network a step is drawn here).
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import get_args
+from typing import Literal, get_args
 
 from constrained_nas.runs import (
     MethodName,
@@ -45,7 +46,13 @@ from papers_repro.harness import (
 )
 
 SCRIPT = "hardcore_paths"
-METHODS: tuple[MethodName, ...] = ("surrogate", "hardcore", "random")
+OWN = Path(__file__).parent / "experiment" / "own_networks.py"
+SpaceName = Literal["hardcore-small", "chain", "bottlenecks"]
+METHODS: dict[SpaceName, tuple[MethodName, ...]] = {
+    "hardcore-small": ("surrogate", "hardcore", "random"),
+    "chain": ("surrogate", "option-scores", "soft-penalty", "random"),
+    "bottlenecks": ("surrogate", "option-scores", "soft-penalty", "random"),
+}
 OURS = "batch", "surrogate"  # what search does by itself
 
 
@@ -56,6 +63,8 @@ class Options(ScriptOptions):
     Writes hardcore_paths.json.
     """
 
+    space: SpaceName = "hardcore-small"
+    """What is searched; chain and bottlenecks are networks of one's own."""
     seeds: int = 4
     """Super-networks of each kind."""
     shares: tuple[float, ...] = (0.15, 0.35)
@@ -68,6 +77,8 @@ class Options(ScriptOptions):
     """Epochs of the heaviest network, before paths are drawn."""
     epochs: int = 20
     """Of paths, one a batch; half as many with a path an example."""
+    draws: int = 1
+    """Random networks a budget, of which the mean is told."""
     processes: int = 0
     """Seeds at a time, a process each; 0: one a core."""
 
@@ -113,7 +124,7 @@ def _of_seed(options: Options, seed: int, progress: Reports) -> OfSeed:
     answers = OfSeed([], {}, {})
     for way in get_args(PathPer):
         settings = RunSettings(
-            space="hardcore-small",
+            space=options.space if options.space == "hardcore-small" else f"{OWN}:{options.space}",
             seed=seed,
             threads=1,
             path_per=way,
@@ -144,13 +155,16 @@ def _of_way(answers: OfSeed, settings: RunSettings, way: PathPer, options: Optio
     for budget, share in enumerate(options.shares):
         limit = low + share * (high - low)
         problem = make_problem(family, {"macs": limit}, costs)
-        for method in METHODS:
-            saved = prepared.saved(f"{name}_{method}_{budget}", told)
-            network = search_problem(prepared, problem, costs, saved, method).result.architecture
-            key = str(family.decisions.describe(network))
-            if key not in tested:
-                tested[key] = trained_network(prepared, prepared.supernet, network, f"{name}_{len(tested)}", told)[1]
-            answers.found.append(Found(way, method, budget, tested[key], macs.cost(network) / limit))
+        for method in METHODS[options.space]:
+            for draw in range(options.draws if method == "random" else 1):
+                seeded = settings.model_copy(update={"seed": settings.seed + 1_000 * draw})
+                asked = replace(prepared, plan=replace(prepared.plan, settings=seeded)) if draw else prepared
+                saved = asked.saved(f"{name}_{method}_{budget}_{draw}", told)
+                network = search_problem(asked, problem, costs, saved, method).result.architecture
+                key = str(family.decisions.describe(network))
+                if key not in tested:
+                    tested[key] = trained_network(prepared, prepared.supernet, network, f"{name}_{len(tested)}", told)[1]
+                answers.found.append(Found(way, method, budget, tested[key], macs.cost(network) / limit))
 
 
 def _table(found: list[OfSeed], options: Options) -> Rows:
@@ -159,7 +173,7 @@ def _table(found: list[OfSeed], options: Options) -> Rows:
 
     ours, rows = [accuracy(answers, *OURS) for answers in found], list[Row]()
     for way in get_args(PathPer):
-        for method in METHODS:
+        for method in METHODS[options.space]:
             own = [one for answers in found for one in answers.found if (one.way, one.method) == (way, method)]
             row: Row = {"path": way, "method": method, "accuracy": mean(one.accuracy for one in own)}
             row |= {f"b{b}": mean(one.accuracy for one in own if one.budget == b) for b in range(len(options.shares))}
@@ -182,7 +196,7 @@ def _table(found: list[OfSeed], options: Options) -> Rows:
         Column("against", "gain of ours", "accuracy of ours less this one's, paired by seed, with 95 %"),
     )
     remark = f"{options.seeds} seeds; {options.epochs} epochs of paths a batch, {options.epochs // 2} of paths an example."
-    title = f"A path an example or a batch: hardcore-small on digits {options.resolution}x{options.resolution}"
+    title = f"A path an example or a batch: {options.space} on digits {options.resolution}x{options.resolution}"
     return Rows(title, columns, rows, remark=remark)
 
 

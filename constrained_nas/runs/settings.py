@@ -78,10 +78,11 @@ class TrainingSettings(BaseModel):
     warm_up: int | None = Field(default=None, ge=0, le=1_000_000)
     """Epochs before anything is decided: of the heaviest network, of the whole super-network, or with all blocks equal."""
     train_epochs: int | None = Field(default=None, ge=1, le=1_000_000)
-    """Of the super-network's paths before the search (hardcore spaces), or of the shared weights in an iteration (filter-level)."""
+    """Of the super-network's paths before the search (hardcore spaces, networks of your own), or of the shared weights in an
+    iteration (filter-level)."""
     path_per: PathPer | None = None
-    """What a path is drawn for while they are trained (hardcore spaces): every example, as in the paper, or a whole batch, with
-    which small networks learn far more in the same time; as the recipe has it if not given."""
+    """What a path is drawn for while they are trained (hardcore spaces, networks of your own): every example, as in the paper, or a
+    whole batch, with which small networks learn far more in the same time; as the recipe has it if not given, else a batch."""
     batch_size: int | None = Field(default=None, ge=2, le=1_000_000)
     """Images a step, in training and search."""
     learning_rate: float | None = Field(default=None, gt=0, le=1_000_000)
@@ -100,8 +101,8 @@ class TrainingSettings(BaseModel):
     """Processes that load data."""
     parts: int | None = Field(default=None, ge=1, le=1_024)
     """Of a batch, computed one after the other or by as many processes (torchrun): their gradients add up, and batch normalization
-    sees a part, so the number decides the result. By default one a process: N processes end as one with --parts N, unless
-    --sync-batchnorm joins them."""
+    sees a part, so the number decides the result. By default one a process: N processes end as one with --parts N, unless they are
+    to --sync-batchnorm."""
     sync_batchnorm: bool = False
     """Normalize the parts of a batch together, one a process (torchrun): N processes then end as one that computes the whole batch,
     up to rounding, and not as --parts N."""
@@ -131,7 +132,7 @@ class RunSettings(TrainingSettings):
     that are alive at once, for one image) or energy_mj (--energy-table): latency=40ms, params=5M, macs=60% (of the largest);
     may be given several times, and all of them hold at once."""
     method: MethodName | None = None
-    """By default the one made for the space: hardcore, budgeted, prunet, filter-level, or option-scores."""
+    """By default the one recommended for the space: surrogate, budgeted, prunet or filter-level."""
     table: Path | None = None
     """Latency table (constrained-nas profile SPACE --out table.json) for a budget in latency_ms. The run keeps a copy."""
     measure_table: bool = False

@@ -43,9 +43,10 @@ class SurrogateState:
 
 @dataclass(frozen=True, slots=True)
 class PairwiseSurrogate(SearchMethod[SurrogateState]):
-    """The method, on spaces of blocks and depths.
+    """The method, on spaces of blocks and depths or of decisions that do not depend on each other.
 
     Attributes:
+        staged: the layout of blocks and depths; None where there are none.
         samples: architectures a batch, each for its share of the rows.
         start: architectures before the model is used; 0: half as many as there are options.
         noisy: whether losses are of batches: then an architecture may be evaluated again. Others are looked at once.
@@ -54,7 +55,7 @@ class PairwiseSurrogate(SearchMethod[SurrogateState]):
     """
 
     space: SearchSpace
-    staged: StagedBlocks
+    staged: StagedBlocks | None
     samples: int = 1
     start: int = 0
     noisy: bool = False
@@ -72,7 +73,7 @@ class PairwiseSurrogate(SearchMethod[SurrogateState]):
             ValueError: a cost without a relaxed form.
             InfeasibleError: nothing fits; with the least cost there is.
         """
-        dimension = self.staged.blocks.dimension
+        dimension = self.space.blocks.dimension
         self._program(problem).projected(np.zeros(dimension))
         return SurrogateState(np.zeros((0, dimension)), np.zeros(0), np.ones(2), 0)
 
@@ -86,11 +87,11 @@ class PairwiseSurrogate(SearchMethod[SurrogateState]):
         model = self._model(state) if self._first <= len(state.losses) and len(taken) < program.all_taken else None
         for _ in range(samples):
             if model is None:
-                point = program.projected(generator.normal(size=self.staged.blocks.dimension))[0]
+                point = program.projected(generator.normal(size=self.space.blocks.dimension))[0]
             else:
                 order = np.argsort(state.losses, kind="stable")
                 starts = [state.points[place] for place in order[:_STARTS] if program.fits(state.points[place])]
-                fresh = program.projected(generator.normal(size=self.staged.blocks.dimension))[0]
+                fresh = program.projected(generator.normal(size=self.space.blocks.dimension))[0]
                 point = program.least(model.draw(generator), [*starts, fresh], taken)
             points.append(point)
             if not self.noisy:
@@ -123,7 +124,7 @@ class PairwiseSurrogate(SearchMethod[SurrogateState]):
         count = len(state.losses)
         if count < self._first or count < min(_REFIT * state.chosen, _MOST):
             return state
-        prior = fit(state.points, state.losses, self.staged.blocks).prior
+        prior = fit(state.points, state.losses, self.space.blocks).prior
         return replace(state, prior=np.array([prior.interaction, prior.noise]), chosen=count)
 
     def report(self, state: SurrogateState) -> dict[str, float]:
@@ -142,7 +143,7 @@ class PairwiseSurrogate(SearchMethod[SurrogateState]):
         """
         program = self._program(problem)
         if len(state.losses) < 2:
-            point = program.projected(np.zeros(self.staged.blocks.dimension))[0]
+            point = program.projected(np.zeros(self.space.blocks.dimension))[0]
             return SearchResult.of(problem, self.space.architecture(point), point, remark="nothing was evaluated")
         model = self._model(state)
         mean = model.mean
@@ -150,7 +151,7 @@ class PairwiseSurrogate(SearchMethod[SurrogateState]):
         if told and not (self.noisy or self.by_model):
             point = state.points[told[0]]
         else:
-            fresh = program.projected(-mean.gradient(self.staged.blocks.uniform()))[0]
+            fresh = program.projected(-mean.gradient(self.space.blocks.uniform()))[0]
             points = np.unique(state.points[told], axis=0)
             best = sorted(points, key=mean.value)[:_STARTS]
             candidates = np.stack([*points, program.least(mean, [*best, fresh])])
@@ -165,11 +166,11 @@ class PairwiseSurrogate(SearchMethod[SurrogateState]):
 
     @property
     def _first(self) -> int:
-        return self.start or max(2, self.staged.blocks.dimension // 2)
+        return self.start or max(2, self.space.blocks.dimension // 2)
 
     def _model(self, state: SurrogateState) -> PairwiseModel:
         prior = Prior(*map(float, state.prior)) if state.chosen else None
-        return fit(state.points, state.losses, self.staged.blocks, prior)
+        return fit(state.points, state.losses, self.space.blocks, prior)
 
     def _program(self, problem: SearchProblem) -> PairwiseProgram:
         """Read once a problem."""
@@ -178,7 +179,7 @@ class PairwiseSurrogate(SearchMethod[SurrogateState]):
         return self._programs[id(problem)][1]
 
 
-def recommended(space: SearchSpace, staged: StagedBlocks, networks: int) -> PairwiseSurrogate:
+def recommended(space: SearchSpace, staged: StagedBlocks | None, networks: int) -> PairwiseSurrogate:
     """The recommended search of a trained super-network, told so many whole networks (``constrained_nas.search.search_networks``).
 
     A third of them are drawn at random; the model answers, under whatever budgets.

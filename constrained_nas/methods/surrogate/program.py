@@ -16,6 +16,7 @@ from typing import cast
 import numpy as np
 
 from constrained_nas.problem import SearchProblem
+from constrained_nas.selections import project_linear
 from solvers import Quadratic, StagedBlocks, project_jointly, project_to_budget
 from solvers.arrays import FloatArray
 
@@ -28,12 +29,13 @@ _OURS = 1e-9  # of the spread of f: a change must help by more than rounding
 class PairwiseProgram:
     """The feasible architectures of a problem, and their least of a pairwise function.
 
-    Build it with :meth:`of`. ``whole``: every block always runs, so that costs are linear; ``prices`` are those of several budgets.
-    ``all_taken``: when so many architectures were taken, none was left.
+    Build it with :meth:`of`. ``staged``: None where decisions do not depend on each other. ``whole``: every block always runs, so
+    that costs are linear; ``prices`` are those of several budgets. ``all_taken``: when so many architectures were taken, none was
+    left.
     """
 
     problem: SearchProblem
-    staged: StagedBlocks
+    staged: StagedBlocks | None
     costs: list[Quadratic]
     couplings: list[FloatArray]
     inside: FloatArray
@@ -42,13 +44,13 @@ class PairwiseProgram:
     all_taken: float = np.inf
 
     @classmethod
-    def of(cls, problem: SearchProblem, staged: StagedBlocks) -> PairwiseProgram:
+    def of(cls, problem: SearchProblem, staged: StagedBlocks | None) -> PairwiseProgram:
         """Raises ValueError for a cost without a relaxed form."""
-        costs = problem.quadratics("the pairwise surrogate")
-        number = np.repeat(np.arange(staged.blocks.count), staged.blocks.sizes)
-        whole = all(stage.depths == (len(stage.configurations),) for stage in staged.stages)
+        costs, blocks = problem.quadratics("the pairwise surrogate"), problem.space.blocks
+        number = np.repeat(np.arange(blocks.count), blocks.sizes)
+        whole = staged is None or all(stage.depths == (len(stage.configurations),) for stage in staged.stages)
         program = cls(problem, staged, costs, [c.theta + c.theta.T for c in costs], number[:, None] == number, whole)
-        if len(costs) > 1 and whole:
+        if staged is not None and len(costs) > 1 and whole:
             program.prices = [staged.per_configuration(cost) for cost in costs]
         return program
 
@@ -58,6 +60,8 @@ class PairwiseProgram:
         Raises:
             InfeasibleError: nothing fits.
         """
+        if self.staged is None:
+            return self._freely(scores)
         if self.prices is not None:  # several budgets without depths: the knapsack's own search is far faster than a general solver
             return self._selected(scores)
         found = project_jointly(self.staged, scores, self.costs, self.problem.limits).require_feasible()
@@ -66,7 +70,7 @@ class PairwiseProgram:
 
     def canonical(self, point: FloatArray) -> FloatArray:
         """The same network with the first option in blocks that do not run."""
-        if self.whole:
+        if self.staged is None or self.whole:
             return point
         runs = self.staged.runs().T @ point[self.staged.beta] > 0.5
         whole = point.copy()
@@ -100,11 +104,19 @@ class PairwiseProgram:
     def bound(self, function: Quadratic) -> float:
         """A lower bound on the function over everything that fits."""
         share = function.theta + function.theta.T
-        offsets = np.asarray(self.staged.blocks.offsets[:-1])
+        offsets = np.asarray(self.problem.space.blocks.offsets[:-1])
         least = np.minimum.reduceat(share, offsets, axis=1)  # (dimension, blocks)
         return function.offset - self.projected(-(function.linear + 0.5 * least.sum(1)))[1]
 
+    def _freely(self, scores: FloatArray) -> tuple[FloatArray, float]:
+        space = self.problem.space
+        named = {d.name: dict(zip(d.options, scores[space.slice(d.name)].tolist(), strict=True)) for d in space.decisions}
+        found = project_linear(self.problem, named)
+        assert found.certificate is not None and found.certificate.bound is not None
+        return space.point(found.architecture), found.certificate.bound
+
     def _selected(self, scores: FloatArray) -> tuple[FloatArray, float]:
+        assert self.staged is not None
         blocks, width = self.staged.blocks, self.staged.alpha.stop
         parts = [scores[blocks.slice(b)] for b in range(blocks.count - len(self.staged.stages))]
         depths = float(scores[width:].sum())
@@ -149,7 +161,7 @@ class PairwiseProgram:
 
     def _differences(self, function: Quadratic, coupling: FloatArray, point: FloatArray) -> FloatArray:
         here = np.flatnonzero(point)
-        here = np.repeat(here, self.staged.blocks.sizes)  # the option that each would replace
+        here = np.repeat(here, self.problem.space.blocks.sizes)  # the option that each would replace
         slope = function.linear + coupling @ point
         one = slope - slope[here]
         across = coupling[:, here]

@@ -1,7 +1,7 @@
-"""A network of one's own with ``graphs.Choice`` in it, in a run: options scored on one super-network, the best selection exact.
+"""A network of one's own with ``graphs.Choice`` in it, in a run: one super-network, searched by whole networks under exact budgets.
 
-All options are trained together, every image on a random architecture of its own; each option is scored by how well held-out images
-fare with it; and the selection of greatest summed score that fits all budgets is proven best. The found network takes the
+All options are trained together, every batch on a random architecture of its own; then whole networks with these weights are judged
+on the same held-out images, and a pairwise model of their loss is minimized within all budgets. The found network takes the
 super-network's weights and is fine-tuned. Its name is ``FILE.py:CALLABLE``: the file is run, and the callable, which may take
 ``classes``, ``channels`` and ``resolution``, returns the module.
 """
@@ -20,7 +20,7 @@ from torch import nn
 
 from constrained_nas.ask_tell import SearchResult
 from constrained_nas.latency import Clock
-from constrained_nas.methods import SoftPenalty
+from constrained_nas.methods import SoftPenalty, recommended
 from constrained_nas.problem import SearchProblem
 from constrained_nas.runs.families.family import Costs, Family, Found, Plan, Prepared, RunTable, Saved
 from constrained_nas.runs.families.timed_parts import TimedParts, choice_parts
@@ -29,12 +29,13 @@ from constrained_nas.runs.families.weights import (
     extreme_options,
     fine_tuned,
     inherited,
+    judge_networks,
     search_supernet,
     train_shared,
 )
 from constrained_nas.selections import option_scores, project_linear
 from constrained_nas.training import seeded
-from graphs import Architecture, ChoiceSpace, SearchSpace, choice_space
+from graphs import Architecture, ChoiceSpace, SearchSpace, Supernet, choice_space
 from graphs.costs import (
     CostModel,
     LatencyTable,
@@ -54,7 +55,7 @@ _DRAWS = 1000  # random networks that are tried until one fits; then random scor
 class ChoiceFamily(Family):
     """Options of the choices in a network."""
 
-    methods: ClassVar[tuple[str, ...]] = ("option-scores", "soft-penalty", "random")
+    methods: ClassVar[tuple[str, ...]] = ("surrogate", "option-scores", "soft-penalty", "random")
     decides: ClassVar[str] = "choices in a network of one's own"
     shares_supernet: ClassVar[bool] = True
 
@@ -64,8 +65,16 @@ class ChoiceFamily(Family):
 
     @classmethod
     def defaults(cls, space: str) -> dict[str, Any]:
-        numbers = {"epochs": 4, "warm_up": 1, "train_epochs": 12, "batch_size": 32, "learning_rate": 0.05, "samples": 1}
-        return {"method": "option-scores", "resolution": 32, **numbers, "fine_tune_epochs": 3, "fine_tune_rate": 0.02}
+        numbers: dict[str, Any] = {
+            "epochs": 4,
+            "warm_up": 1,
+            "train_epochs": 24,
+            "batch_size": 32,
+            "learning_rate": 0.05,
+            "samples": 1,
+        }
+        numbers |= {"fine_tune_epochs": 3, "fine_tune_rate": 0.02, "path_per": "batch", "evaluations": 120, "judged_images": 250}
+        return {"method": "surrogate", "resolution": 32, **numbers}
 
     @classmethod
     def build(cls, space: str, classes: int, image_channels: int, resolution: int) -> Self:
@@ -105,21 +114,25 @@ class ChoiceFamily(Family):
         return (self.fresh() if self.fresh is not None else self.space).supernet()
 
     def train(self, prepared: Prepared, saved: Saved) -> None:
-        """The last option of every choice first, then sampled paths."""
-        train_shared(prepared, self.decisions.choose({d.name: d.options[-1] for d in self.decisions.decisions}), saved)
+        """The network of most multiply-adds first, then sampled paths."""
+        train_shared(prepared, self.largest(self.counted()["macs"]), saved)
 
     def require_feasible(self, plan: Plan, problem: SearchProblem, costs: Costs) -> None:
         """By a selection of options that are all worth the same."""
         project_linear(problem, {d.name: dict.fromkeys(d.options, 0.0) for d in self.decisions.decisions})
 
     def search(self, prepared: Prepared, problem: SearchProblem, costs: Costs, method: str, saved: Saved) -> Found:
-        """Scores of the options by ``epochs`` passes over held-out images, and the best selection; the soft penalty; or chance."""
+        """The pairwise surrogate told whole networks; scores of the options by ``epochs`` passes over held-out images, and the best
+        selection; the soft penalty; or chance."""
         supernet = cast(nn.Module, prepared.supernet).to(prepared.fabric.device).eval()
         passes, settings = prepared.plan.epochs, prepared.settings
         seed = settings.seed
         if method == "random":
             draw = partial(self._random, seed)
             return Found(draw(problem), draw, [], supernet)
+        if method == "surrogate":
+            ours = recommended(self.decisions, None, prepared.plan.evaluations)
+            return judge_networks(problem, ours, cast(Supernet, supernet), prepared, saved)
         if method == "soft-penalty":
             projected = settings.soft_end == "projection"
             penalized = SoftPenalty(self.decisions, coefficient=settings.penalty, projection="joint" if projected else "argmax")

@@ -30,7 +30,8 @@ CASES: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "budgeted": ("cnf-small", "params=12e3", {}, ""),
     "prunet": ("gpunet-small", "params=40e3", {}, ""),
     "filter-level": ("resnet8-bits", "bops=30e6", {}, ""),
-    "option-scores": ("FILE.py:build", "params=2800", {}, ""),
+    "option-scores": ("FILE.py:build", "params=2800", {"method": "option-scores"}, ""),
+    "own network": ("FILE.py:build", "params=2800", {"samples": 20}, ""),
 }
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in CASES]
 

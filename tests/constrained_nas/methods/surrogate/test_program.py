@@ -12,7 +12,8 @@ from support.searches import setting
 
 from constrained_nas.methods.surrogate.program import PairwiseProgram
 from constrained_nas.problem import Budget, SearchProblem
-from graphs.costs import mac_cost, parameter_cost
+from graphs import Decision, SearchSpace
+from graphs.costs import PeakCost, QuadraticCost, mac_cost, parameter_cost
 from solvers import InfeasibleError, Quadratic
 from solvers.arrays import FloatArray
 
@@ -103,3 +104,29 @@ def test_depths_and_blocks_that_do_not_run() -> None:
     every = [blocks.vertex(list(choices)) for choices in product(*(range(size) for size in blocks.sizes))]
     cost, limit = asked.quadratics("test")[0], asked.limits[0]
     assert program.bound(f) <= min(f.value(x) for x in every if cost.value(x) <= limit) + 1e-9
+
+
+def test_decisions_that_do_not_depend_on_each_other() -> None:
+    """Without stages: a sum with a saving in it, and a peak that forbids an option; everything against enumeration."""
+    generator = np.random.default_rng(0)
+    space = SearchSpace("free", tuple(Decision(name, ("none", "small", "large")) for name in "abcd"))
+    blocks = space.blocks
+    spent = QuadraticCost("spent", "units", space, Quadratic.of(5.0, generator.uniform(-1, 3, blocks.dimension)))
+    peaks = PeakCost("peak", "bytes", space, 1.0, np.tile([0.0, 2.0, 4.0], 4) + np.eye(12)[5], lambda v: Quadratic.of(0.0, v))
+    every = np.stack([blocks.vertex(list(choices)) for choices in product(range(3), repeat=4)])
+    limit = float(np.median([spent.quadratic.value(x) for x in every]))
+    asked = SearchProblem(space, (Budget(spent, limit, "units"), Budget(peaks, 4.5, "bytes")))
+    feasible = every[[asked.fits(space.architecture(x)) for x in every]]
+    assert 0 < len(feasible) < 41
+    program = PairwiseProgram.of(asked, None)
+    number = np.repeat(np.arange(4), 3)
+    for seed in range(4):
+        pairs = np.random.default_rng(seed).normal(size=(12, 12)) * (number[:, None] != number) * (seed % 2)
+        f = Quadratic.of(0.3, np.random.default_rng(seed).normal(size=12), pairs)
+        starts = [program.projected(np.random.default_rng([seed, n]).normal(size=12))[0] for n in range(2)]
+        found, least = program.least(f, starts), values(f, feasible).min()
+        assert program.fits(found) and program.bound(f) <= least + 1e-9
+        if not seed % 2:
+            assert f.value(found) == pytest.approx(least) and program.bound(f) == pytest.approx(least)
+        else:
+            assert f.value(found) <= np.quantile(values(f, feasible), 0.1)

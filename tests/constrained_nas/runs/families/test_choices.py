@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset, TensorDataset
 
+from constrained_nas.data import DataSplits
 from constrained_nas.runs import (
     RunSettings,
     check_feasible,
@@ -23,7 +26,8 @@ from constrained_nas.runs import (
     untrained,
 )
 from constrained_nas.runs.families import ChoiceFamily
-from graphs import Architecture, Choice, choice_space
+from constrained_nas.search import NetworkLoss
+from graphs import Architecture, Choice, Supernet, choice_space
 from solvers import InfeasibleError
 
 
@@ -84,7 +88,7 @@ def test_a_search_fits_is_best_by_its_scores_and_projects_again(family: ChoiceFa
     problem = make_problem(family, {"params": 850.0, "macs": 4000.0}, costs)
     check_feasible(plan, family, problem, costs)
     assert train_prepared(prepared) > 0
-    found = search_problem(prepared, problem, costs, prepared.saved("search"))
+    found = search_problem(prepared, problem, costs, prepared.saved("search"), "option-scores")
     scores = found.history[0]["scores"]
 
     def worth(architecture: Architecture) -> float:
@@ -112,3 +116,36 @@ def test_what_cannot_be_done_is_said(family: ChoiceFamily) -> None:
         family.read_table(Path("table.json"))
     with pytest.raises(FileNotFoundError, match=r"own\.py: no such file"):
         ChoiceFamily.build("own.py:build", 10, 1, 16)
+
+
+def layer(size: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(8, 8, size, padding=size // 2), nn.BatchNorm2d(8), nn.ReLU())
+
+
+def test_a_search_beats_random_networks_that_fit(tmp_path: Path) -> None:
+    """By the loss of test images, which no search sees, with the super-network's weights; both budgets bind."""
+    pixels, labels = load_digits(return_X_y=True)
+    images = torch.as_tensor(pixels, dtype=torch.float32).reshape(-1, 1, 8, 8) / 8 - 1
+    split = TensorDataset(images, torch.as_tensor(labels))
+    weights, held, test = (Subset(split, part) for part in (range(900), range(900, 1200), range(1200, 1797)))
+    torch.manual_seed(0)
+    blocks = [Choice(name, {"skip": nn.Identity()} | {str(size): layer(size) for size in (1, 3, 5)}) for name in "abcd"]
+    stem = nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()
+    body = *blocks[:2], nn.MaxPool2d(2), *blocks[2:]
+    network = nn.Sequential(*stem, *body, nn.Flatten(), nn.Linear(128, 10))
+    family = ChoiceFamily(choice_space(network, torch.zeros(2, 1, 8, 8), "own"))
+    asked = RunSettings(space="hardcore-small", train_epochs=6, evaluations=24, resolution=8)
+    plan = plan_of(asked.model_copy(update={"space": "own"}), ChoiceFamily)
+    assert plan.method == "surrogate" and plan.path_per == "batch"
+    prepared = untrained(plan, tmp_path, family, DataSplits("digits", weights, held, test, 10, 1, 8))
+    train_prepared(prepared)
+    costs, generator = family.counted(), np.random.default_rng(0)
+    loss = NetworkLoss(cast(Supernet, prepared.supernet), test, 500, prepared.fabric, batch_statistics=True)
+    low, high = (costs["params"].cost(end(costs["params"])) for end in (family.cheapest, family.largest))
+    for share in (0.15, 0.4):
+        problem = make_problem(family, {"params": low + share * (high - low)}, costs)
+        found = search_problem(prepared, problem, costs, prepared.saved(f"search at {share}")).result.architecture
+        drawn = [family.decisions.architecture(family.decisions.blocks.vertex(generator.integers(4, size=4))) for _ in range(150)]
+        losses = [loss(network) for network in drawn if problem.fits(network)][:20]
+        assert problem.fits(found) and len(losses) > 10
+        assert loss(found) < np.mean(losses) - np.std(losses) / 2
