@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -40,6 +41,18 @@ _DEEPEST = 64  # records nest less than ten levels
 _LONGEST = 20_000  # characters of a text
 _LONGEST_NAME = 1_000
 _PARTIAL = ".partial"
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def _naming(path: Path | str) -> Iterator[None]:
+    """Say of what file there was no room for, which a write does not know."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM and error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 @contextmanager
@@ -69,12 +82,13 @@ def written_whole(path: Path | str, *, parents: bool = True) -> Iterator[Path]:
     finally:
         os.close(handle)
     try:
-        yield partial
-        os.chmod(partial, mode)  # libraries that put a file of their own in its place choose their own mode
-        _to_disk(partial, os.O_RDWR)
-        os.replace(partial, target)
-        if hasattr(os, "O_DIRECTORY"):
-            _to_disk(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+        with _naming(target):
+            yield partial
+            os.chmod(partial, mode)  # libraries that put a file of their own in its place choose their own mode
+            _to_disk(partial, os.O_RDWR)
+            os.replace(partial, target)
+            if hasattr(os, "O_DIRECTORY"):
+                _to_disk(target.parent, os.O_RDONLY | os.O_DIRECTORY)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -116,7 +130,7 @@ def append_text(text: str, path: Path | str, *, durable: bool = False) -> None:
     Raises:
         OSError: it is a link, a folder or a pipe, or cannot be written.
     """
-    with open(path, "a", encoding="utf-8", opener=_appended) as file:
+    with _naming(path), open(path, "a", encoding="utf-8", opener=_appended) as file:
         alone = os.fstat(file.fileno()).st_nlink == 1
         if alone:
             file.write(text)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command")
 
 _WORKERS = ("TerminatedWorkerError", "BrokenProcessPool", "WorkerCrashedError", "NodeDiedError")
+_PEERS = {"DistBackendError", "DistNetworkError", "DistStoreError"}  # torch's, where a process is gone
 _KINDS = {"INT": "a whole number", "FLOAT": "a number", "PATH": "a path"}
 
 
@@ -176,6 +177,8 @@ def told(error: BaseException) -> str:
         said = f"memory is exhausted ({shortened(first, 150)}): take smaller batches, images or networks, or fewer jobs"
     elif kind in _WORKERS:
         said = "a worker process was killed, perhaps for memory: started again, what is missing is computed; fewer --jobs need less"
+    elif isinstance(error, RuntimeError) and (kind in _PEERS or "gloo/transport" in text):
+        said = "another process of this run was killed or has failed: resume goes on from what was kept"
     elif isinstance(error, ValidationError):
         said = _first(error)
     elif isinstance(error, OSError) and error.filename and error.strerror:

@@ -64,8 +64,11 @@ def read_run_table(family: Family, path: Path, settings: RunSettings) -> RunTabl
         raise ValueError(f"{error}; the flags for this one: {flags}" if flags else str(error)) from error
     if table.dtype != "float32":
         raise ValueError(f"{path}: measured with numbers of type {table.dtype!r}; networks are searched and measured in float32")
-    if name == "cpu" and re.search("cuda|tensorrt|gpu", table.runtime, re.IGNORECASE):
-        raise ValueError(f"{path}: measured in {table.runtime!r}, which runs on a GPU, for --latency-device cpu")
+    if re.search("cuda|tensorrt|gpu", table.runtime, re.IGNORECASE):
+        if table.device == device_name("cpu"):  # by whatever name it is asked for
+            raise ValueError(f"{path}: measured in {table.runtime!r}, which runs on a GPU, for --latency-device {name}")
+        if family.clock(table) == "processor":
+            raise ValueError(f"{path}: measured in {table.runtime!r} by the processor's clock, which sees nothing of a GPU's work")
     return table
 
 

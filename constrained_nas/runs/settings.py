@@ -101,8 +101,8 @@ class TrainingSettings(BaseModel):
     """Processes that load data."""
     parts: int | None = Field(default=None, ge=1, le=1_024)
     """Of a batch, computed one after the other or by as many processes (torchrun): their gradients add up, and batch normalization
-    sees a part, so the number decides the result. By default one a process: N processes end as one with --parts N, unless they are
-    to --sync-batchnorm."""
+    sees a part, so the number decides the result. By default one a process: N processes end as one with --parts N, unless
+    --sync-batchnorm joins them."""
     sync_batchnorm: bool = False
     """Normalize the parts of a batch together, one a process (torchrun): N processes then end as one that computes the whole batch,
     up to rounding, and not as --parts N."""

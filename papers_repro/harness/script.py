@@ -15,7 +15,7 @@ from rich.console import Console
 
 from graphs.folder_lock import owned
 from papers_repro.harness.command_line import read_options
-from papers_repro.harness.kept import check_kept
+from papers_repro.harness.kept import check_kept, set_aside
 from papers_repro.harness.progress import ProgressBars, progress_bars
 from papers_repro.harness.rows import Rows, Scale, print_rows, save_record
 
@@ -101,12 +101,15 @@ def started(name: str, preset: Callable[[Scale], Options]) -> Iterator[Script[Op
 
 def _running(name: str, options: Options, folder: Path, began: float) -> Iterator[Script[Options]]:
     try:
+        put_by = None if "--no-resume" in sys.argv[1:] else set_aside(folder, name, options)
         goes_on = check_kept(folder, name, options, "--resume" in sys.argv[1:])
     except ValueError as error:
         raise SystemExit(str(error)) from error
     console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120)
     script = Script(name, options, options.scale, folder, console)
     script.say(f"{name}, scale {options.scale}: results go to {folder}")
+    if put_by is not None:
+        script.say(put_by)
     if goes_on:
         script.say("going on from what is there; --no-resume starts over")
     yield script

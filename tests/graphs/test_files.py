@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -74,6 +75,23 @@ def test_file_and_name_are_on_the_disk_before_it_counts_as_written(tmp_path: Pat
     monkeypatch.setattr(os, "fsync", lambda handle: synced.append(stat.S_IFMT(os.fstat(handle).st_mode)))
     save_json({}, tmp_path / "a.json")
     assert synced == [stat.S_IFREG, stat.S_IFDIR]
+
+
+@pytest.mark.parametrize("full", ["no name is left", "no room is left"])
+def test_where_there_is_no_room_is_told_and_nothing_half_written_stays(
+    tmp_path: Path, full: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kept.json").write_text("before")
+
+    def refused(path: str | Path, *_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    if full == "no name is left":
+        monkeypatch.setattr(os, "open", refused)
+    with pytest.raises(OSError, match="No space left") as raised, written_whole(tmp_path / "kept.json"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as a write does
+    assert raised.value.errno == errno.ENOSPC and str(raised.value.filename).startswith(str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.json"] and (tmp_path / "kept.json").read_text() == "before"
 
 
 def test_a_folder_that_is_gone_stays_gone(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,18 @@ def test_the_owner_of_another_machine_may_still_live(tmp_path: Path) -> None:
         pass
     (tmp_path / ".owner.json").write_text("{")  # killed while it was written
     with owned(tmp_path):
+        pass
+
+
+def test_a_clock_that_went_back_makes_no_lock(tmp_path: Path) -> None:
+    """A killed owner, and its lock, of years to come: whether a process lives is asked of the system, not of the clock."""
+    (tmp_path / ".owner.json").write_text(
+        json.dumps({"pid": 1, "host": socket.gethostname(), "since": "9999-01-01T00:00:00+00:00"})
+    )
+    (tmp_path / ".lock").touch()
+    for name in (".owner.json", ".lock"):
+        os.utime(tmp_path / name, (4e9, 4e9))
+    with owned(tmp_path), pytest.raises(BlockingIOError, match="is in use"), owned(tmp_path):
         pass
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from graphs.files import read_json
 from graphs.folder_lock import owned
 from papers_repro import prunet_table1
 from papers_repro.experiment import ParallelOptions
@@ -62,6 +63,8 @@ def test_a_folder_that_another_process_writes_to(tmp_path: Path, monkeypatch: py
 
 
 def test_scripts_without_anything_to_resume_take_any_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for granularity in ("32", "16"):
+    for granularity in ("32", "16", "16", "8"):
         monkeypatch.setattr(sys, "argv", ["prunet_table1", "--out", str(tmp_path), "--granularity", granularity])
         prunet_table1.main()
+    kept = {path.name: read_json(path, "record")["options"]["granularity"] for path in tmp_path.glob("prunet*.json")}
+    assert kept == {"prunet_table1-1.json": 32, "prunet_table1-2.json": 16, "prunet_table1.json": 8}, "none is overwritten"

@@ -250,6 +250,7 @@ def test_a_full_disk(copy: Path, tmp_path: Path, command: Command, size: int) ->
         if size == 0:
             said.append(command("compare", copy, "--out", out))
     assert all("File too large" in line or "cannot write weights" in line for line in said), said
+    assert not [line for line in said if str(tmp_path) not in line]  # where there is no room
     assert not list(tmp_path.rglob("*partial*"))  # nothing half-written stays
     if (out / "settings.json").exists():  # and with room again the run goes on
         assert "written to" in command("resume", out)
@@ -268,6 +269,14 @@ def test_memory_that_is_exhausted_is_called_that(tmp_path: Path, command: Comman
         np.empty(2**50)
     except MemoryError as error:
         assert "memory is exhausted (Unable to allocate" in console.told(error)
+
+
+def test_a_process_that_was_killed_is_told_of_by_the_others() -> None:
+    for error in (
+        RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:561] Connection closed by peer [127.0.0.1]:48265."),
+        torch.distributed.DistBackendError("NCCL error: remote process exited or there was a network error"),
+    ):
+        assert console.told(error) == "another process of this run was killed or has failed: resume goes on from what was kept"
 
 
 def test_what_nobody_expected_is_a_line_too(command: Command, monkeypatch: pytest.MonkeyPatch, finished: Path) -> None:

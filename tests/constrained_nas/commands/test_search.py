@@ -18,6 +18,7 @@ from support.tiny import TINY, killer, run, settings
 
 from constrained_nas.commands.cli import main
 from constrained_nas.data import digits
+from constrained_nas.latency import device_name
 from constrained_nas.records import load_architecture
 from constrained_nas.reports import verdict
 from constrained_nas.runs import begin_run, carry_out, costs_of, load_run, load_settings, make_space
@@ -252,6 +253,13 @@ def test_a_device_that_no_network_suits(tmp_path: Path, monkeypatch: pytest.Monk
         ({"resolution": 224}, {"measure": False}, "resolution 224 where 16 is asked for"),
         ({"dtype": "float16"}, {"measure": False}, "numbers of type 'float16'; networks are searched and measured in float32"),
         ({"runtime": "TensorRT 8"}, {"measure": False}, "measured in 'TensorRT 8', which runs on a GPU, for --latency-device cpu"),
+        ({"runtime": "CUDA graphs"}, {"measure": False, "latency_device": device_name("cpu")}, "which runs on a GPU, for --lat"),
+        (
+            {"device": "a GPU", "runtime": "CUDA graphs", "clock": "processor"},
+            {"measure": False, "latency_device": "a GPU"},
+            "measured in 'CUDA graphs' by the processor's clock",
+        ),
+        ({"device": "a GPU", "runtime": "CUDA graphs"}, {"latency_device": "a GPU"}, "only cpu and cuda can be measured"),
         ({"entries": ()}, {"measure": False}, "has no entry for block"),
     ],
 )
@@ -276,8 +284,9 @@ def test_a_table_of_nothing_or_of_more_than_the_space_is_an_error(tmp_path: Path
 
 
 def test_the_table_of_another_device_is_trusted_if_asked_to(tmp_path: Path) -> None:
-    save_json(true_table(timed_space()[0]).model_copy(update={"device": "a phone"}), tmp_path / "table.json")
-    asked = {"table": tmp_path / "table.json", "latency_device": "a phone", "measure": False, "fine_tune_epochs": 0}
+    elsewhere = {"device": "a GPU", "runtime": "CUDA graphs"}  # whatever runs there, and whether or not a GPU is here
+    save_json(true_table(timed_space()[0]).model_copy(update=elsewhere), tmp_path / "table.json")
+    asked = {"table": tmp_path / "table.json", "latency_device": "a GPU", "measure": False, "fine_tune_epochs": 0}
     record = run(tmp_path / "run", settings("hardcore-small", "latency_ms=4", **asked))
     assert record.measured is None and record.budgets[0].fits
 
