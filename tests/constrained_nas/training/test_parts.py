@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
+from typing import Any
 
 import pytest
 import torch
@@ -16,12 +19,30 @@ from support.tiny import settings, striped_data
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 
-from constrained_nas.runs import begin_run, carry_out
+from constrained_nas.runs import RunSettings, begin_run, carry_out
 from constrained_nas.training import Parts, TrainingOptions, load_checkpoint, recomputing, train_supernet
 from constrained_nas.training.joined import JoinedNormalization
 from graphs import resnet_fabric
 
 COMMAND = "from constrained_nas.commands.cli import main; main()"
+# The process RANK kills itself at its third step of WHAT.
+DYING = """
+import os, signal
+from constrained_nas.commands.cli import main
+from constrained_nas.runs import run
+joined, steps = run.stopping_together, []
+def dying(progress, fabric):
+    told = joined(progress, fabric)
+    def step(done, total, what):
+        if os.environ["RANK"] == RANK and what.startswith(WHAT):
+            steps.append(done)
+            if len(steps) == 3:
+                os.kill(os.getpid(), signal.SIGKILL)
+        told(done, total, what)
+    return step
+run.stopping_together = dying
+main()
+"""
 SCRIPT = str(Path(__file__).parents[2] / "support" / "processes.py")
 
 
@@ -118,21 +139,64 @@ def test_computing_again_saves_memory_and_changes_nothing() -> None:
     assert "forward" not in vars(net.edge_modules[0])
 
 
+def search_command(program: str, asked: RunSettings, out: Path, *more: str) -> list[str]:
+    command = [sys.executable, "-c", program, "search", asked.space, *(f"--budget={budget}" for budget in asked.budget)]
+    given = ("resolution", "training_digits", "draws", "epochs", "warm_up", "train_epochs", "batch_size", "samples")
+    for name in (*given, "evaluations", "judged_images"):
+        command += [f"--{name.replace('_', '-')}", str(getattr(asked, name))]
+    return [*command, "--fine-tune-epochs", "1", "--no-test-references", "--threads", "1", "--out", str(out), *more]
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((folder / "run.json").read_text())
+    for timed in ("seconds", "remarks", "history"):
+        record.pop(timed)
+    return record
+
+
 @pytest.mark.slow
 def test_a_search_of_two_processes_has_the_record_of_one(tmp_path: Path) -> None:
     for space, budget in (("hardcore-small", "params=60e3"), ("resnet-fabric-small", "macs=1e6"), ("gpunet-small", "macs=1e6")):
         alone, together = tmp_path / f"{space}1", tmp_path / f"{space}2"
         asked = settings(space, budget, parts=2, threads=1)
         carry_out(alone, asked=begin_run(asked, alone))
-        command = [sys.executable, "-c", COMMAND, "search", space, "--budget", budget]
-        given = ("resolution", "training_digits", "draws", "epochs", "warm_up", "train_epochs", "batch_size", "samples")
-        for name in (*given, "evaluations", "judged_images"):
-            command += [f"--{name.replace('_', '-')}", str(getattr(asked, name))]
-        command += ["--fine-tune-epochs", "1", "--no-test-references", "--threads", "1", "--out", str(together)]
-        ended = in_processes(2, command)
+        ended = in_processes(2, search_command(COMMAND, asked, together))
         assert [status for status, _ in ended] == [0, 0], ended
-        first, second = (json.loads((folder / "run.json").read_text()) for folder in (alone, together))
-        assert "2 processes computed it together" in second["remarks"]
-        for timed in ("seconds", "remarks", "history"):
-            first.pop(timed), second.pop(timed)
-        assert first == second
+        assert "2 processes computed it together" in json.loads((together / "run.json").read_text())["remarks"]
+        assert record_of(alone) == record_of(together)
+
+
+@pytest.mark.slow
+def test_a_search_of_two_processes_that_normalize_together_begins_as_that_of_one(tmp_path: Path) -> None:
+    """The whole search ends; what rounding comes to grows with the steps, so only the first are compared."""
+    alone, together = tmp_path / "1", tmp_path / "2"
+    asked = settings("hardcore-small", "params=60e3", threads=1)
+    carry_out(alone, asked=begin_run(asked, alone))
+    ended = in_processes(2, search_command(COMMAND, asked, together, "--sync-batchnorm"))
+    assert [status for status, _ in ended] == [0, 0], ended
+    assert all(budget["fits"] for budget in record_of(together)["budgets"])
+    lines = ((folder / "curves.jsonl").read_text().splitlines()[:3] for folder in (alone, together))
+    first, second = ([json.loads(line)["loss"] for line in some] for some in lines)
+    assert second == pytest.approx(first, rel=0, abs=1e-4)
+    (together / "run.json").unlink()
+    with pytest.raises(ValueError, match=r"--sync-batchnorm: 2 part\(s\).* not by 1"):
+        carry_out(together)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("what", "rank"), [("heaviest", 1), ("sampled", 0), ("search", 1), ("training", 0)])
+def test_a_search_goes_on_after_one_of_two_processes_was_killed(tmp_path: Path, what: str, rank: int) -> None:
+    """In mid-training, search and fine-tuning; the other ends with a line. Then one process goes on, and in a copy two."""
+    asked = settings("hardcore-small", "params=60e3", parts=2, threads=1)
+    carry_out(tmp_path / "whole", asked=begin_run(asked, tmp_path / "whole"))
+    killed, copy = tmp_path / "killed", tmp_path / "copy"
+    began = perf_counter()
+    ended = in_processes(2, search_command(f"WHAT, RANK = {what!r}, '{rank}'\n{DYING}", asked, killed))
+    assert ended[rank][0] == -9 and ended[1 - rank][0] == 1 and perf_counter() - began < 240
+    assert "another process of this run was killed or has failed" in ended[1 - rank][1].splitlines()[-1]
+    shutil.copytree(killed, copy)
+    carry_out(killed)
+    ended = in_processes(2, [sys.executable, "-c", COMMAND, "resume", str(copy)])
+    assert [status for status, _ in ended] == [0, 0], ended
+    assert record_of(killed) == record_of(copy) == record_of(tmp_path / "whole")
+    assert not list(killed.glob(".process-*")) + list(copy.glob(".process-*"))
