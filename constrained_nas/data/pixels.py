@@ -202,7 +202,9 @@ def decoded(files: Sequence[Path], root: Path, side: int, cache: Path) -> Bytes:
 
     Where the folder cannot be written the images are kept in memory.
     """
-    stats = [(file.relative_to(root).as_posix(), (was := file.stat()).st_size, was.st_mtime_ns) for file in files]
+    stats = [  # the time of change too: that of the content can be set, and comes again where a clock went back
+        (file.relative_to(root).as_posix(), (was := file.stat()).st_size, was.st_mtime_ns, was.st_ctime_ns) for file in files
+    ]
     key = hashlib.sha256(repr(stats).encode()).hexdigest()[:16]
     place = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]  # several data sets may share a cache
     path = cache / f"{root.name}-{side}-{place}-{key}.npy"

@@ -63,6 +63,20 @@ def test_files_are_decoded_once_and_again_when_they_change(tmp_path: Path, monke
     assert len(list((tmp_path / ".decoded").iterdir())) == 2, "what is out of date is removed"
 
 
+def test_a_file_of_the_same_size_and_time_is_another_file(tmp_path: Path) -> None:
+    """As where a clock went back, or a copy kept its time."""
+    write(tmp_path)
+    file = tmp_path / "train" / "cat" / "0.png"
+    image_folder(tmp_path, 24, augment=False)
+    before, content = file.stat(), file.read_bytes()
+    Image.new("RGB", (40, 30), (9, 9, 9)).save(file)
+    file.write_bytes(file.read_bytes().ljust(len(content), b"\0"))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    found = pixels_of(image_folder(tmp_path, 24, augment=False).weights)
+    assert found is not None and (found[0].images[0] == 9).all()
+
+
 def test_decoded_images_lie_where_the_user_says_or_in_memory(tmp_path: Path) -> None:
     write(tmp_path / "one")
     write(tmp_path / "two", 7)
