@@ -76,14 +76,20 @@ def save_checkpoint(path: Place, tensors: Mapping[str, Tensor], values: Mapping[
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a safetensors file as it stands, inside ``graphs.files.written_whole``.
+    """Write a safetensors file as it stands, inside ``graphs.files.written_whole``; what shares memory, every name anew.
 
     Raises:
         OSError: the file cannot be written, for example because the disk is full.
     """
+    places: set[int] = set()
+    apart = {}  # a module that runs in two places of a network has its weights under two names, which safetensors refuses
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.clone() if place in places else tensor
+        places.add(place)
     try:
-        save_file(dict(tensors), path, metadata=None if metadata is None else dict(metadata))
-    except SafetensorError as error:  # of writing: its only other causes are tensors that share memory, and names that are taken
+        save_file(apart, path, metadata=None if metadata is None else dict(metadata))
+    except SafetensorError as error:  # of writing: its only other cause is a name that is taken
         raise OSError(f"{path.parent}: cannot write weights there: {error}") from error
 
 

@@ -33,6 +33,15 @@ def test_round_trip_is_exact(tmp_path: Path) -> None:
     assert [entry.name for entry in path.parent.iterdir()] == ["state.safetensors"]
 
 
+def test_a_module_in_two_places_is_kept_under_both_names(tmp_path: Path) -> None:
+    layer = torch.nn.Linear(3, 3)
+    network = torch.nn.Sequential(layer, torch.nn.ReLU(), layer)
+    save_checkpoint(tmp_path / "a", network.state_dict(), {})
+    found = load_checkpoint(tmp_path / "a")[0]
+    assert set(found) == {"0.weight", "0.bias", "2.weight", "2.bias"}
+    assert all(torch.equal(found[name], tensor) for name, tensor in network.state_dict().items())
+
+
 @pytest.mark.parametrize("keep", [0, 4, 60, -1])
 def test_truncated(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "state.safetensors"
