@@ -31,7 +31,7 @@ _SMALL = 4000  # numbers that a program may have to be left to Python: one pass 
 _marked: dict[Any, tuple[bool, Callable[[], Any] | None]] = {}  # kernels and parts: called from Python?, what is compiled instead
 _machine: dict[Any, Any] = {}  # what is compiled, or will be when it is called
 _namespaces: dict[str, dict[str, Any]] = {}  # of modules, with what is compiled in place of what is marked
-_making: dict[Any, threading.Thread] = {}  # kernels whose machine code was asked for in another thread
+_making: dict[Any, threading.Event] = {}  # kernels whose machine code was asked for in another thread; set where it is there
 _lock = threading.RLock()
 _spent = 0.0  # seconds that Python ran kernels
 
@@ -86,17 +86,23 @@ def made(kernel: Any, arguments: tuple[Any, ...], seconds: float) -> Any:
 
     The thread goes on then. A process ends when it has ended, and forks when it has.
     """
-    thread = _making.get(kernel)
-    if thread is None and _installed():
+    ended = _making.get(kernel)
+    if ended is None and _installed():
         with _lock:
-            thread = _making.setdefault(kernel, threading.Thread(target=_make, args=(kernel, arguments)))
-            if thread.ident is None:
-                thread.start()
-    if thread is not None and thread.is_alive():
-        thread.join(min(max(seconds, 0.0), threading.TIMEOUT_MAX))
-        if thread.is_alive():
-            return None
+            if kernel not in _making:
+                _making[kernel] = threading.Event()
+                threading.Thread(target=_make_once, args=(kernel, arguments, _making[kernel])).start()
+            ended = _making[kernel]
+    if ended is not None and not ended.wait(min(max(seconds, 0.0), threading.TIMEOUT_MAX)):
+        return None
     return compiled(kernel)
+
+
+def _make_once(kernel: Any, arguments: tuple[Any, ...], ended: threading.Event) -> None:
+    try:
+        _make(kernel, arguments)
+    finally:  # an event: a thread that is joined counts as ended, in Python 3.11, where Ctrl-C ends the waiting
+        ended.set()
 
 
 def _make(kernel: Any, arguments: tuple[Any, ...]) -> None:
@@ -106,9 +112,8 @@ def _make(kernel: Any, arguments: tuple[Any, ...]) -> None:
 
 
 def _wait() -> None:
-    for thread in list(_making.values()):
-        if thread.is_alive():
-            thread.join()
+    for ended in list(_making.values()):
+        ended.wait()
 
 
 if hasattr(os, "register_at_fork"):  # a child would wait for ever for the compiler's lock
@@ -117,9 +122,8 @@ if hasattr(os, "register_at_fork"):  # a child would wait for ever for the compi
 
 def is_made(kernel: Any) -> bool:
     """Whether a call of the kernel waits for no compiler."""
-    thread = _making.get(kernel)
-    if thread is not None:
-        return not thread.is_alive()
+    if kernel in _making:
+        return _making[kernel].is_set()
     return not _installed() or (kernel in _machine and bool(_machine[kernel].overloads))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -28,6 +29,7 @@ from solvers import (
 )
 from solvers.budgets import search, tree
 from solvers.kernels import compilation, compiled, is_made, oracle, patience
+from solvers.kernels import exact as kernels_exact
 from solvers.kernels.gibbs import gibbs
 from solvers.knapsack import Knapsack, exact
 
@@ -206,6 +208,20 @@ def test_a_limit_holds_while_the_compiler_is_at_work(compiler_at_work: None, pro
         assert found.certificate.violation == 0.0 and found.certificate.gap is not None
         found.verify(*data)  # in Python as well here, and without a limit
     assert compilation._making  # it was asked for
+
+
+@needs_numba
+def test_ctrl_c_while_the_compiler_is_waited_for_leaves_it_at_work(compiler_at_work: None) -> None:
+    """Before, the next call took what was being made for made, and waited for it whatever its limit."""
+    tables = np.random.default_rng(9).random((2, 300, 20))
+    interrupt = threading.Timer(0.3, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT])
+    interrupt.start()
+    with pytest.raises(KeyboardInterrupt):
+        project_to_budget(tables[0], tables[1], 100.0)
+    assert not is_made(kernels_exact.solve)
+    began = time.perf_counter()
+    assert project_to_budget(tables[0], tables[1], 100.0, time_limit_seconds=0.5).certificate.violation == 0.0
+    assert time.perf_counter() - began < 5.0
 
 
 @needs_numba
