@@ -59,6 +59,18 @@ def test_optima_of_additive_losses_are_met(quantiles: tuple[float, ...]) -> None
         assert loss_of(run(asked, losses, 45, seed), losses) == losses[fits(asked)].min()
 
 
+@pytest.mark.parametrize("quantiles", [(0.3,), (0.9,), (0.5, 0.7)])
+def test_no_change_of_one_decision_that_fits_is_better(quantiles: tuple[float, ...]) -> None:
+    """So nothing of a budget is left that one change could use, be the budget tight or loose."""
+    asked, every = budgets(*quantiles), points()
+    feasible = fits(asked)
+    for seed in range(3):
+        losses = made_losses(seed, 0.1)
+        found = run(asked, losses, 60, seed)
+        near = every @ SPACE.space.point(found.result.architecture) == len(SPACE.space.decisions) - 1
+        assert near.sum() == 16 and losses[near & feasible].min() > loss_of(found, losses)
+
+
 def test_every_network_asked_for_fits_and_is_new() -> None:
     asked, losses = budgets(0.4, 0.4), made_losses(2, 0.1)
     found = run(asked, losses, 60, 0)
