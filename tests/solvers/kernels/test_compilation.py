@@ -177,7 +177,7 @@ def test_a_limit_holds_while_python_runs_the_kernel(by_python: Callable[[], None
 
 
 @pytest.fixture
-def compiler_at_work(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def compiler_at_work(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Nothing is compiled yet, Python's patience is over, and the compiler does not come to an end before the test does."""
     done = threading.Event()
     monkeypatch.setattr(compilation, "_machine", {})
@@ -185,13 +185,13 @@ def compiler_at_work(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(compilation, "_PATIENCE", 0.0)
     monkeypatch.setattr(compilation, "_LONG_PATIENCE", 0.0)
     monkeypatch.setattr(compilation, "_make", lambda kernel, arguments: done.wait())
-    yield
+    yield done
     done.set()
 
 
 @needs_numba
 @pytest.mark.parametrize("program", ["one budget", "two budgets", "nothing is small"])
-def test_a_limit_holds_while_the_compiler_is_at_work(compiler_at_work: None, program: str) -> None:
+def test_a_limit_holds_while_the_compiler_is_at_work(compiler_at_work: threading.Event, program: str) -> None:
     """Before, a first call on a machine came back after the compiler, 13 s or more, without a selection."""
     groups = 210 if program == "nothing is small" else 20
     first, second = np.round(1e3 * np.random.default_rng(8).random((2, groups, 12)))
@@ -211,13 +211,23 @@ def test_a_limit_holds_while_the_compiler_is_at_work(compiler_at_work: None, pro
 
 
 @needs_numba
-def test_ctrl_c_while_the_compiler_is_waited_for_leaves_it_at_work(compiler_at_work: None) -> None:
+def test_ctrl_c_while_the_compiler_is_waited_for_leaves_it_at_work(compiler_at_work: threading.Event) -> None:
     """Before, the next call took what was being made for made, and waited for it whatever its limit."""
     tables = np.random.default_rng(9).random((2, 300, 20))
-    interrupt = threading.Timer(0.3, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT])
-    interrupt.start()
-    with pytest.raises(KeyboardInterrupt):
-        project_to_budget(tables[0], tables[1], 100.0)
+    timers = [
+        threading.Timer(0.3, signal.pthread_kill, [threading.main_thread().ident, signal.SIGINT]),
+        threading.Timer(20.0, compiler_at_work.set),  # a signal that does not arrive is a failure, not a test without end
+    ]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in processes of their own ignore it
+    try:
+        for timer in timers:
+            timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            project_to_budget(tables[0], tables[1], 100.0)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        for timer in timers:
+            timer.cancel()
     assert not is_made(kernels_exact.solve)
     began = time.perf_counter()
     assert project_to_budget(tables[0], tables[1], 100.0, time_limit_seconds=0.5).certificate.violation == 0.0
@@ -226,7 +236,7 @@ def test_ctrl_c_while_the_compiler_is_waited_for_leaves_it_at_work(compiler_at_w
 
 @needs_numba
 @pytest.mark.parametrize("kind", KINDS)
-def test_small_programs_are_proven_while_the_compiler_is_at_work(compiler_at_work: None, kind: str) -> None:
+def test_small_programs_are_proven_while_the_compiler_is_at_work(compiler_at_work: threading.Event, kind: str) -> None:
     """Before, a program of four groups could come back after its limit without a selection."""
     findings = Findings()
     for seed in range(8):
@@ -235,7 +245,7 @@ def test_small_programs_are_proven_while_the_compiler_is_at_work(compiler_at_wor
 
 
 @needs_numba
-def test_highs_proves_repeated_groups_while_the_compiler_is_at_work(compiler_at_work: None) -> None:
+def test_highs_proves_repeated_groups_while_the_compiler_is_at_work(compiler_at_work: threading.Event) -> None:
     bits = np.array([2.0, 3.0, 4.0, 8.0])
     scores, megabytes, ms = (
         np.tile(16.8 * row, (28, 1)) for row in (-(4.0**-bits), bits / 8, 0.02 + 0.01 * bits + 0.05 * (bits == 3))
